@@ -1,0 +1,63 @@
+/* A growable buffer with a bound. Reaching the bound, or the end of memory, makes it fail: every
+ * later append is refused until buf__clear, so callers may check once at the end. */
+#ifndef SOUK_CORE_BUF_H
+#define SOUK_CORE_BUF_H
+
+#include "souk/core/slice.h"
+#include <stdarg.h>
+
+struct buf {
+    char *base; /* Owned. Not terminated. */
+    size_t len, cap, max;
+    bool failed; /* An append did not fit. */
+};
+
+/** A buffer that may grow to @max bytes. Memory is taken at the first append. */
+static inline struct buf buf__init(size_t max) { return (struct buf){.max = max}; }
+/** Frees the bytes; @b can be used again. Accepts a zeroed buffer. */
+void buf__fini(struct buf *b);
+/** Empties @b and keeps its memory. */
+void buf__clear(struct buf *b);
+/** Makes room for @more bytes behind len. @return where they start, or NULL (and failed is set). */
+char *buf__reserve(struct buf *b, size_t more);
+/** Append. @return false, and failed is set, when @b would exceed its bound. */
+bool buf__append(struct buf *b, const void *bytes, size_t len);
+bool buf__append_slice(struct buf *b, struct slice s);
+bool buf__append_str(struct buf *b, const char *z);
+bool buf__printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool buf__vprintf(struct buf *b, const char *fmt, va_list args);
+/** Appends @s as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
+bool buf__json_string(struct buf *b, struct slice s);
+/** Little-endian numbers, LEB128 (as ClickHouse's VarUInt), and a VarUInt length with its bytes. */
+bool buf__u8(struct buf *b, uint8_t v);
+bool buf__u16(struct buf *b, uint16_t v);
+bool buf__u32(struct buf *b, uint32_t v);
+bool buf__u64(struct buf *b, uint64_t v);
+bool buf__varint(struct buf *b, uint64_t v);
+bool buf__string(struct buf *b, struct slice s);
+
+static inline struct slice buf__slice(const struct buf *b) {
+    return (struct slice){.base = b->base, .len = b->len};
+}
+
+/* Reading back what the functions above wrote: every call checks bounds, and the first that does
+ * not fit sets failed and returns zeroes from then on. */
+struct reader {
+    const char *base;
+    size_t len, pos;
+    bool failed;
+};
+static inline struct reader reader__of(struct slice s) {
+    return (struct reader){.base = s.base, .len = s.len};
+}
+uint8_t reader__u8(struct reader *r);
+uint16_t reader__u16(struct reader *r);
+uint32_t reader__u32(struct reader *r);
+uint64_t reader__u64(struct reader *r);
+uint64_t reader__varint(struct reader *r);
+struct slice reader__string(struct reader *r);
+struct slice reader__bytes(struct reader *r, size_t len);
+/** @return what is left, without moving. */
+struct slice reader__rest(const struct reader *r);
+
+#endif

@@ -1,0 +1,125 @@
+/* Errors, clock, map, metrics and log. */
+#include "souk/core/clock.h"
+#include "souk/core/err.h"
+#include "souk/core/log.h"
+#include "souk/core/map.h"
+#include "souk/core/metric.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static void test_err_keeps_the_cause_behind_its_prefix(void **state) {
+    (void)state;
+    struct err e = {0};
+    assert_int_equal(err__setf(&e, ERR_MALFORMED, "\"stashes\" is %s", "no array"), ERR_MALFORMED);
+    assert_int_equal(err__prefixf(&e, "psapi: change %d", 7), ERR_MALFORMED);
+    assert_string_equal(e.msg, "psapi: change 7: \"stashes\" is no array");
+    for (int i = 0; i < 100; i++) err__prefixf(&e, "a long prefix %d", i);
+    assert_true(strlen(e.msg) < sizeof e.msg);
+    assert_string_equal(err__text(ERR_FULL), "full");
+}
+
+static void test_clock_prints_utc(void **state) {
+    (void)state;
+    char out[32];
+    assert_string_equal(clock__iso(INT64_C(1795219034130) * NS_PER_MS, out, sizeof out),
+                        "2026-11-20T23:57:14.130Z");
+    assert_int_equal(clock__day(INT64_C(86400) * NS_PER_S), 1);
+    assert_int_equal(clock__day(-1), -1);
+}
+
+static void test_map_is_bounded_and_finds_what_was_put(void **state) {
+    (void)state;
+    struct map m;
+    int values[100];
+    char key[16];
+    assert_int_equal(map__init(&m, 100), 0);
+    for (int i = 0; i < 100; i++) {
+        snprintf(key, sizeof key, "key %d", i);
+        assert_int_equal(map__put(&m, slice__str(key), &values[i]), 0);
+    }
+    assert_int_equal(map__put(&m, SLICE_LIT("one more"), values), ERR_FULL);
+    assert_ptr_equal(map__get(&m, SLICE_LIT("key 42")), &values[42]);
+    assert_null(map__get(&m, SLICE_LIT("key 420")));
+    assert_int_equal(map__put(&m, SLICE_LIT("key 42"), &values[1]), 0); /* Replaces. */
+    assert_ptr_equal(map__remove(&m, SLICE_LIT("key 42")), &values[1]);
+    assert_null(map__remove(&m, SLICE_LIT("key 42")));
+    assert_int_equal(m.n, 99);
+    assert_int_equal(map__put(&m, SLICE_LIT("one more"), values), 0);
+    map__fini(&m);
+}
+
+static void test_metrics_expose_families_together(void **state) {
+    (void)state;
+    struct metrics m;
+    metrics__init(&m);
+    struct series *a = metrics__counter(&m, "souk_pages_total", "Pages.", "source=\"%s\"", "psapi");
+    metrics__gauge(&m, "souk_ready", "Ready.", "");
+    metrics__counter(&m, "souk_pages_total", "Pages.", "source=\"ninja\"");
+    struct series *h = metrics__histogram(&m, "souk_wait_seconds", "Wait.", "k=\"v\"");
+    assert_ptr_equal(a, metrics__counter(&m, "souk_pages_total", "", "source=\"psapi\""));
+    series__inc(a);
+    series__add(a, 2);
+    series__observe(h, 0.02);
+    series__observe(h, 1000);
+    struct buf out = buf__init(1 << 16);
+    metrics__expose(&m, &out);
+    buf__append(&out, "", 1);
+    assert_non_null(strstr(out.base, "# HELP souk_pages_total Pages.\n# TYPE souk_pages_total counter\n"
+                                     "souk_pages_total{source=\"psapi\"} 3\n"
+                                     "souk_pages_total{source=\"ninja\"} 0\n"));
+    assert_non_null(strstr(out.base, "souk_wait_seconds_bucket{k=\"v\",le=\"0.01\"} 0\n"
+                                     "souk_wait_seconds_bucket{k=\"v\",le=\"0.025\"} 1\n"));
+    assert_non_null(strstr(out.base, "souk_wait_seconds_bucket{k=\"v\",le=\"+Inf\"} 2\n"
+                                     "souk_wait_seconds_sum{k=\"v\"} 1000.02\n"
+                                     "souk_wait_seconds_count{k=\"v\"} 2\n"));
+    assert_non_null(strstr(out.base, "\nsouk_ready 0\n"));
+    buf__fini(&out);
+    metrics__fini(&m);
+}
+
+static char *log_one(enum log_format format, int times) {
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    static struct clock clock = {.wall_ns = INT64_C(1795219034130) * NS_PER_MS};
+    clock.mono_ns += 100 * NS_PER_S;
+    log__use_clock(&clock);
+    log__setup(out, format, LOG_LEVEL_INFO);
+    for (int i = 0; i < times; i++)
+        LOG_WARN("core", "disk is \"full\"", LOG_S("path", "a b"), LOG_I("n", 7), LOG_F("r", 0.5));
+    clock.mono_ns += 10 * NS_PER_S;
+    LOG_WARN("core", "disk is \"full\"");
+    log__setup(stderr, LOG_FORMAT_LOGFMT, LOG_LEVEL_INFO);
+    log__use_clock(NULL);
+    fclose(out);
+    return text;
+}
+
+static void test_log_lines_repeat_at_most_once_in_ten_seconds(void **state) {
+    (void)state;
+    char *text = log_one(LOG_FORMAT_LOGFMT, 4);
+    /* The two call sites share one string literal, hence one event; compilers may keep two. */
+    assert_non_null(strstr(text, "ts=2026-11-20T23:57:14.130Z level=warn room=core "
+                                 "event=\"disk is \\\"full\\\"\" path=\"a b\" n=7 r=0.5\n"));
+    int n_lines = 0;
+    for (const char *p = text; *p != '\0'; p++) n_lines += *p == '\n';
+    assert_int_equal(n_lines, 2);
+    free(text);
+    text = log_one(LOG_FORMAT_JSON, 1);
+    assert_non_null(strstr(text, "{\"ts\":\"2026-11-20T23:57:14.130Z\",\"level\":\"warn\",\"room\":\"core\","
+                                 "\"event\":\"disk is \\\"full\\\"\",\"path\":\"a b\",\"n\":7,\"r\":0.5}\n"));
+    free(text);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_err_keeps_the_cause_behind_its_prefix),
+        cmocka_unit_test(test_clock_prints_utc),
+        cmocka_unit_test(test_map_is_bounded_and_finds_what_was_put),
+        cmocka_unit_test(test_metrics_expose_families_together),
+        cmocka_unit_test(test_log_lines_repeat_at_most_once_in_ten_seconds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
