@@ -1,0 +1,131 @@
+/* The governor: when a request may go. No request leaves without a permit.
+ *
+ * An endpoint is one URL class of an upstream. Its first responses tell which policy governs it;
+ * endpoints that share a policy's name share its counters. A policy has rules (Ip, Account,
+ * Client), a rule has windows (limit:period:restriction); each window is a bucket of `limit`
+ * tokens, and a request needs one of every window. A token that is spent comes back at
+ * (response received) + period + hidden counting bucket + 1 s: exact for sliding windows and safe
+ * for fixed ones. Sources: facts on rate limits (header grammar, hidden buckets), design.md § 6. */
+#ifndef SOUK_GOVERNOR_H
+#define SOUK_GOVERNOR_H
+
+#include "souk/core/buf.h"
+#include "souk/core/clock.h"
+#include "souk/core/err.h"
+#include "souk/core/metric.h"
+#include <uv.h>
+
+struct governor;
+struct endpoint;
+
+enum endpoint_state {
+    ENDPOINT_OPEN,     /* A permit is a matter of tokens. */
+    ENDPOINT_PACED,    /* Waits for a token, or for the least gap. */
+    ENDPOINT_PENALTY,  /* The server said until when. */
+    ENDPOINT_BACKOFF,  /* Failures; next try is due later. */
+    ENDPOINT_PROBE,    /* One request tells whether it is over. */
+    ENDPOINT_DISABLED, /* The budget of invalid requests is spent, or the reply was a block page. */
+};
+
+struct endpoint_options {
+    const char *name;       /* Metric label and key of the saved state: never changes. */
+    const char *host;       /* Endpoints of one host share its gap and cap. */
+    double rate_per_s;      /* Without rate-limit headers: the ceiling. E.g. 0.8. */
+    double rate_floor_per_s; /* Where AIMD stops falling. 0: 1/60. */
+    int64_t key_gap_ns;     /* Least time between two requests with one key (league, type). */
+    int64_t hidden_first_ns, hidden_next_ns; /* The server's counting buckets; 0: 5 s, 60 s. */
+    uint32_t inflight_max;  /* 0: 1. */
+    uint32_t invalid_max;   /* 4xx in 10 minutes before it is disabled. 0: 10. */
+};
+
+struct governor_options {
+    double global_rate_per_s;   /* Over all hosts that ask for it; 0: none. */
+    int64_t host_gap_ns;        /* Least time between two requests to a host. 0: 250 ms. */
+    double utilisation;         /* Share of a window that may be used. 0: 0.95; at least one token stays usable. */
+    uint64_t seed;              /* For jitter; same seed, same jitter. */
+};
+
+struct permit;
+/** Told 0: send now, then call governor__report; or ERR_CANCELED, ERR_REFUSED (disabled). */
+typedef void (*permit_cb)(struct permit *p, int status);
+
+/** A wish to send one request. Its owner embeds it, zeroed at first. */
+struct permit {
+    void *data;
+    struct endpoint *endpoint; /* Borrowed. */
+    permit_cb cb;              /* NULL when neither waiting nor granted. */
+    bool granted;              /* A token is spent; governor__report or governor__undo is owed. */
+    int64_t asked_mono_ns, granted_mono_ns;
+    uint64_t serial;
+    char key[64];
+    struct permit *next;
+};
+
+/** What a request's end tells the governor. */
+struct governor_reply {
+    int status;            /* HTTP status; 0 when there was no response. */
+    bool dispatched;       /* It may have reached the server; else its token rolls back. */
+    const struct governor_header *headers;
+    size_t n_headers;
+    int64_t done_mono_ns;
+    bool block_page;       /* HTML where data was due, or cf-mitigated: halt, don't retry. */
+};
+struct governor_header {
+    struct slice name, value;
+};
+
+struct governor_verdict {
+    int64_t retry_after_ns;  /* What the server asked for; -1 when it did not. */
+    char policy[64];         /* "" when the reply named none. */
+    char state[256];         /* X-Rate-Limit-*-State, rule by rule, parsed and printed again. */
+    char raw[512];           /* The rate-limit headers as received, one a line. */
+    bool throttled;          /* 429, or an active restriction. */
+    char error[128];         /* E.g. a policy whose rule headers were missing. */
+};
+
+struct governor_window_status {
+    char rule[16];
+    uint32_t limit, used;    /* Tokens; spent or not yet back. */
+    uint32_t period_s, restriction_s;
+};
+struct endpoint_status {
+    const char *name, *host;
+    char policy[64];
+    enum endpoint_state state;
+    char reason[128];          /* Why a request waits, for people. */
+    int64_t next_mono_ns;      /* When one may go; <= now when at once; INT64_MAX when disabled. */
+    double rate_per_s;         /* The learned or configured rate. */
+    struct governor_window_status windows[16];
+    uint32_t n_windows, n_waiting, n_inflight;
+    uint64_t n_requests, n_throttled, n_errors;
+};
+
+int governor__open(struct governor **out, uv_loop_t *loop, const struct clock *clock,
+                   struct metrics *metrics, const struct governor_options *options, struct err *e);
+/** Cancels all waiting permits, then calls @cb and frees. */
+void governor__close(struct governor *g, void (*cb)(void *data), void *data);
+/** Adds an endpoint, before the first request. @return NULL beyond 10,000 or without memory. */
+struct endpoint *governor__endpoint(struct governor *g, const struct endpoint_options *options);
+/** Asks for a permit. @key ("" for none) names what key_gap_ns spaces. First come, first served.
+ *  @return 0, which promises @cb from the loop, or ERR_REFUSED when the endpoint is disabled. */
+int governor__acquire(struct governor *g, struct endpoint *ep, struct permit *p, const char *key,
+                      permit_cb cb);
+/** Withdraws @p: its callback runs with ERR_CANCELED from the loop. Does nothing when idle. */
+void governor__cancel(struct governor *g, struct permit *p);
+/** The request of a granted permit was never sent: its tokens roll back. */
+void governor__undo(struct governor *g, struct permit *p);
+/** The request of a granted permit ended. Learns from @reply and fills @out (may be NULL). */
+void governor__report(struct governor *g, struct permit *p, const struct governor_reply *reply,
+                      struct governor_verdict *out);
+/** Grants what is due at the clock's time; the timer calls it, and tests do. */
+void governor__tick(struct governor *g);
+/** Lets a disabled endpoint go again. */
+void governor__resume(struct governor *g, struct endpoint *ep);
+size_t governor__n_endpoints(const struct governor *g);
+void governor__status(const struct governor *g, size_t i, struct endpoint_status *out);
+/** Saves rings, holds, budgets and learned rates as bytes (wall times), and takes them back. A state
+ *  of another version or damaged is refused (ERR_CORRUPT), and full buckets are assumed spent. */
+void governor__save(const struct governor *g, struct buf *out);
+int governor__restore(struct governor *g, struct slice saved, struct err *e);
+
+#endif

@@ -1,0 +1,137 @@
+/* Sources: one file an upstream, pure functions only. They say what to ask next (plan), what an
+ * answer means for the cursor (judge), and turn a page into rows (decode). The poller alone does
+ * I/O, so a body in a file is all that a test needs.
+ *
+ * judge and decode run on the thread pool: they touch nothing but their arguments. */
+#ifndef SOUK_SOURCE_H
+#define SOUK_SOURCE_H
+
+#include "souk/core/batch.h"
+#include "souk/core/clock.h"
+#include "souk/core/err.h"
+#include "souk/core/slice.h"
+
+#define CURSOR_MAX 256
+#define STREAMS_MAX 256
+#define SOURCE_HEADERS_MAX 4
+
+/** Settings of one source from the configuration. Borrowed; lives as long as the process. */
+struct source_settings {
+    const char *base_url;  /* E.g. https://api.pathofexile.com, without a slash at its end. */
+    const char *seed_url;  /* psapi: base of the change-ids resource; "" when it starts elsewhere. */
+    const char *start;     /* psapi: "head", "oldest" or a cursor. */
+    const char *const *realms; /* psapi */
+    size_t n_realms;
+    const char *const *leagues; /* poe_ninja: what to ask; psapi: all are taken. */
+    size_t n_leagues;
+    const char *const *kinds; /* poe_ninja: "exchange/Currency", "item/UniqueWeapon", "currency/Currency". */
+    size_t n_kinds;
+    int64_t period_ns;     /* Between two polls of one stream when there is nothing new. */
+    const char *token;     /* OAuth bearer; "" for none. */
+};
+
+/** One cursor of a source. */
+struct stream_spec {
+    char key[128];      /* Unique in its source and stable: cursor key, log, metrics' base. */
+    char realm[32], league[64], kind[64];
+    char endpoint[64];  /* Which of the governor's endpoints its requests use. */
+    char service[32], path[160]; /* For checkpoint and request rows: psapi; /public-stash-tabs. */
+};
+
+/** Where a stream stands. The poller keeps it; cursor and etag come back after a restart. */
+struct stream_state {
+    char cursor[CURSOR_MAX]; /* "" before the first page or seed. */
+    char etag[CURSOR_MAX];   /* Raw, as the server sent it. */
+    bool caught_up;          /* The last answer brought nothing new. */
+    uint32_t n_failures;     /* In a row. */
+    int64_t last_reply_mono_ns; /* 0: none yet. */
+};
+
+struct source_request {
+    char url[1024];
+    char headers[SOURCE_HEADERS_MAX][CURSOR_MAX + 64];
+    size_t n_headers;
+    int64_t not_before_mono_ns; /* The source's own pace; the governor may wait longer. */
+    bool seed;                  /* The answer is for judge to find a first cursor, not a page. */
+    char endpoint[64];          /* The stream's, or the one the seed uses. */
+    char gap_key[64];           /* For endpoint_options.key_gap_ns; "" for none. */
+};
+
+struct source_header {
+    struct slice name, value;
+};
+/** What came back; body decoded, complete. */
+struct source_answer {
+    bool seed;
+    int status;
+    const struct source_header *headers;
+    size_t n_headers;
+    struct slice body;
+};
+
+enum page_verdict {
+    PAGE_NEW,       /* Keep it: it makes the transition cursor -> next_cursor. */
+    PAGE_EMPTY,     /* End of stream: nothing to keep, ask the same cursor again later. */
+    PAGE_UNCHANGED, /* 304: what we have is current. */
+    PAGE_REPEAT,    /* New content for a cursor that was left behind, or next equals cursor with data. */
+    PAGE_REWIND,    /* The next cursor lies behind ours. Never followed. */
+    PAGE_INVALID,   /* Not what the upstream promises; cursor unchanged, ask again. */
+    PAGE_SEEDED,    /* No page, but a first cursor in next_cursor. */
+};
+
+struct page_facts {
+    enum page_verdict verdict;
+    char next_cursor[CURSOR_MAX];
+    char etag[CURSOR_MAX];
+    uint32_t n_entries; /* Stashes or lines. */
+    bool block_page;    /* HTML where data was due. */
+};
+
+/** One page for decode. */
+enum page_freshness {
+    PAGE_FRESH,       /* Just received. */
+    PAGE_REVALIDATED, /* The server said 304; the body is the last one. */
+    PAGE_STALE,       /* The server is away; the body is the last one. */
+};
+struct page {
+    const struct stream_spec *stream;
+    struct slice cursor_from, cursor_to;
+    int64_t received_wall_ns; /* Of this record. */
+    uint64_t lsn;
+    enum page_freshness freshness;
+    struct slice body; /* JSON, UTF-8 as promised but not trusted. */
+};
+
+/** What decoding depends on besides the page; a CONFIG record in the log says when it changes. */
+struct decode_context {
+    const char *const *followed; /* Leagues that are partitions of their own; else "other". */
+    size_t n_followed;
+};
+
+struct source_type {
+    const char *name; /* Metric label, checkpoint key, table prefix: never changes. */
+    bool repeats;     /* On 304 and on an outage the last body makes rows again. */
+    const struct table_desc *const *tables; /* What decode may fill, NULL at the end. */
+    /** Lists the streams of @settings. @return their number, at most STREAMS_MAX, or an error. */
+    int (*streams)(const struct source_settings *settings, struct stream_spec *out, struct err *e);
+    /** What to ask next. */
+    void (*plan)(const struct source_settings *settings, const struct stream_spec *stream,
+                 const struct stream_state *state, struct source_request *out);
+    /** What @answer means for the cursor; checks the whole body's shape, not its entries.
+     *  @return 0, or ERR_MALFORMED etc. with the place in @e (verdict is PAGE_INVALID then, or PAGE_REWIND). */
+    int (*judge)(const struct stream_spec *stream, const struct stream_state *state,
+                 const struct source_answer *answer, struct page_facts *out, struct err *e);
+    /** Turns a page into rows of its tables; entries that break a rule become bronze_quarantine
+     *  rows with a reason. Same page, same rows, byte for byte.
+     *  @return 0, or ERR_MALFORMED with the field that failed, and no rows. */
+    int (*decode)(const struct page *page, const struct decode_context *context, struct rows *out,
+                  struct err *e);
+};
+
+/** @return the source called @name, or NULL; and the table of all, sorted by name. */
+const struct source_type *source__find(const char *name);
+const struct source_type *const *source__all(size_t *n);
+
+/** Rows that were refused: reason codes from a bounded set (include/souk/quality.h). */
+
+#endif

@@ -1,0 +1,121 @@
+/* The spool: an append-only log on local disk between a page and ClickHouse. It is the one place
+ * that holds the truth: pages with their cursor transitions, seals, acknowledgements and cursors
+ * are all records in it (design.md, section 5).
+ *
+ * Appends are grouped: one write and one fdatasync per 256 KiB or 5 ms, on the uv thread pool. A
+ * record is "synced" from then on. Positions are log sequence numbers (LSN): a record's segment
+ * number times the segment size plus its offset, so they grow and find the record directly.
+ *
+ * What can fail: a full quota refuses pages (ERR_FULL) while acknowledgements still fit; a failed
+ * fdatasync is never retried on the same descriptor: the unsynced records are written to a new
+ * segment, and a second failure in a row stops the spool (ERR_IO to every waiter). */
+#ifndef SOUK_SPOOL_H
+#define SOUK_SPOOL_H
+
+#include "souk/core/buf.h"
+#include "souk/core/clock.h"
+#include "souk/core/err.h"
+#include "souk/core/metric.h"
+#include <uv.h>
+
+enum spool_type {
+    SPOOL_PAGE = 1,   /* A response body with its cursor transition. */
+    SPOOL_FRAMES,     /* A slice of a stream. */
+    SPOOL_SEAL,       /* A batch: table, first and last position, rows, hash, token. */
+    SPOOL_ACK,        /* That a sealed batch is stored. */
+    SPOOL_QUARANTINE, /* Something refused. */
+    SPOOL_ALERT,      /* An event of the alert stream. */
+    SPOOL_COMMAND,    /* A command and its result, for idempotency. */
+    SPOOL_LIMITS,     /* The governor's state. */
+    SPOOL_CHECKPOINT, /* Low-water mark, and what its writer put behind it. */
+    SPOOL_STOP,       /* A clean end. */
+    SPOOL_REQUEST,    /* A request that brought no page: what was asked and how it ended. */
+    SPOOL_CONFIG,     /* What decoding depends on from here on. */
+};
+
+#define SPOOL_RECORD_MAX ((size_t)32 << 20) /* Bytes of one payload. */
+
+struct spool;
+
+struct spool_options {
+    const char *dir;       /* Made when it is missing. Locked while open. */
+    uint64_t quota_bytes;  /* Pages are refused when segments exceed it. 0: 4 GiB. */
+    uint64_t segment_bytes; /* 0: 64 MiB. Must equal what the spool was made with. */
+    int64_t retain_ns;     /* Segments below the low-water mark stay this long, for replay. */
+};
+
+struct spool_record {
+    uint64_t lsn, next_lsn; /* Its position, and the position behind it. */
+    uint16_t type;          /* enum spool_type; unknown values are skipped by readers. */
+    uint32_t source;        /* The writer's tag. */
+    int64_t wall_ns;        /* When it was appended. */
+    struct slice payload;   /* Borrowed from the reader's buffer until its next call. */
+};
+
+struct spool_status {
+    uint64_t bytes, quota_bytes;      /* Of all segments; the quota. */
+    uint64_t unacked_bytes;           /* From the low-water mark to the end. */
+    uint64_t disk_free_bytes;
+    uint64_t first_lsn, end_lsn;      /* Of what is on disk; of the next record. */
+    uint64_t synced_lsn, low_water_lsn;
+    uint32_t n_segments;
+    uint64_t n_records;               /* Appended since opening. */
+    uint64_t torn_bytes, corrupt_bytes; /* Cut off or set aside by recovery. */
+    int64_t oldest_unacked_wall_ns;   /* 0 when nothing waits. */
+    bool was_clean;                   /* The last run ended with STOP. */
+    bool full, failed;                /* Refuses pages; refuses everything. */
+};
+
+/** Told when the record at @lsn is synced (@status 0) or that it never will be (ERR_IO,
+ *  ERR_CANCELED). Called once from the loop, in order of position. */
+typedef void (*spool_synced_cb)(void *data, uint64_t lsn, int status);
+typedef void (*spool_close_cb)(void *data);
+
+/** Opens or makes the spool and recovers it: a torn tail is cut off, damaged ranges elsewhere are
+ *  copied to bad/ and skipped, both counted. Blocks; call it before the loop runs. @metrics gets the
+ *  souk_wal_* families. On success @out is owned by the caller and ended by spool__close.
+ *  @return 0; ERR_LOCKED with the holder's pid; ERR_IO; ERR_CORRUPT for another format version. */
+int spool__open(struct spool **out, uv_loop_t *loop, const struct clock *clock,
+                struct metrics *metrics, const struct spool_options *options, struct err *e);
+/** Syncs what is pending, writes STOP, releases the lock, then calls @cb and frees @s. */
+void spool__close(struct spool *s, spool_close_cb cb, void *data);
+
+/** Appends one record of @n_parts slices, which are copied. @cb may be NULL.
+ *  @return its position; 0 with @e filled: ERR_FULL (pages, frames and requests only), ERR_LIMIT (too large),
+ *  ERR_IO (failed), ERR_CLOSED. */
+uint64_t spool__append(struct spool *s, enum spool_type type, uint32_t source,
+                       const struct slice *parts, size_t n_parts, spool_synced_cb cb, void *data,
+                       struct err *e);
+/** Appends a CHECKPOINT: everything below @low_water_lsn is acknowledged, and segments that lie
+ *  wholly below it may go once it is synced and their retention has passed. @payload is the
+ *  writer's (cursors, governor state); the last one is found again at opening.
+ *  @return its position, or 0 with @e filled. */
+uint64_t spool__checkpoint(struct spool *s, uint64_t low_water_lsn, struct slice payload,
+                           struct err *e);
+/** @return true and the last synced checkpoint's payload (borrowed until the loop runs), as found
+ *  at opening; false when there was none. */
+bool spool__last_checkpoint(const struct spool *s, struct slice *payload);
+void spool__status(const struct spool *s, struct spool_status *out);
+/** @return 32 hex digits that name this spool for good; in tokens and seals. Borrowed. */
+const char *spool__store_id(const struct spool *s);
+
+/* Reading. A reader may be used on the thread pool, by one thread at a time, beside appends, for
+ * positions below the synced one; the spool outlives it. */
+struct spool_reader {
+    const struct spool *spool; /* Borrowed. */
+    uint64_t at;               /* Position of the next record. */
+    int fd;                    /* Owned; of segment. */
+    uint64_t segment;
+    struct buf scratch; /* Owned; holds the payload. */
+};
+
+/** Starts at @from_lsn, which is a record's position, spool_status.low_water_lsn or first_lsn. */
+void spool_reader__init(struct spool_reader *r, const struct spool *s, uint64_t from_lsn);
+void spool_reader__fini(struct spool_reader *r);
+/** Reads the record at @r->at when it lies below @until_lsn, checks its CRC and moves on; skips from
+ *  one segment to the next and over ranges that recovery set aside.
+ *  @return 1 with @out filled, 0 at @until_lsn, ERR_CORRUPT or ERR_IO with @e filled. */
+int spool_reader__next(struct spool_reader *r, uint64_t until_lsn, struct spool_record *out,
+                       struct err *e);
+
+#endif
