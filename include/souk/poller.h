@@ -1,0 +1,65 @@
+/* The poller: runs one stream of a pull source.
+ *
+ *     plan -> permit -> fetch -> judge -> append -> synced -> plan ...
+ *
+ * The next page of a cursor is asked for once this one is synced: a page never turns back. judge and
+ * compression run on the thread pool. Every request, whatever came of it, becomes a record. */
+#ifndef SOUK_POLLER_H
+#define SOUK_POLLER_H
+
+#include "souk/governor.h"
+#include "souk/http.h"
+#include "souk/journal.h"
+#include "souk/source.h"
+#include "souk/spool.h"
+
+struct poller;
+
+struct poller_deps { /* All borrowed; they outlive the poller. */
+    uv_loop_t *loop;
+    const struct clock *clock;
+    struct metrics *metrics;
+    struct governor *governor;
+    struct http *http;
+    struct spool *spool;
+    struct endpoint *(*endpoint)(void *ctx, const char *name); /* For a stream's endpoint name. */
+    void *endpoint_ctx;
+};
+
+enum poll_state { POLL_IDLE, POLL_WAIT, POLL_FETCH, POLL_JUDGE, POLL_KEEP, POLL_STOPPED };
+
+struct poller_counts {
+    uint64_t fresh, empty, unchanged, repeat, rewind, invalid, errors, stale;
+};
+
+struct poller_status {
+    const char *source;                /* Name of the source. */
+    const struct stream_spec *stream;
+    const struct stream_state *state;
+    enum poll_state doing;
+    struct poller_counts counts;
+    uint64_t body_bytes, entries;
+    int64_t started_wall_ns;
+    int64_t last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns; /* 0: never. */
+    int64_t next_mono_ns;              /* When the next request is due, while idle. */
+    bool frozen;                       /* The last answer was a rewind or a repeat. */
+    bool seeding, spool_full;
+    bool refused;                      /* The governor disabled its endpoint. */
+    int64_t throttled_wall_ns;         /* When it was last told 429. */
+    char last_error[ERR_MSG_MAX];      /* Of the last failure; "" once all is well again. */
+};
+
+/** Makes a poller that does not ask yet. @type, @settings and @stream are borrowed. */
+int poller__open(struct poller **out, const struct poller_deps *deps, const struct source_type *type,
+                 const struct source_settings *settings, const struct stream_spec *stream,
+                 struct err *e);
+/** Where it goes on after a restart. Before poller__start. */
+void poller__restore(struct poller *p, struct slice cursor, struct slice etag);
+/** Applies what a record of the log says of its cursor. Before poller__start. */
+void poller__replay(struct poller *p, const struct request_facts *facts);
+void poller__start(struct poller *p);
+/** Ends what is in flight, then calls @cb and frees. A page that was received is still kept. */
+void poller__close(struct poller *p, void (*cb)(void *data), void *data);
+void poller__status(const struct poller *p, struct poller_status *out);
+
+#endif

@@ -1,0 +1,233 @@
+/* One stream's way from plan to synced page. What can fail: the request (backs off and asks again),
+ * the answer (refused, cursor unchanged), the spool (waits until there is room). */
+#include "souk/poller.h"
+#include "poller_internal.h"
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const unsigned poll_next[] = {
+    [POLL_IDLE] = 1u << POLL_WAIT | 1u << POLL_STOPPED,
+    [POLL_WAIT] = 1u << POLL_FETCH | 1u << POLL_IDLE | 1u << POLL_STOPPED,
+    [POLL_FETCH] = 1u << POLL_JUDGE | 1u << POLL_KEEP | 1u << POLL_STOPPED,
+    [POLL_JUDGE] = 1u << POLL_KEEP,
+    [POLL_KEEP] = 1u << POLL_IDLE | 1u << POLL_STOPPED,
+    [POLL_STOPPED] = 0,
+};
+
+void poller__move(struct poller *p, enum poll_state next) {
+    assert(poll_next[p->doing] & (1u << next));
+    p->doing = next;
+}
+
+int poller__open(struct poller **out, const struct poller_deps *deps, const struct source_type *type,
+                 const struct source_settings *settings, const struct stream_spec *stream,
+                 struct err *e) {
+    struct poller *p = calloc(1, sizeof *p);
+    if (p == NULL) return err__setf(e, ERR_NOMEM, "poller %s: out of memory", stream->key);
+    *p = (struct poller){.deps = *deps, .type = type, .settings = settings, .stream = stream};
+    p->meta = buf__init(POLLER_META_MAX);
+    p->packed = buf__init(SPOOL_RECORD_MAX);
+    p->last_packed = buf__init(SPOOL_RECORD_MAX);
+    p->job.headers_text = buf__init(HTTP_HEADER_BYTES_MAX * 2);
+    p->job.poller = p;
+    p->timer.data = p;
+    uv_timer_init(deps->loop, &p->timer);
+    poller__init_metrics(p);
+    *out = p;
+    return 0;
+}
+
+static void set_text(char *out, size_t size, struct slice s) {
+    size_t n = s.len < size ? s.len : size - 1;
+    if (n > 0) memcpy(out, s.base, n);
+    out[n] = '\0';
+}
+
+void poller__restore(struct poller *p, struct slice cursor, struct slice etag) {
+    set_text(p->state.cursor, sizeof p->state.cursor, cursor);
+    set_text(p->state.etag, sizeof p->state.etag, etag);
+}
+
+void poller__replay(struct poller *p, const struct request_facts *facts) {
+    if (facts->flags & (REQUEST_ADVANCES | REQUEST_SEED)) poller__restore(p, facts->cursor_to, facts->etag);
+    if (facts->http_status == 200 && facts->received_wall_ns > p->last_success_wall_ns)
+        p->last_success_wall_ns = facts->received_wall_ns;
+}
+
+static void finish_close(uv_handle_t *timer) {
+    struct poller *p = timer->data;
+    void (*cb)(void *) = p->close_cb;
+    void *data = p->close_data;
+    buf__fini(&p->meta);
+    buf__fini(&p->packed);
+    buf__fini(&p->last_packed);
+    buf__fini(&p->job.headers_text);
+    buf__fini(&p->job.body);
+    free(p);
+    cb(data);
+}
+
+/* Ends here once nothing is in flight. */
+static bool stop_if_asked(struct poller *p) {
+    if (p->close_cb == NULL) return false;
+    poller__move(p, POLL_STOPPED);
+    uv_timer_stop(&p->timer);
+    uv_close((uv_handle_t *)&p->timer, finish_close);
+    return true;
+}
+
+void poller__close(struct poller *p, void (*cb)(void *data), void *data) {
+    p->close_cb = cb;
+    p->close_data = data;
+    switch (p->doing) {
+    case POLL_IDLE: stop_if_asked(p); return;
+    case POLL_WAIT: governor__cancel(p->deps.governor, &p->permit); return;
+    case POLL_FETCH: http__cancel(p->deps.http, &p->http); return;
+    case POLL_KEEP:
+        if (!p->appended) { /* Waits for room in the spool: the page will be asked for again. */
+            uv_timer_stop(&p->timer);
+            stop_if_asked(p);
+        }
+        return;
+    case POLL_JUDGE:
+    case POLL_STOPPED: return;
+    }
+}
+
+/* Waiting: plan, then a timer for the source's own pace, then a permit. */
+
+static void on_permit(struct permit *permit, int status);
+
+static void ask_permit(struct poller *p) {
+    poller__move(p, POLL_WAIT);
+    struct endpoint *ep = p->deps.endpoint(p->deps.endpoint_ctx, p->request.endpoint);
+    int status = ep == NULL ? ERR_NOT_FOUND
+                            : governor__acquire(p->deps.governor, ep, &p->permit, p->request.gap_key, on_permit);
+    if (status != 0) {
+        p->refused = status == ERR_REFUSED;
+        poller__move(p, POLL_IDLE);
+        poller__wait(p, POLLER_REFUSED_WAIT_NS);
+    }
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct poller *p = timer->data;
+    if (p->doing == POLL_KEEP) poller__append(p);
+    else poller__plan(p);
+}
+
+void poller__wait(struct poller *p, int64_t wait_ns) {
+    p->next_mono_ns = p->deps.clock->mono_ns + wait_ns;
+    uv_timer_start(&p->timer, on_timer, (uint64_t)((wait_ns + NS_PER_MS - 1) / NS_PER_MS), 0);
+}
+
+void poller__plan(struct poller *p) {
+    const struct clock *now = p->deps.clock;
+    p->type->plan(p->settings, p->stream, &p->state, &p->request);
+    int64_t due_ns = p->request.not_before_mono_ns;
+    if (p->backoff_until_mono_ns > due_ns) due_ns = p->backoff_until_mono_ns;
+    if (due_ns > now->mono_ns) poller__wait(p, due_ns - now->mono_ns);
+    else ask_permit(p);
+}
+
+void poller__start(struct poller *p) {
+    p->started_wall_ns = p->deps.clock->wall_ns;
+    poller__wait(p, 0);
+}
+
+/* Fetching. */
+
+static void on_response(struct http_request *r, struct http_response *response) {
+    poller__judge_response(r->data, response);
+}
+
+static void fetch(struct poller *p) {
+    for (size_t i = 0; i < p->request.n_headers; i++) p->header_lines[i] = p->request.headers[i];
+    p->http = (struct http_request){.data = p,
+                                    .method = "GET",
+                                    .url = p->request.url,
+                                    .headers = p->header_lines,
+                                    .n_headers = p->request.n_headers,
+                                    .source = p->type->name,
+                                    .class_name = p->request.seed ? "metadata" : "tail",
+                                    .done_cb = on_response};
+    p->requested = *p->deps.clock;
+    struct err e = {0};
+    if (http__start(p->deps.http, &p->http, &e) == 0) {
+        poller__move(p, POLL_FETCH);
+        return;
+    }
+    governor__undo(p->deps.governor, &p->permit);
+    snprintf(p->last_error, sizeof p->last_error, "%s", e.msg);
+    LOG_ERROR("sources", "cannot send request", LOG_S("stream", p->stream->key), LOG_E(&e));
+    poller__move(p, POLL_IDLE);
+    if (!stop_if_asked(p)) poller__wait(p, POLLER_REFUSED_WAIT_NS);
+}
+
+static void on_permit(struct permit *permit, int status) {
+    struct poller *p = permit->data;
+    if (p->close_cb != NULL) {
+        if (status == 0) governor__undo(p->deps.governor, permit);
+        stop_if_asked(p);
+        return;
+    }
+    p->refused = status == ERR_REFUSED;
+    if (status == 0) {
+        fetch(p);
+        return;
+    }
+    poller__move(p, POLL_IDLE);
+    poller__wait(p, POLLER_REFUSED_WAIT_NS);
+}
+
+/* Keeping: one record, then its sync, then the cursor moves. */
+
+static void on_synced(void *data, uint64_t lsn, int status) {
+    struct poller *p = data;
+    (void)lsn;
+    p->appended = false;
+    if (status == 0) {
+        poller__apply(p);
+    } else {
+        snprintf(p->last_error, sizeof p->last_error, "spool: %s", err__text(status));
+    }
+    poller__move(p, POLL_IDLE);
+    if (stop_if_asked(p)) return;
+    if (status == 0) poller__plan(p);
+    else poller__wait(p, POLLER_REFUSED_WAIT_NS);
+}
+
+void poller__append(struct poller *p) {
+    struct slice parts[] = {buf__slice(&p->meta), p->is_page ? buf__slice(&p->packed) : (struct slice){0}};
+    struct err e = {0};
+    p->appended = true;
+    uint64_t lsn = spool__append(p->deps.spool, p->is_page ? SPOOL_PAGE : SPOOL_REQUEST, 0, parts, 2,
+                                 on_synced, p, &e);
+    p->spool_full = lsn == 0;
+    if (lsn != 0) return;
+    p->appended = false;
+    snprintf(p->last_error, sizeof p->last_error, "%s", e.msg);
+    LOG_WARN("sources", "page waits for the spool", LOG_S("stream", p->stream->key), LOG_E(&e));
+    if (!stop_if_asked(p)) poller__wait(p, NS_PER_S);
+}
+
+void poller__keep(struct poller *p, const struct request_facts *facts, bool is_page) {
+    buf__clear(&p->meta);
+    journal__encode(facts, &p->meta);
+    p->is_page = is_page;
+    poller__move(p, POLL_KEEP);
+    poller__append(p);
+}
+
+void poller__status(const struct poller *p, struct poller_status *out) {
+    *out = (struct poller_status){
+        .source = p->type->name, .stream = p->stream, .state = &p->state, .doing = p->doing,
+        .counts = p->counts, .body_bytes = p->body_bytes, .entries = p->entries,
+        .started_wall_ns = p->started_wall_ns,
+        .last_success_wall_ns = p->last_success_wall_ns, .last_new_wall_ns = p->last_new_wall_ns,
+        .last_advance_wall_ns = p->last_advance_wall_ns, .next_mono_ns = p->next_mono_ns,
+        .frozen = p->frozen, .seeding = p->request.seed, .spool_full = p->spool_full,
+        .refused = p->refused, .throttled_wall_ns = p->throttled_wall_ns};
+    snprintf(out->last_error, sizeof out->last_error, "%s", p->last_error);
+}

@@ -1,0 +1,81 @@
+/* What the poller's files share: poller.c moves it, verdict.c says what an answer means. */
+#ifndef SOUK_POLLER_INTERNAL_H
+#define SOUK_POLLER_INTERNAL_H
+
+#include "souk/core/log.h"
+#include "souk/poller.h"
+
+#define POLLER_META_MAX ((size_t)64 << 10)
+#define POLLER_REFUSED_WAIT_NS (5 * NS_PER_S)
+#define POLLER_BACKOFF_MAX_NS (60 * NS_PER_S)
+
+/* judge and compression, on the thread pool. */
+struct judge_job {
+    uv_work_t work;
+    struct poller *poller;
+    struct source_answer answer;
+    struct source_header headers[HTTP_HEADERS_MAX];
+    struct buf headers_text; /* Owned copies of the headers' bytes. */
+    struct buf body;         /* Taken from the response. */
+    struct page_facts page;
+    struct err err;
+    int status;
+};
+
+struct poller {
+    struct poller_deps deps;
+    const struct source_type *type;
+    const struct source_settings *settings;
+    const struct stream_spec *stream;
+    struct stream_state state;
+    enum poll_state doing;
+    struct source_request request;
+    struct permit permit;
+    struct http_request http;
+    const char *header_lines[SOURCE_HEADERS_MAX];
+    struct clock requested;
+    struct judge_job job;
+    struct governor_verdict limits;
+    /* The record that is being kept, and what will be true once it is synced. */
+    struct request_facts facts;
+    struct buf meta, packed;
+    bool is_page, appended;
+    char next_cursor[CURSOR_MAX], next_etag[CURSOR_MAX];
+    char error[ERR_MSG_MAX];
+    /* Sources that repeat: the last body, packed, and when it last made stale rows. */
+    struct buf last_packed;
+    uint32_t last_entries;
+    uint64_t last_body_bytes;
+    int64_t last_rows_mono_ns;
+    int64_t backoff_until_mono_ns;
+    uint32_t attempts;
+    char retry_reason[64];
+    uv_timer_t timer;
+    int64_t next_mono_ns;
+    struct poller_counts counts;
+    uint64_t body_bytes, entries;
+    int64_t started_wall_ns, last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns, throttled_wall_ns;
+    bool frozen, spool_full, refused;
+    char last_error[ERR_MSG_MAX];
+    void (*close_cb)(void *data);
+    void *close_data;
+    struct {
+        struct series *fresh, *empty, *unchanged, *repeat, *rewind, *invalid, *error, *stale;
+        struct series *regressions, *last_success, *last_new, *last_advance;
+    } m;
+};
+
+void poller__move(struct poller *p, enum poll_state next);
+void poller__plan(struct poller *p);
+void poller__wait(struct poller *p, int64_t wait_ns);
+/** Appends the record in meta and packed; tries again each second while the spool is full. */
+void poller__append(struct poller *p);
+/** Keeps @facts, with the body in packed when @is_page. */
+void poller__keep(struct poller *p, const struct request_facts *facts, bool is_page);
+/** A request ended: tells the governor, then judges the answer. */
+void poller__judge_response(struct poller *p, struct http_response *response);
+/** The record is synced: moves the cursor and counts. */
+void poller__apply(struct poller *p);
+void poller__init_metrics(struct poller *p);
+
+#endif

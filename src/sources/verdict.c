@@ -1,0 +1,300 @@
+/* What an answer means: tells the governor, has the source judge the body on the thread pool, and
+ * turns the verdict into the facts of a record. */
+#include "poller_internal.h"
+#include <stdio.h>
+
+void poller__init_metrics(struct poller *p) {
+    struct metrics *m = p->deps.metrics;
+    const char *name = p->type->name;
+#define PAGES(result)                                                                              \
+    metrics__counter(m, "souk_source_pages_total", "Answers of a source by what they brought.",    \
+                     "source=\"%s\",result=\"" result "\"", name)
+    p->m.fresh = PAGES("new");
+    p->m.empty = PAGES("empty");
+    p->m.unchanged = PAGES("unchanged");
+    p->m.repeat = PAGES("repeat");
+    p->m.rewind = PAGES("rewind");
+    p->m.invalid = PAGES("invalid");
+    p->m.error = PAGES("error");
+    p->m.stale = PAGES("stale");
+#undef PAGES
+    p->m.regressions = metrics__counter(m, "souk_cursor_regressions_total",
+                                        "Answers whose cursor went back; they are refused.",
+                                        "source=\"%s\"", name);
+#define WHEN(family, help) metrics__gauge(m, "souk_source_last_" family "_timestamp_seconds", help, "source=\"%s\"", name)
+    p->m.last_success = WHEN("success", "When a request last succeeded.");
+    p->m.last_new = WHEN("new_data", "When an answer last brought new data.");
+    p->m.last_advance = WHEN("cursor_advance", "When the cursor last moved.");
+#undef WHEN
+}
+
+static bool is_block_page(const struct http_response *r) {
+    if (http__header(r, "cf-mitigated").len > 0) return true;
+    struct slice type = http__header(r, "content-type");
+    return r->status == 403 && slice__starts(type, SLICE_LIT("text/html"));
+}
+
+static void tell_governor(struct poller *p, const struct http_response *r) {
+    struct governor_header headers[HTTP_HEADERS_MAX];
+    size_t n = r->n_headers < HTTP_HEADERS_MAX ? r->n_headers : HTTP_HEADERS_MAX;
+    for (size_t i = 0; i < n; i++)
+        headers[i] = (struct governor_header){.name = r->headers[i].name, .value = r->headers[i].value};
+    struct governor_reply reply = {.status = r->status, .dispatched = r->dispatched, .headers = headers,
+                                   .n_headers = n, .done_mono_ns = p->deps.clock->mono_ns,
+                                   .block_page = is_block_page(r)};
+    governor__report(p->deps.governor, &p->permit, &reply, &p->limits);
+    if (p->limits.throttled) p->throttled_wall_ns = p->deps.clock->wall_ns;
+}
+
+static uint64_t us_between(int64_t from_ns, int64_t to_ns) {
+    return to_ns > from_ns && from_ns > 0 ? (uint64_t)((to_ns - from_ns) / NS_PER_US) : 0;
+}
+
+/* What is known of the request before the body is judged. */
+static void begin_facts(struct poller *p, const struct http_response *r) {
+    const struct stream_spec *s = p->stream;
+    p->attempts++;
+    p->next_cursor[0] = '\0';
+    p->error[0] = '\0';
+    snprintf(p->next_etag, sizeof p->next_etag, "%s", p->state.etag);
+    p->facts = (struct request_facts){
+        .source = slice__str(p->type->name), .stream = slice__str(s->key),
+        .service = slice__str(p->request.seed ? p->request.endpoint : s->service),
+        .realm = slice__str(s->realm), .league = slice__str(s->league), .kind = slice__str(s->kind),
+        .path = slice__str(s->path), .method = SLICE_LIT("GET"),
+        .cursor_from = slice__str(p->state.cursor), .cursor_to = slice__str(p->state.cursor),
+        .etag = slice__str(p->next_etag), .http_status = (uint16_t)r->status,
+        .attempts = p->attempts, .retry_reason = slice__str(p->retry_reason),
+        .requested_wall_ns = p->requested.wall_ns, .received_wall_ns = p->deps.clock->wall_ns,
+        .response_us = us_between(r->sent_mono_ns, r->done_mono_ns),
+        .first_byte_us = us_between(r->sent_mono_ns, r->first_byte_mono_ns),
+        .wire_bytes = r->wire_bytes, .body_bytes = r->body.len,
+        .policy = slice__str(p->limits.policy), .limits_raw = slice__str(p->limits.raw),
+        .limits_state = slice__str(p->limits.state),
+        .retry_after_s = p->limits.retry_after_ns < 0 ? -1 : p->limits.retry_after_ns / NS_PER_S};
+    p->state.last_reply_mono_ns = p->deps.clock->mono_ns;
+}
+
+static int64_t backoff_ns(uint32_t n_failures) {
+    int64_t ns = NS_PER_S / 2;
+    for (uint32_t i = 1; i < n_failures && ns < POLLER_BACKOFF_MAX_NS; i++) ns *= 2;
+    return ns < POLLER_BACKOFF_MAX_NS ? ns : POLLER_BACKOFF_MAX_NS;
+}
+
+/* The request or its answer was no good: the cursor stays. Sources that repeat show their last
+ * values as stale, at most once a period. */
+static void keep_failure(struct poller *p, const char *status, const char *reason) {
+    const struct clock *now = p->deps.clock;
+    p->state.n_failures++;
+    p->backoff_until_mono_ns = now->mono_ns + backoff_ns(p->state.n_failures);
+    snprintf(p->retry_reason, sizeof p->retry_reason, "%s", reason);
+    p->facts.status = slice__str(status);
+    p->facts.error = slice__str(p->error);
+    p->facts.cursor_to = p->facts.cursor_from;
+    bool repeat = p->type->repeats && p->last_packed.len > 0 &&
+                  now->mono_ns - p->last_rows_mono_ns >= p->settings->period_ns;
+    if (repeat) {
+        p->facts.flags |= REQUEST_CHECKPOINT;
+        p->facts.freshness = PAGE_STALE;
+        p->facts.n_entries = p->last_entries;
+        p->facts.body_bytes = p->last_body_bytes;
+        buf__clear(&p->packed);
+        buf__append_slice(&p->packed, buf__slice(&p->last_packed));
+        p->last_rows_mono_ns = now->mono_ns;
+        p->counts.stale++;
+        series__inc(p->m.stale);
+    }
+    LOG_WARN("sources", "request failed", LOG_S("stream", p->stream->key), LOG_S("reason", reason),
+             LOG_I("http", p->facts.http_status), LOG_S("err", p->error));
+    poller__keep(p, &p->facts, repeat);
+}
+
+static void keep_success(struct poller *p, const char *status, bool is_page) {
+    p->state.n_failures = 0;
+    p->backoff_until_mono_ns = 0;
+    p->facts.status = slice__str(status);
+    if (is_page) p->facts.flags |= REQUEST_CHECKPOINT;
+    poller__keep(p, &p->facts, is_page);
+}
+
+static void keep_page(struct poller *p, const struct page_facts *page) {
+    snprintf(p->next_cursor, sizeof p->next_cursor, "%s", page->next_cursor);
+    snprintf(p->next_etag, sizeof p->next_etag, "%s", page->etag);
+    p->facts.flags |= REQUEST_ADVANCES;
+    p->facts.cursor_to = slice__str(p->next_cursor);
+    p->facts.etag = slice__str(p->next_etag);
+    p->facts.n_entries = page->n_entries;
+    p->facts.freshness = PAGE_FRESH;
+    if (p->type->repeats) {
+        buf__clear(&p->last_packed);
+        buf__append_slice(&p->last_packed, buf__slice(&p->packed));
+        p->last_entries = page->n_entries;
+        p->last_body_bytes = p->facts.body_bytes;
+        p->last_rows_mono_ns = p->deps.clock->mono_ns;
+    }
+    keep_success(p, "ok", true);
+}
+
+static void keep_unchanged(struct poller *p) {
+    bool is_page = p->type->repeats && p->last_packed.len > 0;
+    if (is_page) {
+        p->facts.freshness = PAGE_REVALIDATED;
+        p->facts.n_entries = p->last_entries;
+        p->facts.body_bytes = p->last_body_bytes;
+        buf__clear(&p->packed);
+        buf__append_slice(&p->packed, buf__slice(&p->last_packed));
+        p->last_rows_mono_ns = p->deps.clock->mono_ns;
+    } else if (p->type->repeats) {
+        p->next_etag[0] = '\0'; /* Nothing to repeat, as after a restart: ask for the whole body. */
+        p->facts.etag = slice__str(p->next_etag);
+        p->facts.flags |= REQUEST_ADVANCES;
+    }
+    p->state.caught_up = true;
+    p->counts.unchanged++;
+    series__inc(p->m.unchanged);
+    keep_success(p, "unchanged", is_page);
+}
+
+static void keep_seed(struct poller *p, const struct page_facts *page) {
+    snprintf(p->next_cursor, sizeof p->next_cursor, "%s", page->next_cursor);
+    p->facts.cursor_to = slice__str(p->next_cursor);
+    p->facts.flags |= REQUEST_SEED;
+    LOG_INFO("sources", "starts at", LOG_S("stream", p->stream->key), LOG_S("cursor", p->next_cursor));
+    keep_success(p, "seeded", false);
+}
+
+static void refuse(struct poller *p, const char *status, const struct err *e, bool frozen) {
+    p->frozen = frozen;
+    snprintf(p->error, sizeof p->error, "%s", e->msg);
+    keep_failure(p, status, status);
+}
+
+static void keep_verdict(struct poller *p) {
+    struct judge_job *job = &p->job;
+    switch (job->page.verdict) {
+    case PAGE_NEW:
+        p->counts.fresh++;
+        series__inc(p->m.fresh);
+        p->state.caught_up = false;
+        p->frozen = false;
+        keep_page(p, &job->page);
+        return;
+    case PAGE_EMPTY:
+        p->counts.empty++;
+        series__inc(p->m.empty);
+        p->state.caught_up = true;
+        p->frozen = false;
+        keep_success(p, "empty", false);
+        return;
+    case PAGE_UNCHANGED: keep_unchanged(p); return;
+    case PAGE_SEEDED: keep_seed(p, &job->page); return;
+    case PAGE_REPEAT:
+        p->counts.repeat++;
+        series__inc(p->m.repeat);
+        refuse(p, "repeat", &job->err, true);
+        return;
+    case PAGE_REWIND:
+        p->counts.rewind++;
+        series__inc(p->m.rewind);
+        series__inc(p->m.regressions);
+        refuse(p, "rewind", &job->err, true);
+        return;
+    case PAGE_INVALID:
+        p->counts.invalid++;
+        series__inc(p->m.invalid);
+        refuse(p, "invalid", &job->err, false);
+        return;
+    }
+}
+
+static void on_judge(uv_work_t *work) {
+    struct judge_job *job = work->data;
+    struct poller *p = job->poller;
+    job->page = (struct page_facts){.verdict = PAGE_INVALID};
+    job->status = p->type->judge(p->stream, &p->state, &job->answer, &job->page, &job->err);
+    if (job->status != 0 && job->page.verdict != PAGE_REWIND && job->page.verdict != PAGE_REPEAT)
+        job->page.verdict = PAGE_INVALID;
+    if (job->page.verdict != PAGE_NEW) return;
+    buf__clear(&p->packed);
+    if (journal__compress(job->answer.body, &p->packed) == 0) return;
+    job->page.verdict = PAGE_INVALID;
+    err__setf(&job->err, ERR_NOMEM, "%s: no memory to compress a page", p->stream->key);
+}
+
+static void on_judged(uv_work_t *work, int status) {
+    struct judge_job *job = work->data;
+    struct poller *p = job->poller;
+    if (status != 0) err__setf(&job->err, ERR_CANCELED, "canceled");
+    keep_verdict(p);
+    buf__fini(&job->body);
+}
+
+/* The response ends with its callback: the job gets copies of the headers and the body itself. */
+static void start_judge(struct poller *p, struct http_response *r) {
+    struct judge_job *job = &p->job;
+    size_t n = r->n_headers < HTTP_HEADERS_MAX ? r->n_headers : HTTP_HEADERS_MAX, total = 0;
+    for (size_t i = 0; i < n; i++) total += r->headers[i].name.len + r->headers[i].value.len;
+    buf__clear(&job->headers_text);
+    if (buf__reserve(&job->headers_text, total + 1) == NULL) n = 0;
+    for (size_t i = 0; i < n; i++) {
+        char *at = job->headers_text.base + job->headers_text.len;
+        buf__append_slice(&job->headers_text, r->headers[i].name);
+        buf__append_slice(&job->headers_text, r->headers[i].value);
+        job->headers[i].name = slice__of(at, r->headers[i].name.len);
+        job->headers[i].value = slice__of(at + r->headers[i].name.len, r->headers[i].value.len);
+    }
+    job->body = r->body;
+    r->body = (struct buf){0};
+    job->err = (struct err){0};
+    job->answer = (struct source_answer){.seed = p->request.seed, .status = r->status, .headers = job->headers,
+                                         .n_headers = n, .body = buf__slice(&job->body)};
+    job->work.data = job;
+    poller__move(p, POLL_JUDGE);
+    uv_queue_work(p->deps.loop, &job->work, on_judge, on_judged);
+}
+
+void poller__judge_response(struct poller *p, struct http_response *r) {
+    tell_governor(p, r);
+    begin_facts(p, r);
+    if (r->err.code != 0) {
+        snprintf(p->error, sizeof p->error, "%s", r->err.msg);
+        p->counts.errors++;
+        series__inc(p->m.error);
+        keep_failure(p, "error", r->err_kind[0] == '\0' ? "transport" : r->err_kind);
+    } else if (r->status == 200) {
+        start_judge(p, r);
+    } else if (r->status == 304) {
+        keep_unchanged(p);
+    } else {
+        char reason[16];
+        snprintf(reason, sizeof reason, "http_%d", r->status);
+        snprintf(p->error, sizeof p->error, "%s answered %d", p->stream->path, r->status);
+        p->counts.errors++;
+        series__inc(p->m.error);
+        keep_failure(p, "error", reason);
+    }
+}
+
+void poller__apply(struct poller *p) {
+    int64_t wall_ns = p->facts.received_wall_ns;
+    double wall_s = (double)wall_ns / (double)NS_PER_S;
+    if (p->state.n_failures > 0) {
+        snprintf(p->last_error, sizeof p->last_error, "%s", p->error);
+        return;
+    }
+    p->last_error[0] = '\0';
+    p->attempts = 0;
+    p->retry_reason[0] = '\0';
+    p->last_success_wall_ns = wall_ns;
+    series__set(p->m.last_success, wall_s);
+    if (p->facts.flags & REQUEST_SEED) snprintf(p->state.cursor, sizeof p->state.cursor, "%s", p->next_cursor);
+    if (!(p->facts.flags & REQUEST_ADVANCES)) return;
+    snprintf(p->state.etag, sizeof p->state.etag, "%s", p->next_etag);
+    if (p->next_cursor[0] == '\0') return;
+    snprintf(p->state.cursor, sizeof p->state.cursor, "%s", p->next_cursor);
+    p->last_new_wall_ns = p->last_advance_wall_ns = wall_ns;
+    p->body_bytes += p->facts.body_bytes;
+    p->entries += p->facts.n_entries;
+    series__set(p->m.last_new, wall_s);
+    series__set(p->m.last_advance, wall_s);
+}

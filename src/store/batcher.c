@@ -1,0 +1,304 @@
+/* Lanes, open batches and seals. The happy path: batcher__rows puts a page's rows into the open
+ * batches of their lanes, batcher__cut seals what is large or old enough, batcher__next hands
+ * batches to the sender in order. Recovery plans lanes with the seals of the log first. */
+#include "souk/batcher.h"
+#include "store_internal.h"
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A seal from the log whose rows are on their way again. */
+struct planned {
+    struct seal seal;
+    struct batch batch;
+    int64_t first_wall_ns;
+    bool stored; /* An ACK was found: its rows are dropped when they come by. */
+    struct planned *next;
+};
+
+struct lane {
+    const struct table_desc *table; /* NULL until rows come, when recovery made the lane. */
+    char name[64], part[64];
+    int32_t day;
+    struct batch open;
+    uint64_t first_lsn, last_lsn; /* Of the open batch. */
+    int64_t first_wall_ns, opened_mono_ns;
+    struct planned *plan, *plan_last;
+    struct lane *next;
+};
+
+int batcher__init(struct batcher *b, const struct clock *clock, const struct batcher_options *options) {
+    *b = (struct batcher){.options = *options, .clock = clock};
+    return map__init(&b->lanes_by_key, LANES_MAX);
+}
+
+static void free_sealed(struct sealed *s) {
+    batch__fini(&s->batch);
+    free(s);
+}
+
+static void free_planned(struct planned *p) {
+    batch__fini(&p->batch);
+    free(p);
+}
+
+static void free_lane(struct lane *l) {
+    for (struct planned *p = l->plan, *next; p != NULL; p = next) {
+        next = p->next;
+        free_planned(p);
+    }
+    batch__fini(&l->open);
+    free(l);
+}
+
+void batcher__fini(struct batcher *b) {
+    for (struct lane *l = b->lanes, *next; l != NULL; l = next) {
+        next = l->next;
+        free_lane(l);
+    }
+    for (struct sealed *s = b->first, *next; s != NULL; s = next) {
+        next = s->next;
+        free_sealed(s);
+    }
+    map__fini(&b->lanes_by_key);
+    *b = (struct batcher){0};
+}
+
+static size_t lane_key(char *out, size_t size, const char *table, const char *part, int32_t day) {
+    int n = snprintf(out, size, "%s\n%s\n%d", table, part, day);
+    assert(n > 0 && (size_t)n < size);
+    return (size_t)n;
+}
+
+static struct lane *get_lane(struct batcher *b, const char *table, const char *part, int32_t day) {
+    char key[160];
+    struct slice k = slice__of(key, lane_key(key, sizeof key, table, part, day));
+    struct lane *l = map__get(&b->lanes_by_key, k);
+    if (l != NULL) return l;
+    l = calloc(1, sizeof *l);
+    if (l == NULL) return NULL;
+    snprintf(l->name, sizeof l->name, "%s", table);
+    snprintf(l->part, sizeof l->part, "%s", part);
+    l->day = day;
+    if (map__put(&b->lanes_by_key, k, l) != 0) {
+        free(l);
+        return NULL;
+    }
+    /* At the end, so that batches of one page are cut in the order in which decode made them. */
+    struct lane **at = &b->lanes;
+    while (*at != NULL) at = &(*at)->next;
+    *at = l;
+    b->n_lanes++;
+    return l;
+}
+
+/* Lanes are per day: without this, yesterday's would stay for ever. */
+static void drop_idle_lanes(struct batcher *b, int32_t today) {
+    for (struct lane **at = &b->lanes; *at != NULL;) {
+        struct lane *l = *at;
+        if (l->day >= today || l->open.n_rows > 0 || l->plan != NULL) {
+            at = &l->next;
+            continue;
+        }
+        char key[160];
+        map__remove(&b->lanes_by_key,
+                    slice__of(key, lane_key(key, sizeof key, l->name, l->part, l->day)));
+        *at = l->next;
+        b->n_lanes--;
+        free_lane(l);
+    }
+}
+
+int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
+    struct lane *l = get_lane(b, seal->table, seal->part, seal->day);
+    struct planned *p = l == NULL ? NULL : calloc(1, sizeof *p);
+    if (p == NULL) return ERR_NOMEM;
+    p->seal = *seal;
+    if (l->plan_last == NULL) l->plan = p;
+    else l->plan_last->next = p;
+    l->plan_last = p;
+    return 0;
+}
+
+void batcher__recover_ack(struct batcher *b, const char *token) {
+    for (struct lane *l = b->lanes; l != NULL; l = l->next)
+        for (struct planned *p = l->plan; p != NULL; p = p->next)
+            if (strcmp(p->seal.token, token) == 0) p->stored = true;
+}
+
+static void append_sealed(struct batcher *b, struct sealed *s) {
+    if (b->last == NULL) b->first = s;
+    else b->last->next = s;
+    b->last = s;
+    b->n_sealed++;
+    b->sealed_bytes += batch__bytes(&s->batch);
+}
+
+/* The batch of @p is whole again: it is sealed already, so it is ready at once. */
+static int finish_planned(struct batcher *b, struct lane *l) {
+    struct planned *p = l->plan;
+    l->plan = p->next;
+    if (l->plan == NULL) l->plan_last = NULL;
+    if (p->stored || p->batch.n_rows == 0) {
+        free_planned(p);
+        return 0;
+    }
+    struct sealed *s = calloc(1, sizeof *s);
+    if (s == NULL) return ERR_NOMEM;
+    char hash[33];
+    batch__hash(&p->batch, hash);
+    *s = (struct sealed){.seal = p->seal, .batch = p->batch, .state = SEALED_READY,
+                         .first_wall_ns = p->first_wall_ns, .sealed_mono_ns = b->clock->mono_ns,
+                         .matches = strcmp(hash, p->seal.hash) == 0};
+    free(p);
+    append_sealed(b, s);
+    return 0;
+}
+
+/* Seals whose last page has gone by are whole, also when decoding no longer makes rows of it. */
+static int finish_passed(struct batcher *b, uint64_t decoded_lsn) {
+    for (struct lane *l = b->lanes; l != NULL; l = l->next)
+        while (l->plan != NULL && l->plan->seal.last_lsn < decoded_lsn)
+            if (finish_planned(b, l) != 0) return ERR_NOMEM;
+    return 0;
+}
+
+static int add_to_plan(struct batcher *b, struct planned *p, const struct batch *rows, int64_t wall_ns) {
+    if (p->stored) {
+        b->n_dropped_as_stored += rows->n_rows;
+        return 0;
+    }
+    if (p->batch.columns == NULL && batch__init(&p->batch, rows->table) != 0) return ERR_NOMEM;
+    if (p->first_wall_ns == 0) p->first_wall_ns = wall_ns;
+    return batch__append(&p->batch, rows);
+}
+
+static void cut_lane(struct batcher *b, struct lane *l) {
+    struct sealed *s = calloc(1, sizeof *s);
+    if (s == NULL) return; /* Tried again at the next cut. */
+    b->open_bytes -= batch__bytes(&l->open);
+    b->open_rows -= l->open.n_rows;
+    *s = (struct sealed){.batch = l->open, .state = SEALED_SEALING, .matches = true,
+                         .first_wall_ns = l->first_wall_ns, .sealed_mono_ns = b->clock->mono_ns};
+    l->open = (struct batch){0};
+    struct seal *seal = &s->seal;
+    snprintf(seal->table, sizeof seal->table, "%s", l->name);
+    snprintf(seal->part, sizeof seal->part, "%s", l->part);
+    seal->day = l->day;
+    seal->first_lsn = l->first_lsn;
+    seal->last_lsn = l->last_lsn;
+    seal->n_rows = s->batch.n_rows;
+    batch__hash(&s->batch, seal->hash);
+    seal__make_token(seal, b->options.store_id);
+    append_sealed(b, s);
+    b->on_sealed(b->ctx, s);
+}
+
+static bool is_large(const struct batcher *b, const struct lane *l) {
+    return l->open.n_rows >= b->options.rows_max || batch__bytes(&l->open) >= b->options.bytes_max;
+}
+
+static int add_rows(struct batcher *b, uint64_t lsn, int64_t wall_ns, struct rows_batch *rb) {
+    struct batch *rows = &rb->batch;
+    if (rows->n_rows == 0) return 0;
+    struct lane *l = get_lane(b, rows->table->name, rb->part, clock__day(wall_ns));
+    if (l == NULL) return ERR_NOMEM;
+    l->table = rows->table;
+    if (l->plan != NULL && lsn >= l->plan->seal.first_lsn && lsn <= l->plan->seal.last_lsn)
+        return add_to_plan(b, l->plan, rows, wall_ns);
+    /* What would exceed one atomic block by far goes into a block of its own. */
+    if (l->open.n_rows > 0 && l->open.n_rows + rows->n_rows > 4 * b->options.rows_max) cut_lane(b, l);
+    if (l->open.columns == NULL) {
+        l->open = *rows; /* The first page's columns become the open batch as they are. */
+        *rows = (struct batch){0};
+        l->first_lsn = lsn;
+        l->first_wall_ns = wall_ns;
+        l->opened_mono_ns = b->clock->mono_ns;
+        b->open_rows += l->open.n_rows;
+        b->open_bytes += batch__bytes(&l->open);
+    } else {
+        size_t before = batch__bytes(&l->open);
+        b->open_rows += rows->n_rows;
+        if (batch__append(&l->open, rows) != 0) return ERR_FULL;
+        b->open_bytes += batch__bytes(&l->open) - before;
+    }
+    l->last_lsn = lsn;
+    if (is_large(b, l)) cut_lane(b, l);
+    return 0;
+}
+
+int batcher__rows(struct batcher *b, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
+                  struct rows *rows) {
+    assert(lsn >= b->decoded_lsn);
+    int status = finish_passed(b, lsn);
+    for (size_t i = 0; status == 0 && i < rows->n; i++)
+        status = add_rows(b, lsn, wall_ns, &rows->batches[i]);
+    rows__fini(rows);
+    b->decoded_lsn = next_lsn;
+    if (status == 0) status = finish_passed(b, next_lsn);
+    return status;
+}
+
+void batcher__cut(struct batcher *b, bool everything) {
+    for (struct lane *l = b->lanes; l != NULL; l = l->next) {
+        bool old = b->clock->mono_ns - l->opened_mono_ns >= b->options.age_max_ns;
+        if (l->open.n_rows > 0 && (everything || old)) cut_lane(b, l);
+    }
+    drop_idle_lanes(b, clock__day(b->clock->wall_ns) - 1);
+}
+
+uint64_t batcher__low_water(const struct batcher *b, bool data_only) {
+    uint64_t low = b->decoded_lsn;
+    for (const struct lane *l = b->lanes; l != NULL; l = l->next) {
+        if (data_only && l->table != NULL && l->table->after_data) continue;
+        if (l->open.n_rows > 0 && l->first_lsn < low) low = l->first_lsn;
+        for (const struct planned *p = l->plan; p != NULL; p = p->next)
+            if (!p->stored && p->seal.first_lsn < low) low = p->seal.first_lsn;
+    }
+    for (const struct sealed *s = b->first; s != NULL; s = s->next) {
+        if (data_only && s->batch.table->after_data) continue;
+        if (s->seal.first_lsn < low) low = s->seal.first_lsn;
+    }
+    return low;
+}
+
+static bool table_in_flight(const struct batcher *b, const struct table_desc *table) {
+    for (const struct sealed *s = b->first; s != NULL; s = s->next)
+        if (s->state == SEALED_SENDING && s->batch.table == table) return true;
+    return false;
+}
+
+struct sealed *batcher__next(struct batcher *b) {
+    uint64_t data_low = batcher__low_water(b, true);
+    for (struct sealed *s = b->first; s != NULL; s = s->next) {
+        if (s->state != SEALED_READY || s->not_before_mono_ns > b->clock->mono_ns) continue;
+        if (s->batch.table->after_data && data_low <= s->seal.last_lsn) continue;
+        if (table_in_flight(b, s->batch.table)) continue;
+        return s;
+    }
+    return NULL;
+}
+
+void batcher__stored(struct batcher *b, struct sealed *sealed) {
+    struct sealed **at = &b->first, *before = NULL;
+    while (*at != NULL && *at != sealed) {
+        before = *at;
+        at = &(*at)->next;
+    }
+    assert(*at == sealed);
+    *at = sealed->next;
+    if (b->last == sealed) b->last = before;
+    b->n_sealed--;
+    b->sealed_bytes -= batch__bytes(&sealed->batch);
+    free_sealed(sealed);
+}
+
+size_t batcher__open_rows(const struct batcher *b, const char *table, size_t *outstanding) {
+    size_t n = 0;
+    *outstanding = 0;
+    for (const struct lane *l = b->lanes; l != NULL; l = l->next)
+        if (strcmp(l->name, table) == 0) n += l->open.n_rows;
+    for (const struct sealed *s = b->first; s != NULL; s = s->next)
+        *outstanding += strcmp(s->seal.table, table) == 0;
+    return n;
+}
