@@ -1,10 +1,11 @@
 /* Batches and seals: which rows go to ClickHouse together, under which token.
  *
- * Rows arrive page by page in log order and gather in a lane: one table, one partition key, one day.
- * A lane's open batch is cut at page boundaries when it has enough rows, bytes or age, and sealed: a
- * SEAL record says what it holds before it is sent. After a crash the same pages are decoded again
- * from the low-water mark, and the seals found in the log cut the same rows at the same places, so
- * a batch that must be sent again has the same rows, in the same block, with the same token.
+ * Rows arrive page by page in log order and gather in a lane: one table, one partition key, one
+ * day. A lane's open batch is cut at page boundaries when it has enough rows, bytes or age, and
+ * sealed: a SEAL record says what it holds before it is sent. After a crash the same pages are
+ * decoded again from the low-water mark, and the seals found in the log cut the same rows at the
+ * same places, so a batch that must be sent again has the same rows, in the same block, with the
+ * same token.
  *
  * This half of the store is memory only: it does no I/O and knows no connection. */
 #ifndef SOUK_BATCHER_H
@@ -19,7 +20,7 @@
 /** What a SEAL record holds: a batch's identity for good. */
 struct seal {
     char table[64], part[64];
-    int32_t day;                 /* Days since 1970; part of the partition. */
+    int32_t day;                  /* Days since 1970; part of the partition. */
     uint64_t first_lsn, last_lsn; /* Of the pages that its rows come from. */
     uint64_t n_rows;
     char hash[33];  /* batch__hash of the rows. */
@@ -38,13 +39,13 @@ struct sealed {
     struct seal seal;
     struct batch batch;
     enum sealed_state state;
-    int64_t first_wall_ns;  /* When its oldest page was received. */
+    int64_t first_wall_ns; /* When its oldest page was received. */
     int64_t sealed_mono_ns;
     int64_t not_before_mono_ns; /* Backoff after a failure. */
     uint32_t n_attempts;
-    bool matches;           /* Rows and hash are those of its seal; false after a change of decoders. */
-    void *data;             /* The sender's. */
-    struct sealed *next;    /* In order of sealing. */
+    bool matches; /* Rows and hash are those of its seal; false after a change of decoders. */
+    void *data;   /* The sender's. */
+    struct sealed *next; /* In order of sealing. */
 };
 
 struct batcher_options {
@@ -61,7 +62,7 @@ struct batcher {
     struct map lanes_by_key;
     struct lane *lanes;
     size_t n_lanes;
-    uint64_t decoded_lsn;       /* All rows of pages below it have arrived. */
+    uint64_t decoded_lsn;        /* All rows of pages below it have arrived. */
     struct sealed *first, *last; /* Sealed and not stored yet. */
     size_t n_sealed, sealed_bytes, open_bytes, open_rows;
     uint64_t n_dropped_as_stored; /* Rows met again that an acknowledged seal holds. */
@@ -70,7 +71,8 @@ struct batcher {
     void (*on_sealed)(void *ctx, struct sealed *sealed);
 };
 
-int batcher__init(struct batcher *b, const struct clock *clock, const struct batcher_options *options);
+int batcher__init(struct batcher *b, const struct clock *clock,
+                  const struct batcher_options *options);
 void batcher__fini(struct batcher *b);
 /** Recovery, before the first rows: a seal found in the log at or above the low-water mark, in log
  *  order. @return 0, ERR_FULL or ERR_NOMEM. */
@@ -84,10 +86,11 @@ int batcher__rows(struct batcher *b, uint64_t lsn, uint64_t next_lsn, int64_t wa
                   struct rows *rows);
 /** Cuts batches that are old enough; all of them when @everything. */
 void batcher__cut(struct batcher *b, bool everything);
-/** @return the position below which no row is missing in ClickHouse; of data tables only, or all. */
+/** @return the position below which no row is missing in ClickHouse; of data tables only, or all.
+ */
 uint64_t batcher__low_water(const struct batcher *b, bool data_only);
-/** @return the sealed batch to send next at the clock's time, or NULL: the oldest that is ready, of a
- *  table that has none in flight; tables that come after data wait for it. */
+/** @return the sealed batch to send next at the clock's time, or NULL: the oldest that is ready, of
+ * a table that has none in flight; tables that come after data wait for it. */
 struct sealed *batcher__next(struct batcher *b);
 /** @sealed is stored: takes it out and frees it. */
 void batcher__stored(struct batcher *b, struct sealed *sealed);

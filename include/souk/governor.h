@@ -28,21 +28,22 @@ enum endpoint_state {
 };
 
 struct endpoint_options {
-    const char *name;       /* Metric label and key of the saved state: never changes. */
-    const char *host;       /* Endpoints of one host share its gap and cap. */
-    double rate_per_s;      /* Without rate-limit headers: the ceiling. E.g. 0.8. */
+    const char *name;        /* Metric label and key of the saved state: never changes. */
+    const char *host;        /* Endpoints of one host share its gap and cap. */
+    double rate_per_s;       /* Without rate-limit headers: the ceiling. E.g. 0.8. */
     double rate_floor_per_s; /* Where AIMD stops falling. 0: 1/60. */
-    int64_t key_gap_ns;     /* Least time between two requests with one key (league, type). */
+    int64_t key_gap_ns;      /* Least time between two requests with one key (league, type). */
     int64_t hidden_first_ns, hidden_next_ns; /* The server's counting buckets; 0: 5 s, 60 s. */
-    uint32_t inflight_max;  /* 0: 1. */
-    uint32_t invalid_max;   /* 4xx in 10 minutes before it is disabled. 0: 10. */
+    uint32_t inflight_max;                   /* 0: 1. */
+    uint32_t invalid_max;                    /* 4xx in 10 minutes before it is disabled. 0: 10. */
 };
 
 struct governor_options {
-    double global_rate_per_s;   /* Over all hosts that ask for it; 0: none. */
-    int64_t host_gap_ns;        /* Least time between two requests to a host. 0: 250 ms. */
-    double utilisation;         /* Share of a window that may be used. 0: 0.95; at least one token stays usable. */
-    uint64_t seed;              /* For jitter; same seed, same jitter. */
+    double global_rate_per_s; /* Over all hosts that ask for it; 0: none. */
+    int64_t host_gap_ns;      /* Least time between two requests to a host. 0: 250 ms. */
+    double utilisation; /* Share of a window that may be used. 0: 0.95; at least one token stays
+                           usable. */
+    uint64_t seed;      /* For jitter; same seed, same jitter. */
 };
 
 struct permit;
@@ -63,38 +64,38 @@ struct permit {
 
 /** What a request's end tells the governor. */
 struct governor_reply {
-    int status;            /* HTTP status; 0 when there was no response. */
-    bool dispatched;       /* It may have reached the server; else its token rolls back. */
+    int status;      /* HTTP status; 0 when there was no response. */
+    bool dispatched; /* It may have reached the server; else its token rolls back. */
     const struct governor_header *headers;
     size_t n_headers;
     int64_t done_mono_ns;
-    bool block_page;       /* HTML where data was due, or cf-mitigated: halt, don't retry. */
+    bool block_page; /* HTML where data was due, or cf-mitigated: halt, don't retry. */
 };
 struct governor_header {
     struct slice name, value;
 };
 
 struct governor_verdict {
-    int64_t retry_after_ns;  /* What the server asked for; -1 when it did not. */
-    char policy[64];         /* "" when the reply named none. */
-    char state[256];         /* X-Rate-Limit-*-State, rule by rule, parsed and printed again. */
-    char raw[512];           /* The rate-limit headers as received, one a line. */
-    bool throttled;          /* 429, or an active restriction. */
-    char error[128];         /* E.g. a policy whose rule headers were missing. */
+    int64_t retry_after_ns; /* What the server asked for; -1 when it did not. */
+    char policy[64];        /* "" when the reply named none. */
+    char state[256];        /* X-Rate-Limit-*-State, rule by rule, parsed and printed again. */
+    char raw[512];          /* The rate-limit headers as received, one a line. */
+    bool throttled;         /* 429, or an active restriction. */
+    char error[128];        /* E.g. a policy whose rule headers were missing. */
 };
 
 struct governor_window_status {
     char rule[16];
-    uint32_t limit, used;    /* Tokens; spent or not yet back. */
+    uint32_t limit, used; /* Tokens; spent or not yet back. */
     uint32_t period_s, restriction_s;
 };
 struct endpoint_status {
     const char *name, *host;
     char policy[64];
     enum endpoint_state state;
-    char reason[128];          /* Why a request waits, for people. */
-    int64_t next_mono_ns;      /* When one may go; <= now when at once; INT64_MAX when disabled. */
-    double rate_per_s;         /* The learned or configured rate. */
+    char reason[128];     /* Why a request waits, for people. */
+    int64_t next_mono_ns; /* When one may go; <= now when at once; INT64_MAX when disabled. */
+    double rate_per_s;    /* The learned or configured rate. */
     struct governor_window_status windows[16];
     uint32_t n_windows, n_waiting, n_inflight;
     uint64_t n_requests, n_throttled, n_errors;
@@ -123,8 +124,9 @@ void governor__tick(struct governor *g);
 void governor__resume(struct governor *g, struct endpoint *ep);
 size_t governor__n_endpoints(const struct governor *g);
 void governor__status(const struct governor *g, size_t i, struct endpoint_status *out);
-/** Saves rings, holds, budgets and learned rates as bytes (wall times), and takes them back. A state
- *  of another version or damaged is refused (ERR_CORRUPT), and full buckets are assumed spent. */
+/** Saves rings, holds, budgets and learned rates as bytes (wall times), and takes them back. A
+ * state of another version or damaged is refused (ERR_CORRUPT), and full buckets are assumed spent.
+ */
 void governor__save(const struct governor *g, struct buf *out);
 int governor__restore(struct governor *g, struct slice saved, struct err *e);
 

@@ -35,15 +35,17 @@ struct http_header {
 };
 
 struct http_response {
-    int status;              /* 100..599; 0 when no response was read. */
-    struct err err;          /* .code 0 when the whole response was read, whatever its status. */
-    const char *err_kind;    /* "", or timeout, connect, tls, dns, reset, truncated, too_large, encoding, protocol, canceled. */
-    const struct http_header *headers; /* Of the last response (after no redirects: none are followed). */
+    int status;           /* 100..599; 0 when no response was read. */
+    struct err err;       /* .code 0 when the whole response was read, whatever its status. */
+    const char *err_kind; /* "", or timeout, connect, tls, dns, reset, truncated, too_large,
+                             encoding, protocol, canceled. */
+    const struct http_header
+        *headers; /* Of the last response (after no redirects: none are followed). */
     size_t n_headers;
-    struct buf body;         /* Decoded. The callback may take it (copy the struct and zero this). */
+    struct buf body; /* Decoded. The callback may take it (copy the struct and zero this). */
     int64_t sent_mono_ns, first_byte_mono_ns, done_mono_ns;
-    uint64_t wire_bytes;     /* Bytes of the body on the wire. */
-    bool dispatched;         /* The request may have reached the server. */
+    uint64_t wire_bytes; /* Bytes of the body on the wire. */
+    bool dispatched;     /* The request may have reached the server. */
 };
 
 struct http_request;
@@ -51,18 +53,18 @@ typedef void (*http_headers_cb)(struct http_request *r, const struct http_respon
 typedef void (*http_done_cb)(struct http_request *r, struct http_response *response);
 
 struct http_request {
-    void *data;                  /* The owner's. */
-    const char *method;          /* GET, HEAD or POST. Strings are borrowed until @done_cb. */
+    void *data;         /* The owner's. */
+    const char *method; /* GET, HEAD or POST. Strings are borrowed until @done_cb. */
     const char *url;
-    const char *const *headers;  /* "Name: value" lines; n_headers of them. */
+    const char *const *headers; /* "Name: value" lines; n_headers of them. */
     size_t n_headers;
-    struct slice body;           /* POST. */
-    int64_t timeout_ns;          /* For the whole exchange. 0: 30 s. */
-    int64_t connect_timeout_ns;  /* 0: 10 s. */
-    size_t body_max;             /* 0: HTTP_BODY_MAX_DEFAULT. Applies to the decoded body too. */
-    const char *source;          /* Metric labels of souk_http_*: from bounded sets. */
+    struct slice body;          /* POST. */
+    int64_t timeout_ns;         /* For the whole exchange. 0: 30 s. */
+    int64_t connect_timeout_ns; /* 0: 10 s. */
+    size_t body_max;            /* 0: HTTP_BODY_MAX_DEFAULT. Applies to the decoded body too. */
+    const char *source;         /* Metric labels of souk_http_*: from bounded sets. */
     const char *class_name;
-    http_headers_cb headers_cb;  /* Optional: all headers are in, the body is not. */
+    http_headers_cb headers_cb; /* Optional: all headers are in, the body is not. */
     http_done_cb done_cb;
     struct http_exchange *exchange; /* The client's. NULL when idle. */
 };
@@ -70,7 +72,8 @@ struct http_request {
 /** Starts @r, which its owner keeps until done_cb. @return 0, which promises that call, or an error
  *  (bad URL, closed) with @e filled. */
 int http__start(struct http *h, struct http_request *r, struct err *e);
-/** Ends @r early: its callback runs soon, from the loop, with ERR_CANCELED. Does nothing when idle. */
+/** Ends @r early: its callback runs soon, from the loop, with ERR_CANCELED. Does nothing when idle.
+ */
 void http__cancel(struct http *h, struct http_request *r);
 /** @return the value of the header @name (any case) in @resp, or an empty slice. */
 struct slice http__header(const struct http_response *resp, const char *name);

@@ -10,30 +10,30 @@
 #include "souk/source.h"
 
 enum request_flag {
-    REQUEST_SEED = 1,     /* cursor_to is a first cursor. */
-    REQUEST_ADVANCES = 2, /* The cursor moves from cursor_from to cursor_to. */
+    REQUEST_SEED = 1,       /* cursor_to is a first cursor. */
+    REQUEST_ADVANCES = 2,   /* The cursor moves from cursor_from to cursor_to. */
     REQUEST_CHECKPOINT = 4, /* Makes a row of bronze_ingest_checkpoints. */
 };
 
 /** One request and what came of it. Slices are borrowed. */
 struct request_facts {
     uint32_t flags;
-    struct slice source, stream;     /* Names: psapi, pc. */
+    struct slice source, stream; /* Names: psapi, pc. */
     struct slice service, realm, league, kind, path;
     struct slice method;
     struct slice cursor_from, cursor_to, etag;
-    uint8_t freshness;               /* enum page_freshness; of a PAGE. */
-    uint16_t http_status;            /* 0: no response. */
-    uint32_t attempts;               /* Of this page, this one included. */
-    struct slice retry_reason;       /* Why there was more than one. */
-    struct slice status;             /* ok, empty, unchanged, repeat, rewind, invalid, error, seeded, stale. */
+    uint8_t freshness;         /* enum page_freshness; of a PAGE. */
+    uint16_t http_status;      /* 0: no response. */
+    uint32_t attempts;         /* Of this page, this one included. */
+    struct slice retry_reason; /* Why there was more than one. */
+    struct slice status; /* ok, empty, unchanged, repeat, rewind, invalid, error, seeded, stale. */
     int64_t requested_wall_ns, received_wall_ns;
     uint64_t response_us;            /* Sent to done. */
     uint64_t first_byte_us;          /* Sent to first byte. */
     uint64_t wire_bytes, body_bytes; /* On the wire; decoded. */
     uint32_t n_entries;
     struct slice policy, limits_raw, limits_state;
-    int64_t retry_after_s;           /* -1: none. */
+    int64_t retry_after_s; /* -1: none. */
     struct slice error;
 };
 
@@ -48,6 +48,7 @@ int journal__compress(struct slice body, struct buf *out);
 int journal__decompress(struct slice compressed, size_t max, struct buf *out);
 /** Appends the rows about the request itself (bronze_requests, bronze_ingest_checkpoints) with
  *  position @lsn; @n_rows are those that its page made. */
-void journal__rows(const struct request_facts *facts, uint64_t lsn, size_t n_rows, struct rows *out);
+void journal__rows(const struct request_facts *facts, uint64_t lsn, size_t n_rows,
+                   struct rows *out);
 
 #endif

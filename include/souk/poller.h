@@ -2,8 +2,8 @@
  *
  *     plan -> permit -> fetch -> judge -> append -> synced -> plan ...
  *
- * The next page of a cursor is asked for once this one is synced: a page never turns back. judge and
- * compression run on the thread pool. Every request, whatever came of it, becomes a record. */
+ * The next page of a cursor is asked for once this one is synced: a page never turns back. judge
+ * and compression run on the thread pool. Every request, whatever came of it, becomes a record. */
 #ifndef SOUK_POLLER_H
 #define SOUK_POLLER_H
 
@@ -33,7 +33,7 @@ struct poller_counts {
 };
 
 struct poller_status {
-    const char *source;                /* Name of the source. */
+    const char *source; /* Name of the source. */
     const struct stream_spec *stream;
     const struct stream_state *state;
     enum poll_state doing;
@@ -41,18 +41,18 @@ struct poller_status {
     uint64_t body_bytes, entries;
     int64_t started_wall_ns;
     int64_t last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns; /* 0: never. */
-    int64_t next_mono_ns;              /* When the next request is due, while idle. */
-    bool frozen;                       /* The last answer was a rewind or a repeat. */
+    int64_t next_mono_ns; /* When the next request is due, while idle. */
+    bool frozen;          /* The last answer was a rewind or a repeat. */
     bool seeding, spool_full;
-    bool refused;                      /* The governor disabled its endpoint. */
-    int64_t throttled_wall_ns;         /* When it was last told 429. */
-    char last_error[ERR_MSG_MAX];      /* Of the last failure; "" once all is well again. */
+    bool refused;                 /* The governor disabled its endpoint. */
+    int64_t throttled_wall_ns;    /* When it was last told 429. */
+    char last_error[ERR_MSG_MAX]; /* Of the last failure; "" once all is well again. */
 };
 
 /** Makes a poller that does not ask yet. @type, @settings and @stream are borrowed. */
-int poller__open(struct poller **out, const struct poller_deps *deps, const struct source_type *type,
-                 const struct source_settings *settings, const struct stream_spec *stream,
-                 struct err *e);
+int poller__open(struct poller **out, const struct poller_deps *deps,
+                 const struct source_type *type, const struct source_settings *settings,
+                 const struct stream_spec *stream, struct err *e);
 /** Where it goes on after a restart. Before poller__start. */
 void poller__restore(struct poller *p, struct slice cursor, struct slice etag);
 /** Applies what a record of the log says of its cursor. Before poller__start. */

@@ -17,33 +17,34 @@
 
 /** Settings of one source from the configuration. Borrowed; lives as long as the process. */
 struct source_settings {
-    const char *base_url;  /* E.g. https://api.pathofexile.com, without a slash at its end. */
-    const char *seed_url;  /* psapi: base of the change-ids resource; "" when it starts elsewhere. */
-    const char *start;     /* psapi: "head", "oldest" or a cursor. */
+    const char *base_url; /* E.g. https://api.pathofexile.com, without a slash at its end. */
+    const char *seed_url; /* psapi: base of the change-ids resource; "" when it starts elsewhere. */
+    const char *start;    /* psapi: "head", "oldest" or a cursor. */
     const char *const *realms; /* psapi */
     size_t n_realms;
     const char *const *leagues; /* poe_ninja: what to ask; psapi: all are taken. */
     size_t n_leagues;
-    const char *const *kinds; /* poe_ninja: "exchange/Currency", "item/UniqueWeapon", "currency/Currency". */
+    const char *const
+        *kinds; /* poe_ninja: "exchange/Currency", "item/UniqueWeapon", "currency/Currency". */
     size_t n_kinds;
-    int64_t period_ns;     /* Between two polls of one stream when there is nothing new. */
-    const char *token;     /* OAuth bearer; "" for none. */
+    int64_t period_ns; /* Between two polls of one stream when there is nothing new. */
+    const char *token; /* OAuth bearer; "" for none. */
 };
 
 /** One cursor of a source. */
 struct stream_spec {
-    char key[128];      /* Unique in its source and stable: cursor key, log, metrics' base. */
+    char key[128]; /* Unique in its source and stable: cursor key, log, metrics' base. */
     char realm[32], league[64], kind[64];
-    char endpoint[64];  /* Which of the governor's endpoints its requests use. */
+    char endpoint[64];           /* Which of the governor's endpoints its requests use. */
     char service[32], path[160]; /* For checkpoint and request rows: psapi; /public-stash-tabs. */
 };
 
 /** Where a stream stands. The poller keeps it; cursor and etag come back after a restart. */
 struct stream_state {
-    char cursor[CURSOR_MAX]; /* "" before the first page or seed. */
-    char etag[CURSOR_MAX];   /* Raw, as the server sent it. */
-    bool caught_up;          /* The last answer brought nothing new. */
-    uint32_t n_failures;     /* In a row. */
+    char cursor[CURSOR_MAX];    /* "" before the first page or seed. */
+    char etag[CURSOR_MAX];      /* Raw, as the server sent it. */
+    bool caught_up;             /* The last answer brought nothing new. */
+    uint32_t n_failures;        /* In a row. */
     int64_t last_reply_mono_ns; /* 0: none yet. */
 };
 
@@ -73,10 +74,11 @@ enum page_verdict {
     PAGE_NEW,       /* Keep it: it makes the transition cursor -> next_cursor. */
     PAGE_EMPTY,     /* End of stream: nothing to keep, ask the same cursor again later. */
     PAGE_UNCHANGED, /* 304: what we have is current. */
-    PAGE_REPEAT,    /* New content for a cursor that was left behind, or next equals cursor with data. */
-    PAGE_REWIND,    /* The next cursor lies behind ours. Never followed. */
-    PAGE_INVALID,   /* Not what the upstream promises; cursor unchanged, ask again. */
-    PAGE_SEEDED,    /* No page, but a first cursor in next_cursor. */
+    PAGE_REPEAT,  /* New content for a cursor that was left behind, or next equals cursor with data.
+                   */
+    PAGE_REWIND,  /* The next cursor lies behind ours. Never followed. */
+    PAGE_INVALID, /* Not what the upstream promises; cursor unchanged, ask again. */
+    PAGE_SEEDED,  /* No page, but a first cursor in next_cursor. */
 };
 
 struct page_facts {
@@ -118,7 +120,8 @@ struct source_type {
     void (*plan)(const struct source_settings *settings, const struct stream_spec *stream,
                  const struct stream_state *state, struct source_request *out);
     /** What @answer means for the cursor; checks the whole body's shape, not its entries.
-     *  @return 0, or ERR_MALFORMED etc. with the place in @e (verdict is PAGE_INVALID then, or PAGE_REWIND). */
+     *  @return 0, or ERR_MALFORMED etc. with the place in @e (verdict is PAGE_INVALID then, or
+     * PAGE_REWIND). */
     int (*judge)(const struct stream_spec *stream, const struct stream_state *state,
                  const struct source_answer *answer, struct page_facts *out, struct err *e);
     /** Turns a page into rows of its tables; entries that break a rule become bronze_quarantine

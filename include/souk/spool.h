@@ -38,10 +38,10 @@ enum spool_type {
 struct spool;
 
 struct spool_options {
-    const char *dir;       /* Made when it is missing. Locked while open. */
-    uint64_t quota_bytes;  /* Pages are refused when segments exceed it. 0: 4 GiB. */
+    const char *dir;        /* Made when it is missing. Locked while open. */
+    uint64_t quota_bytes;   /* Pages are refused when segments exceed it. 0: 4 GiB. */
     uint64_t segment_bytes; /* 0: 64 MiB. Must equal what the spool was made with. */
-    int64_t retain_ns;     /* Segments below the low-water mark stay this long, for replay. */
+    int64_t retain_ns;      /* Segments below the low-water mark stay this long, for replay. */
 };
 
 struct spool_record {
@@ -53,17 +53,17 @@ struct spool_record {
 };
 
 struct spool_status {
-    uint64_t bytes, quota_bytes;      /* Of all segments; the quota. */
-    uint64_t unacked_bytes;           /* From the low-water mark to the end. */
+    uint64_t bytes, quota_bytes; /* Of all segments; the quota. */
+    uint64_t unacked_bytes;      /* From the low-water mark to the end. */
     uint64_t disk_free_bytes;
-    uint64_t first_lsn, end_lsn;      /* Of what is on disk; of the next record. */
+    uint64_t first_lsn, end_lsn; /* Of what is on disk; of the next record. */
     uint64_t synced_lsn, low_water_lsn;
     uint32_t n_segments;
-    uint64_t n_records;               /* Appended since opening. */
+    uint64_t n_records;                 /* Appended since opening. */
     uint64_t torn_bytes, corrupt_bytes; /* Cut off or set aside by recovery. */
-    int64_t oldest_unacked_wall_ns;   /* 0 when nothing waits. */
-    bool was_clean;                   /* The last run ended with STOP. */
-    bool full, failed;                /* Refuses pages; refuses everything. */
+    int64_t oldest_unacked_wall_ns;     /* 0 when nothing waits. */
+    bool was_clean;                     /* The last run ended with STOP. */
+    bool full, failed;                  /* Refuses pages; refuses everything. */
 };
 
 /** Told when the record at @lsn is synced (@status 0) or that it never will be (ERR_IO,
@@ -72,8 +72,8 @@ typedef void (*spool_synced_cb)(void *data, uint64_t lsn, int status);
 typedef void (*spool_close_cb)(void *data);
 
 /** Opens or makes the spool and recovers it: a torn tail is cut off, damaged ranges elsewhere are
- *  copied to bad/ and skipped, both counted. Blocks; call it before the loop runs. @metrics gets the
- *  souk_wal_* families. On success @out is owned by the caller and ended by spool__close.
+ *  copied to bad/ and skipped, both counted. Blocks; call it before the loop runs. @metrics gets
+ * the souk_wal_* families. On success @out is owned by the caller and ended by spool__close.
  *  @return 0; ERR_LOCKED with the holder's pid; ERR_IO; ERR_CORRUPT for another format version. */
 int spool__open(struct spool **out, uv_loop_t *loop, const struct clock *clock,
                 struct metrics *metrics, const struct spool_options *options, struct err *e);
@@ -81,8 +81,8 @@ int spool__open(struct spool **out, uv_loop_t *loop, const struct clock *clock,
 void spool__close(struct spool *s, spool_close_cb cb, void *data);
 
 /** Appends one record of @n_parts slices, which are copied. @cb may be NULL.
- *  @return its position; 0 with @e filled: ERR_FULL (pages, frames and requests only), ERR_LIMIT (too large),
- *  ERR_IO (failed), ERR_CLOSED. */
+ *  @return its position; 0 with @e filled: ERR_FULL (pages, frames and requests only), ERR_LIMIT
+ * (too large), ERR_IO (failed), ERR_CLOSED. */
 uint64_t spool__append(struct spool *s, enum spool_type type, uint32_t source,
                        const struct slice *parts, size_t n_parts, spool_synced_cb cb, void *data,
                        struct err *e);
@@ -112,8 +112,8 @@ struct spool_reader {
 /** Starts at @from_lsn, which is a record's position, spool_status.low_water_lsn or first_lsn. */
 void spool_reader__init(struct spool_reader *r, const struct spool *s, uint64_t from_lsn);
 void spool_reader__fini(struct spool_reader *r);
-/** Reads the record at @r->at when it lies below @until_lsn, checks its CRC and moves on; skips from
- *  one segment to the next and over ranges that recovery set aside.
+/** Reads the record at @r->at when it lies below @until_lsn, checks its CRC and moves on; skips
+ * from one segment to the next and over ranges that recovery set aside.
  *  @return 1 with @out filled, 0 at @until_lsn, ERR_CORRUPT or ERR_IO with @e filled. */
 int spool_reader__next(struct spool_reader *r, uint64_t until_lsn, struct spool_record *out,
                        struct err *e);

@@ -54,9 +54,13 @@ static struct column *next_cell(struct batch *b, enum column_kind kind) {
 void batch__u8(struct batch *b, uint8_t v) { buf__u8(&next_cell(b, COLUMN_U8)->data, v); }
 void batch__u16(struct batch *b, uint16_t v) { buf__u16(&next_cell(b, COLUMN_U16)->data, v); }
 void batch__u32(struct batch *b, uint32_t v) { buf__u32(&next_cell(b, COLUMN_U32)->data, v); }
-void batch__i32(struct batch *b, int32_t v) { buf__u32(&next_cell(b, COLUMN_I32)->data, (uint32_t)v); }
+void batch__i32(struct batch *b, int32_t v) {
+    buf__u32(&next_cell(b, COLUMN_I32)->data, (uint32_t)v);
+}
 void batch__u64(struct batch *b, uint64_t v) { buf__u64(&next_cell(b, COLUMN_U64)->data, v); }
-void batch__i64(struct batch *b, int64_t v) { buf__u64(&next_cell(b, COLUMN_I64)->data, (uint64_t)v); }
+void batch__i64(struct batch *b, int64_t v) {
+    buf__u64(&next_cell(b, COLUMN_I64)->data, (uint64_t)v);
+}
 
 static void append_f32(struct buf *b, float v) {
     uint32_t bits;
@@ -72,7 +76,9 @@ void batch__f64(struct batch *b, double v) {
     buf__u64(&next_cell(b, COLUMN_F64)->data, bits);
 }
 
-void batch__str(struct batch *b, struct slice s) { buf__string(&next_cell(b, COLUMN_STR)->data, s); }
+void batch__str(struct batch *b, struct slice s) {
+    buf__string(&next_cell(b, COLUMN_STR)->data, s);
+}
 void batch__cstr(struct batch *b, const char *z) { batch__str(b, slice__str(z)); }
 
 void batch__f32s(struct batch *b, const float *v, size_t n) {
@@ -134,8 +140,7 @@ void batch__hash(const struct batch *b, char out[33]) {
 
 struct batch *rows__batch(struct rows *r, const struct table_desc *table, struct slice part) {
     for (size_t i = 0; i < r->n; i++)
-        if (r->batches[i].batch.table == table &&
-            slice__eq(slice__str(r->batches[i].part), part))
+        if (r->batches[i].batch.table == table && slice__eq(slice__str(r->batches[i].part), part))
             return &r->batches[i].batch;
     if (r->n == r->cap && r->cap < ROWS_BATCHES_MAX) {
         size_t cap = r->cap == 0 ? 8 : r->cap * 2;

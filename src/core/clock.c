@@ -22,8 +22,8 @@ char *clock__iso(int64_t wall_ns, char *out, size_t out_size) {
     time_t t = (time_t)s;
     struct tm tm;
     if (gmtime_r(&t, &tm) == NULL) tm = (struct tm){.tm_mday = 1, .tm_year = 70};
-    snprintf(out, out_size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
-             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(ns / NS_PER_MS));
+    snprintf(out, out_size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1,
+             tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(ns / NS_PER_MS));
     return out;
 }
 

@@ -38,7 +38,8 @@ void log__use_clock(const struct clock *clock) { state.clock = clock; }
 uint64_t log__count(enum log_level level) { return state.counts[level]; }
 
 /* @return true when this line may go out now, with the number that were held back before it. */
-static bool may_write(const char *room, const char *event, int64_t mono_ns, uint64_t *n_suppressed) {
+static bool may_write(const char *room, const char *event, int64_t mono_ns,
+                      uint64_t *n_suppressed) {
     size_t slot = (((uintptr_t)room >> 3) * 31 + ((uintptr_t)event >> 3)) % REPEAT_SLOTS;
     bool same = state.repeats[slot].room == room && state.repeats[slot].event == event;
     if (same && mono_ns - state.repeats[slot].since_ns < REPEAT_NS) {

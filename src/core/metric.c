@@ -122,7 +122,8 @@ void series__observe(struct series *s, double v) {
 }
 
 static void expose_value(struct buf *out, double v) {
-    if (isfinite(v) && v == floor(v) && fabs(v) < 1e15) buf__printf(out, " %" PRId64 "\n", (int64_t)v);
+    if (isfinite(v) && v == floor(v) && fabs(v) < 1e15)
+        buf__printf(out, " %" PRId64 "\n", (int64_t)v);
     else if (isnan(v)) buf__append_str(out, " NaN\n");
     else if (isinf(v)) buf__append_str(out, v > 0 ? " +Inf\n" : " -Inf\n");
     else buf__printf(out, " %.17g\n", v);
@@ -133,8 +134,8 @@ static void expose_histogram(struct buf *out, const struct series *s) {
     uint64_t below = 0;
     for (size_t i = 0; i < METRIC_BUCKETS; i++) {
         below += s->buckets[i];
-        buf__printf(out, "%s_bucket{%s%sle=\"%g\"} %" PRIu64 "\n", s->family->name, s->labels, comma,
-                    bounds[i] * s->family->scale, below);
+        buf__printf(out, "%s_bucket{%s%sle=\"%g\"} %" PRIu64 "\n", s->family->name, s->labels,
+                    comma, bounds[i] * s->family->scale, below);
     }
     buf__printf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", s->family->name, s->labels, comma,
                 s->count);

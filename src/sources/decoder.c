@@ -1,6 +1,6 @@
 /* Reads records, decodes pages, keeps their order. What can fail: a record that cannot be read
- * (logged, counted, tried again: recovery at the next start sets it aside) and a page that cannot be
- * decoded though it was judged sound (its body is kept raw and a quarantine row says why). */
+ * (logged, counted, tried again: recovery at the next start sets it aside) and a page that cannot
+ * be decoded though it was judged sound (its body is kept raw and a quarantine row says why). */
 #include "souk/decoder.h"
 #include "souk/core/log.h"
 #include "souk/tables.h"
@@ -112,15 +112,21 @@ static int decode_body(struct decoder *d, struct item *item, struct slice packed
     if (type == NULL) return err__setf(e, ERR_NOT_FOUND, "no source is called %s", name);
     buf__clear(&d->body);
     int status = journal__decompress(packed, SPOOL_RECORD_MAX * 2, &d->body);
-    if (status != 0) return err__setf(e, status, "%s: cannot decompress: %s", name, err__text(status));
+    if (status != 0)
+        return err__setf(e, status, "%s: cannot decompress: %s", name, err__text(status));
     struct stream_spec stream;
     describe_stream(f, &stream);
-    struct page page = {.stream = &stream, .cursor_from = f->cursor_from, .cursor_to = f->cursor_to,
-                        .received_wall_ns = f->received_wall_ns, .lsn = item->lsn,
-                        .freshness = (enum page_freshness)f->freshness, .body = buf__slice(&d->body)};
+    struct page page = {.stream = &stream,
+                        .cursor_from = f->cursor_from,
+                        .cursor_to = f->cursor_to,
+                        .received_wall_ns = f->received_wall_ns,
+                        .lsn = item->lsn,
+                        .freshness = (enum page_freshness)f->freshness,
+                        .body = buf__slice(&d->body)};
     struct decode_context context = {.followed = d->followed, .n_followed = d->n_followed};
     status = type->decode(&page, &context, &item->rows, e);
-    if (status == 0 && item->rows.failed) status = err__setf(e, ERR_NOMEM, "%s: too many rows", name);
+    if (status == 0 && item->rows.failed)
+        status = err__setf(e, ERR_NOMEM, "%s: too many rows", name);
     for (size_t i = 0; status == 0 && i < item->rows.n; i++)
         if (batch__failed(&item->rows.batches[i].batch))
             status = err__setf(e, ERR_FULL, "%s: a column is over its bound", name);
@@ -131,21 +137,30 @@ static void refuse_page(struct decoder *d, struct item *item, const struct err *
     const struct request_facts *f = &item->facts;
     item->failed = true;
     rows__fini(&item->rows);
-    LOG_ERROR("sources", "page cannot be decoded", LOG_SL("stream", f->stream), LOG_I("lsn", item->lsn), LOG_E(e));
+    LOG_ERROR("sources", "page cannot be decoded", LOG_SL("stream", f->stream),
+              LOG_I("lsn", item->lsn), LOG_E(e));
     struct batch *b = rows__batch(&item->rows, &table_bronze_quarantine, (struct slice){0});
     if (b == NULL) return;
     struct slice body = buf__slice(&d->body);
     if (body.len > 4096) body.len = 4096;
-    struct quarantine_row row = {.source = f->source, .lsn = item->lsn, .ord = 0, .ts_wall_ns = f->received_wall_ns,
-                                 .table_name = SLICE_LIT(""), .reason = SLICE_LIT("undecodable_page"),
-                                 .field = slice__str(e->msg), .value = (struct slice){0},
-                                 .cursor = f->cursor_from, .payload = body};
+    char src[64];
+    copy_text(src, sizeof src, f->source);
+    struct quarantine_row row = {.wall_ns = f->received_wall_ns,
+                                 .source = f->source,
+                                 .table_name = SLICE_LIT(""),
+                                 .reason = SLICE_LIT("undecodable_page"),
+                                 .field = slice__str(e->msg),
+                                 .cursor = f->cursor_from,
+                                 .payload = body,
+                                 .origin = {.src = src, .lsn = item->lsn, .ord = 0}};
     tables__quarantine_row(b, &row);
 }
 
 static void decode_record(struct decoder *d, const struct spool_record *rec) {
     struct item *item = &d->items[d->n_items++];
-    *item = (struct item){.lsn = rec->lsn, .next_lsn = rec->next_lsn, .wall_ns = rec->wall_ns,
+    *item = (struct item){.lsn = rec->lsn,
+                          .next_lsn = rec->next_lsn,
+                          .wall_ns = rec->wall_ns,
                           .meta = buf__init(SPOOL_RECORD_MAX)};
     struct err e = {0};
     struct slice packed = {0};
@@ -174,7 +189,8 @@ static void on_work(uv_work_t *work) {
             decode_record(d, &rec);
             bytes += d->body.len;
         } else if (rec.type == SPOOL_CONFIG) {
-            d->new_context = strndup(rec.payload.base == NULL ? "" : rec.payload.base, rec.payload.len);
+            d->new_context =
+                strndup(rec.payload.base == NULL ? "" : rec.payload.base, rec.payload.len);
             d->new_context_lsn = rec.lsn;
         }
     }
@@ -198,7 +214,8 @@ static void hand_on(struct decoder *d) {
     for (size_t i = 0; i < d->n_items; i++) {
         struct item *item = &d->items[i];
         if (item->failed) series__inc(d->failures);
-        d->deps.take(d->deps.ctx, item->lsn, item->next_lsn, item->wall_ns, &item->facts, &item->rows);
+        d->deps.take(d->deps.ctx, item->lsn, item->next_lsn, item->wall_ns, &item->facts,
+                     &item->rows);
         rows__fini(&item->rows);
         buf__fini(&item->meta);
     }

@@ -7,11 +7,10 @@
 #define COMPRESSION_LEVEL 3 /* About 8:1 on psapi pages at 300 MB/s; level 1 saves little time. */
 
 static void encode_strings(const struct request_facts *f, struct buf *out) {
-    const struct slice strings[] = {f->source,      f->stream,     f->service, f->realm,
-                                    f->league,      f->kind,       f->path,    f->method,
-                                    f->cursor_from, f->cursor_to,  f->etag,    f->retry_reason,
-                                    f->status,      f->policy,     f->limits_raw, f->limits_state,
-                                    f->error};
+    const struct slice strings[] = {
+        f->source, f->stream, f->service,     f->realm,        f->league, f->kind,
+        f->path,   f->method, f->cursor_from, f->cursor_to,    f->etag,   f->retry_reason,
+        f->status, f->policy, f->limits_raw,  f->limits_state, f->error};
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) buf__string(out, strings[i]);
 }
 
@@ -57,11 +56,11 @@ int journal__decode(struct slice payload, struct request_facts *out, struct slic
     out->body_bytes = reader__u64(&r);
     out->n_entries = reader__u32(&r);
     out->retry_after_s = (int64_t)reader__u64(&r);
-    struct slice *const strings[] = {&out->source,      &out->stream,    &out->service, &out->realm,
-                                     &out->league,      &out->kind,      &out->path,    &out->method,
-                                     &out->cursor_from, &out->cursor_to, &out->etag,    &out->retry_reason,
-                                     &out->status,      &out->policy,    &out->limits_raw, &out->limits_state,
-                                     &out->error};
+    struct slice *const strings[] = {
+        &out->source,       &out->stream,       &out->service, &out->realm,       &out->league,
+        &out->kind,         &out->path,         &out->method,  &out->cursor_from, &out->cursor_to,
+        &out->etag,         &out->retry_reason, &out->status,  &out->policy,      &out->limits_raw,
+        &out->limits_state, &out->error};
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) *strings[i] = reader__string(&r);
     *body = reader__rest(&outer);
     return r.failed ? ERR_CORRUPT : 0;

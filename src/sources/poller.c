@@ -20,9 +20,9 @@ void poller__move(struct poller *p, enum poll_state next) {
     p->doing = next;
 }
 
-int poller__open(struct poller **out, const struct poller_deps *deps, const struct source_type *type,
-                 const struct source_settings *settings, const struct stream_spec *stream,
-                 struct err *e) {
+int poller__open(struct poller **out, const struct poller_deps *deps,
+                 const struct source_type *type, const struct source_settings *settings,
+                 const struct stream_spec *stream, struct err *e) {
     struct poller *p = calloc(1, sizeof *p);
     if (p == NULL) return err__setf(e, ERR_NOMEM, "poller %s: out of memory", stream->key);
     *p = (struct poller){.deps = *deps, .type = type, .settings = settings, .stream = stream};
@@ -50,7 +50,8 @@ void poller__restore(struct poller *p, struct slice cursor, struct slice etag) {
 }
 
 void poller__replay(struct poller *p, const struct request_facts *facts) {
-    if (facts->flags & (REQUEST_ADVANCES | REQUEST_SEED)) poller__restore(p, facts->cursor_to, facts->etag);
+    if (facts->flags & (REQUEST_ADVANCES | REQUEST_SEED))
+        poller__restore(p, facts->cursor_to, facts->etag);
     if (facts->http_status == 200 && facts->received_wall_ns > p->last_success_wall_ns)
         p->last_success_wall_ns = facts->received_wall_ns;
 }
@@ -103,7 +104,8 @@ static void ask_permit(struct poller *p) {
     poller__move(p, POLL_WAIT);
     struct endpoint *ep = p->deps.endpoint(p->deps.endpoint_ctx, p->request.endpoint);
     int status = ep == NULL ? ERR_NOT_FOUND
-                            : governor__acquire(p->deps.governor, ep, &p->permit, p->request.gap_key, on_permit);
+                            : governor__acquire(p->deps.governor, ep, &p->permit,
+                                                p->request.gap_key, on_permit);
     if (status != 0) {
         p->refused = status == ERR_REFUSED;
         poller__move(p, POLL_IDLE);
@@ -199,11 +201,12 @@ static void on_synced(void *data, uint64_t lsn, int status) {
 }
 
 void poller__append(struct poller *p) {
-    struct slice parts[] = {buf__slice(&p->meta), p->is_page ? buf__slice(&p->packed) : (struct slice){0}};
+    struct slice parts[] = {buf__slice(&p->meta),
+                            p->is_page ? buf__slice(&p->packed) : (struct slice){0}};
     struct err e = {0};
     p->appended = true;
-    uint64_t lsn = spool__append(p->deps.spool, p->is_page ? SPOOL_PAGE : SPOOL_REQUEST, 0, parts, 2,
-                                 on_synced, p, &e);
+    uint64_t lsn = spool__append(p->deps.spool, p->is_page ? SPOOL_PAGE : SPOOL_REQUEST, 0, parts,
+                                 2, on_synced, p, &e);
     p->spool_full = lsn == 0;
     if (lsn != 0) return;
     p->appended = false;
@@ -221,13 +224,22 @@ void poller__keep(struct poller *p, const struct request_facts *facts, bool is_p
 }
 
 void poller__status(const struct poller *p, struct poller_status *out) {
-    *out = (struct poller_status){
-        .source = p->type->name, .stream = p->stream, .state = &p->state, .doing = p->doing,
-        .counts = p->counts, .body_bytes = p->body_bytes, .entries = p->entries,
-        .started_wall_ns = p->started_wall_ns,
-        .last_success_wall_ns = p->last_success_wall_ns, .last_new_wall_ns = p->last_new_wall_ns,
-        .last_advance_wall_ns = p->last_advance_wall_ns, .next_mono_ns = p->next_mono_ns,
-        .frozen = p->frozen, .seeding = p->request.seed, .spool_full = p->spool_full,
-        .refused = p->refused, .throttled_wall_ns = p->throttled_wall_ns};
+    *out = (struct poller_status){.source = p->type->name,
+                                  .stream = p->stream,
+                                  .state = &p->state,
+                                  .doing = p->doing,
+                                  .counts = p->counts,
+                                  .body_bytes = p->body_bytes,
+                                  .entries = p->entries,
+                                  .started_wall_ns = p->started_wall_ns,
+                                  .last_success_wall_ns = p->last_success_wall_ns,
+                                  .last_new_wall_ns = p->last_new_wall_ns,
+                                  .last_advance_wall_ns = p->last_advance_wall_ns,
+                                  .next_mono_ns = p->next_mono_ns,
+                                  .frozen = p->frozen,
+                                  .seeding = p->request.seed,
+                                  .spool_full = p->spool_full,
+                                  .refused = p->refused,
+                                  .throttled_wall_ns = p->throttled_wall_ns};
     snprintf(out->last_error, sizeof out->last_error, "%s", p->last_error);
 }

@@ -54,7 +54,8 @@ struct poller {
     int64_t next_mono_ns;
     struct poller_counts counts;
     uint64_t body_bytes, entries;
-    int64_t started_wall_ns, last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns, throttled_wall_ns;
+    int64_t started_wall_ns, last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns,
+        throttled_wall_ns;
     bool frozen, spool_full, refused;
     char last_error[ERR_MSG_MAX];
     void (*close_cb)(void *data);

@@ -21,7 +21,8 @@ void poller__init_metrics(struct poller *p) {
     p->m.regressions = metrics__counter(m, "souk_cursor_regressions_total",
                                         "Answers whose cursor went back; they are refused.",
                                         "source=\"%s\"", name);
-#define WHEN(family, help) metrics__gauge(m, "souk_source_last_" family "_timestamp_seconds", help, "source=\"%s\"", name)
+#define WHEN(family, help)                                                                         \
+    metrics__gauge(m, "souk_source_last_" family "_timestamp_seconds", help, "source=\"%s\"", name)
     p->m.last_success = WHEN("success", "When a request last succeeded.");
     p->m.last_new = WHEN("new_data", "When an answer last brought new data.");
     p->m.last_advance = WHEN("cursor_advance", "When the cursor last moved.");
@@ -38,9 +39,13 @@ static void tell_governor(struct poller *p, const struct http_response *r) {
     struct governor_header headers[HTTP_HEADERS_MAX];
     size_t n = r->n_headers < HTTP_HEADERS_MAX ? r->n_headers : HTTP_HEADERS_MAX;
     for (size_t i = 0; i < n; i++)
-        headers[i] = (struct governor_header){.name = r->headers[i].name, .value = r->headers[i].value};
-    struct governor_reply reply = {.status = r->status, .dispatched = r->dispatched, .headers = headers,
-                                   .n_headers = n, .done_mono_ns = p->deps.clock->mono_ns,
+        headers[i] =
+            (struct governor_header){.name = r->headers[i].name, .value = r->headers[i].value};
+    struct governor_reply reply = {.status = r->status,
+                                   .dispatched = r->dispatched,
+                                   .headers = headers,
+                                   .n_headers = n,
+                                   .done_mono_ns = p->deps.clock->mono_ns,
                                    .block_page = is_block_page(r)};
     governor__report(p->deps.governor, &p->permit, &reply, &p->limits);
     if (p->limits.throttled) p->throttled_wall_ns = p->deps.clock->wall_ns;
@@ -58,18 +63,28 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
     p->error[0] = '\0';
     snprintf(p->next_etag, sizeof p->next_etag, "%s", p->state.etag);
     p->facts = (struct request_facts){
-        .source = slice__str(p->type->name), .stream = slice__str(s->key),
+        .source = slice__str(p->type->name),
+        .stream = slice__str(s->key),
         .service = slice__str(p->request.seed ? p->request.endpoint : s->service),
-        .realm = slice__str(s->realm), .league = slice__str(s->league), .kind = slice__str(s->kind),
-        .path = slice__str(s->path), .method = SLICE_LIT("GET"),
-        .cursor_from = slice__str(p->state.cursor), .cursor_to = slice__str(p->state.cursor),
-        .etag = slice__str(p->next_etag), .http_status = (uint16_t)r->status,
-        .attempts = p->attempts, .retry_reason = slice__str(p->retry_reason),
-        .requested_wall_ns = p->requested.wall_ns, .received_wall_ns = p->deps.clock->wall_ns,
+        .realm = slice__str(s->realm),
+        .league = slice__str(s->league),
+        .kind = slice__str(s->kind),
+        .path = slice__str(s->path),
+        .method = SLICE_LIT("GET"),
+        .cursor_from = slice__str(p->state.cursor),
+        .cursor_to = slice__str(p->state.cursor),
+        .etag = slice__str(p->next_etag),
+        .http_status = (uint16_t)r->status,
+        .attempts = p->attempts,
+        .retry_reason = slice__str(p->retry_reason),
+        .requested_wall_ns = p->requested.wall_ns,
+        .received_wall_ns = p->deps.clock->wall_ns,
         .response_us = us_between(r->sent_mono_ns, r->done_mono_ns),
         .first_byte_us = us_between(r->sent_mono_ns, r->first_byte_mono_ns),
-        .wire_bytes = r->wire_bytes, .body_bytes = r->body.len,
-        .policy = slice__str(p->limits.policy), .limits_raw = slice__str(p->limits.raw),
+        .wire_bytes = r->wire_bytes,
+        .body_bytes = r->body.len,
+        .policy = slice__str(p->limits.policy),
+        .limits_raw = slice__str(p->limits.raw),
         .limits_state = slice__str(p->limits.state),
         .retry_after_s = p->limits.retry_after_ns < 0 ? -1 : p->limits.retry_after_ns / NS_PER_S};
     p->state.last_reply_mono_ns = p->deps.clock->mono_ns;
@@ -159,7 +174,8 @@ static void keep_seed(struct poller *p, const struct page_facts *page) {
     snprintf(p->next_cursor, sizeof p->next_cursor, "%s", page->next_cursor);
     p->facts.cursor_to = slice__str(p->next_cursor);
     p->facts.flags |= REQUEST_SEED;
-    LOG_INFO("sources", "starts at", LOG_S("stream", p->stream->key), LOG_S("cursor", p->next_cursor));
+    LOG_INFO("sources", "starts at", LOG_S("stream", p->stream->key),
+             LOG_S("cursor", p->next_cursor));
     keep_success(p, "seeded", false);
 }
 
@@ -246,8 +262,11 @@ static void start_judge(struct poller *p, struct http_response *r) {
     job->body = r->body;
     r->body = (struct buf){0};
     job->err = (struct err){0};
-    job->answer = (struct source_answer){.seed = p->request.seed, .status = r->status, .headers = job->headers,
-                                         .n_headers = n, .body = buf__slice(&job->body)};
+    job->answer = (struct source_answer){.seed = p->request.seed,
+                                         .status = r->status,
+                                         .headers = job->headers,
+                                         .n_headers = n,
+                                         .body = buf__slice(&job->body)};
     job->work.data = job;
     poller__move(p, POLL_JUDGE);
     uv_queue_work(p->deps.loop, &job->work, on_judge, on_judged);
@@ -287,7 +306,8 @@ void poller__apply(struct poller *p) {
     p->retry_reason[0] = '\0';
     p->last_success_wall_ns = wall_ns;
     series__set(p->m.last_success, wall_s);
-    if (p->facts.flags & REQUEST_SEED) snprintf(p->state.cursor, sizeof p->state.cursor, "%s", p->next_cursor);
+    if (p->facts.flags & REQUEST_SEED)
+        snprintf(p->state.cursor, sizeof p->state.cursor, "%s", p->next_cursor);
     if (!(p->facts.flags & REQUEST_ADVANCES)) return;
     snprintf(p->state.etag, sizeof p->state.etag, "%s", p->next_etag);
     if (p->next_cursor[0] == '\0') return;

@@ -27,7 +27,8 @@ struct lane {
     struct lane *next;
 };
 
-int batcher__init(struct batcher *b, const struct clock *clock, const struct batcher_options *options) {
+int batcher__init(struct batcher *b, const struct clock *clock,
+                  const struct batcher_options *options) {
     *b = (struct batcher){.options = *options, .clock = clock};
     return map__init(&b->lanes_by_key, LANES_MAX);
 }
@@ -147,8 +148,11 @@ static int finish_planned(struct batcher *b, struct lane *l) {
     if (s == NULL) return ERR_NOMEM;
     char hash[33];
     batch__hash(&p->batch, hash);
-    *s = (struct sealed){.seal = p->seal, .batch = p->batch, .state = SEALED_READY,
-                         .first_wall_ns = p->first_wall_ns, .sealed_mono_ns = b->clock->mono_ns,
+    *s = (struct sealed){.seal = p->seal,
+                         .batch = p->batch,
+                         .state = SEALED_READY,
+                         .first_wall_ns = p->first_wall_ns,
+                         .sealed_mono_ns = b->clock->mono_ns,
                          .matches = strcmp(hash, p->seal.hash) == 0};
     free(p);
     append_sealed(b, s);
@@ -163,7 +167,8 @@ static int finish_passed(struct batcher *b, uint64_t decoded_lsn) {
     return 0;
 }
 
-static int add_to_plan(struct batcher *b, struct planned *p, const struct batch *rows, int64_t wall_ns) {
+static int add_to_plan(struct batcher *b, struct planned *p, const struct batch *rows,
+                       int64_t wall_ns) {
     if (p->stored) {
         b->n_dropped_as_stored += rows->n_rows;
         return 0;
@@ -178,8 +183,11 @@ static void cut_lane(struct batcher *b, struct lane *l) {
     if (s == NULL) return; /* Tried again at the next cut. */
     b->open_bytes -= batch__bytes(&l->open);
     b->open_rows -= l->open.n_rows;
-    *s = (struct sealed){.batch = l->open, .state = SEALED_SEALING, .matches = true,
-                         .first_wall_ns = l->first_wall_ns, .sealed_mono_ns = b->clock->mono_ns};
+    *s = (struct sealed){.batch = l->open,
+                         .state = SEALED_SEALING,
+                         .matches = true,
+                         .first_wall_ns = l->first_wall_ns,
+                         .sealed_mono_ns = b->clock->mono_ns};
     l->open = (struct batch){0};
     struct seal *seal = &s->seal;
     snprintf(seal->table, sizeof seal->table, "%s", l->name);
@@ -207,7 +215,8 @@ static int add_rows(struct batcher *b, uint64_t lsn, int64_t wall_ns, struct row
     if (l->plan != NULL && lsn >= l->plan->seal.first_lsn && lsn <= l->plan->seal.last_lsn)
         return add_to_plan(b, l->plan, rows, wall_ns);
     /* What would exceed one atomic block by far goes into a block of its own. */
-    if (l->open.n_rows > 0 && l->open.n_rows + rows->n_rows > 4 * b->options.rows_max) cut_lane(b, l);
+    if (l->open.n_rows > 0 && l->open.n_rows + rows->n_rows > 4 * b->options.rows_max)
+        cut_lane(b, l);
     if (l->open.columns == NULL) {
         l->open = *rows; /* The first page's columns become the open batch as they are. */
         *rows = (struct batch){0};

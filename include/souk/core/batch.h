@@ -14,12 +14,12 @@
 #include "souk/core/err.h"
 
 enum column_kind {
-    COLUMN_U8,      /* UInt8, Bool */
-    COLUMN_U16,     /* UInt16, Date */
-    COLUMN_U32,     /* UInt32, DateTime */
+    COLUMN_U8,  /* UInt8, Bool */
+    COLUMN_U16, /* UInt16, Date */
+    COLUMN_U32, /* UInt32, DateTime */
     COLUMN_I32,
     COLUMN_U64,
-    COLUMN_I64,     /* Int64, DateTime64, Decimal(18, S) */
+    COLUMN_I64, /* Int64, DateTime64, Decimal(18, S) */
     COLUMN_F32,
     COLUMN_F64,
     COLUMN_STR,     /* String, and LowCardinality(String), which is sent as String */

@@ -42,7 +42,8 @@ struct log_field {
 void log__setup(FILE *out, enum log_format format, enum log_level lowest);
 /** Lets lines carry @clock's wall time instead of the system's; for tests and replay. Borrowed. */
 void log__use_clock(const struct clock *clock);
-/** Writes one line; use the macros. The first of @n fields is skipped. @event says what happened. */
+/** Writes one line; use the macros. The first of @n fields is skipped. @event says what happened.
+ */
 void log__write(enum log_level level, const char *room, const char *event,
                 const struct log_field *fields, size_t n);
 /** @return how many lines of @level there were since the start, suppressed ones included. */

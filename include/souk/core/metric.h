@@ -44,8 +44,7 @@ void metrics__fini(struct metrics *m);
  *  be free of quotes, backslashes and line ends (use metric__label for text from outside). The
  *  help of the first call stands. Never NULL: beyond the bound all share one series. */
 struct series *metrics__counter(struct metrics *m, const char *name, const char *help,
-                                const char *labels_fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+                                const char *labels_fmt, ...) __attribute__((format(printf, 4, 5)));
 struct series *metrics__gauge(struct metrics *m, const char *name, const char *help,
                               const char *labels_fmt, ...) __attribute__((format(printf, 4, 5)));
 /** A histogram of seconds. */

@@ -1,0 +1,172 @@
+/* Seals make the same batches again after any crash: every row is stored once, whatever happens. */
+#include "souk/batcher.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static const struct column_desc columns[] = {{"lsn", "UInt64", COLUMN_U64}, {"ord", "UInt32", COLUMN_U32}};
+static const struct table_desc data_table = {.name = "data", .columns = columns, .n_columns = 2};
+static const struct table_desc check_table = {
+    .name = "checks", .columns = columns, .n_columns = 2, .after_data = true};
+
+#define PAGES 60
+#define TOKENS_MAX 4096
+
+/* ClickHouse as far as this matters: rows by token, once. */
+struct server {
+    char tokens[TOKENS_MAX][33];
+    size_t n_tokens, n_repeats;
+    unsigned rows[2][PAGES]; /* By table and page. */
+    uint64_t check_ahead;    /* Check rows that came before the data of their page. */
+};
+
+/* The log as far as this matters: synced seals and acks. */
+struct fixture {
+    struct clock clock;
+    struct batcher b;
+    struct seal seals[TOKENS_MAX];
+    size_t n_seals;
+    char acks[TOKENS_MAX][33];
+    size_t n_acks;
+    uint64_t checkpoint; /* Low-water mark of the last checkpoint. */
+    struct server server;
+    unsigned seed;
+};
+
+static unsigned pick(struct fixture *f, unsigned n) {
+    f->seed = f->seed * 1103515245u + 12345u;
+    return (f->seed >> 16) % n;
+}
+
+static void on_sealed(void *ctx, struct sealed *s) {
+    struct fixture *f = ctx;
+    assert_true(f->n_seals < TOKENS_MAX);
+    f->seals[f->n_seals++] = s->seal; /* Synced at once; tests of the spool show that it lasts. */
+    struct buf bytes = buf__init(1000);
+    struct seal again;
+    seal__encode(&s->seal, &bytes);
+    assert_int_equal(seal__decode(buf__slice(&bytes), &again), 0);
+    assert_memory_equal(&again, &s->seal, sizeof again);
+    assert_int_equal(seal__decode(slice__of(bytes.base, bytes.len - 1), &again), ERR_CORRUPT);
+    buf__fini(&bytes);
+    s->state = SEALED_READY;
+}
+
+static void start(struct fixture *f) {
+    struct batcher_options options = {.store_id = "store", .rows_max = 20, .bytes_max = 1 << 20, .age_max_ns = 10};
+    assert_int_equal(batcher__init(&f->b, &f->clock, &options), 0);
+    f->b.on_sealed = on_sealed;
+    f->b.ctx = f;
+    f->b.decoded_lsn = f->checkpoint;
+    for (size_t i = 0; i < f->n_seals; i++)
+        if (f->seals[i].last_lsn >= f->checkpoint)
+            assert_int_equal(batcher__recover_seal(&f->b, &f->seals[i]), 0);
+    for (size_t i = 0; i < f->n_acks; i++) batcher__recover_ack(&f->b, f->acks[i]);
+}
+
+/* Page @lsn always makes the same rows: lsn % 5 data rows and one check row. */
+static void page(struct fixture *f, uint64_t lsn) {
+    struct rows rows = {0};
+    for (uint64_t i = 0; i < lsn % 5; i++) {
+        struct batch *b = rows__batch(&rows, &data_table, lsn % 3 ? SLICE_LIT("Standard") : SLICE_LIT("other"));
+        batch__begin(b), batch__u64(b, lsn), batch__u32(b, (uint32_t)i), batch__end(b);
+    }
+    struct batch *b = rows__batch(&rows, &check_table, (struct slice){0});
+    batch__begin(b), batch__u64(b, lsn), batch__u32(b, 0), batch__end(b);
+    assert_int_equal(batcher__rows(&f->b, lsn, lsn + 1, (int64_t)lsn, &rows), 0);
+}
+
+static void insert(struct fixture *f, const struct sealed *s) {
+    struct server *srv = &f->server;
+    assert_true(s->matches);
+    for (size_t i = 0; i < srv->n_tokens; i++)
+        if (strcmp(srv->tokens[i], s->seal.token) == 0) {
+            srv->n_repeats++;
+            return;
+        }
+    assert_true(srv->n_tokens < TOKENS_MAX);
+    memcpy(srv->tokens[srv->n_tokens++], s->seal.token, 33);
+    bool check = s->batch.table == &check_table;
+    struct reader r = reader__of(buf__slice(&s->batch.columns[0].data));
+    for (size_t i = 0; i < s->batch.n_rows; i++) {
+        uint64_t lsn = reader__u64(&r);
+        srv->rows[check][lsn]++;
+        if (check && srv->rows[0][lsn] != lsn % 5) srv->check_ahead++;
+    }
+}
+
+static void send_one(struct fixture *f) {
+    struct sealed *s = batcher__next(&f->b);
+    if (s == NULL) return;
+    insert(f, s);
+    if (pick(f, 4) == 0) return; /* The reply is lost: it will be sent again. */
+    assert_true(f->n_acks < TOKENS_MAX);
+    memcpy(f->acks[f->n_acks++], s->seal.token, 33);
+    batcher__stored(&f->b, s);
+}
+
+static void test_every_row_is_stored_once_whatever_crashes(void **state) {
+    (void)state;
+    struct fixture *f = malloc(sizeof *f);
+    size_t n_crashes = 0, n_repeats = 0;
+    for (unsigned seed = 0; seed < 200; seed++) {
+        *f = (struct fixture){.seed = seed};
+        start(f);
+        for (int step = 0; f->b.decoded_lsn < PAGES || f->b.n_sealed > 0 || f->b.open_rows > 0; step++) {
+            assert_true(step < 20000);
+            f->clock.mono_ns += 1 + pick(f, 5);
+            switch (pick(f, 8)) {
+            case 0: batcher__cut(&f->b, false); break;
+            case 1: send_one(f), send_one(f); break;
+            case 2: f->checkpoint = batcher__low_water(&f->b, false); break;
+            case 3:
+                if (pick(f, 5) != 0) break;
+                batcher__fini(&f->b); /* kill -9 */
+                n_crashes++;
+                start(f);
+                break;
+            default:
+                if (f->b.decoded_lsn < PAGES) page(f, f->b.decoded_lsn);
+                else batcher__cut(&f->b, true);
+            }
+        }
+        for (uint64_t lsn = 0; lsn < PAGES; lsn++) {
+            assert_int_equal(f->server.rows[0][lsn], lsn % 5);
+            assert_int_equal(f->server.rows[1][lsn], 1);
+        }
+        assert_int_equal(f->server.check_ahead, 0); /* Readers never see a cursor ahead of its rows. */
+        assert_int_equal(batcher__low_water(&f->b, false), PAGES);
+        n_repeats += f->server.n_repeats;
+        batcher__fini(&f->b);
+    }
+    assert_true(n_crashes > 200);
+    assert_true(n_repeats > 200); /* The test would be empty if no batch was ever sent twice. */
+    free(f);
+}
+
+static void test_a_batch_is_cut_by_rows_and_by_age(void **state) {
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    start(f);
+    for (uint64_t lsn = 1; lsn < 40 && f->b.n_sealed == 0; lsn++) page(f, lsn);
+    assert_int_equal(f->b.n_sealed, 1);
+    assert_true(f->b.first->batch.n_rows >= 20);
+    f->clock.mono_ns = 9;
+    batcher__cut(&f->b, false);
+    assert_int_equal(f->b.n_sealed, 1);
+    f->clock.mono_ns = 10;
+    batcher__cut(&f->b, false);
+    assert_int_equal(f->b.open_rows, 0);
+    batcher__fini(&f->b);
+    free(f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_row_is_stored_once_whatever_crashes),
+        cmocka_unit_test(test_a_batch_is_cut_by_rows_and_by_age),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
