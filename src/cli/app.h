@@ -1,0 +1,105 @@
+/* The running process: which rooms there are and how they are joined. */
+#ifndef SOUK_CLI_APP_H
+#define SOUK_CLI_APP_H
+
+#include "souk/alerts.h"
+#include "souk/config.h"
+#include "souk/decoder.h"
+#include "souk/governor.h"
+#include "souk/guard.h"
+#include "souk/hub.h"
+#include "souk/poller.h"
+#include "souk/spool.h"
+#include "souk/store.h"
+#include <uv.h>
+
+#define HISTORY_STEPS 150
+#define HISTORY_STEP_S 2
+
+/* One stream of an enabled source. */
+struct app_stream {
+    struct app *app;
+    struct stream_spec spec;
+    const struct source_type *type;
+    struct poller *poller; /* NULL once closed. */
+    double amber_s, red_s;
+    uint64_t rows;         /* Decoded since the start. */
+    double rows_per_s;
+    uint64_t rows_before;
+};
+
+/* A source of the configuration. */
+struct app_source {
+    const struct source_type *type;
+    struct source_settings settings;
+    bool enabled;
+    struct series *rows;
+};
+
+#define APP_SOURCES_MAX 8
+#define APP_ENDPOINTS_MAX 16
+
+struct app {
+    struct config *config;
+    uv_loop_t loop;
+    struct clock clock;
+    struct metrics metrics;
+    struct spool *spool;
+    struct governor *governor;
+    struct http *http;
+    struct store *store;
+    struct decoder *decoder;
+    struct alerts *alerts;
+    struct guard *guard;
+    struct hub *hub;
+    struct app_source sources[APP_SOURCES_MAX];
+    size_t n_sources;
+    struct app_stream *streams; /* Owned. */
+    size_t n_streams;
+    struct {
+        char name[64];
+        struct endpoint *endpoint;
+    } endpoints[APP_ENDPOINTS_MAX];
+    size_t n_endpoints;
+    char *followed; /* Owned: followed leagues, a line each. */
+    uv_timer_t second, checkpoint, deadline;
+    uv_signal_t signals[5];
+    int64_t started_wall_ns, started_mono_ns, stop_at_mono_ns;
+    bool recovered, draining, stopped, failed;
+    int n_to_close;
+    uint64_t checkpointed_end; /* End of the log at the last checkpoint. */
+    double rows_history[HISTORY_STEPS], pages_history[HISTORY_STEPS];
+    size_t n_history;
+    uint64_t history_rows, history_pages;
+    double cpu_ratio, lag_max_ns;
+    int64_t cpu_before_ns, cpu_at_ns;
+    struct {
+        struct series *loop_lag, *iterations, *ready, *cpu, *rss, *fds, *start, *imbalance;
+        struct series *log[4];
+        struct series *state[4];
+    } m;
+};
+
+/** Opens all rooms in order, printing each stage with its time to the log. @return 0 or an error;
+ *  what was opened is closed by app__close in both cases. */
+int app__open(struct app *a, struct config *config, struct err *e);
+/** Reads the log from the low-water mark: cursors, seals, alerts. Part of app__open. */
+int app__recover(struct app *a, struct err *e);
+/** Appends a checkpoint when something has changed since the last one. */
+void app__checkpoint(struct app *a);
+/** Runs until a signal, the end of --for, or a failure. @return the exit code. */
+int app__run(struct app *a, int64_t for_ns);
+/** The object of /api/v1/status. */
+void app__status_json(void *ctx, struct buf *out);
+/** Brings gauges that nobody pushes up to date. */
+void app__before_scrape(void *ctx);
+/** Once a second: rates, history, guard, alerts, batches. */
+void app__second(struct app *a);
+/** The decoder's callbacks: room in the store, and rows for it. @ctx is the app. */
+bool app__has_room(void *ctx);
+void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
+                    const struct request_facts *facts, struct rows *rows);
+/** @return the stream of @source whose key is @key, or NULL. */
+struct app_stream *app__stream(struct app *a, struct slice source, struct slice key);
+
+#endif

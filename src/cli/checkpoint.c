@@ -1,0 +1,169 @@
+/* Checkpoints, and recovery from them. A checkpoint says below which position every row is stored,
+ * and carries what later records only change: cursors, the governor's state, alerts, and the leagues
+ * that were followed at the low-water mark. Recovery reads it, then every record behind the mark. */
+#include "app.h"
+#include "souk/core/log.h"
+#include <stdlib.h>
+
+#define CHECKPOINT_VERSION 1
+
+static void put_streams(const struct app *a, struct buf *out) {
+    uint32_t n = 0;
+    for (size_t i = 0; i < a->n_streams; i++) n += a->streams[i].poller != NULL;
+    buf__u32(out, n);
+    for (size_t i = 0; i < a->n_streams; i++) {
+        if (a->streams[i].poller == NULL) continue;
+        struct poller_status p;
+        poller__status(a->streams[i].poller, &p);
+        buf__string(out, slice__str(p.source));
+        buf__string(out, slice__str(p.stream->key));
+        buf__string(out, slice__str(p.state->cursor));
+        buf__string(out, slice__str(p.state->etag));
+    }
+}
+
+void app__checkpoint(struct app *a) {
+    struct spool_status status;
+    spool__status(a->spool, &status);
+    if (status.end_lsn == a->checkpointed_end || status.failed) return;
+    uint64_t low_water = store__low_water(a->store);
+    struct buf payload = buf__init(SPOOL_RECORD_MAX), part = buf__init(SPOOL_RECORD_MAX);
+    buf__u8(&payload, CHECKPOINT_VERSION);
+    put_streams(a, &payload);
+    governor__save(a->governor, &part);
+    buf__string(&payload, buf__slice(&part));
+    buf__clear(&part);
+    alerts__save(a->alerts, &part);
+    buf__string(&payload, buf__slice(&part));
+    buf__string(&payload, slice__str(decoder__followed_at(a->decoder, low_water)));
+    struct err e = {0};
+    if (payload.failed || part.failed) {
+        LOG_ERROR("cli", "checkpoint is too large", LOG_I("bytes", payload.len));
+    } else if (spool__checkpoint(a->spool, low_water, buf__slice(&payload), &e) == 0) {
+        LOG_WARN("cli", "no checkpoint", LOG_E(&e));
+    } else {
+        spool__status(a->spool, &status);
+        a->checkpointed_end = status.end_lsn;
+    }
+    buf__fini(&payload);
+    buf__fini(&part);
+}
+
+/* What recovery finds on its way. */
+struct recovery {
+    struct app *a;
+    struct buf alerts; /* The last checkpoint's state, then each event since, as strings. */
+    char *followed;    /* At the low-water mark. Owned. */
+    char *latest;      /* The last CONFIG record's. Owned. */
+    size_t n_pages, n_seals, n_records;
+};
+
+static int restore_checkpoint(struct recovery *r, struct slice payload, bool last, struct err *e) {
+    struct reader in = reader__of(payload);
+    if (reader__u8(&in) != CHECKPOINT_VERSION)
+        return err__setf(e, ERR_CORRUPT, "checkpoint of another version: this spool was written by another souk");
+    uint32_t n = reader__u32(&in);
+    for (uint32_t i = 0; i < n && !in.failed; i++) {
+        struct slice source = reader__string(&in), key = reader__string(&in);
+        struct slice cursor = reader__string(&in), etag = reader__string(&in);
+        struct app_stream *s = in.failed ? NULL : app__stream(r->a, source, key);
+        if (s != NULL) poller__restore(s->poller, cursor, etag);
+    }
+    struct slice governor = reader__string(&in), alerts = reader__string(&in), followed = reader__string(&in);
+    if (in.failed) return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
+    if (!last) return 0;
+    struct err ignored = {0};
+    if (governor__restore(r->a->governor, governor, &ignored) != 0)
+        LOG_WARN("cli", "rate-limit state is lost; all buckets count as spent", LOG_E(&ignored));
+    buf__clear(&r->alerts); /* Events before it are in it. */
+    buf__string(&r->alerts, alerts);
+    free(r->followed);
+    r->followed = strndup(followed.base == NULL ? "" : followed.base, followed.len);
+    return 0;
+}
+
+static int take_record(struct recovery *r, const struct spool_record *rec, struct err *e) {
+    struct request_facts facts;
+    struct slice body;
+    r->n_records++;
+    switch (rec->type) {
+    case SPOOL_PAGE:
+    case SPOOL_REQUEST:
+        if (journal__decode(rec->payload, &facts, &body) != 0) return 0; /* decode quarantines it. */
+        struct app_stream *s = app__stream(r->a, facts.source, facts.stream);
+        if (s != NULL) poller__replay(s->poller, &facts);
+        r->n_pages += rec->type == SPOOL_PAGE;
+        return 0;
+    case SPOOL_SEAL:
+        r->n_seals++;
+        if (store__recover_seal(r->a->store, rec->payload) == 0) return 0;
+        return err__setf(e, ERR_CORRUPT, "seal at position %llu cannot be read", (unsigned long long)rec->lsn);
+    case SPOOL_ACK: store__recover_ack(r->a->store, rec->payload); return 0;
+    case SPOOL_ALERT: buf__string(&r->alerts, rec->payload); return 0;
+    case SPOOL_CONFIG:
+        free(r->latest);
+        r->latest = strndup(rec->payload.base == NULL ? "" : rec->payload.base, rec->payload.len);
+        return 0;
+    default: return 0;
+    }
+}
+
+static void restore_alerts(struct recovery *r) {
+    struct reader in = reader__of(buf__slice(&r->alerts));
+    while (in.pos < in.len && !in.failed) {
+        struct slice json = reader__string(&in);
+        struct err e = {0};
+        if (json.len > 0 && alerts__restore(r->a->alerts, json, &e) != 0)
+            LOG_WARN("cli", "alert event cannot be restored", LOG_E(&e));
+    }
+}
+
+/* The log's own words for what decoding depends on from now on. */
+static int append_config(struct recovery *r, struct err *e) {
+    const char *known = r->latest != NULL ? r->latest : r->followed;
+    if (known != NULL && strcmp(known, r->a->followed) == 0) return 0;
+    struct slice text = slice__str(r->a->followed);
+    return spool__append(r->a->spool, SPOOL_CONFIG, 0, &text, 1, NULL, NULL, e) == 0 ? e->code : 0;
+}
+
+static int read_log(struct recovery *r, struct err *e) {
+    struct app *a = r->a;
+    struct spool_status status;
+    spool__status(a->spool, &status);
+    struct slice checkpoint;
+    if (spool__last_checkpoint(a->spool, &checkpoint)) {
+        int code = restore_checkpoint(r, checkpoint, true, e);
+        if (code != 0) return code;
+    }
+    uint64_t from = status.low_water_lsn > status.first_lsn ? status.low_water_lsn : status.first_lsn;
+    struct spool_reader reader;
+    spool_reader__init(&reader, a->spool, from);
+    struct spool_record rec;
+    int code;
+    while ((code = spool_reader__next(&reader, status.synced_lsn, &rec, e)) == 1) {
+        code = take_record(r, &rec, e);
+        if (code != 0) break;
+    }
+    spool_reader__fini(&reader);
+    if (code != 0) return code;
+    store__start(a->store, from);
+    struct decoder_deps deps = {.loop = &a->loop, .clock = &a->clock, .metrics = &a->metrics, .spool = a->spool,
+                                .ctx = a, .has_room = app__has_room, .take = app__take_rows};
+    /* A spool without a checkpoint starts with the CONFIG record of its first run. */
+    return decoder__open(&a->decoder, &deps, from, r->followed == NULL ? a->followed : r->followed, e);
+}
+
+int app__recover(struct app *a, struct err *e) {
+    struct recovery r = {.a = a, .alerts = buf__init((size_t)256 << 20)};
+    int64_t started_ns = clock__stopwatch_ns();
+    int code = read_log(&r, e);
+    if (code == 0) restore_alerts(&r);
+    if (code == 0) code = append_config(&r, e);
+    if (code == 0)
+        LOG_INFO("cli", "recovered", LOG_I("records", r.n_records), LOG_I("pages", r.n_pages), LOG_I("seals", r.n_seals),
+                 LOG_F("seconds", (double)(clock__stopwatch_ns() - started_ns) / (double)NS_PER_S));
+    buf__fini(&r.alerts);
+    free(r.followed);
+    free(r.latest);
+    return code;
+}

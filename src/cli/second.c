@@ -1,0 +1,133 @@
+/* Once a second: rates, history, what the guard sees, and the gauges that nobody pushes. */
+#include "app.h"
+#include "souk/core/log.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+static double seconds(int64_t ns) { return (double)ns / (double)NS_PER_S; }
+
+static int64_t cpu_ns(void) {
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return ((int64_t)u.ru_utime.tv_sec + u.ru_stime.tv_sec) * NS_PER_S +
+           ((int64_t)u.ru_utime.tv_usec + u.ru_stime.tv_usec) * NS_PER_US;
+}
+
+static void measure_cpu(struct app *a) {
+    int64_t cpu = cpu_ns(), at = a->clock.mono_ns;
+    if (a->cpu_at_ns != 0 && at > a->cpu_at_ns) {
+        double now = (double)(cpu - a->cpu_before_ns) / (double)(at - a->cpu_at_ns);
+        a->cpu_ratio = a->cpu_ratio * 0.9 + now * 0.1; /* About the last ten seconds. */
+    }
+    a->cpu_before_ns = cpu;
+    a->cpu_at_ns = at;
+}
+
+static void add_history(struct app *a, uint64_t rows, uint64_t pages) {
+    if (a->n_history == HISTORY_STEPS) {
+        memmove(a->rows_history, a->rows_history + 1, sizeof *a->rows_history * (HISTORY_STEPS - 1));
+        memmove(a->pages_history, a->pages_history + 1, sizeof *a->pages_history * (HISTORY_STEPS - 1));
+        a->n_history--;
+    }
+    a->rows_history[a->n_history] = (double)(rows - a->history_rows) / HISTORY_STEP_S;
+    a->pages_history[a->n_history++] = (double)(pages - a->history_pages) / HISTORY_STEP_S;
+    a->history_rows = rows;
+    a->history_pages = pages;
+}
+
+static void measure_rates(struct app *a) {
+    uint64_t rows = 0, pages = 0;
+    for (size_t i = 0; i < a->n_streams; i++) {
+        struct app_stream *s = &a->streams[i];
+        s->rows_per_s = s->rows_per_s * 0.8 + (double)(s->rows - s->rows_before) * 0.2;
+        s->rows_before = s->rows;
+        rows += s->rows;
+        if (s->poller == NULL) continue;
+        struct poller_status p;
+        poller__status(s->poller, &p);
+        pages += p.counts.fresh;
+    }
+    if ((a->clock.mono_ns / NS_PER_S) % HISTORY_STEP_S == 0) add_history(a, rows, pages);
+}
+
+/* Disabled or blocked, as the governor says of the stream's endpoint. */
+static void judge_endpoint(struct app *a, const char *name, struct guard_source *out) {
+    static char reasons[APP_ENDPOINTS_MAX][128];
+    for (size_t i = 0; i < governor__n_endpoints(a->governor) && i < APP_ENDPOINTS_MAX; i++) {
+        struct endpoint_status ep;
+        governor__status(a->governor, i, &ep);
+        if (strcmp(ep.name, name) != 0) continue;
+        bool waits = ep.next_mono_ns != INT64_MAX && ep.next_mono_ns > a->clock.mono_ns;
+        out->throttled = ep.state == ENDPOINT_PENALTY;
+        if (waits) out->blocked_until_ms = (a->clock.wall_ns + ep.next_mono_ns - a->clock.mono_ns) / NS_PER_MS;
+        if (ep.state != ENDPOINT_DISABLED) return;
+        snprintf(reasons[i], sizeof reasons[i], "%s", ep.reason);
+        out->disabled_reason = reasons[i];
+        return;
+    }
+}
+
+static void run_guard(struct app *a) {
+    static struct guard_source sources[GUARD_SOURCES_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < a->n_streams && n < GUARD_SOURCES_MAX; i++) {
+        const struct app_stream *s = &a->streams[i];
+        if (s->poller == NULL) continue;
+        struct poller_status p;
+        poller__status(s->poller, &p);
+        sources[n] = (struct guard_source){
+            .name = p.source, .stream = s->spec.key, .enabled = true,
+            /* What was fetched in an earlier run says nothing about this one's health. */
+            .last_success_ms = (p.last_success_wall_ns > p.started_wall_ns ? p.last_success_wall_ns : 0) / NS_PER_MS,
+            .last_new_ms = p.last_new_wall_ns / NS_PER_MS,
+            .last_advance_ms = p.last_advance_wall_ns / NS_PER_MS, .amber_s = s->amber_s, .red_s = s->red_s,
+            .caught_up = p.state->caught_up, .rewound = p.frozen};
+        judge_endpoint(a, s->spec.endpoint, &sources[n++]);
+    }
+    struct store_status store;
+    store__status(a->store, &store);
+    struct spool_status spool;
+    spool__status(a->spool, &spool);
+    double rate = a->n_history > 0 ? a->rows_history[a->n_history - 1] : -1;
+    struct guard_facts facts = {
+        .started_ms = a->started_wall_ns / NS_PER_MS, .sources = sources, .n_sources = n,
+        .store = {.connected = store.connected, .since_ms = store.since_wall_ns / NS_PER_MS,
+                  .last_error = store.last_error, .rows_per_s = rate},
+        .spool = {.bytes = spool.bytes, .quota_bytes = spool.quota_bytes, .full = spool.full, .failed = spool.failed}};
+    guard__evaluate(a->guard, &facts);
+}
+
+void app__second(struct app *a) {
+    measure_cpu(a);
+    measure_rates(a);
+    run_guard(a);
+    alerts__tick(a->alerts);
+    if (!a->draining) decoder__wake(a->decoder);
+    a->lag_max_ns *= 0.8; /* What status shows fades; the histogram keeps all. */
+}
+
+static double count_fds(void) {
+    DIR *dir = opendir("/proc/self/fd");
+    double n = 0;
+    if (dir == NULL) return 0;
+    while (readdir(dir) != NULL) n++;
+    closedir(dir);
+    return n - 3; /* ".", ".." and the directory itself. */
+}
+
+void app__before_scrape(void *ctx) {
+    struct app *a = ctx;
+    size_t rss = 0;
+    uv_resident_set_memory(&rss);
+    series__set(a->m.rss, (double)rss);
+    series__set(a->m.cpu, seconds(cpu_ns()));
+    series__set(a->m.fds, count_fds());
+    series__set(a->m.ready, a->recovered && !a->draining);
+    series__set(a->m.state[0], !a->recovered);
+    series__set(a->m.state[1], a->recovered && !a->draining && guard__level(a->guard) != GUARD_RED);
+    series__set(a->m.state[2], a->draining);
+    series__set(a->m.state[3], a->recovered && !a->draining && guard__level(a->guard) == GUARD_RED);
+    for (int level = LOG_LEVEL_DEBUG; level <= LOG_LEVEL_ERROR; level++)
+        series__set(a->m.log[level], (double)log__count((enum log_level)level));
+}

@@ -1,0 +1,255 @@
+/* /api/v1/status: what every room says of itself, as one JSON object. Times are ms UTC. */
+#include "app.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+static void put_key(struct buf *out, const char *key, bool *first) {
+    buf__printf(out, "%s\"%s\":", *first ? "" : ",", key);
+    *first = false;
+}
+
+static void put_text(struct buf *out, const char *key, const char *text, bool *first) {
+    put_key(out, key, first);
+    buf__json_string(out, slice__str(text));
+}
+
+static void put_u64(struct buf *out, const char *key, uint64_t v, bool *first) {
+    put_key(out, key, first);
+    buf__printf(out, "%" PRIu64, v);
+}
+
+static void put_ms(struct buf *out, const char *key, int64_t wall_ns, bool *first) {
+    put_key(out, key, first);
+    buf__printf(out, "%" PRId64, wall_ns / NS_PER_MS);
+}
+
+static void put_num(struct buf *out, const char *key, double v, bool *first) {
+    put_key(out, key, first);
+    buf__printf(out, "%.6g", v);
+}
+
+static void put_bool(struct buf *out, const char *key, bool v, bool *first) {
+    put_key(out, key, first);
+    buf__append_str(out, v ? "true" : "false");
+}
+
+/* A time of the monotonic clock as wall time; 0 for "never" stays 0. */
+static int64_t wall_of(const struct app *a, int64_t mono_ns) {
+    if (mono_ns == 0 || mono_ns == INT64_MAX) return 0;
+    return a->clock.wall_ns + (mono_ns - a->clock.mono_ns);
+}
+
+static const char *stream_state(const struct poller_status *p) {
+    if (p->refused) return "off";
+    if (p->frozen) return "frozen";
+    if (p->seeding && p->state->cursor[0] == '\0') return "seeding";
+    if (p->spool_full || p->state->n_failures > 0) return "waiting";
+    return p->state->caught_up ? "caught_up" : "live";
+}
+
+static void put_pages(struct buf *out, const struct poller_counts *c) {
+    bool first = true;
+    buf__append_str(out, "{");
+    put_u64(out, "new", c->fresh, &first);
+    put_u64(out, "empty", c->empty, &first);
+    put_u64(out, "unchanged", c->unchanged, &first);
+    put_u64(out, "repeat", c->repeat, &first);
+    put_u64(out, "rewind", c->rewind, &first);
+    put_u64(out, "invalid", c->invalid, &first);
+    put_u64(out, "stale", c->stale, &first);
+    buf__append_str(out, "}");
+}
+
+static void put_stream(const struct app *a, const struct app_stream *s, struct buf *out) {
+    struct poller_status p;
+    poller__status(s->poller, &p);
+    const char *reason = "";
+    enum guard_level level = guard__source(a->guard, p.source, s->spec.key, &reason);
+    int64_t seen_ns = p.last_success_wall_ns != 0 ? p.last_success_wall_ns : a->started_wall_ns;
+    bool first = true;
+    buf__append_str(out, "{");
+    put_text(out, "name", p.source, &first);
+    put_text(out, "stream", s->spec.key, &first);
+    put_text(out, "service", s->spec.service, &first);
+    put_text(out, "league", s->spec.league, &first);
+    put_text(out, "state", stream_state(&p), &first);
+    put_text(out, "level", guard_level__name(level), &first);
+    put_text(out, "reason", reason, &first);
+    put_text(out, "cursor", p.state->cursor, &first);
+    put_ms(out, "last_success_ms", p.last_success_wall_ns, &first);
+    put_ms(out, "last_new_ms", p.last_new_wall_ns, &first);
+    put_ms(out, "last_advance_ms", p.last_advance_wall_ns, &first);
+    put_num(out, "lag_s", (double)(a->clock.wall_ns - seen_ns) / (double)NS_PER_S, &first);
+    put_key(out, "pages", &first);
+    put_pages(out, &p.counts);
+    put_u64(out, "rows", s->rows, &first);
+    put_num(out, "rows_per_s", s->rows_per_s, &first);
+    put_u64(out, "bytes", p.body_bytes, &first);
+    put_u64(out, "errors", p.counts.errors, &first);
+    put_text(out, "last_error", p.last_error, &first);
+    put_ms(out, "next_request_ms", p.doing == POLL_IDLE ? wall_of(a, p.next_mono_ns) : 0, &first);
+    buf__append_str(out, "}");
+}
+
+static const char *const endpoint_states[] = {
+    [ENDPOINT_OPEN] = "open",       [ENDPOINT_PACED] = "paced", [ENDPOINT_PENALTY] = "penalty",
+    [ENDPOINT_BACKOFF] = "backoff", [ENDPOINT_PROBE] = "probe", [ENDPOINT_DISABLED] = "disabled"};
+
+static void put_endpoint(const struct app *a, const struct endpoint_status *ep, struct buf *out) {
+    bool first = true;
+    buf__append_str(out, "{");
+    put_text(out, "name", ep->name, &first);
+    put_text(out, "host", ep->host, &first);
+    put_text(out, "policy", ep->policy, &first);
+    put_text(out, "state", endpoint_states[ep->state], &first);
+    put_text(out, "reason", ep->reason, &first);
+    put_ms(out, "next_ms", wall_of(a, ep->next_mono_ns), &first);
+    put_num(out, "rate_per_s", ep->rate_per_s, &first);
+    put_key(out, "windows", &first);
+    for (uint32_t i = 0; i < ep->n_windows; i++) {
+        const struct governor_window_status *w = &ep->windows[i];
+        bool inner = true;
+        buf__append_str(out, i == 0 ? "[{" : ",{");
+        put_text(out, "rule", w->rule, &inner);
+        put_u64(out, "limit", w->limit, &inner);
+        put_u64(out, "used", w->used, &inner);
+        put_u64(out, "period_s", w->period_s, &inner);
+        put_u64(out, "restriction_s", w->restriction_s, &inner);
+        buf__append_str(out, "}");
+    }
+    buf__append_str(out, ep->n_windows == 0 ? "[]" : "]");
+    put_u64(out, "requests", ep->n_requests, &first);
+    put_u64(out, "throttled", ep->n_throttled, &first);
+    put_u64(out, "errors", ep->n_errors, &first);
+    buf__append_str(out, "}");
+}
+
+static void put_spool(const struct app *a, struct buf *out) {
+    struct spool_status s;
+    spool__status(a->spool, &s);
+    bool first = true;
+    buf__append_str(out, "{");
+    put_u64(out, "bytes", s.bytes, &first);
+    put_u64(out, "quota_bytes", s.quota_bytes, &first);
+    put_u64(out, "unacked_bytes", s.unacked_bytes, &first);
+    put_u64(out, "segments", s.n_segments, &first);
+    put_u64(out, "disk_free_bytes", s.disk_free_bytes, &first);
+    put_ms(out, "oldest_unacked_ms", s.oldest_unacked_wall_ns, &first);
+    put_u64(out, "records", s.n_records, &first);
+    put_u64(out, "torn_bytes", s.torn_bytes, &first);
+    put_u64(out, "corrupt_bytes", s.corrupt_bytes, &first);
+    put_bool(out, "full", s.full, &first);
+    put_bool(out, "failed", s.failed, &first);
+    put_u64(out, "pages_waiting", decoder__busy(a->decoder) ? 1 : 0, &first);
+    put_u64(out, "decoded_lsn", decoder__at(a->decoder), &first);
+    put_u64(out, "synced_lsn", s.synced_lsn, &first);
+    put_u64(out, "low_water_lsn", s.low_water_lsn, &first);
+    buf__append_str(out, "}");
+}
+
+static void put_store(const struct app *a, struct buf *out) {
+    struct store_status s;
+    store__status(a->store, &s);
+    double age_s = (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S;
+    bool first = true;
+    buf__append_str(out, "{");
+    put_text(out, "state", s.connected ? "connected" : s.held ? "held" : s.last_error[0] == '\0' ? "connecting" : "away", &first);
+    put_text(out, "server", s.server, &first);
+    put_ms(out, "since_ms", s.since_wall_ns, &first);
+    put_text(out, "last_error", s.connected ? "" : s.last_error, &first);
+    put_u64(out, "bytes", s.bytes, &first);
+    put_u64(out, "outstanding", s.n_sealed, &first);
+    put_u64(out, "retries", s.retries, &first);
+    put_key(out, "tables", &first);
+    buf__append_str(out, "[");
+    for (size_t i = 0; i < s.n_tables; i++) {
+        const struct store_table_status *t = &s.tables[i];
+        bool inner = true;
+        buf__append_str(out, i == 0 ? "{" : ",{");
+        put_text(out, "name", t->name, &inner);
+        put_u64(out, "rows", t->rows, &inner);
+        put_num(out, "rows_per_s", age_s > 0 ? (double)t->rows / age_s : 0, &inner);
+        put_u64(out, "batches", t->batches, &inner);
+        put_u64(out, "open_rows", t->open_rows, &inner);
+        put_u64(out, "outstanding", t->outstanding, &inner);
+        put_ms(out, "last_ack_ms", t->last_ack_wall_ns, &inner);
+        buf__append_str(out, "}");
+    }
+    buf__append_str(out, "]}");
+}
+
+static void put_alerts(const struct app *a, struct buf *out) {
+    struct alerts_summary s;
+    alerts__summary(a->alerts, &s);
+    bool first = true, inner = true;
+    buf__append_str(out, "{");
+    put_u64(out, "firing", s.n_firing, &first);
+    put_u64(out, "critical", s.n_by_sev[ALERT_CRITICAL], &first);
+    put_key(out, "last", &first);
+    buf__append_str(out, "{");
+    put_text(out, "title", s.last_title, &inner);
+    put_text(out, "sev", s.last_title[0] == '\0' ? "" : alert_sev__name(s.last_sev), &inner);
+    put_u64(out, "ts_ms", (uint64_t)s.last_ts_ms, &inner);
+    buf__append_str(out, "}}");
+}
+
+static void put_series(struct buf *out, const char *key, const double *values, size_t n, bool *first) {
+    put_key(out, key, first);
+    for (size_t i = 0; i < n; i++) buf__printf(out, "%s%.4g", i == 0 ? "[" : ",", values[i]);
+    buf__append_str(out, n == 0 ? "[]" : "]");
+}
+
+void app__status_json(void *ctx, struct buf *out) {
+    struct app *a = ctx;
+    bool first = true, inner = true;
+    buf__append_str(out, "{");
+    put_text(out, "version", SOUK_VERSION, &first);
+    put_ms(out, "now_ms", a->clock.wall_ns, &first);
+    put_ms(out, "started_ms", a->started_wall_ns, &first);
+    enum guard_level level = guard__level(a->guard);
+    put_text(out, "state", a->draining ? "draining" : level == GUARD_RED ? "degraded" : "running", &first);
+    put_key(out, "summary", &first);
+    buf__append_str(out, "{");
+    put_text(out, "level", guard_level__name(level), &inner);
+    put_text(out, "text", guard__summary(a->guard), &inner);
+    buf__append_str(out, "}");
+    put_key(out, "sources", &first);
+    buf__append_str(out, "[");
+    for (size_t i = 0, n = 0; i < a->n_streams; i++) {
+        if (a->streams[i].poller == NULL) continue;
+        if (n++ > 0) buf__append_str(out, ",");
+        put_stream(a, &a->streams[i], out);
+    }
+    buf__append_str(out, "]");
+    put_key(out, "endpoints", &first);
+    buf__append_str(out, "[");
+    for (size_t i = 0; i < governor__n_endpoints(a->governor); i++) {
+        struct endpoint_status ep;
+        governor__status(a->governor, i, &ep);
+        if (i > 0) buf__append_str(out, ",");
+        put_endpoint(a, &ep, out);
+    }
+    buf__append_str(out, "]");
+    put_key(out, "spool", &first);
+    put_spool(a, out);
+    put_key(out, "store", &first);
+    put_store(a, out);
+    put_key(out, "alerts", &first);
+    put_alerts(a, out);
+    put_key(out, "history", &first);
+    buf__append_str(out, "{");
+    inner = true;
+    put_u64(out, "step_s", HISTORY_STEP_S, &inner);
+    put_series(out, "rows_per_s", a->rows_history, a->n_history, &inner);
+    put_series(out, "pages_per_s", a->pages_history, a->n_history, &inner);
+    buf__append_str(out, "}");
+    put_key(out, "process", &first);
+    buf__append_str(out, "{");
+    inner = true;
+    size_t rss = 0;
+    uv_resident_set_memory(&rss);
+    put_num(out, "cpu_ratio", a->cpu_ratio, &inner);
+    put_u64(out, "rss_bytes", rss, &inner);
+    put_num(out, "loop_lag_ms", a->lag_max_ns / (double)NS_PER_MS, &inner);
+    buf__append_str(out, "}}");
+}
