@@ -67,9 +67,10 @@ void store__on_room(struct store *s, void (*cb)(void *ctx), void *ctx);
 /** @return the position below which every row is stored; for checkpoints. */
 uint64_t store__low_water(const struct store *s);
 void store__status(const struct store *s, struct store_status *out);
-/** Seals all open batches and sends what ClickHouse takes within @patience_ns, then calls @cb and
- *  frees. What is left is sent after the next start. */
-void store__close(struct store *s, int64_t patience_ns, void (*cb)(void *data), void *data);
+/** Seals all open batches and goes on sending. @return true when everything is stored. */
+bool store__flush(struct store *s);
+/** Ends the connections, then calls @cb and frees. What is not stored is sent after the next start. */
+void store__close(struct store *s, void (*cb)(void *data), void *data);
 
 /* One statement after another, for schema work; on a connection of its own. */
 struct store_query;

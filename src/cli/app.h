@@ -80,6 +80,8 @@ struct app {
     } m;
 };
 
+/** What the store is told of @config. */
+void app__store_options(const struct config *c, struct store_options *out);
 /** Opens all rooms in order, printing each stage with its time to the log. @return 0 or an error;
  *  what was opened is closed by app__close in both cases. */
 int app__open(struct app *a, struct config *config, struct err *e);

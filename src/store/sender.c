@@ -95,10 +95,7 @@ static int on_tables(struct chn_conn *conn, void *data, const struct chn_block *
 
 static void close_after_check(struct sender *c, bool held, const char *text) {
     note_failure(c, held, text);
-    /* ch-native closes a connection by itself only after an error; a sound one is told to. */
-    chn_conn__cancel(c->conn);
-    move(c, SENDER_CLOSED);
-    sender__end(c);
+    sender__end(c); /* For good: the next attempt opens another, see sender__pump. */
 }
 
 static void on_checked(struct chn_conn *conn, void *data, const struct chn_query_result *result) {

@@ -61,6 +61,7 @@ static void on_seal_synced(void *data, uint64_t lsn, int status) {
     struct store *s = w->store;
     (void)lsn;
     s->n_sealing--;
+    w->sealed->data = NULL;
     if (status == 0) w->sealed->state = SEALED_READY;
     free(w);
     if (s->ending) end_when_idle(s);
@@ -126,7 +127,7 @@ void store__acknowledge(struct store *s, struct sealed *sealed, int64_t took_ns)
 
 static void on_tick(uv_timer_t *tick) {
     struct store *s = tick->data;
-    batcher__cut(&s->batcher, s->close_cb != NULL);
+    batcher__cut(&s->batcher, false);
     retry_seals(s);
     for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__pump(&s->senders[i]);
     for (size_t i = 0; i < s->options.n_tables; i++) {
@@ -134,11 +135,6 @@ static void on_tick(uv_timer_t *tick) {
         batcher__open_rows(&s->batcher, s->tables[i].name, &outstanding);
         series__set(s->m[i].outstanding, (double)outstanding);
     }
-    bool done = s->batcher.n_sealed == 0 && s->batcher.open_rows == 0;
-    if (s->close_cb == NULL || s->ending || (!done && s->clock->mono_ns < s->close_by_mono_ns)) return;
-    s->ending = true;
-    for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__end(&s->senders[i]);
-    end_when_idle(s);
 }
 
 void store__sender_ended(struct store *s) { end_when_idle(s); }
@@ -255,9 +251,16 @@ static void finish_close(uv_handle_t *tick) {
     cb(data);
 }
 
-void store__close(struct store *s, int64_t patience_ns, void (*cb)(void *data), void *data) {
+bool store__flush(struct store *s) {
+    batcher__cut(&s->batcher, true);
+    for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__pump(&s->senders[i]);
+    return s->batcher.n_sealed == 0 && s->batcher.open_rows == 0;
+}
+
+void store__close(struct store *s, void (*cb)(void *data), void *data) {
     s->close_cb = cb;
     s->close_data = data;
-    s->close_by_mono_ns = s->clock->mono_ns + patience_ns;
-    uv_timer_start(&s->tick, on_tick, 0, 20);
+    s->ending = true;
+    for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__end(&s->senders[i]);
+    end_when_idle(s);
 }

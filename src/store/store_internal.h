@@ -51,7 +51,6 @@ struct store {
     void *room_ctx;
     void (*close_cb)(void *data);
     void *close_data;
-    int64_t close_by_mono_ns;
     int n_senders_open;
     bool ending;
 };

@@ -1,0 +1,248 @@
+/* Opening the rooms in order, each stage with its time in the log. */
+#include "app.h"
+#include "souk/core/log.h"
+#include "souk/tables.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SPOOL_DIR_MAX 512
+
+static void init_metrics(struct app *a) {
+    static const char *const states[] = {"starting", "running", "draining", "degraded"};
+    static const char *const levels[] = {"debug", "info", "warn", "error"};
+    struct metrics *m = &a->metrics;
+    series__set(metrics__gauge(m, "souk_build_info", "Version of the program.", "version=\"%s\",compiler=\"%s\"", SOUK_VERSION,
+#ifdef __clang__
+                               "clang"
+#else
+                               "gcc"
+#endif
+                               ),
+                1);
+    a->m.loop_lag = metrics__histogram(m, "souk_loop_lag_seconds", "How long a turn of the loop kept others waiting.", "");
+    a->m.iterations = metrics__counter(m, "souk_loop_iterations_total", "Turns of the loop.", "");
+    a->m.ready = metrics__gauge(m, "souk_ready", "1 when it takes part.", "");
+    a->m.cpu = metrics__counter(m, "process_cpu_seconds_total", "Processor time, user and system.", "");
+    a->m.rss = metrics__gauge(m, "process_resident_memory_bytes", "Resident memory.", "");
+    a->m.fds = metrics__gauge(m, "process_open_fds", "Open file descriptors.", "");
+    a->m.start = metrics__gauge(m, "process_start_time_seconds", "When the process started, since 1970.", "");
+    series__set(a->m.start, (double)a->started_wall_ns / (double)NS_PER_S);
+    for (int i = 0; i < 4; i++) {
+        a->m.state[i] = metrics__gauge(m, "souk_state", "1 for the state it is in.", "state=\"%s\"", states[i]);
+        a->m.log[i] = metrics__counter(m, "souk_log_messages_total", "Log lines by level.", "level=\"%s\"", levels[i]);
+    }
+}
+
+static void stage_done(struct app *a, const char *name, int64_t *since_ns) {
+    int64_t now_ns = clock__stopwatch_ns();
+    double took_s = (double)(now_ns - *since_ns) / (double)NS_PER_S;
+    series__set(metrics__gauge(&a->metrics, "souk_start_phase_seconds", "How long a stage of the start took.", "phase=\"%s\"", name), took_s);
+    LOG_INFO("cli", "stage", LOG_S("name", name), LOG_F("ms", took_s * 1000));
+    *since_ns = now_ns;
+}
+
+static struct endpoint *find_endpoint(void *ctx, const char *name) {
+    struct app *a = ctx;
+    for (size_t i = 0; i < a->n_endpoints; i++)
+        if (strcmp(a->endpoints[i].name, name) == 0) return a->endpoints[i].endpoint;
+    return NULL;
+}
+
+static int add_endpoint(struct app *a, const char *name, const struct endpoint_options *options, struct err *e) {
+    if (find_endpoint(a, name) != NULL) return 0;
+    if (a->n_endpoints == APP_ENDPOINTS_MAX) return err__setf(e, ERR_LIMIT, "more than %d endpoints", APP_ENDPOINTS_MAX);
+    size_t i = a->n_endpoints++;
+    snprintf(a->endpoints[i].name, sizeof a->endpoints[i].name, "%s", name);
+    a->endpoints[i].endpoint = governor__endpoint(a->governor, options);
+    return a->endpoints[i].endpoint == NULL ? err__setf(e, ERR_NOMEM, "endpoint %s: out of memory", name) : 0;
+}
+
+/* The host of a URL, for the gap between requests to one host. Borrowed until the next call. */
+static const char *host_of(const char *url) {
+    static char host[256];
+    const char *p = strstr(url, "://");
+    p = p == NULL ? url : p + 3;
+    snprintf(host, sizeof host, "%.*s", (int)strcspn(p, "/"), p);
+    return host;
+}
+
+static int open_sources(struct app *a, struct err *e) {
+    for (size_t i = 0; i < a->n_sources; i++) {
+        const struct config_source *c = &a->config->sources[i];
+        struct app_source *s = &a->sources[i];
+        s->rows = metrics__counter(&a->metrics, "souk_source_rows_total", "Rows that a source's pages made.", "source=\"%s\"", c->name);
+        if (!c->enabled) continue;
+        struct stream_spec *specs = calloc(STREAMS_MAX, sizeof *specs);
+        int n = specs == NULL ? err__setf(e, ERR_NOMEM, "out of memory") : s->type->streams(&c->settings, specs, e);
+        struct app_stream *grown = n < 0 ? NULL : realloc(a->streams, (a->n_streams + (size_t)n) * sizeof *grown);
+        if (n > 0 && grown == NULL) n = err__setf(e, ERR_NOMEM, "out of memory");
+        if (n <= 0) {
+            free(specs);
+            if (n == 0) continue;
+            return n;
+        }
+        a->streams = grown;
+        for (int k = 0; k < n; k++)
+            a->streams[a->n_streams++] = (struct app_stream){.app = a, .spec = specs[k], .type = s->type,
+                                                             .amber_s = c->amber_s, .red_s = c->red_s};
+        free(specs);
+        s->settings = c->settings;
+        s->enabled = true;
+    }
+    return 0;
+}
+
+static int open_endpoints(struct app *a, struct err *e) {
+    for (size_t i = 0; i < a->n_streams; i++) {
+        const struct app_stream *s = &a->streams[i];
+        const struct config_source *c = config__source(a->config, s->type->name);
+        struct endpoint_options options = {.name = s->spec.endpoint, .host = host_of(c->settings.base_url),
+                                           .rate_per_s = c->rate_per_s, .hidden_first_ns = c->hidden_bucket_ns,
+                                           .hidden_next_ns = c->hidden_bucket_ns > 0 ? 60 * NS_PER_S : 0,
+                                           .key_gap_ns = c->key_gap_ns};
+        int code = add_endpoint(a, s->spec.endpoint, &options, e);
+        if (code != 0) return code;
+        if (c->settings.seed_url == NULL || c->settings.seed_url[0] == '\0') continue;
+        struct endpoint_options seed = {.name = "trade_data", .host = host_of(c->settings.seed_url), .rate_per_s = 0.2};
+        code = add_endpoint(a, "trade_data", &seed, e);
+        if (code != 0) return code;
+    }
+    return 0;
+}
+
+static int open_pollers(struct app *a, struct err *e) {
+    struct poller_deps deps = {.loop = &a->loop, .clock = &a->clock, .metrics = &a->metrics, .governor = a->governor,
+                               .http = a->http, .spool = a->spool, .endpoint = find_endpoint, .endpoint_ctx = a};
+    for (size_t i = 0; i < a->n_streams; i++) {
+        struct app_stream *s = &a->streams[i];
+        const struct config_source *c = config__source(a->config, s->type->name);
+        int code = poller__open(&s->poller, &deps, s->type, &c->settings, &s->spec, e);
+        if (code != 0) return code;
+    }
+    return 0;
+}
+
+static char *join_followed(const struct config *c) {
+    struct buf b = buf__init(1 << 20);
+    for (size_t i = 0; i < c->n_leagues; i++) buf__printf(&b, "%s\n", c->leagues[i]);
+    buf__append(&b, "", 1);
+    return b.base;
+}
+
+/* An alert event's way to disk. */
+struct alert_append {
+    alerts_synced_cb synced;
+    void *data;
+};
+
+static void on_alert_synced(void *data, uint64_t lsn, int status) {
+    struct alert_append *w = data;
+    (void)lsn;
+    w->synced(w->data, status);
+    free(w);
+}
+
+static int append_alert(void *ctx, struct slice json, alerts_synced_cb synced, void *data) {
+    struct app *a = ctx;
+    struct err e = {0};
+    struct alert_append *w = malloc(sizeof *w);
+    if (w == NULL || a->spool == NULL) {
+        free(w);
+        return ERR_UNAVAILABLE;
+    }
+    *w = (struct alert_append){.synced = synced, .data = data};
+    if (spool__append(a->spool, SPOOL_ALERT, 0, &json, 1, on_alert_synced, w, &e) != 0) return 0;
+    free(w);
+    return e.code;
+}
+
+static bool is_ready(void *ctx, struct buf *why) {
+    struct app *a = ctx;
+    struct spool_status s;
+    if (a->draining) buf__append_str(why, "draining");
+    else if (!a->recovered) buf__append_str(why, "recovering the spool");
+    else {
+        spool__status(a->spool, &s);
+        if (!s.failed) return true;
+        buf__append_str(why, "the spool cannot write");
+    }
+    return false;
+}
+
+static int open_spool(struct app *a, struct err *e) {
+    static char dir[SPOOL_DIR_MAX]; /* The spool keeps the pointer. */
+    if (mkdir(a->config->state_dir, 0750) != 0 && access(a->config->state_dir, W_OK) != 0)
+        return err__setf(e, ERR_IO, "state_dir %s cannot be made or written to", a->config->state_dir);
+    snprintf(dir, sizeof dir, "%s/spool", a->config->state_dir);
+    struct spool_options options = {.dir = dir, .quota_bytes = a->config->spool_quota_bytes,
+                                    .retain_ns = a->config->spool_retain_ns};
+    return spool__open(&a->spool, &a->loop, &a->clock, &a->metrics, &options, e);
+}
+
+void app__store_options(const struct config *c, struct store_options *out) {
+    size_t n;
+    const struct table_desc *const *tables = tables__all(&n);
+    *out = (struct store_options){.host = c->ch_host, .port = c->ch_port, .user = c->ch_user, .password = c->ch_password,
+                                  .database = c->ch_database, .lz4 = c->ch_lz4, .tables = tables, .n_tables = n,
+                                  .rows_max = c->batch_rows, .bytes_max = c->batch_bytes, .age_max_ns = c->batch_age_ns};
+}
+
+static void wake_decoder(void *ctx) {
+    struct app *a = ctx;
+    if (a->decoder != NULL) decoder__wake(a->decoder);
+}
+
+static int open_hub(struct app *a, struct err *e) {
+    const struct config *c = a->config;
+    struct hub_options options = {.host = c->hub_host, .port = c->hub_port, .hosts = c->hub_hosts, .n_hosts = c->n_hub_hosts,
+                                  .origins = c->hub_origins, .n_origins = c->n_hub_origins, .tokens = c->hub_tokens,
+                                  .n_tokens = c->n_hub_tokens, .ctx = a, .status_json = app__status_json,
+                                  .ready = is_ready, .before_scrape = app__before_scrape};
+    return hub__open(&a->hub, &a->loop, &a->clock, &a->metrics, a->alerts, &options, e);
+}
+
+int app__open(struct app *a, struct config *config, struct err *e) {
+    *a = (struct app){.config = config, .n_sources = config->n_sources};
+    int64_t since_ns = clock__stopwatch_ns();
+    clock__read(&a->clock);
+    a->started_wall_ns = a->clock.wall_ns;
+    a->started_mono_ns = a->clock.mono_ns;
+    uv_loop_init(&a->loop);
+    metrics__init(&a->metrics);
+    init_metrics(a);
+    uv_timer_t *timers[] = {&a->second, &a->checkpoint, &a->deadline};
+    for (size_t i = 0; i < sizeof timers / sizeof *timers; i++) {
+        uv_timer_init(&a->loop, timers[i]);
+        timers[i]->data = a;
+    }
+    for (size_t i = 0; i < a->n_sources; i++) {
+        a->sources[i].type = source__find(config->sources[i].name);
+        if (a->sources[i].type == NULL) return err__setf(e, ERR_CONFIG, "no source is called %s", config->sources[i].name);
+    }
+    a->followed = join_followed(config);
+    int code = open_sources(a, e);
+    struct alerts_options alerts = {.ctx = a, .append = append_alert};
+    if (code == 0) code = alerts__open(&a->alerts, &a->clock, &a->metrics, &alerts, e);
+    if (code == 0) code = guard__open(&a->guard, &a->clock, &a->metrics, a->alerts, e);
+    /* A port in use must be known before anything else is touched. */
+    if (code == 0) code = open_hub(a, e);
+    if (code == 0) stage_done(a, "hub", &since_ns);
+    if (code == 0) code = open_spool(a, e);
+    if (code == 0) stage_done(a, "spool", &since_ns);
+    struct governor_options limits = {.seed = (uint64_t)a->started_wall_ns};
+    if (code == 0) code = governor__open(&a->governor, &a->loop, &a->clock, &a->metrics, &limits, e);
+    if (code == 0) code = open_endpoints(a, e);
+    struct http_options http = {.user_agent = config->user_agent};
+    if (code == 0) code = http__open(&a->http, &a->loop, &a->clock, &a->metrics, &http, e);
+    struct store_options store;
+    app__store_options(config, &store);
+    if (code == 0) code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
+    if (code == 0) store__on_room(a->store, wake_decoder, a);
+    if (code == 0) code = open_pollers(a, e);
+    if (code == 0) code = app__recover(a, e);
+    if (code == 0) stage_done(a, "recovery", &since_ns);
+    a->recovered = code == 0;
+    return code;
+}

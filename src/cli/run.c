@@ -1,0 +1,188 @@
+/* The loop, signals and the way down. Stopping: pollers end their requests, what is synced is
+ * decoded, the store sends what ClickHouse takes in time, a last checkpoint is written, clients are
+ * told, the spool writes STOP. A second signal ends at once; the log makes that safe. */
+#include "app.h"
+#include "souk/core/log.h"
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define CHECKPOINT_EVERY_MS 5000
+#define DECODE_PATIENCE_NS (5 * NS_PER_S)
+#define STORE_PATIENCE_NS (10 * NS_PER_S)
+#define LAG_WARN_NS (5 * NS_PER_MS)
+
+bool app__has_room(void *ctx) {
+    struct app *a = ctx;
+    return store__has_room(a->store);
+}
+
+struct app_stream *app__stream(struct app *a, struct slice source, struct slice key) {
+    for (size_t i = 0; i < a->n_streams; i++)
+        if (slice__eq(slice__str(a->streams[i].type->name), source) &&
+            slice__eq(slice__str(a->streams[i].spec.key), key))
+            return &a->streams[i];
+    return NULL;
+}
+
+static void count_rows(struct app *a, const struct request_facts *facts, size_t n) {
+    struct app_stream *s = app__stream(a, facts->source, facts->stream);
+    if (s != NULL) s->rows += n;
+    for (size_t i = 0; i < a->n_sources; i++)
+        if (slice__eq(slice__str(a->sources[i].type->name), facts->source)) series__add(a->sources[i].rows, (double)n);
+}
+
+void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns, const struct request_facts *facts,
+                    struct rows *rows) {
+    struct app *a = ctx;
+    if (facts != NULL) count_rows(a, facts, rows__count(rows));
+    int status = store__rows(a->store, lsn, next_lsn, wall_ns, rows);
+    if (status == 0) return;
+    /* Going on would skip rows: the log has them, so the next start begins here. */
+    LOG_ERROR("cli", "rows cannot be kept in memory; ending", LOG_S("err", err__text(status)));
+    _exit(1);
+}
+
+/* The way down, one step after another. */
+
+static void finish(struct app *a) {
+    a->stopped = true;
+    uv_stop(&a->loop);
+}
+
+static void on_spool_closed(void *data) {
+    struct app *a = data;
+    a->spool = NULL;
+    alerts__free(a->alerts);
+    a->alerts = NULL;
+    finish(a);
+}
+
+static void close_spool(void *data) {
+    struct app *a = data;
+    if (--a->n_to_close > 0) return;
+    spool__close(a->spool, on_spool_closed, a);
+}
+
+static void close_rest(void *data) {
+    struct app *a = data;
+    if (a->decoder != NULL) a->decoder = NULL;
+    uv_timer_stop(&a->second);
+    a->n_to_close = 3;
+    hub__close(a->hub, close_spool, a);
+    http__close(a->http, close_spool, a);
+    governor__close(a->governor, close_spool, a);
+    a->hub = NULL;
+    a->http = NULL;
+    a->governor = NULL;
+}
+
+static void on_store_closed(void *data) {
+    struct app *a = data;
+    a->store = NULL;
+    decoder__close(a->decoder, close_rest, a);
+}
+
+/* First what is synced is decoded, then what is decoded is stored, each as far as time allows; the
+ * last checkpoint comes while the store still knows its low-water mark. */
+static void on_deadline(uv_timer_t *timer) {
+    struct app *a = timer->data;
+    int64_t now_ns = a->clock.mono_ns;
+    decoder__wake(a->decoder);
+    if (decoder__busy(a->decoder) && now_ns < a->stop_at_mono_ns) return;
+    if (!store__flush(a->store) && now_ns < a->stop_at_mono_ns + STORE_PATIENCE_NS) return;
+    uv_timer_stop(timer);
+    app__checkpoint(a);
+    store__close(a->store, on_store_closed, a);
+}
+
+static void on_poller_closed(void *data) {
+    struct app *a = data;
+    if (--a->n_to_close > 0) return;
+    a->stop_at_mono_ns = a->clock.mono_ns + DECODE_PATIENCE_NS;
+    uv_timer_start(&a->deadline, on_deadline, 0, 20);
+}
+
+static void drain(struct app *a) {
+    if (a->draining) {
+        LOG_WARN("cli", "ends at once; the log keeps what was not sent");
+        _exit(1);
+    }
+    LOG_INFO("cli", "draining");
+    a->draining = true;
+    a->n_to_close = 1;
+    for (size_t i = 0; i < a->n_streams; i++) {
+        struct poller *p = a->streams[i].poller;
+        if (p == NULL) continue;
+        a->n_to_close++;
+        poller__close(p, on_poller_closed, a);
+        a->streams[i].poller = NULL;
+    }
+    on_poller_closed(a);
+}
+
+static void report_state(struct app *a) {
+    struct buf out = buf__init(1 << 20);
+    app__status_json(a, &out);
+    fprintf(stderr, "%.*s\n", SLICE_FMT(buf__slice(&out)));
+    buf__fini(&out);
+}
+
+static void on_signal(uv_signal_t *signal, int signum) {
+    struct app *a = signal->data;
+    switch (signum) {
+    case SIGTERM:
+    case SIGINT: drain(a); return;
+    case SIGQUIT: _exit(0);
+    case SIGUSR1: report_state(a); return;
+    case SIGHUP:
+        LOG_WARN("cli", "reload is not there yet: the running configuration stays; restart to apply a change");
+        return;
+    }
+}
+
+static void on_second(uv_timer_t *timer) { app__second(timer->data); }
+static void on_checkpoint(uv_timer_t *timer) {
+    struct app *a = timer->data;
+    if (!a->draining) app__checkpoint(a);
+}
+static void on_for(uv_timer_t *timer) {
+    uv_timer_stop(timer);
+    drain(timer->data);
+}
+
+/* One turn: wait, read the clock, run what is due. The backend is waited for here, outside of
+ * uv_run, so that every callback of a turn sees the time at which the turn began. */
+static void run_turn(struct app *a) {
+    struct pollfd fd = {.fd = uv_backend_fd(&a->loop), .events = POLLIN};
+    poll(&fd, 1, uv_backend_timeout(&a->loop));
+    clock__read(&a->clock);
+    uv_run(&a->loop, UV_RUN_NOWAIT);
+    int64_t took_ns = clock__stopwatch_ns() - a->clock.mono_ns;
+    series__inc(a->m.iterations);
+    series__observe(a->m.loop_lag, (double)took_ns / (double)NS_PER_S);
+    if ((double)took_ns > a->lag_max_ns) a->lag_max_ns = (double)took_ns;
+    if (took_ns > 10 * LAG_WARN_NS)
+        LOG_WARN("cli", "a turn of the loop took long", LOG_F("ms", (double)took_ns / (double)NS_PER_MS));
+}
+
+int app__run(struct app *a, int64_t for_ns) {
+    static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1};
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        uv_signal_init(&a->loop, &a->signals[i]);
+        a->signals[i].data = a;
+        uv_signal_start(&a->signals[i], on_signal, signals[i]);
+        uv_unref((uv_handle_t *)&a->signals[i]);
+    }
+    uv_timer_start(&a->second, on_second, 1000, 1000);
+    uv_timer_start(&a->checkpoint, on_checkpoint, CHECKPOINT_EVERY_MS, CHECKPOINT_EVERY_MS);
+    if (for_ns > 0) uv_timer_start(&a->deadline, on_for, (uint64_t)(for_ns / NS_PER_MS), 0);
+    for (size_t i = 0; i < a->n_streams; i++) poller__start(a->streams[i].poller);
+    decoder__wake(a->decoder);
+    while (!a->stopped) run_turn(a);
+    LOG_INFO("cli", "stopped", LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));
+    return a->failed ? 1 : 0;
+}
