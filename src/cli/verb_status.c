@@ -1,0 +1,133 @@
+/* souk status: asks the running process and prints one screen. */
+#include "app.h"
+#include "souk/core/buf.h"
+#include "verbs.h"
+#include <curl/curl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <yyjson.h>
+
+#define STATUS_MAX ((size_t)8 << 20)
+
+const char verb_status_help[] =
+    "\n\nAsks the running souk at the hub's address and prints one screen: sources, freshness, cursors,\n"
+    "rate limits, spool, store, alerts. With souk --json status: the JSON of /api/v1/status.\n"
+    "Exit code 0 green, 1 amber, 2 red, 69 when no souk answers.\n";
+
+static size_t on_data(char *bytes, size_t size, size_t n, void *data) {
+    return buf__append(data, bytes, size * n) ? size * n : 0;
+}
+
+static CURLcode fetch(const struct config *config, struct buf *out, long *status) {
+    char url[512];
+    const char *host = strcmp(config->hub_host, "0.0.0.0") == 0 ? "127.0.0.1" : config->hub_host;
+    snprintf(url, sizeof url, "http://%s:%u/api/v1/status", host, config->hub_port);
+    CURL *curl = curl_easy_init();
+    if (curl == NULL) return CURLE_OUT_OF_MEMORY;
+    struct curl_slist *headers = NULL;
+    if (config->n_hub_tokens > 0) {
+        char line[512];
+        snprintf(line, sizeof line, "Authorization: Bearer %s", config->hub_tokens[0].token);
+        headers = curl_slist_append(NULL, line);
+    }
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 5L);
+    curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+    CURLcode code = curl_easy_perform(curl);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
+    curl_easy_cleanup(curl);
+    curl_slist_free_all(headers);
+    return code;
+}
+
+static const char *text(yyjson_val *obj, const char *key) {
+    const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
+    return s == NULL ? "" : s;
+}
+static double num(yyjson_val *obj, const char *key) { return yyjson_get_num(yyjson_obj_get(obj, key)); }
+
+static void print_sources(yyjson_val *sources) {
+    size_t i, max;
+    yyjson_val *s;
+    printf("\n%-10s %-32s %-9s %-6s %8s %10s %9s  %s\n", "SOURCE", "STREAM", "STATE", "LEVEL", "AGE s", "ROWS", "ROWS/s", "CURSOR");
+    yyjson_arr_foreach(sources, i, max, s) {
+        printf("%-10s %-32.32s %-9s %-6s %8.1f %10.0f %9.1f  %.48s\n", text(s, "name"), text(s, "stream"), text(s, "state"),
+               text(s, "level"), num(s, "lag_s"), num(s, "rows"), num(s, "rows_per_s"), text(s, "cursor"));
+        if (text(s, "last_error")[0] != '\0') printf("           %s\n", text(s, "last_error"));
+    }
+}
+
+static void print_limits(yyjson_val *endpoints) {
+    size_t i, k, max, n;
+    yyjson_val *ep, *w;
+    printf("\n%-20s %-9s %9s %9s  %s\n", "ENDPOINT", "STATE", "REQUESTS", "THROTTLED", "WINDOWS");
+    yyjson_arr_foreach(endpoints, i, max, ep) {
+        printf("%-20s %-9s %9.0f %9.0f ", text(ep, "name"), text(ep, "state"), num(ep, "requests"), num(ep, "throttled"));
+        yyjson_arr_foreach(yyjson_obj_get(ep, "windows"), k, n, w)
+            printf(" %s %.0f/%.0f in %.0f s", text(w, "rule"), num(w, "used"), num(w, "limit"), num(w, "period_s"));
+        printf("  %s\n", text(ep, "reason"));
+    }
+}
+
+static void print_store(yyjson_val *root) {
+    size_t i, max;
+    yyjson_val *spool = yyjson_obj_get(root, "spool"), *store = yyjson_obj_get(root, "store"), *t;
+    printf("\nspool  %.1f of %.0f MiB, %.1f MiB not acknowledged\n", num(spool, "bytes") / 1048576,
+           num(spool, "quota_bytes") / 1048576, num(spool, "unacked_bytes") / 1048576);
+    printf("store  %s %s %s\n\n%-30s %12s %9s %8s\n", text(store, "state"), text(store, "server"), text(store, "last_error"),
+           "TABLE", "ROWS", "ROWS/s", "WAITING");
+    yyjson_arr_foreach(yyjson_obj_get(store, "tables"), i, max, t)
+        printf("%-30s %12.0f %9.1f %8.0f\n", text(t, "name"), num(t, "rows"), num(t, "rows_per_s"), num(t, "outstanding"));
+    yyjson_val *alerts = yyjson_obj_get(root, "alerts"), *last = yyjson_obj_get(alerts, "last");
+    printf("\nalerts %.0f firing, %.0f critical; last: %s\n", num(alerts, "firing"), num(alerts, "critical"),
+           text(last, "title")[0] == '\0' ? "none" : text(last, "title"));
+}
+
+static int print_status(const struct buf *json) {
+    yyjson_doc *doc = yyjson_read(json->base, json->len, 0);
+    yyjson_val *root = yyjson_doc_get_root(doc), *summary = yyjson_obj_get(root, "summary");
+    if (root == NULL) {
+        fprintf(stderr, "souk: the answer is not JSON; is another program on that port?\n");
+        return EXIT_UNAVAILABLE;
+    }
+    printf("souk %s, %s: %s\n", text(root, "version"), text(root, "state"), text(summary, "text"));
+    print_sources(yyjson_obj_get(root, "sources"));
+    print_limits(yyjson_obj_get(root, "endpoints"));
+    print_store(root);
+    const char *level = text(summary, "level");
+    int code = strcmp(level, "green") == 0 ? 0 : strcmp(level, "amber") == 0 ? 1 : 2;
+    yyjson_doc_free(doc);
+    return code;
+}
+
+int verb_status(struct command *c, int argc, char **argv) {
+    bool json = c->json;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") != 0) {
+            fprintf(stderr, "souk: status does not take %s; see souk status --help\n", argv[i]);
+            return EXIT_USAGE;
+        }
+        json = true;
+    }
+    struct config *config = NULL;
+    int code = load_config(c, &config);
+    if (code != 0) return code;
+    struct buf body = buf__init(STATUS_MAX);
+    long status = 0;
+    CURLcode curl = fetch(config, &body, &status);
+    if (curl != CURLE_OK || status != 200) {
+        fprintf(stderr, "souk: no souk answers at %s:%u (%s); is it running?\n", config->hub_host, config->hub_port,
+                curl != CURLE_OK ? curl_easy_strerror(curl) : "it refused");
+        code = EXIT_UNAVAILABLE;
+    } else if (json) {
+        printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
+    } else {
+        code = print_status(&body);
+    }
+    buf__fini(&body);
+    config__free(config);
+    return code;
+}

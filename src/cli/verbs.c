@@ -1,0 +1,200 @@
+/* check, run, schema and version. */
+#include "verbs.h"
+#include "app.h"
+#include "souk/core/log.h"
+#include <curl/curl.h>
+#include <fnmatch.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int exit_code_of(int code) {
+    switch (code) {
+    case ERR_CONFIG: return EXIT_CONFIG;
+    case ERR_LOCKED: return EXIT_LOCKED;
+    case ERR_IO:
+    case ERR_CORRUPT: return EXIT_IO;
+    case ERR_UNAVAILABLE: return EXIT_UNAVAILABLE;
+    default: return EXIT_FAILURE;
+    }
+}
+
+bool parse_duration(const char *text, int64_t *out_ns) {
+    static const struct {
+        const char *unit;
+        int64_t ns;
+    } units[] = {{"", NS_PER_S}, {"s", NS_PER_S}, {"ms", NS_PER_MS}, {"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S}};
+    char *end;
+    double v = strtod(text, &end);
+    if (end == text || !(v > 0) || v > 1e9) return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(end, units[i].unit) == 0) {
+            *out_ns = (int64_t)(v * (double)units[i].ns);
+            return true;
+        }
+    return false;
+}
+
+static const char *find_config(const struct command *c) {
+    if (c->config_path != NULL) return c->config_path;
+    return access("souk.yaml", R_OK) == 0 ? "souk.yaml" : "/etc/souk/souk.yaml";
+}
+
+int load_config(const struct command *c, struct config **out) {
+    struct config_errors errors = {0};
+    const char *path = find_config(c);
+    if (config__load(path, out, &errors) != 0) {
+        for (size_t i = 0; i < errors.n; i++) fprintf(stderr, "souk: %s\n", errors.lines[i]);
+        return EXIT_CONFIG;
+    }
+    bool json = c->log_format != NULL ? strcmp(c->log_format, "json") == 0 : (*out)->log_json;
+    log__setup(stderr, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, (*out)->log_level);
+    return 0;
+}
+
+const char verb_version_help[] = "\n\nPrints the versions of souk and of the libraries it runs on.\n";
+
+int verb_version(struct command *c, int argc, char **argv) {
+    (void)argc, (void)argv;
+    const char *fmt = c->json ? "{\"souk\":\"%s\",\"libuv\":\"%s\",\"libcurl\":\"%s\"}\n" : "souk %s (libuv %s, libcurl %s)\n";
+    printf(fmt, SOUK_VERSION, uv_version_string(), curl_version_info(CURLVERSION_NOW)->version);
+    return 0;
+}
+
+const char verb_check_help[] =
+    "[--env] [--print]\n\nReads the configuration and prints every error with its file and line.\n"
+    "  --env    also asks ClickHouse: version, tables and their deduplication windows\n"
+    "  --print  prints the configuration as souk understands it, defaults and all\n"
+    "Exit code 0 when all is well, 78 for a bad configuration, 69 when ClickHouse is away.\n";
+
+/* What ClickHouse lacks, by a dry run of the migrations. */
+static int check_env(const struct config *config) {
+    struct store_options options;
+    uv_loop_t loop;
+    struct err e = {0};
+    app__store_options(config, &options);
+    uv_loop_init(&loop);
+    int n = store__migrate(&loop, &options, true, stdout, &e);
+    uv_loop_close(&loop);
+    if (n < 0) {
+        fprintf(stderr, "souk: %s\n", e.msg);
+        return exit_code_of(e.code == ERR_REFUSED ? ERR_CONFIG : e.code);
+    }
+    if (n > 0) {
+        fprintf(stderr, "souk: %d migrations are missing in database %s; run: souk schema apply --yes\n", n,
+                config->ch_database);
+        return EXIT_CONFIG;
+    }
+    printf("ClickHouse at %s:%u has all tables\n", config->ch_host, config->ch_port);
+    return 0;
+}
+
+int verb_check(struct command *c, int argc, char **argv) {
+    static const struct option options[] = {{"env", no_argument, NULL, 'e'}, {"print", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
+    bool env = false, print = false;
+    for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (opt == '?') return EXIT_USAGE;
+        env |= opt == 'e';
+        print |= opt == 'p';
+    }
+    struct config *config = NULL;
+    int code = load_config(c, &config);
+    if (code != 0) return code;
+    if (print) config__print(config, stdout);
+    else printf("%s: ok\n", find_config(c));
+    if (env) code = check_env(config);
+    config__free(config);
+    return code;
+}
+
+const char verb_schema_help[] =
+    "diff|apply [--yes]\n\n"
+    "  diff   says which migrations the database lacks; exit code 1 when there are any\n"
+    "  apply  runs them, printing each statement's first line; --yes is needed, as it changes the database\n"
+    "Migrations only add. Each is recorded in the table souk_migrations with a checksum.\n";
+
+int verb_schema(struct command *c, int argc, char **argv) {
+    static const struct option options[] = {{"yes", no_argument, NULL, 'y'}, {NULL, 0, NULL, 0}};
+    bool yes = false;
+    for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (opt == '?') return EXIT_USAGE;
+        yes |= opt == 'y';
+    }
+    const char *what = optind < argc ? argv[optind] : "";
+    bool apply = strcmp(what, "apply") == 0;
+    if (!apply && strcmp(what, "diff") != 0) {
+        fprintf(stderr, "souk: schema takes diff or apply; see souk schema --help\n");
+        return EXIT_USAGE;
+    }
+    struct config *config = NULL;
+    int code = load_config(c, &config);
+    if (code != 0) return code;
+    struct store_options store;
+    uv_loop_t loop;
+    struct err e = {0};
+    app__store_options(config, &store);
+    uv_loop_init(&loop);
+    int n = store__migrate(&loop, &store, !apply || !yes, stdout, &e);
+    uv_loop_close(&loop);
+    if (n < 0) {
+        fprintf(stderr, "souk: %s\n", e.msg);
+        code = exit_code_of(e.code);
+    } else if (apply && !yes && n > 0) {
+        fprintf(stderr, "souk: nothing was changed; add --yes to apply %d migrations\n", n);
+        code = EXIT_USAGE;
+    } else if (!apply) {
+        printf("%d migrations are missing\n", n);
+        code = n > 0;
+    } else {
+        printf("database %s is up to date (%d applied)\n", config->ch_database, n);
+    }
+    config__free(config);
+    return code;
+}
+
+const char verb_run_help[] =
+    "[--for DURATION] [--sources GLOB]\n\nRuns the reactor in the foreground until SIGTERM or SIGINT.\n"
+    "  --for DURATION  stop after that time: 90, 90s, 5m, 2h\n"
+    "  --sources GLOB  only sources whose name matches\n"
+    "Signals: TERM and INT drain (a second one ends at once), QUIT ends at once, USR1 writes a state report.\n"
+    "ClickHouse need not be up: the spool takes what comes until its quota.\n";
+
+static int open_and_run(struct config *config, int64_t for_ns) {
+    struct app *a = calloc(1, sizeof *a);
+    struct err e = {0};
+    int code = a == NULL ? ERR_NOMEM : app__open(a, config, &e);
+    if (code != 0) {
+        fprintf(stderr, "souk: %s\n", e.msg);
+        return exit_code_of(code);
+    }
+    return app__run(a, for_ns);
+}
+
+int verb_run(struct command *c, int argc, char **argv) {
+    static const struct option options[] = {
+        {"for", required_argument, NULL, 'f'}, {"sources", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
+    int64_t for_ns = 0;
+    const char *glob = "*";
+    for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (opt == '?') return EXIT_USAGE;
+        if (opt == 's') glob = optarg;
+        if (opt == 'f' && !parse_duration(optarg, &for_ns)) {
+            fprintf(stderr, "souk: --for takes a duration such as 90s, 5m or 2h, not %s\n", optarg);
+            return EXIT_USAGE;
+        }
+    }
+    struct config *config = NULL;
+    int code = load_config(c, &config);
+    if (code != 0) return code;
+    bool any = false;
+    for (size_t i = 0; i < config->n_sources; i++) {
+        if (fnmatch(glob, config->sources[i].name, 0) != 0) config->sources[i].enabled = false;
+        any |= config->sources[i].enabled;
+    }
+    if (!any) {
+        fprintf(stderr, "souk: no enabled source matches %s\n", glob);
+        return EXIT_CONFIG;
+    }
+    return open_and_run(config, for_ns);
+}

@@ -1,0 +1,30 @@
+/* What the verbs share. */
+#ifndef SOUK_CLI_VERBS_H
+#define SOUK_CLI_VERBS_H
+
+#include "souk/config.h"
+#include <stdbool.h>
+
+enum { EXIT_USAGE = 2, EXIT_UNAVAILABLE = 69, EXIT_CANT_CREATE = 73, EXIT_IO = 74, EXIT_LOCKED = 75, EXIT_CONFIG = 78 };
+
+/* What stands in front of the verb. */
+struct command {
+    const char *config_path, *log_format;
+    bool json;
+};
+
+/** Loads the configuration and sets up the log. On failure all errors are printed. @return 0 or an exit code. */
+int load_config(const struct command *c, struct config **out);
+/** Parses 90, 90s, 5m, 2h, 500ms into nanoseconds. @return false when it is none of these. */
+bool parse_duration(const char *text, int64_t *out_ns);
+/** @return the exit code that says what kind of error @code is. */
+int exit_code_of(int code);
+
+int verb_check(struct command *c, int argc, char **argv);
+int verb_run(struct command *c, int argc, char **argv);
+int verb_schema(struct command *c, int argc, char **argv);
+int verb_status(struct command *c, int argc, char **argv);
+int verb_version(struct command *c, int argc, char **argv);
+extern const char verb_check_help[], verb_run_help[], verb_schema_help[], verb_status_help[], verb_version_help[];
+
+#endif
