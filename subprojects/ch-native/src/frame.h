@@ -1,0 +1,28 @@
+/**
+ * Compressed frames: 16 bytes CityHash128 of all that follows, one byte method, u32 size of these nine bytes and the
+ * payload, u32 size of the plain bytes, payload. A frame never spans two blocks; a block may span many frames.
+ */
+#ifndef CHN_FRAME_H
+#define CHN_FRAME_H
+
+#include "wire.h"
+
+enum {
+    CHN_FRAME_HEADER_BYTES = 25,
+    CHN_FRAME_PLAIN_MAX = 1 << 20,        /* Of frames that we make. */
+    CHN_FRAME_PLAIN_ACCEPTED = 32 << 20,  /* Of frames that we read; servers cut at 1 MiB. */
+};
+
+extern const uint8_t chn_frame_empty_block[36]; /* The empty block as an LZ4 frame. */
+
+/** Appends @plain as LZ4 frames of at most 1 MiB each. @return 0 or CHN_ERR_MEMORY. */
+int chn_frame__compress(struct chn_buf *out, const struct chn_slice *plain, size_t n_slices);
+
+/**
+ * Takes one frame off @r and appends its plain bytes to @out.
+ * @return 0, CHN_MORE, or an error with @err filled: a size over its limit, a checksum that differs, a payload that is
+ * not LZ4.
+ */
+int chn_frame__read(struct chn_reader *r, struct chn_buf *out, struct chn_err *err);
+
+#endif

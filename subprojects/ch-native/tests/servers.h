@@ -1,0 +1,24 @@
+/** Real servers for tests: the embedded 26.x through souk-clickhouse, and Debian's clickhouse-server 18.16. */
+#ifndef CHN_TESTS_SERVERS_H
+#define CHN_TESTS_SERVERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct server {
+    pid_t pid; /* Of the launcher, or of the old server. */
+    uint16_t port, http_port;
+    char dir[64];
+    bool embedded;
+};
+
+/** Starts one on free ports. @return NULL, or why it cannot be (the test is skipped then). */
+const char *server__start_embedded(struct server *s);
+const char *server__start_old(struct server *s);
+/** The process that serves; killing it with -9 is a crash. The launcher starts the embedded one again. */
+pid_t server__engine_pid(const struct server *s);
+/** Stops it and removes its folder. */
+void server__stop(struct server *s);
+
+#endif
