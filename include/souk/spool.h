@@ -6,9 +6,11 @@
  * record is "synced" from then on. Positions are log sequence numbers (LSN): a record's segment
  * number times the segment size plus its offset, so they grow and find the record directly.
  *
- * What can fail: a full quota refuses pages (ERR_FULL) while acknowledgements still fit; a failed
- * fdatasync is never retried on the same descriptor: the unsynced records are written to a new
- * segment, and a second failure in a row stops the spool (ERR_IO to every waiter). */
+ * What can fail: a full quota or disk refuses pages (ERR_FULL) while acknowledgements still fit in
+ * the space that is set aside ahead; a failed fdatasync is never retried on the same descriptor:
+ * the segment's synced part and the unsynced records are written to a new file that takes its
+ * place, so that positions stay, and a second failure in a row stops the spool (ERR_IO to every
+ * waiter). */
 #ifndef SOUK_SPOOL_H
 #define SOUK_SPOOL_H
 
@@ -41,7 +43,8 @@ struct spool_options {
     const char *dir;        /* Made when it is missing. Locked while open. */
     uint64_t quota_bytes;   /* Pages are refused when segments exceed it. 0: 4 GiB. */
     uint64_t segment_bytes; /* 0: 64 MiB. Must equal what the spool was made with. */
-    int64_t retain_ns;      /* Segments below the low-water mark stay this long, for replay. */
+    int64_t retain_ns;      /* Segments below the low-water mark stay this long, for replay; above
+                               three quarters of the quota they go at once. */
 };
 
 struct spool_record {
@@ -61,6 +64,7 @@ struct spool_status {
     uint32_t n_segments;
     uint64_t n_records;                 /* Appended since opening. */
     uint64_t torn_bytes, corrupt_bytes; /* Cut off or set aside by recovery. */
+    uint32_t n_missing;                 /* Segments that recovery found gone or cut short. */
     int64_t oldest_unacked_wall_ns;     /* 0 when nothing waits. */
     bool was_clean;                     /* The last run ended with STOP. */
     bool full, failed;                  /* Refuses pages; refuses everything. */
@@ -74,13 +78,16 @@ typedef void (*spool_close_cb)(void *data);
 /** Opens or makes the spool and recovers it: a torn tail is cut off, damaged ranges elsewhere are
  *  copied to bad/ and skipped, both counted. Blocks; call it before the loop runs. @metrics gets
  * the souk_wal_* families. On success @out is owned by the caller and ended by spool__close.
- *  @return 0; ERR_LOCKED with the holder's pid; ERR_IO; ERR_CORRUPT for another format version. */
+ *  @return 0; ERR_LOCKED with the holder's pid; ERR_IO; ERR_NOMEM; ERR_CORRUPT for another format
+ *  version; ERR_CONFIG for another segment size. */
 int spool__open(struct spool **out, uv_loop_t *loop, const struct clock *clock,
                 struct metrics *metrics, const struct spool_options *options, struct err *e);
-/** Syncs what is pending, writes STOP, releases the lock, then calls @cb and frees @s. */
+/** Syncs what is pending, writes STOP, releases the lock, frees @s, then calls @cb (may be NULL).
+ *  Waiters whose records cannot be written, since the disk is full, are told ERR_CANCELED. */
 void spool__close(struct spool *s, spool_close_cb cb, void *data);
 
-/** Appends one record of @n_parts slices, which are copied. @cb may be NULL.
+/** Appends one record of @n_parts slices, which are copied. @cb may be NULL. @type is neither
+ *  CHECKPOINT nor STOP, which have functions of their own.
  *  @return its position; 0 with @e filled: ERR_FULL (pages, frames and requests only), ERR_LIMIT
  * (too large), ERR_IO (failed), ERR_CLOSED. */
 uint64_t spool__append(struct spool *s, enum spool_type type, uint32_t source,
@@ -101,20 +108,29 @@ const char *spool__store_id(const struct spool *s);
 
 /* Reading. A reader may be used on the thread pool, by one thread at a time, beside appends, for
  * positions below the synced one; the spool outlives it. */
+struct spool_view {
+    int fd;              /* Owned; meaningful when segment is not 0. */
+    uint64_t segment;    /* 0: nothing is open. */
+    uint64_t limit;      /* Offset behind the last byte that may be read. */
+    uint64_t window_off; /* Where the window starts in the segment. */
+    struct buf window;   /* Owned; a run of the segment's bytes. */
+};
 struct spool_reader {
     const struct spool *spool; /* Borrowed. */
     uint64_t at;               /* Position of the next record. */
-    int fd;                    /* Owned; of segment. */
-    uint64_t segment;
-    struct buf scratch; /* Owned; holds the payload. */
+    unsigned generation;       /* Of the files, which change when a failed segment is rewritten. */
+    struct spool_view view;    /* Owned. */
 };
 
 /** Starts at @from_lsn, which is a record's position, spool_status.low_water_lsn or first_lsn. */
 void spool_reader__init(struct spool_reader *r, const struct spool *s, uint64_t from_lsn);
 void spool_reader__fini(struct spool_reader *r);
-/** Reads the record at @r->at when it lies below @until_lsn, checks its CRC and moves on; skips
- * from one segment to the next and over ranges that recovery set aside.
- *  @return 1 with @out filled, 0 at @until_lsn, ERR_CORRUPT or ERR_IO with @e filled. */
+/** Reads the record at @r->at when it lies below @until_lsn and the synced position, checks its CRC
+ *  and moves on; skips from one segment to the next, and over ranges that recovery set aside and
+ *  segments that are gone. A CHECKPOINT's payload is its writer's.
+ *  @return 1 with @out filled; 0 at @until_lsn; ERR_CORRUPT with @e filled for damage that came
+ * after opening, or lies below the low-water mark: @r then stands behind it, and the next call goes
+ * on; ERR_IO or ERR_NOMEM with @e filled, where the next call tries again. */
 int spool_reader__next(struct spool_reader *r, uint64_t until_lsn, struct spool_record *out,
                        struct err *e);
 
