@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "audit.h"
 #include "sim.h"
 
 struct program {
@@ -106,6 +107,7 @@ int main(int argc, char **argv) {
     struct sim_err err;
     struct program *p;
     int rc;
+    if (argc > 1 && strcmp(argv[1], "audit") == 0) return audit__main(argc - 1, argv + 1);
     p = calloc(1, sizeof *p);
     if (p == NULL) return 1;
     if (options__parse(&p->options, argc, argv, &err) != 0) {
