@@ -1,0 +1,29 @@
+/* The command line of souk-sim. */
+#ifndef SIM_OPTIONS_H
+#define SIM_OPTIONS_H
+
+#include "buf.h"
+
+enum { OPTIONS_LEAGUES_MAX = 14 };
+
+struct options {
+    const char *host;
+    int port; /* 0 lets the system pick one. */
+    uint64_t seed;
+    const char *state_dir, *replay_dir; /* NULL when not given. */
+    double speed;
+    struct span leagues[OPTIONS_LEAGUES_MAX];
+    size_t n_leagues;
+    bool quiet, limits, rate_max, require_token, gzip, help, version;
+    int64_t delay_ms;
+    double changes_per_s;
+    int64_t page_changes, backlog;
+    int64_t hidden_bucket_ms, ninja_rebuild_s;
+    const char *psapi_limits; /* Triples. */
+};
+/** Read @argv. Everything borrows from it. @return 0, or -1 naming the option that is wrong. */
+int options__parse(struct options *o, int argc, char **argv, struct sim_err *e);
+/** @return the text of --help. */
+const char *options__help(void);
+
+#endif

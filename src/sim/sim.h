@@ -1,0 +1,85 @@
+/* The simulated upstreams as one object: requests in, replies out, no sockets and no clock of its own. main.c joins it to
+ * a server and the time; tests call sim__handle() with a clock set by hand. */
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include "fault.h"
+#include "http_server.h"
+#include "ledger.h"
+#include "limiter.h"
+#include "options.h"
+#include "river.h"
+
+enum sim_realm { REALM_PC, REALM_XBOX, REALM_SONY, N_REALMS };
+enum sim_route { ROUTE_PSAPI, ROUTE_CHANGE_IDS, ROUTE_OAUTH, ROUTE_NINJA, ROUTE_CONTROL, ROUTE_OTHER, N_ROUTES };
+enum { NINJA_ASKED_MAX = 512 };
+
+/** When an overview was last given to the client. */
+struct ninja_asked {
+    uint64_t key;
+    int64_t at_ns;
+};
+/** The recorded overviews of --replay, by the type that the paths name. */
+struct ninja_recorded {
+    char path[12], type[32]; /* "exchange" or "item" or "currency". */
+    struct body *body;
+};
+struct sim {
+    const struct options *o; /* Borrowed. */
+    struct sim_clock clock;  /* Set by the owner before each call. */
+    struct river rivers[N_REALMS];
+    bool river_open[N_REALMS]; /* Made when first asked for, to keep the start short. */
+    struct limiter psapi[N_REALMS], trade_data, oauth;
+    struct ledger ledger;
+    struct faults faults;
+    bool frozen;
+    int64_t ninja_start_ns; /* Wall time of build 0. */
+    int64_t frozen_build;   /* The build that a freeze holds. */
+    int64_t ninja_last_ns;  /* The last request; -1 before the first. */
+    struct ninja_asked ninja_asked[NINJA_ASKED_MAX];
+    size_t n_ninja_asked;
+    struct ninja_recorded *recorded;
+    size_t n_recorded;
+    uint64_t n_requests[N_ROUTES], n_tokens, n_empty_pages, n_not_modified;
+    bool stop_wanted; /* POST /_sim/stop came: the owner ends soon. */
+};
+
+/** Open the state folder and read back what was. @return 0, or -1 with why. */
+int sim__init(struct sim *s, const struct options *o, struct sim_clock now, struct sim_err *e);
+/** Flush the ledger and free everything. */
+void sim__fini(struct sim *s);
+/** Answer @q into the zeroed @r. When @r->done is set it must be called once. */
+void sim__handle(struct sim *s, const struct http_request *q, struct reply *r);
+
+/* Between the files of this object. */
+
+/** Fill @r with JSON text and a status. */
+void reply_json(struct reply *r, int status, const char *json, size_t n);
+/** Fill @r with the vendor's error body. */
+void reply_error(struct reply *r, int status, int code, const char *message);
+/** Fill @r with a page for people. */
+void reply_html(struct reply *r, int status, const char *html);
+/** Count a request against @l. @return whether it may go on; otherwise @r is a 429 and the breach is logged. */
+bool pass_limiter(struct sim *s, struct limiter *l, const struct http_request *q, struct reply *r);
+/** Spend a fault on @target, if one waits, and apply what needs no content. @return whether @r is complete. Else @f tells
+ *  what the content must still suffer; its kind is FAULT_N_KINDS when nothing. */
+bool meet_fault(struct sim *s, const char *target, struct reply *r, struct fault *f);
+/** Remember what @r serves, so that the ledger gets it when the last byte is out. Takes references of its
+ *  own. */
+void promise_page(struct sim *s, struct reply *r, int realm, size_t index);
+void promise_ninja(struct sim *s, struct reply *r, const char *league, const char *type, struct body *body);
+void handle_psapi(struct sim *s, const struct http_request *q, struct reply *r, int realm);
+void handle_change_ids(struct sim *s, const struct http_request *q, struct reply *r);
+void handle_oauth(struct sim *s, const struct http_request *q, struct reply *r);
+void handle_ninja(struct sim *s, const struct http_request *q, struct reply *r);
+void handle_control(struct sim *s, const struct http_request *q, struct reply *r);
+/** @return the river of @realm, made at the first call; NULL with why. */
+struct river *sim__river(struct sim *s, int realm, struct sim_err *e);
+/** Stop or resume new data everywhere. */
+void sim__freeze(struct sim *s, bool on);
+/** @return the number of the poe.ninja build that is current. */
+int64_t sim__build(const struct sim *s);
+extern const char *const realm_names[N_REALMS];
+extern const char *const route_names[N_ROUTES];
+
+#endif
