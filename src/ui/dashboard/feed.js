@@ -164,7 +164,7 @@ export class Feed {
     set(card, 'title', `first ${clock(alert.first_ts)}, last ${clock(alert.last_ts)}, ${alert.class ?? ''}`);
     const writable = firing(alert);
     put(parts.ack, alert.ack ? 'Undo' : 'Acknowledge');
-    parts.ack.setAttribute('aria-label', `${alert.ack ? 'Take back the acknowledgement of' : 'Acknowledge'} ${alert.title}`);
+    parts.ack.setAttribute('aria-label', `${alert.ack ? 'Undo the acknowledgement of' : 'Acknowledge'} ${alert.title}`);
     const snoozed = snoozedUntil(alert) > 0;
     show(parts.ack, writable);
     show(parts.snooze, writable && !snoozed);

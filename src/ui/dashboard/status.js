@@ -64,6 +64,7 @@ function drawSpark(values, step) {
   set(box.firstElementChild, 'd', `${line}L${width} ${height}L0 ${height}Z`);
   set(box.lastElementChild, 'd', line);
   const minutes = span(values.length * step * 1000);
+  put(byId('spark-note'), `last ${minutes}, peak ${count(top)}`);
   set(box, 'aria-label', `Rows a second over the last ${minutes}: least ${count(Math.min(...values))}, most ${count(top)}, now ${count(values.at(-1))}`);
 }
 
@@ -88,7 +89,8 @@ function drawSpool(now) {
   set(byId('spool-meter'), 'aria-valuenow', Math.round(used * 100));
   byId('spool-meter').firstElementChild.style.inlineSize = `${Math.min(100, used * 100).toFixed(1)}%`;
   const waiting = s.unacked_bytes > 0 && s.oldest_unacked_ms > 0 ? `${bytes(s.unacked_bytes)} not stored, oldest ${span(now - s.oldest_unacked_ms)}` : 'all stored';
-  put(byId('spool-detail'), `${waiting} · ${bytes(s.disk_free_bytes)} disk free`);
+  put(byId('spool-detail'), waiting);
+  put(byId('spool-disk'), `${count(s.segments)} segments, ${bytes(s.disk_free_bytes)} of disk free`);
 }
 
 function drawStore(now) {
@@ -130,7 +132,7 @@ function updateSource(tr, source) {
   put(c.state.lastElementChild, trouble);
   set(c.state.lastElementChild, 'title', trouble);
   const code = c.cursor.firstElementChild;
-  put(code, shorten(source.cursor || '–'));
+  put(code, shorten(source.cursor || '–', 19));
   set(code, 'title', source.cursor || '');
   const p = source.pages ?? {};
   put(c.pages, count(p.new));
@@ -166,7 +168,7 @@ function updateWindow(li, w) {
   const used = w.limit > 0 ? w.used / w.limit : 0;
   set(li, 'data-level', used > 1 ? 'red' : 'green');
   li.firstElementChild.firstElementChild.style.inlineSize = `${Math.min(100, used * 100).toFixed(0)}%`;
-  put(li.lastElementChild, `${count(w.used)}/${count(w.limit)} in ${count(w.period_s)} s`);
+  put(li.lastElementChild, `${w.rule} ${count(w.used)}/${count(w.limit)} in ${count(w.period_s)} s`);
   set(li, 'title', `${w.rule}: ${w.limit} in ${w.period_s} s${w.restriction_s ? `, ${w.restriction_s} s of restriction when exceeded` : ''}`);
 }
 
