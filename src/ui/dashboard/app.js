@@ -67,6 +67,7 @@ async function poll() {
     const text = await answer.text();
     const page = JSON.parse(text);
     const receivedAt = Date.now();
+    if (problem) stream.retry(); // souk is back: no need to sit the pause out.
     requestAnimationFrame(() => take(page, receivedAt));
     keep(text);
   } catch (error) {
