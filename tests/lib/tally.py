@@ -1,0 +1,103 @@
+"""Adds up what the suites of tests/run did, and says it in one line.
+
+Reads Meson's testlog.json files (one JSON object a line) and pytest's JUnit XML files, prints each
+skipped and each failed test with its reason, and ends with "N passed, N failed, N skipped". A cmocka
+program counts as the test cases it printed; a program that prints none counts as one test.
+
+Exit status: 0 when something ran and nothing failed, 1 otherwise.
+"""
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+
+CASE = re.compile(r"^\[\s*(OK|FAILED|ERROR|SKIPPED)\s*\]\s+(\S.*)$")
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+VERDICT = {"OK": PASSED, "EXPECTEDFAIL": PASSED, "SKIP": SKIPPED}
+
+
+def last_words(text, limit=200):
+    """The last line that says something, which is where a skip or a failure gives its reason."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:limit] if lines else "no reason given"
+
+
+def cmocka_cases(output):
+    """Yields (verdict, case, reason) for each case that a cmocka program reported, each case once."""
+    seen, said = {}, ""
+    for line in output.splitlines():
+        found = CASE.match(line.strip())
+        if not found:
+            if line.strip() and not line.lstrip().startswith("["):
+                said = line.strip()
+            continue
+        word, case = found.groups()
+        case = case.split(":")[0].strip()
+        if " test(s)" in case or re.match(r"\d+ ", case):
+            continue  # The summary at the end, not a case.
+        verdict = {"OK": PASSED, "SKIPPED": SKIPPED}.get(word, FAILED)
+        if seen.get(case) != FAILED:
+            seen[case] = verdict
+            yield verdict, case, said
+        said = ""
+
+
+def from_meson(label, path):
+    """Yields (verdict, name, reason) for each test of one testlog.json."""
+    with open(path, encoding="utf-8", errors="replace") as log:
+        for line in log:
+            run = json.loads(line)
+            output = (run.get("stdout") or "") + "\n" + (run.get("stderr") or "")
+            name = f"{label} {run['name']}"
+            verdict = VERDICT.get(run["result"], FAILED)
+            cases = list(cmocka_cases(output))
+            for case_verdict, case, reason in cases:
+                yield case_verdict, f"{name}: {case}", reason
+            if verdict == FAILED and not any(case[0] == FAILED for case in cases):
+                yield FAILED, name, f"{run['result'].lower()}, exit {run.get('returncode')}: {last_words(output)}"
+            elif not cases:
+                yield verdict, name, last_words(output) if verdict == SKIPPED else ""
+
+
+def from_junit(label, path):
+    """Yields (verdict, name, reason) for each test case of one JUnit file."""
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        name = f"{label} {case.get('classname', '').split('.')[-1]}: {case.get('name')}"
+        failure = case.find("failure")
+        if failure is None:
+            failure = case.find("error")
+        skipped = case.find("skipped")
+        if failure is not None:
+            yield FAILED, name, (failure.get("message") or "").splitlines()[0][:200] if failure.get("message") else ""
+        elif skipped is not None:
+            yield SKIPPED, name, skipped.get("message") or "no reason given"
+        else:
+            yield PASSED, name, ""
+
+
+def from_lines(_label, path):
+    """Yields from a plain file of "verdict<TAB>name<TAB>reason" lines, which tests/run writes itself."""
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            yield tuple((line.rstrip("\n").split("\t") + ["", ""])[:3])
+
+
+def main(arguments):
+    counts = {PASSED: 0, FAILED: 0, SKIPPED: 0}
+    notes = {FAILED: [], SKIPPED: []}
+    for argument in arguments:
+        label, _, path = argument.partition("=")
+        read = from_junit if path.endswith(".xml") else from_lines if path.endswith(".tsv") else from_meson
+        for verdict, name, reason in read(label, path):
+            counts[verdict] += 1
+            if verdict in notes:
+                notes[verdict].append(f"{verdict}: {name}" + (f": {reason}" if reason else ""))
+    for line in notes[SKIPPED] + notes[FAILED]:
+        print(line)
+    print(f"{counts[PASSED]} passed, {counts[FAILED]} failed, {counts[SKIPPED]} skipped")
+    return 0 if counts[FAILED] == 0 and counts[PASSED] > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
