@@ -182,6 +182,7 @@ static void on_work(uv_work_t *work) {
     size_t bytes = 0;
     while (d->n_items < JOB_ITEMS_MAX && bytes < JOB_BYTES_MAX && d->new_context == NULL) {
         d->read_status = spool_reader__next(&d->reader, d->until, &rec, &d->err);
+        if (d->read_status == ERR_CORRUPT) d->after = d->reader.at;
         if (d->read_status != 1) break;
         d->after = rec.next_lsn;
         if (rec.type == SPOOL_PAGE || rec.type == SPOOL_REQUEST) {
@@ -240,7 +241,9 @@ static void on_done(uv_work_t *work, int status) {
         uv_close((uv_handle_t *)&d->retry, finish_close);
         return;
     }
-    if (d->read_status < 0) {
+    if (d->read_status == ERR_CORRUPT) /* The reader stands behind the damage and goes on. */
+        LOG_ERROR("sources", "damaged record is skipped", LOG_I("lsn", d->at), LOG_E(&d->err));
+    else if (d->read_status < 0) {
         LOG_ERROR("sources", "cannot read the spool", LOG_I("lsn", d->at), LOG_E(&d->err));
         uv_timer_start(&d->retry, on_retry, READ_AGAIN_MS, 0);
         return;
