@@ -29,37 +29,47 @@ enum endpoint_state {
 
 struct endpoint_options {
     const char *name;        /* Metric label and key of the saved state: never changes. */
-    const char *host;        /* Endpoints of one host share its gap and cap. */
-    double rate_per_s;       /* Without rate-limit headers: the ceiling. E.g. 0.8. */
+    const char *host;        /* Endpoints of one host share its gap. */
+    const char *venue;       /* Policies are shared by name within a venue. NULL: the host. */
+    double rate_per_s;       /* Without rate-limit headers: the ceiling. 0: 0.8. */
     double rate_floor_per_s; /* Where AIMD stops falling. 0: 1/60. */
     int64_t key_gap_ns;      /* Least time between two requests with one key (league, type). */
     int64_t hidden_first_ns, hidden_next_ns; /* The server's counting buckets; 0: 5 s, 60 s. */
     uint32_t inflight_max;                   /* 0: 1. */
-    uint32_t invalid_max;                    /* 4xx in 10 minutes before it is disabled. 0: 10. */
+    uint32_t invalid_max; /* 4xx in 10 minutes before it is disabled. 0: 10; at most 64. */
+    bool use_global_rate; /* Counts in global_rate_per_s. */
+    bool paced;           /* Spread evenly instead of in bursts, for background work: least gap =
+                           * the largest (period + hidden + 1 s) / usable tokens of its windows. */
 };
 
 struct governor_options {
     double global_rate_per_s; /* Over all hosts that ask for it; 0: none. */
     int64_t host_gap_ns;      /* Least time between two requests to a host. 0: 250 ms. */
-    double utilisation; /* Share of a window that may be used. 0: 0.95; at least one token stays
-                           usable. */
-    uint64_t seed;      /* For jitter; same seed, same jitter. */
+    double utilisation;       /* Share of a window's tokens that may be used; 0: 0.95. Windows of
+                               * fewer than 20 tokens are used whole. */
+    uint64_t seed;            /* For jitter; same seed, same jitter. */
 };
 
 struct permit;
 /** Told 0: send now, then call governor__report; or ERR_CANCELED, ERR_REFUSED (disabled). */
 typedef void (*permit_cb)(struct permit *p, int status);
 
-/** A wish to send one request. Its owner embeds it, zeroed at first. */
+enum permit_where { PERMIT_IDLE, PERMIT_WAITING, PERMIT_FLYING, PERMIT_ENDING };
+
+/** A wish to send one request. Its owner embeds it, zeroed at first, and keeps it where it is until
+ *  @cb was told no, or until it has reported or undone a grant. */
 struct permit {
     void *data;
     struct endpoint *endpoint; /* Borrowed. */
     permit_cb cb;              /* NULL when neither waiting nor granted. */
-    bool granted;              /* A token is spent; governor__report or governor__undo is owed. */
+    bool granted;              /* A token is spent; governor__report or governor__undo is owed.
+                                * Not answered for 10 minutes, it counts as ended then. */
     int64_t asked_mono_ns, granted_mono_ns;
     uint64_t serial;
     char key[64];
-    struct permit *next;
+    enum permit_where where; /* The governor's own, as all below. */
+    int status;
+    struct permit *next, *prev;
 };
 
 /** What a request's end tells the governor. */
@@ -101,33 +111,59 @@ struct endpoint_status {
     uint64_t n_requests, n_throttled, n_errors;
 };
 
+/** @options may be NULL. @clock and @metrics (which may be NULL) are borrowed. @return 0, ERR_NOMEM
+ * or libuv's code. */
 int governor__open(struct governor **out, uv_loop_t *loop, const struct clock *clock,
                    struct metrics *metrics, const struct governor_options *options, struct err *e);
-/** Cancels all waiting permits, then calls @cb and frees. */
+/** Tells all waiting permits ERR_CANCELED from the loop, then calls @cb (may be NULL) and frees.
+ *  Granted permits are let go: nothing is owed for them any more. */
 void governor__close(struct governor *g, void (*cb)(void *data), void *data);
-/** Adds an endpoint, before the first request. @return NULL beyond 10,000 or without memory. */
+/** Adds an endpoint, before the first request. Copies the strings of @options. @return NULL beyond
+ *  10,000 or without memory. */
 struct endpoint *governor__endpoint(struct governor *g, const struct endpoint_options *options);
-/** Asks for a permit. @key ("" for none) names what key_gap_ns spaces. First come, first served.
- *  @return 0, which promises @cb from the loop, or ERR_REFUSED when the endpoint is disabled. */
+/** Asks for a permit. @key ("" or NULL for none; at most 63 bytes count) names what key_gap_ns
+ * spaces. First come, first served, but for keys in their gap; endpoints that share a policy take
+ * turns.
+ *  @return 0, which promises @cb from the loop; ERR_REFUSED when the endpoint is disabled, ERR_FULL
+ *  when 256 wait there already. */
 int governor__acquire(struct governor *g, struct endpoint *ep, struct permit *p, const char *key,
                       permit_cb cb);
-/** Withdraws @p: its callback runs with ERR_CANCELED from the loop. Does nothing when idle. */
+/** Withdraws @p: its callback runs with ERR_CANCELED from the loop. Does nothing when idle, granted
+ * or refused already. */
 void governor__cancel(struct governor *g, struct permit *p);
 /** The request of a granted permit was never sent: its tokens roll back. */
 void governor__undo(struct governor *g, struct permit *p);
-/** The request of a granted permit ended. Learns from @reply and fills @out (may be NULL). */
+/** The request of a granted permit ended. Learns from @reply and fills @out (may be NULL).
+ *  - 2xx and 3xx are successes. 0, 408, 425, 429 and 5xx are failures: backoff with full jitter,
+ * from the third on the circuit is open and one probe tells whether it is over. Other 4xx spend the
+ *    budget; 401 or 403 twice in a row disables at once.
+ *  - An active restriction, or Retry-After (RFC 9110 § 10.2.3), holds the policy until the later of
+ *    them + hidden bucket + 1 s + up to 1 s of jitter. More than 24 h disables the endpoint.
+ *  - @block_page disables all endpoints of the host for an hour, twice as long each time again.
+ *  Waiting permits of a disabled endpoint are told ERR_REFUSED from the loop. */
 void governor__report(struct governor *g, struct permit *p, const struct governor_reply *reply,
                       struct governor_verdict *out);
 /** Grants what is due at the clock's time; the timer calls it, and tests do. */
 void governor__tick(struct governor *g);
-/** Lets a disabled endpoint go again. */
+/** Lets a disabled endpoint go again, with a fresh budget. A hold of the server stays. */
 void governor__resume(struct governor *g, struct endpoint *ep);
 size_t governor__n_endpoints(const struct governor *g);
+/** @return the endpoint called @name, or NULL. Scans all: for people and other processes. */
+struct endpoint *governor__find(struct governor *g, const char *name);
+/** Fills @out for the @i-th endpoint in order of addition; its strings live as long as @g. */
 void governor__status(const struct governor *g, size_t i, struct endpoint_status *out);
-/** Saves rings, holds, budgets and learned rates as bytes (wall times), and takes them back. A
- * state of another version or damaged is refused (ERR_CORRUPT), and full buckets are assumed spent.
- */
+/** Sets the gauges to what holds now; for before a scrape. */
+void governor__measure(struct governor *g);
+/** @return a number that changes whenever there is something new to save: at grants and reports. */
+uint64_t governor__revision(const struct governor *g);
+/** Saves rings, holds, budgets and learned rates as bytes (wall times). Save when the revision has
+ *  changed, and sync it before the request of a new grant is sent where a crash loop must not
+ * burst: a grant that was not saved is not known to the next process. */
 void governor__save(const struct governor *g, struct buf *out);
+/** Takes a saved state back, after the endpoints were added and before the first request. Requests
+ *  that were in flight count as ended now. A state of another version or damaged is refused
+ *  (ERR_CORRUPT): then all endpoints wait 66 s (a first window of 60 s), and windows that are
+ * learned from then on are taken to be full. */
 int governor__restore(struct governor *g, struct slice saved, struct err *e);
 
 #endif

@@ -1,0 +1,170 @@
+/* What an endpoint may do of its own: AIMD where there are no headers, backoff after failures, the
+ * budget of invalid requests, and the least time between requests with one key. */
+#include "internal.h"
+#include "souk/core/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define STEP_NS (10 * NS_PER_S) /* A step up per so much success. */
+#define CUT_NS NS_PER_S         /* At most one cut in so much time: a burst of failures is one. */
+#define BACKOFF_FIRST_NS NS_PER_S
+#define BACKOFF_OPEN_NS (16 * NS_PER_S) /* From the third failure on: the circuit is open. */
+#define BACKOFF_MAX_NS (600 * NS_PER_S)
+#define TRIES 3
+
+static void drop_key(struct endpoint *ep) {
+    struct key_gap *k = ep->oldest_key;
+    ep->oldest_key = k->newer;
+    if (ep->oldest_key == NULL) ep->newest_key = NULL;
+    if (map__get(&ep->keys, slice__str(k->key)) == k) map__remove(&ep->keys, slice__str(k->key));
+    free(k);
+}
+
+void endpoint__free_keys(struct endpoint *ep) {
+    while (ep->oldest_key != NULL) drop_key(ep);
+    map__fini(&ep->keys);
+}
+
+static int64_t key_next_ns(struct endpoint *ep, const char *key, int64_t now_ns) {
+    if (ep->o.key_gap_ns == 0 || key[0] == '\0') return now_ns;
+    while (ep->oldest_key != NULL && ep->oldest_key->until_ns <= now_ns) drop_key(ep);
+    const struct key_gap *k = map__get(&ep->keys, slice__str(key));
+    if (k != NULL) return k->until_ns;
+    /* No room for another: whoever is new waits for the oldest, so that no gap is forgotten. */
+    return ep->keys.n >= KEYS_MAX ? ep->oldest_key->until_ns : now_ns;
+}
+
+void endpoint__remember_key(struct endpoint *ep, const char *key, int64_t until_ns) {
+    if (ep->o.key_gap_ns == 0 || key[0] == '\0') return;
+    if (map__get(&ep->keys, slice__str(key)) != NULL || ep->keys.n >= KEYS_MAX) return;
+    struct key_gap *k = calloc(1, sizeof *k);
+    if (k == NULL) return;
+    snprintf(k->key, sizeof k->key, "%s", key);
+    k->until_ns = until_ns;
+    if (map__put(&ep->keys, slice__str(k->key), k) != 0) {
+        free(k);
+        return;
+    }
+    if (ep->newest_key == NULL) ep->oldest_key = k;
+    else ep->newest_key->newer = k;
+    ep->newest_key = k;
+}
+
+void endpoint__forget_key(struct endpoint *ep, const char *key) {
+    /* Its entry in the ring stays until its time, and then finds that it has left the map. */
+    if (ep->o.key_gap_ns > 0 && key[0] != '\0') map__remove(&ep->keys, slice__str(key));
+}
+
+bool endpoint__disabled(const struct endpoint *ep, int64_t now_ns) {
+    return ep->disabled_until_ns > now_ns;
+}
+
+int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **who) {
+    /* One at a time until a reply was read, and while it is not known whether the trouble is over.
+     */
+    uint32_t most = !ep->learned || ep->n_fail > 0 ? 1 : ep->o.inflight_max;
+    int64_t next_ns = ep->backoff_ns, best_ns = NEVER;
+    if (ep->disabled_until_ns > next_ns) next_ns = ep->disabled_until_ns;
+    if (ep->n_inflight >= most) return NEVER;
+    if (ep->policy->n_windows == 0 && ep->rate_next_ns > next_ns) next_ns = ep->rate_next_ns;
+    if (ep->o.paced) {
+        int64_t t = ep->policy->last_grant_ns + policy__pace_ns(ep->g, ep->policy);
+        if (t > next_ns) next_ns = t;
+    }
+    if (ep->head == NULL) return next_ns;
+    /* The first whose key may go; one that has to wait holds up nobody else. */
+    for (struct permit *p = ep->head; p != NULL && best_ns > now_ns; p = p->next) {
+        int64_t t = key_next_ns(ep, p->key, now_ns);
+        if (t >= best_ns) continue;
+        best_ns = t;
+        if (who != NULL) *who = p;
+    }
+    return best_ns > next_ns ? best_ns : next_ns;
+}
+
+void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns) {
+    ep->rate_next_ns = now_ns + (int64_t)((double)NS_PER_S / ep->rate_per_s);
+    endpoint__remember_key(ep, p->key, now_ns + ep->o.key_gap_ns);
+    if (ep->s_wait != NULL)
+        series__add(ep->s_wait, (double)(now_ns - p->asked_mono_ns) / (double)NS_PER_S);
+    ep->n_requests++;
+}
+
+void endpoint__succeeded(struct endpoint *ep, int64_t now_ns) {
+    ep->n_fail = ep->n_auth = ep->n_blocks = 0;
+    ep->last_error[0] = '\0';
+    if (ep->backoff_ns > now_ns) ep->backoff_ns = now_ns;
+    if (ep->rate_step_ns > now_ns) return;
+    /* The step is taken only when the old rate has been in use: the caller calls at replies. */
+    ep->rate_step_ns = now_ns + STEP_NS;
+    ep->rate_per_s += ep->o.rate_per_s / 20;
+    if (ep->rate_per_s > ep->o.rate_per_s) ep->rate_per_s = ep->o.rate_per_s;
+}
+
+int64_t endpoint__failed(struct endpoint *ep, int64_t now_ns) {
+    ep->n_errors++;
+    if (ep->n_fail < 30) ep->n_fail++;
+    ep->rate_step_ns = now_ns + STEP_NS;
+    if (now_ns >= ep->rate_cut_ns) {
+        ep->rate_cut_ns = now_ns + CUT_NS;
+        ep->rate_per_s /= 2;
+        if (ep->rate_per_s < ep->o.rate_floor_per_s) ep->rate_per_s = ep->o.rate_floor_per_s;
+    }
+    /* Full jitter over an exponential span, on a floor: a random 0 must not be a retry at once. */
+    bool open = ep->n_fail >= TRIES;
+    uint32_t doublings = open ? ep->n_fail - TRIES : ep->n_fail - 1;
+    int64_t first_ns = open ? BACKOFF_OPEN_NS : BACKOFF_FIRST_NS;
+    int64_t span_ns = doublings > 9 ? BACKOFF_MAX_NS : first_ns << doublings;
+    if (span_ns > BACKOFF_MAX_NS) span_ns = BACKOFF_MAX_NS;
+    int64_t wait_ns = first_ns / 2 + governor__random_ns(ep->g, span_ns);
+    if (now_ns + wait_ns > ep->backoff_ns) ep->backoff_ns = now_ns + wait_ns;
+    return wait_ns;
+}
+
+static void forget_old_invalid(struct endpoint *ep, int64_t now_ns) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < ep->n_invalid; i++)
+        if (ep->invalid_ns[i] + INVALID_SPAN_NS > now_ns) ep->invalid_ns[n++] = ep->invalid_ns[i];
+    ep->n_invalid = n;
+}
+
+uint32_t endpoint__invalid_left(const struct endpoint *ep, int64_t now_ns) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < ep->n_invalid; i++) n += ep->invalid_ns[i] + INVALID_SPAN_NS > now_ns;
+    return n < ep->o.invalid_max ? ep->o.invalid_max - n : 0;
+}
+
+void endpoint__invalid(struct endpoint *ep, int status, int64_t now_ns) {
+    char why[96];
+    ep->n_errors++;
+    forget_old_invalid(ep, now_ns);
+    if (ep->n_invalid < INVALID_MAX) ep->invalid_ns[ep->n_invalid++] = now_ns;
+    snprintf(ep->last_error, sizeof ep->last_error, "HTTP %d", status);
+    ep->n_auth = status == 401 || status == 403 ? ep->n_auth + 1 : 0;
+    if (ep->n_auth >= 2) { /* Once may be an old token, which its owner refreshes. */
+        snprintf(why, sizeof why, "not authorized: HTTP %d twice in a row", status);
+        endpoint__disable(ep, NEVER, why);
+    } else if (ep->n_invalid >= ep->o.invalid_max) {
+        snprintf(why, sizeof why, "%u invalid requests in 10 min, last HTTP %d", ep->n_invalid,
+                 status);
+        endpoint__disable(ep, NEVER, why);
+    }
+}
+
+void endpoint__disable(struct endpoint *ep, int64_t until_ns, const char *why) {
+    if (until_ns > ep->disabled_until_ns) ep->disabled_until_ns = until_ns;
+    snprintf(ep->disabled_reason, sizeof ep->disabled_reason, "%s", why);
+    LOG_ERROR(
+        "governor", "endpoint disabled", LOG_S("endpoint", ep->o.name), LOG_S("reason", why),
+        LOG_I("for_s", until_ns == NEVER ? -1 : (until_ns - ep->g->clock->mono_ns) / NS_PER_S));
+    schedule__refuse_all(ep->g, ep, ERR_REFUSED);
+    measure__endpoint(ep);
+}
+
+enum endpoint_state endpoint__state(struct endpoint *ep, int64_t now_ns, int64_t next_ns) {
+    if (endpoint__disabled(ep, now_ns)) return ENDPOINT_DISABLED;
+    if (ep->policy->hold_ns > now_ns) return ENDPOINT_PENALTY;
+    if (ep->backoff_ns > now_ns) return ENDPOINT_BACKOFF;
+    if (ep->n_fail >= TRIES) return ENDPOINT_PROBE;
+    return next_ns > now_ns ? ENDPOINT_PACED : ENDPOINT_OPEN;
+}

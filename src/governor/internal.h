@@ -1,0 +1,231 @@
+/* The governor's own structures. How an endpoint gets its permit:
+ *
+ *     endpoint's own time (backoff, AIMD, key gaps) -> queue of its policy (tokens, hold, pace)
+ *         -> queue of its host (gap, global rate, first requests alone) -> grant
+ *
+ * Each of the three has one entry in a heap of due times, so a tick costs what is due. An endpoint
+ * in a host's queue holds a reservation of its policy (n_ready), so no more wait there than may go.
+ */
+#ifndef SOUK_GOVERNOR_INTERNAL_H
+#define SOUK_GOVERNOR_INTERNAL_H
+
+#include "headers.h"
+#include "souk/core/map.h"
+
+#define ENDPOINTS_MAX 10000
+#define POLICIES_MAX 1024 /* Named ones; beyond it an endpoint's windows are its own. */
+#define HOSTS_MAX ENDPOINTS_MAX
+#define WAITERS_MAX 256 /* An endpoint's; then ERR_FULL. */
+#define KEYS_MAX 1024   /* Keys in their gap, an endpoint's; then the oldest is waited for. */
+#define RING_MAX 8192   /* A window never uses more tokens than this. */
+#define INVALID_MAX 64
+#define SERIES_ENDPOINTS 48 /* So many endpoints, policies and windows have their own series. */
+#define SERIES_POLICIES 48
+#define SERIES_WINDOWS 128
+
+#define NEVER INT64_MAX
+#define LONG_AGO (INT64_MIN / 4)
+#define SAFETY_NS NS_PER_S             /* On top of period and hidden bucket. */
+#define UNANSWERED_NS (600 * NS_PER_S) /* Then a request counts as ended. */
+#define DISABLE_NS (24 * 3600 * NS_PER_S)
+#define BLOCK_NS (3600 * NS_PER_S)
+#define INVALID_SPAN_NS (600 * NS_PER_S)
+
+enum due_kind { DUE_ENDPOINT, DUE_POLICY, DUE_HOST, DUE_REAPER };
+struct due {
+    int64_t at_ns;
+    uint64_t order; /* Equal times: first in, first out. */
+    size_t pos;     /* In the heap, from 1; 0: not there. */
+    enum due_kind kind;
+    void *owner;
+};
+
+struct endpoint_queue {
+    struct endpoint *head, *tail;
+};
+
+/** A bucket of tokens. Holds when each live token was spent, oldest first. */
+struct window {
+    char rule[16];
+    uint32_t limit, period_s, restriction_s;
+    int64_t hidden_ns;
+    int64_t *ring; /* Owned. */
+    uint32_t at, n, cap;
+    uint32_t used;                                /* As last measured. */
+    struct series *s_limit, *s_used, *s_headroom; /* NULL beyond the bound. */
+};
+
+struct policy {
+    char name[64]; /* "" for the private one of an endpoint. */
+    char venue[64];
+    struct window windows[WINDOWS_MAX];
+    size_t n_windows;
+    int64_t hold_ns; /* The server said: not before. Never falls by a reply. */
+    int64_t last_grant_ns;
+    uint32_t n_inflight; /* Granted and not answered. */
+    uint32_t n_ready;    /* Endpoints in a host's queue: tokens as good as spent. */
+    uint32_t n_endpoints;
+    struct endpoint_queue queue;
+    struct due due;
+    struct policy *next;
+    struct series *s_throttled, *s_blocked, *s_state[6];
+};
+
+struct host {
+    char name[256];
+    int64_t next_ns;
+    struct endpoint *first;            /* Its first request is in flight, alone. */
+    struct endpoint_queue queue;       /* Ready but for the gap. */
+    struct endpoint_queue first_queue; /* Ready, but another's first request is in flight. */
+    struct due due;
+    struct host *next;
+};
+
+/** The last grants by key. A ring in order of time with a map on top. */
+struct key_gap {
+    char key[64];
+    int64_t until_ns;
+    struct key_gap *newer;
+};
+
+struct endpoint {
+    struct governor *g;
+    struct endpoint_options o; /* Strings owned. */
+    struct policy *policy;     /* Never NULL. */
+    struct policy own;         /* Until a reply names one. */
+    struct host *host;
+    bool learned; /* A reply was read: requests need not go alone. */
+    /* Waiting and flying permits. */
+    struct permit *head, *tail;
+    uint32_t n_waiting, n_inflight;
+    /* Where it stands; at most one of: due in the heap, in a queue. */
+    struct endpoint_queue *queue;
+    struct endpoint *prev, *next;
+    bool ready; /* Counted in policy->n_ready. */
+    struct due due;
+    /* Health. */
+    double rate_per_s;
+    int64_t rate_next_ns, rate_cut_ns, rate_step_ns;
+    uint32_t n_fail, n_auth, n_blocks;
+    int64_t backoff_ns;        /* Not before. */
+    int64_t disabled_until_ns; /* 0: enabled; NEVER: until governor__resume. */
+    char disabled_reason[96];
+    char last_error[96];
+    int64_t invalid_ns[INVALID_MAX];
+    uint32_t n_invalid;
+    struct map keys; /* Of struct key_gap; made when key_gap_ns is set. */
+    struct key_gap *oldest_key, *newest_key;
+    uint64_t n_requests, n_throttled, n_errors;
+    struct series *s_disabled, *s_invalid, *s_rate, *s_wait;
+};
+
+struct governor {
+    struct governor_options o;
+    const struct clock *clock;
+    struct metrics *metrics;
+    uv_timer_t timer;
+    int64_t armed_ns; /* What the timer is set to; NEVER when it is not. */
+    bool ticking, closing;
+    void (*close_cb)(void *data);
+    void *close_data;
+    struct endpoint **endpoints;
+    size_t n_endpoints, cap_endpoints;
+    struct policy *policies;
+    size_t n_policies;
+    struct map policy_map, host_map;
+    struct host *hosts;
+    struct due **heap;
+    size_t n_heap, cap_heap;
+    uint64_t n_due, n_grants, revision;
+    int64_t global_next_ns;
+    uint64_t random;
+    struct permit *flying_head, *flying_tail; /* Oldest grant first. */
+    struct permit *ending_head, *ending_tail; /* To be told no. */
+    struct due reaper;
+    bool suspect; /* The saved state was damaged: new windows start full. */
+    size_t n_series_policies, n_series_windows;
+};
+
+/* schedule.c: the heap and who stands where. */
+void schedule__at(struct governor *g, struct due *d, int64_t at_ns);
+void schedule__remove(struct governor *g, struct due *d);
+/** Puts @ep where it belongs now; for when anything about it changed. */
+void schedule__place(struct governor *g, struct endpoint *ep);
+void schedule__unplace(struct governor *g, struct endpoint *ep);
+/** Looks at the queue of @p at the next tick. */
+void schedule__wake(struct governor *g, struct policy *p);
+void schedule__wake_host(struct governor *g, struct host *h);
+/** Sets the timer to the first due time. */
+void schedule__arm(struct governor *g);
+/** Moves all who wait at @ep to those that are told @status from the loop. */
+void schedule__refuse_all(struct governor *g, struct endpoint *ep, int status);
+
+/* permit.c: the life of permits. */
+void permit__fly(struct governor *g, struct permit *p);
+void permit__land(struct governor *g, struct permit *p);
+void permit__end(struct governor *g, struct permit *p, int status);
+void permit__wait(struct permit *p);
+/** @return the oldest of those to be told no, taken out; NULL when there is none. */
+struct permit *permit__pop_ending(struct governor *g);
+
+/* window.c: one bucket. */
+int64_t window__span_ns(const struct window *w);
+uint32_t window__usable(const struct window *w, double utilisation);
+/** Counts a token as spent at @spent_ns. Without memory the newest token moves to it instead. */
+void window__spend(struct window *w, int64_t spent_ns);
+/** @return tokens that are spent and not back at @now_ns. Forgets those that are. */
+uint32_t window__live(struct window *w, int64_t now_ns);
+/** @return when a request may go while @pending tokens more are as good as spent. */
+int64_t window__next_ns(struct window *w, double utilisation, uint32_t pending, int64_t now_ns);
+/** The pessimistic union: the k-th newest token of @w becomes the later one of @w's and @from's. */
+void window__merge(struct window *w, const struct window *from);
+void window__fini(struct window *w);
+
+/* policy.c: windows together. */
+void policy__init(struct governor *g, struct policy *p, const char *venue, const char *name);
+void policy__fini(struct policy *p);
+/** Finds or makes a named policy. @return NULL at the bound or without memory. */
+struct policy *policy__named(struct governor *g, const char *venue, const char *name);
+/** @return when the next request may go, with @ready ones before it. @why (may be NULL) becomes the
+ *  window that says so, or NULL when it is the hold or nothing. */
+int64_t policy__next_ns(struct governor *g, struct policy *p, uint32_t ready,
+                        const struct window **why);
+/** Least time between the grants of a paced endpoint. */
+int64_t policy__pace_ns(const struct governor *g, const struct policy *p);
+void policy__spend(struct policy *p, int64_t done_ns);
+void policy__hold(struct policy *p, int64_t until_ns);
+/** Takes over what the server says now. @hidden are the counting buckets. @return true when the
+ *  windows differ from before. */
+bool policy__learn(struct governor *g, struct policy *p, const struct rate_headers *h,
+                   int64_t hidden_first_ns, int64_t hidden_next_ns);
+/** Takes tokens away for hits that are not ours. */
+void policy__reconcile(struct policy *p, const struct rate_headers *h, int64_t now_ns);
+/** Moves @ep from its policy to @to. */
+void policy__bind(struct governor *g, struct endpoint *ep, struct policy *to);
+int64_t policy__hidden_max_ns(const struct policy *p);
+
+/* endpoint.c: what needs no headers. */
+int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **who);
+bool endpoint__disabled(const struct endpoint *ep, int64_t now_ns);
+void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns);
+void endpoint__succeeded(struct endpoint *ep, int64_t now_ns);
+/** @return the backoff that it chose, from now. */
+int64_t endpoint__failed(struct endpoint *ep, int64_t now_ns);
+void endpoint__invalid(struct endpoint *ep, int status, int64_t now_ns);
+void endpoint__disable(struct endpoint *ep, int64_t until_ns, const char *why);
+uint32_t endpoint__invalid_left(const struct endpoint *ep, int64_t now_ns);
+enum endpoint_state endpoint__state(struct endpoint *ep, int64_t now_ns, int64_t next_ns);
+void endpoint__free_keys(struct endpoint *ep);
+void endpoint__remember_key(struct endpoint *ep, const char *key, int64_t until_ns);
+void endpoint__forget_key(struct endpoint *ep, const char *key);
+
+/* Uniform in [0, max_ns]; the same seed gives the same numbers. */
+int64_t governor__random_ns(struct governor *g, int64_t max_ns);
+
+/* measure.c: series. */
+void measure__endpoint_init(struct endpoint *ep);
+void measure__policy_init(struct governor *g, struct policy *p);
+void measure__policy(struct governor *g, struct policy *p);
+void measure__endpoint(struct endpoint *ep);
+
+#endif

@@ -1,0 +1,178 @@
+/* Series and status: what people and Prometheus see of the governor. Label sets come from outside
+ * (policies, windows), so they are bounded: what comes after the bound has no series. */
+#include "internal.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+static const char *const state_names[] = {"open",    "paced", "penalty",
+                                          "backoff", "probe", "disabled"};
+
+void measure__endpoint_init(struct endpoint *ep) {
+    struct governor *g = ep->g;
+    char venue[96], class[96];
+    if (g->metrics == NULL || g->n_endpoints > SERIES_ENDPOINTS) return;
+    metric__label(slice__str(ep->o.venue), venue, sizeof venue);
+    metric__label(slice__str(ep->o.name), class, sizeof class);
+    ep->s_disabled = metrics__gauge(g->metrics, "souk_endpoint_disabled",
+                                    "Whether requests of the class are refused.",
+                                    "venue=\"%s\",class=\"%s\"", venue, class);
+    ep->s_invalid = metrics__gauge(g->metrics, "souk_invalid_budget_remaining",
+                                   "Invalid requests left before the class is disabled.",
+                                   "venue=\"%s\",class=\"%s\"", venue, class);
+    ep->s_rate = metrics__gauge(g->metrics, "souk_ratelimit_rate_per_second",
+                                "The learned or configured rate.", "venue=\"%s\",class=\"%s\"",
+                                venue, class);
+    ep->s_wait =
+        metrics__counter(g->metrics, "souk_ratelimit_wait_seconds_total",
+                         "Time that requests waited for their permit.", "venue=\"%s\"", venue);
+    measure__endpoint(ep);
+}
+
+static void init_windows(struct governor *g, struct policy *p, const char *venue,
+                         const char *name) {
+    for (size_t i = 0; i < p->n_windows; i++) {
+        struct window *w = &p->windows[i];
+        char labels[320];
+        if (w->s_limit != NULL || g->n_series_windows >= SERIES_WINDOWS) continue;
+        g->n_series_windows++;
+        /* The rule and period, not the limit: a changed limit is the same series. */
+        snprintf(labels, sizeof labels, "venue=\"%s\",policy=\"%s\",window=\"%s %us\"", venue, name,
+                 w->rule, w->period_s);
+        w->s_limit =
+            metrics__gauge(g->metrics, "souk_ratelimit_limit", "Tokens of a window.", "%s", labels);
+        w->s_used = metrics__gauge(g->metrics, "souk_ratelimit_used",
+                                   "Tokens spent, in flight or not yet back.", "%s", labels);
+        w->s_headroom = metrics__gauge(g->metrics, "souk_ratelimit_headroom_ratio",
+                                       "Share of the tokens that is left.", "%s", labels);
+    }
+}
+
+void measure__policy_init(struct governor *g, struct policy *p) {
+    char venue[96], name[96];
+    if (g->metrics == NULL || p->name[0] == '\0') return;
+    metric__label(slice__str(p->venue), venue, sizeof venue);
+    metric__label(slice__str(p->name), name, sizeof name);
+    if (p->s_throttled == NULL) {
+        if (g->n_series_policies >= SERIES_POLICIES) return;
+        g->n_series_policies++;
+        p->s_throttled = metrics__counter(g->metrics, "souk_ratelimit_throttled_total",
+                                          "Replies with 429 or an active restriction.",
+                                          "venue=\"%s\",policy=\"%s\"", venue, name);
+        p->s_blocked = metrics__gauge(g->metrics, "souk_ratelimit_blocked_until_timestamp_seconds",
+                                      "Until when the server closed the policy; 0 when it did not.",
+                                      "venue=\"%s\",policy=\"%s\"", venue, name);
+        for (size_t i = 0; i < sizeof state_names / sizeof *state_names; i++)
+            p->s_state[i] = metrics__gauge(
+                g->metrics, "souk_ratelimit_state", "1 for the state that the policy is in.",
+                "venue=\"%s\",policy=\"%s\",state=\"%s\"", venue, name, state_names[i]);
+    }
+    init_windows(g, p, venue, name);
+    measure__policy(g, p);
+}
+
+void measure__policy(struct governor *g, struct policy *p) {
+    int64_t now_ns = g->clock->mono_ns, wall_ns = g->clock->wall_ns;
+    for (size_t i = 0; i < p->n_windows; i++) {
+        struct window *w = &p->windows[i];
+        w->used = window__live(w, now_ns) + p->n_inflight;
+        if (w->s_limit == NULL) continue;
+        double left = w->used < w->limit ? (double)(w->limit - w->used) / (double)w->limit : 0;
+        series__set(w->s_limit, w->limit);
+        series__set(w->s_used, w->used);
+        series__set(w->s_headroom, left);
+    }
+    if (p->s_throttled == NULL) return;
+    int64_t until_ns = p->hold_ns > now_ns ? wall_ns + (p->hold_ns - now_ns) : 0;
+    enum endpoint_state state = until_ns != 0                             ? ENDPOINT_PENALTY
+                                : policy__next_ns(g, p, 0, NULL) > now_ns ? ENDPOINT_PACED
+                                                                          : ENDPOINT_OPEN;
+    series__set(p->s_blocked, (double)until_ns / (double)NS_PER_S);
+    for (size_t i = 0; i < sizeof state_names / sizeof *state_names; i++)
+        series__set(p->s_state[i], i == (size_t)state);
+}
+
+/** What the windows allow in the long run, or the rate without windows. */
+static double rate_of(const struct endpoint *ep) {
+    int64_t pace_ns = policy__pace_ns(ep->g, ep->policy);
+    return pace_ns > 0 ? (double)NS_PER_S / (double)pace_ns : ep->rate_per_s;
+}
+
+void measure__endpoint(struct endpoint *ep) {
+    int64_t now_ns = ep->g->clock->mono_ns;
+    if (ep->s_disabled == NULL) return;
+    series__set(ep->s_disabled, endpoint__disabled(ep, now_ns));
+    series__set(ep->s_invalid, endpoint__invalid_left(ep, now_ns));
+    series__set(ep->s_rate, rate_of(ep));
+}
+
+void governor__measure(struct governor *g) {
+    for (size_t i = 0; i < g->n_endpoints && i < SERIES_ENDPOINTS; i++)
+        measure__endpoint(g->endpoints[i]);
+    for (struct policy *p = g->policies; p != NULL; p = p->next) measure__policy(g, p);
+}
+
+static void say_why(const struct governor *g, struct endpoint *ep, const struct window *w,
+                    struct endpoint_status *out) {
+    int64_t now_ns = g->clock->mono_ns;
+    double wait_s = (double)(out->next_mono_ns - now_ns) / (double)NS_PER_S;
+    char *why = out->reason;
+    size_t size = sizeof out->reason;
+    if (out->state == ENDPOINT_DISABLED && ep->disabled_until_ns == NEVER)
+        snprintf(why, size, "disabled: %s", ep->disabled_reason);
+    else if (out->state == ENDPOINT_DISABLED)
+        snprintf(why, size, "disabled for %.0f s: %.95s",
+                 (double)(ep->disabled_until_ns - now_ns) / (double)NS_PER_S, ep->disabled_reason);
+    else if (out->next_mono_ns == NEVER) snprintf(why, size, "waits for a reply");
+    else if (out->state == ENDPOINT_PENALTY)
+        snprintf(why, size, "waits %.1f s: the server closed the policy", wait_s);
+    else if (out->state == ENDPOINT_BACKOFF)
+        snprintf(why, size, "waits %.1f s after %u failures, last: %.50s", wait_s, ep->n_fail,
+                 ep->last_error);
+    else if (wait_s <= 0)
+        snprintf(why, size,
+                 out->state == ENDPOINT_PROBE ? "one request tries whether it is over"
+                                              : "may go now");
+    else if (w != NULL)
+        snprintf(why, size, "waits %.1f s for %s %u:%u:%u", wait_s, w->rule, w->limit, w->period_s,
+                 w->restriction_s);
+    else snprintf(why, size, "waits %.1f s for its pace", wait_s);
+}
+
+void governor__status(const struct governor *g, size_t i, struct endpoint_status *out) {
+    /* Forgetting tokens that are back is all that changes by looking. */
+    struct governor *mutable = g->endpoints[i]->g;
+    struct endpoint *ep = g->endpoints[i];
+    struct policy *p = ep->policy;
+    const struct window *why = NULL;
+    int64_t now_ns = g->clock->mono_ns;
+    int64_t own_ns = endpoint__next_ns(ep, now_ns, NULL), next_ns;
+    *out = (struct endpoint_status){.name = ep->o.name,
+                                    .host = ep->o.host,
+                                    .rate_per_s = rate_of(ep),
+                                    .n_windows = (uint32_t)p->n_windows,
+                                    .n_waiting = ep->n_waiting,
+                                    .n_inflight = ep->n_inflight,
+                                    .n_requests = ep->n_requests,
+                                    .n_throttled = ep->n_throttled,
+                                    .n_errors = ep->n_errors};
+    memcpy(out->policy, p->name, sizeof out->policy);
+    next_ns = policy__next_ns(mutable, p, 0, &why);
+    int64_t host_ns = ep->host->next_ns;
+    if (ep->o.use_global_rate && g->global_next_ns > host_ns) host_ns = g->global_next_ns;
+    if (own_ns > next_ns || host_ns > next_ns) why = NULL;
+    if (own_ns > next_ns) next_ns = own_ns;
+    if (host_ns > next_ns) next_ns = host_ns;
+    if (!ep->learned && ep->host->first != NULL) next_ns = NEVER;
+    out->state = endpoint__state(ep, now_ns, next_ns);
+    out->next_mono_ns = next_ns;
+    say_why(g, ep, why, out);
+    for (size_t k = 0; k < p->n_windows; k++) {
+        struct window *w = &p->windows[k];
+        struct governor_window_status *s = &out->windows[k];
+        *s = (struct governor_window_status){.limit = w->limit,
+                                             .period_s = w->period_s,
+                                             .restriction_s = w->restriction_s,
+                                             .used = window__live(w, now_ns) + p->n_inflight};
+        memcpy(s->rule, w->rule, sizeof s->rule);
+    }
+}

@@ -1,0 +1,199 @@
+/* A policy: the windows of all its rules, and until when the server closed it. */
+#include "internal.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+void policy__init(struct governor *g, struct policy *p, const char *venue, const char *name) {
+    *p = (struct policy){.last_grant_ns = LONG_AGO};
+    p->due = (struct due){.kind = DUE_POLICY, .owner = p};
+    snprintf(p->venue, sizeof p->venue, "%s", venue);
+    snprintf(p->name, sizeof p->name, "%s", name);
+    if (p->name[0] != '\0') measure__policy_init(g, p);
+}
+
+void policy__fini(struct policy *p) {
+    for (size_t i = 0; i < p->n_windows; i++) window__fini(&p->windows[i]);
+    p->n_windows = 0;
+}
+
+static struct slice map_key(char out[130], const char *venue, const char *name) {
+    int n = snprintf(out, 130, "%s\n%s", venue, name);
+    return slice__of(out, (size_t)n);
+}
+
+static bool is_spent(struct policy *p, int64_t now_ns) {
+    if (p->n_endpoints > 0 || p->hold_ns > now_ns) return false;
+    for (size_t i = 0; i < p->n_windows; i++)
+        if (window__live(&p->windows[i], now_ns) > 0) return false;
+    return true;
+}
+
+/** Forgets policies that govern nobody and restrict nothing, for a server that renames at will. */
+static void forget_spent(struct governor *g) {
+    char key[130];
+    for (struct policy **at = &g->policies, *p; (p = *at) != NULL;) {
+        if (!is_spent(p, g->clock->mono_ns)) {
+            at = &p->next;
+            continue;
+        }
+        *at = p->next;
+        schedule__remove(g, &p->due);
+        map__remove(&g->policy_map, map_key(key, p->venue, p->name));
+        policy__fini(p);
+        free(p);
+        g->n_policies--;
+    }
+}
+
+struct policy *policy__named(struct governor *g, const char *venue, const char *name) {
+    char key_bytes[130];
+    struct slice key = map_key(key_bytes, venue, name);
+    struct policy *p = map__get(&g->policy_map, key);
+    if (p != NULL) return p;
+    if (g->n_policies >= POLICIES_MAX) forget_spent(g);
+    if (g->n_policies >= POLICIES_MAX) return NULL;
+    p = calloc(1, sizeof *p);
+    if (p == NULL) return NULL;
+    policy__init(g, p, venue, name);
+    if (map__put(&g->policy_map, key, p) != 0) {
+        free(p);
+        return NULL;
+    }
+    p->next = g->policies;
+    g->policies = p;
+    g->n_policies++;
+    return p;
+}
+
+int64_t policy__next_ns(struct governor *g, struct policy *p, uint32_t ready,
+                        const struct window **why) {
+    int64_t next_ns = p->hold_ns;
+    if (why != NULL) *why = NULL;
+    for (size_t i = 0; i < p->n_windows; i++) {
+        int64_t t = window__next_ns(&p->windows[i], g->o.utilisation, p->n_inflight + ready,
+                                    g->clock->mono_ns);
+        if (t <= next_ns || t <= g->clock->mono_ns) continue;
+        next_ns = t;
+        if (why != NULL) *why = &p->windows[i];
+    }
+    return next_ns;
+}
+
+int64_t policy__pace_ns(const struct governor *g, const struct policy *p) {
+    int64_t pace_ns = 0;
+    for (size_t i = 0; i < p->n_windows; i++) {
+        const struct window *w = &p->windows[i];
+        int64_t t = window__span_ns(w) / window__usable(w, g->o.utilisation);
+        if (t > pace_ns) pace_ns = t;
+    }
+    return pace_ns;
+}
+
+void policy__spend(struct policy *p, int64_t done_ns) {
+    for (size_t i = 0; i < p->n_windows; i++) window__spend(&p->windows[i], done_ns);
+}
+
+void policy__hold(struct policy *p, int64_t until_ns) {
+    if (until_ns > p->hold_ns) p->hold_ns = until_ns;
+}
+
+int64_t policy__hidden_max_ns(const struct policy *p) {
+    int64_t hidden_ns = 0;
+    for (size_t i = 0; i < p->n_windows; i++)
+        if (p->windows[i].hidden_ns > hidden_ns) hidden_ns = p->windows[i].hidden_ns;
+    return hidden_ns;
+}
+
+/** The window that has @w's period in the same rule, else the longest: it remembers the most. */
+static struct window *ancestor(struct window *old, size_t n, const struct rate_window *w) {
+    struct window *best = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (old[i].period_s == w->period_s && strcmp(old[i].rule, w->rule) == 0) return &old[i];
+        if (best == NULL || window__span_ns(&old[i]) > window__span_ns(best)) best = &old[i];
+    }
+    return best;
+}
+
+static bool same_windows(const struct policy *p, const struct rate_headers *h) {
+    bool same = p->n_windows == h->n_windows;
+    for (size_t i = 0; same && i < h->n_windows; i++) {
+        const struct window *a = &p->windows[i];
+        const struct rate_window *b = &h->windows[i];
+        same = a->limit == b->limit && a->period_s == b->period_s && strcmp(a->rule, b->rule) == 0;
+    }
+    return same;
+}
+
+bool policy__learn(struct governor *g, struct policy *p, const struct rate_headers *h,
+                   int64_t hidden_first_ns, int64_t hidden_next_ns) {
+    struct window old[WINDOWS_MAX];
+    size_t n_old = p->n_windows;
+    if (same_windows(p, h)) return false;
+    memcpy(old, p->windows, sizeof old);
+    memset(p->windows, 0, sizeof p->windows);
+    p->n_windows = h->n_windows;
+    for (size_t i = 0; i < h->n_windows; i++) {
+        struct window *w = &p->windows[i];
+        const struct rate_window *from = &h->windows[i];
+        const struct window *before = ancestor(old, n_old, from);
+        *w = (struct window){.limit = from->limit,
+                             .period_s = from->period_s,
+                             .restriction_s = from->restriction_s,
+                             .hidden_ns = from->first ? hidden_first_ns : hidden_next_ns};
+        memcpy(w->rule, from->rule, sizeof w->rule);
+        if (before != NULL) window__merge(w, before);
+        window__live(w, g->clock->mono_ns);
+        for (uint32_t n = window__usable(w, 1); g->suspect && before == NULL && n > w->n;)
+            window__spend(w, g->clock->mono_ns);
+    }
+    for (size_t i = 0; i < n_old; i++) window__fini(&old[i]);
+    measure__policy_init(g, p);
+    return true;
+}
+
+void policy__reconcile(struct policy *p, const struct rate_headers *h, int64_t now_ns) {
+    for (size_t i = 0; i < p->n_windows && i < h->n_windows; i++) {
+        struct window *w = &p->windows[i];
+        if (!h->windows[i].has_state) continue;
+        uint32_t hits = h->windows[i].hits, most = window__usable(w, 1);
+        /* Those in flight may be counted already. Nothing is taken back when hits are fewer: the
+         * reply may have been overtaken by another. */
+        uint32_t ours = window__live(w, now_ns) + p->n_inflight;
+        if (hits > most) hits = most;
+        for (; ours < hits; ours++) window__spend(w, now_ns);
+    }
+}
+
+void policy__bind(struct governor *g, struct endpoint *ep, struct policy *to) {
+    struct policy *from = ep->policy;
+    if (from == to) return;
+    schedule__unplace(g, ep);
+    from->n_inflight -= ep->n_inflight;
+    to->n_inflight += ep->n_inflight;
+    from->n_endpoints--;
+    to->n_endpoints++;
+    policy__hold(to, from->hold_ns);
+    if (from->last_grant_ns > to->last_grant_ns) to->last_grant_ns = from->last_grant_ns;
+    if (to->n_windows == 0) { /* New: it starts with all that the old one knew. */
+        memcpy(to->windows, from->windows, sizeof to->windows);
+        to->n_windows = from->n_windows;
+        for (size_t i = 0; i < to->n_windows; i++) {
+            struct window *w = &to->windows[i];
+            w->ring = NULL;
+            w->at = w->n = w->cap = 0;
+            w->s_limit = w->s_used = w->s_headroom = NULL;
+            window__merge(w, &from->windows[i]);
+        }
+        measure__policy_init(g, to);
+    } else {
+        for (size_t i = 0; i < to->n_windows; i++) {
+            struct rate_window key = {.period_s = to->windows[i].period_s};
+            memcpy(key.rule, to->windows[i].rule, sizeof key.rule);
+            const struct window *old = ancestor(from->windows, from->n_windows, &key);
+            if (old != NULL) window__merge(&to->windows[i], old);
+        }
+    }
+    ep->policy = to;
+    schedule__wake(g, from);
+    schedule__place(g, ep);
+}

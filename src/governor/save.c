@@ -1,0 +1,212 @@
+/* The governor's state as bytes, so that a restart forgets nothing. Times are saved as wall time
+ * and come back relative to the clock: one that lies in the future of a clock that was set back
+ * counts as now. Layout: magic, version, time, policies, endpoints, XXH3-64 of all before it. */
+#include "internal.h"
+#include "souk/core/log.h"
+#include <stdio.h>
+#include <xxhash.h>
+
+#define MAGIC 0x564f4753u /* "SGOV" */
+#define VERSION 1u
+#define HOLD_MAX_NS (25 * 3600 * NS_PER_S)
+#define DAMAGED_HOLD_NS (66 * NS_PER_S)
+
+static void put_time(const struct governor *g, struct buf *out, int64_t mono_ns) {
+    bool fixed = mono_ns == NEVER || mono_ns <= LONG_AGO;
+    int64_t wall_ns = fixed ? mono_ns : mono_ns - g->clock->mono_ns + g->clock->wall_ns;
+    buf__u64(out, (uint64_t)wall_ns);
+}
+
+/** @return the time as a monotonic one, at most @ahead_ns after now. */
+static int64_t take_time(const struct governor *g, struct reader *r, int64_t ahead_ns) {
+    int64_t wall_ns = (int64_t)reader__u64(r), mono_ns = 0;
+    if (wall_ns == NEVER) return ahead_ns == NEVER ? NEVER : g->clock->mono_ns + ahead_ns;
+    if (wall_ns <= LONG_AGO) return LONG_AGO;
+    int64_t past_ns = 0;
+    if (__builtin_sub_overflow(g->clock->wall_ns, wall_ns, &past_ns)) return g->clock->mono_ns;
+    if (past_ns < 0 && ahead_ns != NEVER && -past_ns > ahead_ns) past_ns = -ahead_ns;
+    if (__builtin_sub_overflow(g->clock->mono_ns, past_ns, &mono_ns)) return LONG_AGO;
+    return mono_ns < LONG_AGO ? LONG_AGO : mono_ns;
+}
+
+static void put_policy(const struct governor *g, struct buf *out, struct policy *p) {
+    put_time(g, out, p->hold_ns);
+    put_time(g, out, p->last_grant_ns);
+    buf__u32(out, p->n_inflight);
+    buf__u32(out, (uint32_t)p->n_windows);
+    for (size_t i = 0; i < p->n_windows; i++) {
+        struct window *w = &p->windows[i];
+        uint32_t n = window__live(w, g->clock->mono_ns);
+        buf__string(out, slice__str(w->rule));
+        buf__u32(out, w->limit);
+        buf__u32(out, w->period_s);
+        buf__u32(out, w->restriction_s);
+        buf__u64(out, (uint64_t)w->hidden_ns);
+        buf__u32(out, n);
+        for (uint32_t k = 0; k < n; k++) put_time(g, out, w->ring[(w->at + k) % w->cap]);
+    }
+}
+
+static void copy_string(char *out, size_t size, struct slice s) {
+    snprintf(out, size, "%.*s", SLICE_FMT(s));
+}
+
+static void take_policy(struct governor *g, struct reader *r, struct policy *p) {
+    int64_t now_ns = g->clock->mono_ns;
+    policy__hold(p, take_time(g, r, HOLD_MAX_NS));
+    p->last_grant_ns = take_time(g, r, 0);
+    uint32_t n_inflight = reader__u32(r), n_windows = reader__u32(r);
+    policy__fini(p);
+    for (uint32_t i = 0; i < n_windows && i < WINDOWS_MAX && !r->failed; i++) {
+        struct window *w = &p->windows[p->n_windows];
+        *w = (struct window){0};
+        copy_string(w->rule, sizeof w->rule, reader__string(r));
+        w->limit = reader__u32(r);
+        w->period_s = reader__u32(r);
+        w->restriction_s = reader__u32(r);
+        w->hidden_ns = (int64_t)reader__u64(r);
+        uint32_t n = reader__u32(r);
+        if (n > RING_MAX || w->limit == 0 || w->period_s == 0 ||
+            w->period_s > WINDOW_PERIOD_MAX_S || w->hidden_ns < 0 || w->hidden_ns > DISABLE_NS)
+            r->failed = true;
+        p->n_windows++;
+        for (uint32_t k = 0; k < n && !r->failed; k++) window__spend(w, take_time(g, r, 0));
+        /* When those in flight end, or ended, nobody will tell: now is the latest. */
+        for (uint32_t k = 0; k < n_inflight && k < RING_MAX && !r->failed; k++)
+            window__spend(w, now_ns);
+    }
+    measure__policy_init(g, p);
+}
+
+static bool is_fresh(const struct endpoint *ep) {
+    return !ep->learned && ep->n_requests == 0 && ep->n_fail == 0 && ep->disabled_until_ns == 0 &&
+           ep->n_invalid == 0 && ep->backoff_ns == 0 && ep->own.hold_ns == 0;
+}
+
+static void put_endpoint(const struct governor *g, struct buf *out, struct endpoint *ep) {
+    uint64_t rate = 0;
+    uint32_t n_keys = 0;
+    memcpy(&rate, &ep->rate_per_s, sizeof rate);
+    buf__string(out, slice__str(ep->o.name));
+    buf__string(out, slice__str(ep->policy->name));
+    put_policy(g, out, &ep->own);
+    buf__u8(out, ep->learned);
+    buf__u64(out, rate);
+    put_time(g, out, ep->rate_next_ns);
+    put_time(g, out, ep->backoff_ns);
+    put_time(g, out, ep->disabled_until_ns == 0 ? LONG_AGO : ep->disabled_until_ns);
+    buf__u32(out, ep->n_fail);
+    buf__u32(out, ep->n_auth);
+    buf__u32(out, ep->n_blocks);
+    buf__string(out, slice__str(ep->disabled_reason));
+    buf__u32(out, ep->n_invalid);
+    for (uint32_t i = 0; i < ep->n_invalid; i++) put_time(g, out, ep->invalid_ns[i]);
+    for (const struct key_gap *k = ep->oldest_key; k != NULL; k = k->newer) n_keys++;
+    buf__u32(out, n_keys);
+    for (const struct key_gap *k = ep->oldest_key; k != NULL; k = k->newer) {
+        buf__string(out, slice__str(k->key));
+        put_time(g, out, k->until_ns);
+    }
+}
+
+/** Reads an endpoint into @ep, which is a scratch one when nobody has that name any more. */
+static void take_endpoint(struct governor *g, struct reader *r, struct endpoint *ep,
+                          const char *policy) {
+    uint64_t rate = 0;
+    take_policy(g, r, &ep->own);
+    ep->learned = reader__u8(r) != 0;
+    rate = reader__u64(r);
+    memcpy(&ep->rate_per_s, &rate, sizeof rate);
+    if (!(ep->rate_per_s >= ep->o.rate_floor_per_s)) ep->rate_per_s = ep->o.rate_floor_per_s;
+    if (ep->rate_per_s > ep->o.rate_per_s) ep->rate_per_s = ep->o.rate_per_s;
+    ep->rate_next_ns = take_time(g, r, 3600 * NS_PER_S);
+    ep->backoff_ns = take_time(g, r, HOLD_MAX_NS);
+    ep->disabled_until_ns = take_time(g, r, NEVER);
+    ep->n_fail = reader__u32(r) % 32;
+    ep->n_auth = reader__u32(r);
+    ep->n_blocks = reader__u32(r);
+    copy_string(ep->disabled_reason, sizeof ep->disabled_reason, reader__string(r));
+    uint32_t n = reader__u32(r);
+    if (n > INVALID_MAX) r->failed = true;
+    ep->n_invalid = 0;
+    for (uint32_t i = 0; i < n && !r->failed; i++)
+        ep->invalid_ns[ep->n_invalid++] = take_time(g, r, 0);
+    n = reader__u32(r);
+    for (uint32_t i = 0; i < n && !r->failed; i++) {
+        char key[64];
+        copy_string(key, sizeof key, reader__string(r));
+        int64_t until_ns = take_time(g, r, ep->o.key_gap_ns);
+        if (!r->failed && until_ns > g->clock->mono_ns) endpoint__remember_key(ep, key, until_ns);
+    }
+    struct policy *named = policy[0] == '\0' || ep->policy == NULL || r->failed
+                               ? NULL
+                               : policy__named(g, ep->o.venue, policy);
+    if (named != NULL) policy__bind(g, ep, named);
+}
+
+void governor__save(const struct governor *g, struct buf *out) {
+    size_t start = out->len;
+    uint32_t n = 0;
+    buf__u32(out, MAGIC);
+    buf__u32(out, VERSION);
+    put_time(g, out, g->clock->mono_ns);
+    put_time(g, out, g->global_next_ns);
+    buf__u32(out, (uint32_t)g->n_policies);
+    for (struct policy *p = g->policies; p != NULL; p = p->next) {
+        buf__string(out, slice__str(p->venue));
+        buf__string(out, slice__str(p->name));
+        put_policy(g, out, p);
+    }
+    for (size_t i = 0; i < g->n_endpoints; i++) n += !is_fresh(g->endpoints[i]);
+    buf__u32(out, n);
+    for (size_t i = 0; i < g->n_endpoints; i++)
+        if (!is_fresh(g->endpoints[i])) put_endpoint(g, out, g->endpoints[i]);
+    if (!out->failed) buf__u64(out, XXH3_64bits(out->base + start, out->len - start));
+}
+
+static bool is_intact(struct slice saved) {
+    if (saved.len < 16) return false;
+    struct reader r = reader__of(slice__of(saved.base + saved.len - 8, 8));
+    return reader__u64(&r) == XXH3_64bits(saved.base, saved.len - 8);
+}
+
+static void take_all(struct governor *g, struct reader *r) {
+    char venue[64], name[256], policy[64];
+    struct endpoint scratch;
+    take_time(g, r, 0);
+    g->global_next_ns = take_time(g, r, 60 * NS_PER_S);
+    uint32_t n = reader__u32(r);
+    for (uint32_t i = 0; i < n && !r->failed; i++) {
+        copy_string(venue, sizeof venue, reader__string(r));
+        copy_string(name, sizeof policy, reader__string(r));
+        struct policy *p = name[0] == '\0' ? NULL : policy__named(g, venue, name);
+        if (p == NULL) r->failed = true;
+        else take_policy(g, r, p);
+    }
+    n = reader__u32(r);
+    for (uint32_t i = 0; i < n && !r->failed; i++) {
+        copy_string(name, sizeof name, reader__string(r));
+        copy_string(policy, sizeof policy, reader__string(r));
+        struct endpoint *ep = governor__find(g, name);
+        if (ep != NULL) {
+            take_endpoint(g, r, ep, policy);
+            measure__endpoint(ep);
+            continue;
+        }
+        scratch = (struct endpoint){.g = g};
+        take_endpoint(g, r, &scratch, "");
+        policy__fini(&scratch.own);
+    }
+}
+
+int governor__restore(struct governor *g, struct slice saved, struct err *e) {
+    struct reader r = reader__of(slice__of(saved.base, saved.len < 8 ? 0 : saved.len - 8));
+    bool fits = is_intact(saved) && reader__u32(&r) == MAGIC && reader__u32(&r) == VERSION;
+    if (fits) take_all(g, &r);
+    if (fits && !r.failed) return 0;
+    g->suspect = true;
+    for (size_t i = 0; i < g->n_endpoints; i++)
+        policy__hold(g->endpoints[i]->policy, g->clock->mono_ns + DAMAGED_HOLD_NS);
+    return err__setf(e, ERR_CORRUPT, "governor: restore: %zu bytes of saved state: %s", saved.len,
+                     fits ? "cut short" : "damaged, or of another version");
+}

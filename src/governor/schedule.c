@@ -1,0 +1,243 @@
+/* Who goes next. A heap of due times, and for each due thing the queue behind it. Nothing in here
+ * scans endpoints: a tick costs what is due. */
+#include "internal.h"
+#include <assert.h>
+
+static bool before(const struct due *a, const struct due *b) {
+    return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
+}
+
+static void put(struct governor *g, struct due *d, size_t pos) {
+    g->heap[pos - 1] = d;
+    d->pos = pos;
+}
+
+static void sift(struct governor *g, struct due *d) {
+    size_t pos = d->pos;
+    for (; pos > 1 && before(d, g->heap[pos / 2 - 1]); pos /= 2) put(g, g->heap[pos / 2 - 1], pos);
+    for (size_t child; (child = pos * 2) <= g->n_heap; pos = child) {
+        if (child < g->n_heap && before(g->heap[child], g->heap[child - 1])) child++;
+        if (!before(g->heap[child - 1], d)) break;
+        put(g, g->heap[child - 1], pos);
+    }
+    put(g, d, pos);
+}
+
+void schedule__remove(struct governor *g, struct due *d) {
+    if (d->pos == 0) return;
+    struct due *last = g->heap[--g->n_heap];
+    if (last != d) {
+        last->pos = d->pos;
+        sift(g, last);
+    }
+    d->pos = 0;
+}
+
+void schedule__at(struct governor *g, struct due *d, int64_t at_ns) {
+    if (at_ns == NEVER) {
+        schedule__remove(g, d);
+        return;
+    }
+    if (d->pos == 0) {
+        assert(g->n_heap < g->cap_heap); /* Room is made when endpoints, policies, hosts are. */
+        d->pos = ++g->n_heap;
+    }
+    d->at_ns = at_ns;
+    d->order = g->n_due++;
+    sift(g, d);
+}
+
+static void enqueue(struct endpoint_queue *q, struct endpoint *ep, bool in_front) {
+    assert(ep->queue == NULL && ep->due.pos == 0);
+    ep->queue = q;
+    ep->prev = in_front ? NULL : q->tail;
+    ep->next = in_front ? q->head : NULL;
+    if (ep->prev == NULL) q->head = ep;
+    else ep->prev->next = ep;
+    if (ep->next == NULL) q->tail = ep;
+    else ep->next->prev = ep;
+}
+
+static void dequeue(struct endpoint *ep) {
+    struct endpoint_queue *q = ep->queue;
+    if (q == NULL) return;
+    if (ep->prev == NULL) q->head = ep->next;
+    else ep->prev->next = ep->next;
+    if (ep->next == NULL) q->tail = ep->prev;
+    else ep->next->prev = ep->prev;
+    ep->prev = ep->next = NULL;
+    ep->queue = NULL;
+}
+
+void schedule__wake(struct governor *g, struct policy *p) {
+    if (p->queue.head != NULL) schedule__at(g, &p->due, g->clock->mono_ns);
+}
+
+void schedule__wake_host(struct governor *g, struct host *h) {
+    if (h->queue.head != NULL || h->first_queue.head != NULL)
+        schedule__at(g, &h->due, g->clock->mono_ns);
+}
+
+void schedule__unplace(struct governor *g, struct endpoint *ep) {
+    schedule__remove(g, &ep->due);
+    dequeue(ep);
+    if (!ep->ready) return;
+    ep->ready = false;
+    ep->policy->n_ready--;
+    schedule__wake(g, ep->policy); /* Its reservation is another's. */
+    schedule__wake_host(g, ep->host);
+}
+
+void schedule__place(struct governor *g, struct endpoint *ep) {
+    int64_t now_ns = g->clock->mono_ns;
+    schedule__unplace(g, ep);
+    if (ep->head == NULL || endpoint__disabled(ep, now_ns)) return;
+    int64_t t = endpoint__next_ns(ep, now_ns, NULL);
+    if (t > now_ns) {
+        schedule__at(g, &ep->due, t);
+        return;
+    }
+    enqueue(&ep->policy->queue, ep, false);
+    schedule__wake(g, ep->policy);
+}
+
+void schedule__refuse_all(struct governor *g, struct endpoint *ep, int status) {
+    while (ep->head != NULL) permit__end(g, ep->head, status);
+    schedule__unplace(g, ep);
+}
+
+static void serve_policy(struct governor *g, struct policy *p) {
+    for (struct endpoint *ep; (ep = p->queue.head) != NULL;) {
+        int64_t now_ns = g->clock->mono_ns, t = policy__next_ns(g, p, p->n_ready, NULL);
+        if (t > now_ns) {
+            schedule__at(g, &p->due, t);
+            return;
+        }
+        dequeue(ep);
+        t = endpoint__next_ns(ep, now_ns, NULL);
+        if (t > now_ns) {
+            schedule__at(g, &ep->due, t);
+            continue;
+        }
+        ep->ready = true;
+        p->n_ready++;
+        enqueue(&ep->host->queue, ep, false);
+        schedule__wake_host(g, ep->host);
+    }
+}
+
+static int64_t host_next_ns(const struct governor *g, const struct endpoint *ep) {
+    int64_t t = ep->host->next_ns;
+    return ep->o.use_global_rate && g->global_next_ns > t ? g->global_next_ns : t;
+}
+
+static void grant(struct governor *g, struct endpoint *ep, struct permit *p) {
+    int64_t now_ns = g->clock->mono_ns;
+    permit__fly(g, p);
+    p->granted_mono_ns = now_ns;
+    p->serial = ++g->n_grants;
+    g->revision++;
+    ep->host->next_ns = now_ns + g->o.host_gap_ns;
+    if (ep->o.use_global_rate && g->o.global_rate_per_s > 0)
+        g->global_next_ns = now_ns + (int64_t)((double)NS_PER_S / g->o.global_rate_per_s);
+    ep->policy->last_grant_ns = now_ns;
+    endpoint__granted(ep, p, now_ns);
+    if (!ep->learned) ep->host->first = ep;
+    if (g->reaper.pos == 0) schedule__at(g, &g->reaper, now_ns + UNANSWERED_NS);
+    schedule__place(g, ep); /* To the end of the queue: those who share a policy take turns. */
+    p->cb(p, 0);
+}
+
+static void serve_host(struct governor *g, struct host *h) {
+    while (!g->closing) {
+        struct endpoint *ep = h->queue.head;
+        if (ep == NULL && h->first == NULL) ep = h->first_queue.head;
+        if (ep == NULL) return;
+        int64_t now_ns = g->clock->mono_ns, t = host_next_ns(g, ep);
+        if (!ep->learned && h->first != NULL) { /* Alone means alone. */
+            dequeue(ep);
+            enqueue(&h->first_queue, ep, false);
+            continue;
+        }
+        if (t > now_ns) {
+            schedule__at(g, &h->due, t);
+            return;
+        }
+        struct policy *p = ep->policy;
+        struct permit *who = NULL;
+        dequeue(ep);
+        ep->ready = false;
+        p->n_ready--;
+        /* The world may have changed since it was found ready. */
+        if (policy__next_ns(g, p, p->n_ready, NULL) > now_ns) {
+            enqueue(&p->queue, ep, true);
+            schedule__wake(g, p);
+        } else if ((t = endpoint__next_ns(ep, now_ns, &who)) > now_ns || who == NULL) {
+            schedule__at(g, &ep->due, t);
+            schedule__wake(g, p);
+        } else {
+            grant(g, ep, who);
+        }
+    }
+}
+
+/** Requests whose end nobody reported count as ended. */
+static void reap(struct governor *g) {
+    struct permit *p;
+    int64_t now_ns = g->clock->mono_ns;
+    while ((p = g->flying_head) != NULL && p->granted_mono_ns + UNANSWERED_NS <= now_ns) {
+        struct endpoint *ep = p->endpoint;
+        permit__land(g, p); /* It stays granted: its owner still owes the report. */
+        policy__spend(ep->policy, now_ns);
+        if (ep->host->first == ep) ep->host->first = NULL;
+        schedule__wake(g, ep->policy);
+        schedule__wake_host(g, ep->host);
+        schedule__place(g, ep);
+    }
+    if (p != NULL) schedule__at(g, &g->reaper, p->granted_mono_ns + UNANSWERED_NS);
+}
+
+static void tell_ending(struct governor *g) {
+    struct permit *last = g->ending_tail; /* Those added by the callbacks wait for the next turn. */
+    for (struct permit *p; last != NULL && (p = permit__pop_ending(g)) != NULL;) {
+        permit_cb cb = p->cb;
+        bool was_last = p == last;
+        p->cb = NULL;
+        cb(p, p->status);
+        if (was_last) return;
+    }
+}
+
+void governor__tick(struct governor *g) {
+    if (g->ticking || g->closing) return; /* A callback called: the loop below goes on. */
+    g->ticking = true;
+    tell_ending(g);
+    while (!g->closing && g->n_heap > 0 && g->heap[0]->at_ns <= g->clock->mono_ns) {
+        struct due *d = g->heap[0];
+        schedule__remove(g, d);
+        if (d->kind == DUE_ENDPOINT) schedule__place(g, d->owner);
+        else if (d->kind == DUE_POLICY) serve_policy(g, d->owner);
+        else if (d->kind == DUE_HOST) serve_host(g, d->owner);
+        else reap(g);
+    }
+    g->ticking = false;
+    schedule__arm(g);
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct governor *g = timer->data;
+    g->armed_ns = NEVER;
+    governor__tick(g);
+}
+
+void schedule__arm(struct governor *g) {
+    if (g->ticking || g->closing) return;
+    int64_t at_ns = g->n_heap > 0 ? g->heap[0]->at_ns : NEVER, now_ns = g->clock->mono_ns;
+    if (g->ending_head != NULL || at_ns < now_ns) at_ns = now_ns;
+    if (at_ns == g->armed_ns) return;
+    g->armed_ns = at_ns;
+    if (at_ns == NEVER) uv_timer_stop(&g->timer);
+    else
+        uv_timer_start(&g->timer, on_timer,
+                       at_ns <= now_ns ? 0 : (uint64_t)((at_ns - now_ns) / NS_PER_MS) + 1, 0);
+}

@@ -1,0 +1,71 @@
+/* One window of a policy: a ring of the times at which its live tokens were spent. */
+#include "internal.h"
+#include <stdlib.h>
+
+int64_t window__span_ns(const struct window *w) {
+    return (int64_t)w->period_s * NS_PER_S + w->hidden_ns + SAFETY_NS;
+}
+
+uint32_t window__usable(const struct window *w, double utilisation) {
+    /* Head-room of a share makes sense where there are tokens to share. Of a small window all are
+     * used: one of two would be half, and others' hits show in the next State anyway. */
+    uint32_t n = w->limit < 20 ? w->limit : (uint32_t)((double)w->limit * utilisation);
+    if (n < 1) n = 1;
+    return n < RING_MAX ? n : RING_MAX;
+}
+
+static int64_t *slot(const struct window *w, uint32_t i) { return &w->ring[(w->at + i) % w->cap]; }
+
+static bool grow(struct window *w) {
+    uint32_t cap = w->cap == 0 ? 8 : w->cap * 2;
+    int64_t *ring = cap > RING_MAX ? NULL : malloc(cap * sizeof *ring);
+    if (ring == NULL) return false;
+    for (uint32_t i = 0; i < w->n; i++) ring[i] = *slot(w, i);
+    free(w->ring);
+    w->ring = ring;
+    w->cap = cap;
+    w->at = 0;
+    return true;
+}
+
+void window__spend(struct window *w, int64_t spent_ns) {
+    if (w->n == w->cap && !grow(w)) {
+        if (w->cap == 0) return; /* Not even eight: the pace of the host gap is all that is left. */
+        w->at = (w->at + 1) % w->cap; /* No more than RING_MAX are ever used: the oldest may go. */
+        w->n--;
+    }
+    uint32_t i = w->n++;
+    for (; i > 0 && *slot(w, i - 1) > spent_ns; i--) *slot(w, i) = *slot(w, i - 1);
+    *slot(w, i) = spent_ns;
+}
+
+uint32_t window__live(struct window *w, int64_t now_ns) {
+    int64_t span_ns = window__span_ns(w);
+    while (w->n > 0 && *slot(w, 0) + span_ns <= now_ns) {
+        w->at = (w->at + 1) % w->cap;
+        w->n--;
+    }
+    return w->n;
+}
+
+int64_t window__next_ns(struct window *w, double utilisation, uint32_t pending, int64_t now_ns) {
+    uint32_t usable = window__usable(w, utilisation), n = window__live(w, now_ns);
+    if (pending >= usable) return NEVER;
+    if (n + pending < usable) return now_ns;
+    /* The (usable - pending)-th newest has to come back first. */
+    return *slot(w, n - (usable - pending)) + window__span_ns(w);
+}
+
+void window__merge(struct window *w, const struct window *from) {
+    uint32_t both = w->n < from->n ? w->n : from->n;
+    for (uint32_t k = 1; k <= both; k++) {
+        int64_t *mine = slot(w, w->n - k), theirs = *slot(from, from->n - k);
+        if (theirs > *mine) *mine = theirs;
+    }
+    for (uint32_t k = both + 1; k <= from->n; k++) window__spend(w, *slot(from, from->n - k));
+}
+
+void window__fini(struct window *w) {
+    free(w->ring);
+    *w = (struct window){0};
+}
