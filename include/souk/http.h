@@ -6,7 +6,9 @@
  *
  * Redirects are answers like others. http_proxy, https_proxy and no_proxy of the environment are
  * honoured. What is refused as a protocol error beyond libcurl's own checks follows RFC 9112
- * section 6.3: a Content-Length beside a Transfer-Encoding, and two Content-Length that differ. */
+ * section 6.3: a Content-Length beside a Transfer-Encoding, and two Content-Length that differ.
+ * What nobody below notices, so decoders must: a compressed stream that stops early inside of a
+ * message that is whole, and a body that ends with its connection, having no length. */
 #ifndef SOUK_HTTP_H
 #define SOUK_HTTP_H
 
