@@ -55,7 +55,7 @@ struct source_request {
     int64_t not_before_mono_ns; /* The source's own pace; the governor may wait longer. */
     bool seed;                  /* The answer is for judge to find a first cursor, not a page. */
     char endpoint[64];          /* The stream's, or the one the seed uses. */
-    char gap_key[64];           /* For endpoint_options.key_gap_ns; "" for none. */
+    char gap_key[160];          /* For endpoint_options.key_gap_ns; "" for none. */
 };
 
 struct source_header {
@@ -135,6 +135,15 @@ struct source_type {
 const struct source_type *source__find(const char *name);
 const struct source_type *const *source__all(size_t *n);
 
-/** Rows that were refused: reason codes from a bounded set (include/souk/quality.h). */
+/* Rows that were refused carry reason codes from a bounded set (include/souk/quality.h). */
+
+/** @return the value of the header @name (any case) in @answer without blanks, or an empty slice. */
+struct slice source__header(const struct source_answer *answer, struct slice name);
+/** @return the partition of @league: itself when @context follows it (and its
+ *  name has less than 64 bytes), else "other". */
+struct slice source__league_key(const struct decode_context *context, struct slice league);
+/** Appends @bytes to the text @out of @size bytes, all but letters, digits and -._~ as %XX.
+ *  @return false when it does not fit; @out is still terminated. */
+bool source__url_append(char *out, size_t size, struct slice bytes);
 
 #endif

@@ -1,0 +1,74 @@
+/* The firewall: rules that keep or refuse what upstreams send, and the count of what was refused.
+ *
+ * A rule never repairs a value. What breaks one becomes a row of bronze_quarantine with a reason
+ * from the set below, or is dropped and counted; nothing disappears without a number.
+ *
+ * Rules are pure and run on any thread; struct quality belongs to the loop. */
+#ifndef SOUK_QUALITY_H
+#define SOUK_QUALITY_H
+
+#include "souk/core/batch.h"
+#include "souk/core/metric.h"
+
+#define QUALITY_REASONS(X)                                                                         \
+    X(QUALITY_OK, "ok")                                                                            \
+    X(QUALITY_WRONG_TYPE, "wrong_type")                                                            \
+    X(QUALITY_MISSING_FIELD, "missing_field")                                                      \
+    X(QUALITY_OUT_OF_RANGE, "out_of_range")                                                        \
+    X(QUALITY_TOO_LONG, "too_long")                                                                \
+    X(QUALITY_TOO_DEEP, "too_deep")                                                                \
+    X(QUALITY_TOO_MANY, "too_many")                                                                \
+    X(QUALITY_BAD_PRICE, "bad_price")                                                              \
+    X(QUALITY_BAD_SIZE, "bad_size")                                                                \
+    X(QUALITY_BAD_TIME, "bad_time")                                                                \
+    X(QUALITY_CROSSED_BOOK, "crossed_book")                                                        \
+    X(QUALITY_REJECTED, "rejected")
+
+#define QUALITY_ENUM(code, text) code,
+enum quality_reason { QUALITY_REASONS(QUALITY_ENUM) QUALITY__N };
+#undef QUALITY_ENUM
+
+/** @return the reason's code as rows and metrics carry it, e.g. bad_price; never NULL. */
+const char *quality__text(enum quality_reason reason);
+/** @return the reason whose code is @text, or QUALITY__N. */
+enum quality_reason quality__find(struct slice text);
+
+#define QUALITY_VALUE_MAX 1e12
+/** A price or value as a number: finite, above 0, at most QUALITY_VALUE_MAX.
+ *  @return QUALITY_OK or QUALITY_BAD_PRICE. */
+enum quality_reason quality__value(double value);
+/** A traded or offered amount: finite and not negative. @return QUALITY_OK or QUALITY_BAD_SIZE. */
+enum quality_reason quality__size(double size);
+/** A time that an upstream claims, against ours (both ns since 1970, UTC): at most a minute ahead
+ *  of us, and not before 2013-01-23, when Path of Exile went public.
+ *  @return QUALITY_OK or QUALITY_BAD_TIME. */
+enum quality_reason quality__time(int64_t claimed_wall_ns, int64_t wall_ns);
+/** The best bid and ask of one book, each a value: the bid is below the ask.
+ *  @return QUALITY_OK, QUALITY_BAD_PRICE or QUALITY_CROSSED_BOOK. */
+enum quality_reason quality__book(double bid, double ask);
+
+#define QUALITY_SOURCES_MAX 32
+/** Counts of one process by source and reason. Its owner embeds it. */
+struct quality {
+    struct quality_source {
+        const char *name; /* Borrowed; static. */
+        struct series *quarantined[QUALITY__N];
+        struct series *dropped[QUALITY__N][2]; /* Unintentional, intentional. */
+        struct series *rows;
+    } sources[QUALITY_SOURCES_MAX];
+    size_t n_sources;
+};
+
+/** Makes the series of @n_sources sources at 0: souk_source_rows_total{source},
+ *  souk_rows_quarantined_total{source,reason} and souk_rows_dropped_total{source,reason,
+ *  intentional}. @names and @m are borrowed. @return 0, or ERR_FULL beyond QUALITY_SOURCES_MAX. */
+int quality__init(struct quality *q, struct metrics *m, const char *const *names, size_t n_sources);
+/** Counts what one page of @source became: its data rows, and by reason what was refused. A
+ *  refusal of reason too_many stands for as many as its value says. An unknown source is ours to
+ *  fix: it asserts. */
+void quality__count(struct quality *q, const char *source, const struct rows *rows);
+/** Counts @n rows that were dropped without a quarantine row; @intentional when we chose to. */
+void quality__drop(struct quality *q, const char *source, enum quality_reason reason,
+                   bool intentional, uint64_t n);
+
+#endif

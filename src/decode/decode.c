@@ -1,0 +1,94 @@
+/* Parsing, and taking typed values out of a document one field at a time. */
+#include "souk/decode.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+int decode__read(struct slice body, yyjson_doc **out, struct err *e) {
+    *out = NULL;
+    if (body.len > DECODE_BODY_MAX)
+        return err__setf(e, ERR_LIMIT, "json: %zu bytes, at most %zu are read", body.len,
+                         DECODE_BODY_MAX);
+    if (body.len == 0) return err__setf(e, ERR_MALFORMED, "json: no bytes");
+    yyjson_read_err why;
+    /* The cast only drops const: yyjson copies the bytes unless it is told to work in place. */
+    *out = yyjson_read_opts((char *)(uintptr_t)body.base, body.len, YYJSON_READ_BIGNUM_AS_RAW, NULL,
+                            &why);
+    if (*out != NULL) return 0;
+    if (why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
+        return err__setf(e, ERR_NOMEM, "json: no memory for %zu bytes", body.len);
+    return err__setf(e, ERR_MALFORMED, "json: byte %zu: %s", why.pos, why.msg);
+}
+
+bool decode__is_html(struct slice body) {
+    if (slice__starts(body, SLICE_LIT("\xef\xbb\xbf")))
+        body = slice__of(body.base + 3, body.len - 3);
+    for (size_t i = 0; i < body.len; i++) {
+        char c = body.base[i];
+        if (c != ' ' && c != '\t' && c != '\r' && c != '\n') return c == '<';
+    }
+    return false;
+}
+
+bool decode__failf(struct decode_fault *f, enum decode_fault_kind kind, yyjson_val *value,
+                   const char *fmt, ...) {
+    if (f->kind != DECODE_FINE) return false;
+    f->kind = kind;
+    f->value = value;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(f->field, sizeof f->field, fmt, args);
+    va_end(args);
+    return false;
+}
+
+int decode__err(const struct decode_fault *f, const char *where, struct err *e) {
+    static const char *const texts[] = {
+        [DECODE_FINE] = "is fine",
+        [DECODE_MISSING] = "is missing",
+        [DECODE_WRONG_TYPE] = "has the wrong type",
+        [DECODE_OUT_OF_RANGE] = "is out of range",
+        [DECODE_TOO_LONG] = "is too long",
+        [DECODE_TOO_DEEP] = "is nested too deeply",
+        [DECODE_TOO_MANY] = "has too many entries",
+    };
+    return err__setf(e, ERR_MALFORMED, "%s: \"%s\" %s", where, f->field, texts[f->kind]);
+}
+
+bool decode__need(yyjson_val *v, const char *name, struct decode_fault *f) {
+    return decode__is_absent(v) ? decode__failf(f, DECODE_MISSING, v, "%s", name) : true;
+}
+
+bool decode__str(yyjson_val *v, const char *name, size_t len_max, struct slice *out,
+                 struct decode_fault *f) {
+    if (decode__is_absent(v)) return true;
+    if (!yyjson_is_str(v)) return decode__failf(f, DECODE_WRONG_TYPE, v, "%s", name);
+    if (unsafe_yyjson_get_len(v) > len_max) return decode__failf(f, DECODE_TOO_LONG, v, "%s", name);
+    *out = decode__slice(v);
+    return true;
+}
+
+bool decode__bool(yyjson_val *v, const char *name, bool *out, struct decode_fault *f) {
+    if (decode__is_absent(v)) return true;
+    if (!yyjson_is_bool(v)) return decode__failf(f, DECODE_WRONG_TYPE, v, "%s", name);
+    *out = yyjson_is_true(v);
+    return true;
+}
+
+bool decode__u32(yyjson_val *v, const char *name, uint32_t max, uint32_t *out,
+                 struct decode_fault *f) {
+    if (decode__is_absent(v)) return true;
+    if (yyjson_is_sint(v)) return decode__failf(f, DECODE_OUT_OF_RANGE, v, "%s", name);
+    if (!yyjson_is_uint(v)) return decode__failf(f, DECODE_WRONG_TYPE, v, "%s", name);
+    uint64_t n = unsafe_yyjson_get_uint(v);
+    if (n > max) return decode__failf(f, DECODE_OUT_OF_RANGE, v, "%s", name);
+    *out = (uint32_t)n;
+    return true;
+}
+
+bool decode__num(yyjson_val *v, const char *name, double *out, struct decode_fault *f) {
+    if (decode__is_absent(v)) return true;
+    if (!yyjson_is_num(v)) return decode__failf(f, DECODE_WRONG_TYPE, v, "%s", name);
+    *out = yyjson_get_num(v);
+    return isfinite(*out) ? true : decode__failf(f, DECODE_OUT_OF_RANGE, v, "%s", name);
+}

@@ -1,0 +1,110 @@
+/* Documents back to compact JSON, for the columns that keep what we do not take apart. The same
+ * value gives the same bytes: keys stay in order, numbers take the shortest form that reads back.
+ */
+#include "souk/decode.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+static char *put(char *at, const char *bytes, size_t n) {
+    memcpy(at, bytes, n);
+    return at + n;
+}
+
+void decode__write_str(struct buf *out, yyjson_val *v) {
+    size_t len = unsafe_yyjson_get_len(v);
+    const char *from = unsafe_yyjson_get_str(v);
+    /* Most strings came without escapes and need none, which yyjson remembers. */
+    bool plain = unsafe_yyjson_get_subtype(v) == YYJSON_SUBTYPE_NOESC;
+    char *start = buf__reserve(out, plain ? len + 2 : 6 * len + 2), *at = start;
+    if (start == NULL) return;
+    *at++ = '"';
+    if (plain) {
+        at = put(at, from, len);
+    } else {
+        for (size_t i = 0; i < len; i++) {
+            unsigned char c = (unsigned char)from[i];
+            if (c == '"' || c == '\\') {
+                *at++ = '\\';
+                *at++ = (char)c;
+            } else if (c == '\n') {
+                at = put(at, "\\n", 2);
+            } else if (c < 0x20) {
+                at = put(at, "\\u00", 4);
+                *at++ = "0123456789abcdef"[c >> 4];
+                *at++ = "0123456789abcdef"[c & 15];
+            } else {
+                *at++ = (char)c; /* yyjson has checked that it is UTF-8. */
+            }
+        }
+    }
+    *at++ = '"';
+    out->len += (size_t)(at - start);
+}
+
+static void write_uint(struct buf *out, uint64_t n, bool negative) {
+    char text[24];
+    size_t at = sizeof text;
+    do text[--at] = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    if (negative) text[--at] = '-';
+    buf__append(out, text + at, sizeof text - at);
+}
+
+static void write_real(struct buf *out, double v) {
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v) break;
+    }
+    buf__append_str(out, text);
+}
+
+/* Recursion is bounded by DECODE_DEPTH_MAX. @return false when something was left out. */
+static bool write_value(struct buf *out, yyjson_val *v, size_t len_max, int depth) {
+    if (out->failed || out->len > len_max) return false;
+    switch (yyjson_get_type(v)) {
+    case YYJSON_TYPE_STR: decode__write_str(out, v); return true;
+    case YYJSON_TYPE_RAW: return buf__append_slice(out, decode__slice(v));
+    case YYJSON_TYPE_BOOL:
+        return yyjson_is_true(v) ? buf__append(out, "true", 4) : buf__append(out, "false", 5);
+    case YYJSON_TYPE_NUM:
+        if (yyjson_is_uint(v)) write_uint(out, unsafe_yyjson_get_uint(v), false);
+        else if (yyjson_is_sint(v)) write_uint(out, 0 - unsafe_yyjson_get_uint(v), true);
+        else write_real(out, unsafe_yyjson_get_real(v));
+        return true;
+    case YYJSON_TYPE_ARR:
+    case YYJSON_TYPE_OBJ: break;
+    default: return buf__append(out, "null", 4);
+    }
+    if (depth >= DECODE_DEPTH_MAX) {
+        buf__append(out, "null", 4);
+        return false;
+    }
+    bool whole = true;
+    size_t i, n;
+    yyjson_val *key, *child;
+    if (yyjson_is_arr(v)) {
+        buf__append(out, "[", 1);
+        yyjson_arr_foreach(v, i, n, child) {
+            if (i > 0) buf__append(out, ",", 1);
+            whole = write_value(out, child, len_max, depth + 1) && whole;
+            if (out->len > len_max) return false;
+        }
+        buf__append(out, "]", 1);
+    } else {
+        buf__append(out, "{", 1);
+        yyjson_obj_foreach(v, i, n, key, child) {
+            if (i > 0) buf__append(out, ",", 1);
+            decode__write_str(out, key);
+            buf__append(out, ":", 1);
+            whole = write_value(out, child, len_max, depth + 1) && whole;
+            if (out->len > len_max) return false;
+        }
+        buf__append(out, "}", 1);
+    }
+    return whole;
+}
+
+bool decode__write(struct buf *out, yyjson_val *v, size_t len_max) {
+    return write_value(out, v, len_max, 0) && !out->failed;
+}

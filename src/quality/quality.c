@@ -1,0 +1,110 @@
+/* Rules and their counts. Rules judge numbers that are already decoded; the counts are read back
+ * from the quarantine rows, so that they cannot differ from what is stored. */
+#include "souk/quality.h"
+#include "souk/core/clock.h"
+#include <assert.h>
+#include <math.h>
+
+#define QUALITY_TEXT(code, text) text,
+static const char *const reason_texts[] = {QUALITY_REASONS(QUALITY_TEXT)};
+
+/* 2013-01-23T00:00:00Z. Nothing that we ask for is older. */
+#define EPOCH_WALL_NS (INT64_C(1358899200) * NS_PER_S)
+#define AHEAD_MAX_NS (60 * NS_PER_S)
+
+const char *quality__text(enum quality_reason reason) {
+    assert(reason < QUALITY__N);
+    return reason_texts[reason];
+}
+
+enum quality_reason quality__find(struct slice text) {
+    for (unsigned i = 0; i < QUALITY__N; i++)
+        if (slice__eq(slice__str(reason_texts[i]), text)) return (enum quality_reason)i;
+    return QUALITY__N;
+}
+
+enum quality_reason quality__value(double value) {
+    bool good = isfinite(value) && value > 0 && value <= QUALITY_VALUE_MAX;
+    return good ? QUALITY_OK : QUALITY_BAD_PRICE;
+}
+
+enum quality_reason quality__size(double size) {
+    return isfinite(size) && size >= 0 ? QUALITY_OK : QUALITY_BAD_SIZE;
+}
+
+enum quality_reason quality__time(int64_t claimed_wall_ns, int64_t wall_ns) {
+    bool good = claimed_wall_ns >= EPOCH_WALL_NS && claimed_wall_ns <= wall_ns + AHEAD_MAX_NS;
+    return good ? QUALITY_OK : QUALITY_BAD_TIME;
+}
+
+enum quality_reason quality__book(double bid, double ask) {
+    if (quality__value(bid) != QUALITY_OK || quality__value(ask) != QUALITY_OK)
+        return QUALITY_BAD_PRICE;
+    return bid < ask ? QUALITY_OK : QUALITY_CROSSED_BOOK;
+}
+
+int quality__init(struct quality *q, struct metrics *m, const char *const *names,
+                  size_t n_sources) {
+    *q = (struct quality){0};
+    if (n_sources > QUALITY_SOURCES_MAX) return ERR_FULL;
+    q->n_sources = n_sources;
+    for (size_t i = 0; i < n_sources; i++) {
+        struct quality_source *s = &q->sources[i];
+        s->name = names[i];
+        s->rows = metrics__counter(m, "souk_source_rows_total", "Rows that pages became.",
+                                   "source=\"%s\"", s->name);
+        for (unsigned r = QUALITY_OK + 1; r < QUALITY__N; r++) {
+            s->quarantined[r] =
+                metrics__counter(m, "souk_rows_quarantined_total", "Rows that a rule refused.",
+                                 "source=\"%s\",reason=\"%s\"", s->name, reason_texts[r]);
+            for (int chosen = 0; chosen < 2; chosen++)
+                s->dropped[r][chosen] = metrics__counter(
+                    m, "souk_rows_dropped_total", "Rows that were dropped and are stored nowhere.",
+                    "source=\"%s\",reason=\"%s\",intentional=\"%s\"", s->name, reason_texts[r],
+                    chosen ? "true" : "false");
+        }
+    }
+    return 0;
+}
+
+static struct quality_source *find_source(struct quality *q, const char *name) {
+    for (size_t i = 0; i < q->n_sources; i++)
+        if (strcmp(q->sources[i].name, name) == 0) return &q->sources[i];
+    assert(!"the source was not given to quality__init");
+    return NULL;
+}
+
+static const struct column *find_column(const struct batch *b, const char *name) {
+    for (size_t i = 0; i < b->table->n_columns; i++)
+        if (strcmp(b->table->columns[i].name, name) == 0) return &b->columns[i];
+    assert(!"the quarantine table lacks a column");
+    return NULL;
+}
+
+static void count_refused(struct quality_source *s, const struct batch *b) {
+    struct reader reasons = reader__of(buf__slice(&find_column(b, "reason")->data));
+    struct reader values = reader__of(buf__slice(&find_column(b, "value")->data));
+    for (size_t i = 0; i < b->n_rows; i++) {
+        enum quality_reason reason = quality__find(reader__string(&reasons));
+        struct slice value = reader__string(&values);
+        int64_t n = 1;
+        assert(reason > QUALITY_OK && reason < QUALITY__N);
+        if (reason == QUALITY_TOO_MANY && (!slice__int64(value, &n) || n < 1)) n = 1;
+        series__add(s->quarantined[reason], (double)n);
+    }
+}
+
+void quality__count(struct quality *q, const char *source, const struct rows *rows) {
+    struct quality_source *s = find_source(q, source);
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct batch *b = &rows->batches[i].batch;
+        if (strcmp(b->table->name, "bronze_quarantine") == 0) count_refused(s, b);
+        else series__add(s->rows, (double)b->n_rows);
+    }
+}
+
+void quality__drop(struct quality *q, const char *source, enum quality_reason reason,
+                   bool intentional, uint64_t n) {
+    assert(reason > QUALITY_OK && reason < QUALITY__N);
+    series__add(find_source(q, source)->dropped[reason][intentional ? 1 : 0], (double)n);
+}

@@ -1,0 +1,226 @@
+/* A page of public stashes to rows: one of raw_public_stash_pages, and one of bronze_public_stash
+ * for each item of each listed stash. Unlisted stashes (tombstones) make no rows; they are in
+ * stash_count and in the raw page, and the tape turns them into events.
+ *
+ * An entry that breaks a rule is refused alone: the row goes to bronze_quarantine. A page whose
+ * envelope is not what psapi promises makes no rows at all. */
+#include "psapi_internal.h"
+#include "psapi_item.h"
+#include "psapi_refusals.h"
+#include "souk/tables.h"
+#include <stdio.h>
+
+struct stash {
+    struct slice id, name, type, seller, league;
+    bool listed;
+    yyjson_val *items;
+    struct price tab_price;
+    enum price_verdict tab_verdict;
+};
+
+struct walk {
+    const struct page *page;
+    const struct decode_context *context;
+    struct rows *out;
+    struct psapi_scratch scratch;
+    struct refusals refusals;
+    struct slice realm;
+    int64_t received_ms;
+    uint32_t n_items;
+};
+
+static bool read_stash(yyjson_val *json, struct stash *out, struct decode_fault *f) {
+    *out = (struct stash){.listed = true};
+    if (!yyjson_is_obj(json)) return decode__failf(f, DECODE_WRONG_TYPE, json, "%s", "");
+    size_t i, n;
+    yyjson_val *key, *v;
+    yyjson_obj_foreach(json, i, n, key, v) {
+        struct slice k = decode__slice(key);
+        bool ok = true;
+        if (slice__eq(k, SLICE_LIT("id"))) ok = decode__str(v, "id", PSAPI_TEXT_MAX, &out->id, f);
+        else if (slice__eq(k, SLICE_LIT("public"))) ok = decode__bool(v, "public", &out->listed, f);
+        else if (slice__eq(k, SLICE_LIT("accountName")))
+            ok = decode__str(v, "accountName", PSAPI_TEXT_MAX, &out->seller, f);
+        else if (slice__eq(k, SLICE_LIT("stash")))
+            ok = decode__str(v, "stash", PSAPI_TEXT_MAX, &out->name, f);
+        else if (slice__eq(k, SLICE_LIT("stashType")))
+            ok = decode__str(v, "stashType", PSAPI_TEXT_MAX, &out->type, f);
+        else if (slice__eq(k, SLICE_LIT("league")))
+            ok = decode__str(v, "league", PSAPI_TEXT_MAX, &out->league, f);
+        else if (slice__eq(k, SLICE_LIT("items"))) out->items = v;
+        if (!ok) return false;
+    }
+    if (!out->listed) return true;
+    if (!decode__is_absent(out->items) && !yyjson_is_arr(out->items))
+        return decode__failf(f, DECODE_WRONG_TYPE, out->items, "items");
+    return true;
+}
+
+static const struct slice price_sources[] = {
+    {"", 0}, {"note", 4}, {"forum_note", 10}, {"stash_name", 10}};
+enum { FROM_NOWHERE, FROM_NOTE, FROM_FORUM, FROM_TAB };
+
+/* The item's note speaks first, then its forum note, then the name of the tab. A note that is about
+ * a price ends the search, good or not; free text passes on to the forum note. The tab's price is
+ * for items without any note of their own. */
+static int find_price(const struct stash *stash, const struct psapi_item *item, struct price *out,
+                      enum price_verdict *verdict) {
+    *verdict = price_note__read(item->note, PRICE_IN_NOTE, out);
+    if (*verdict != PRICE_ABSENT) return FROM_NOTE;
+    *verdict = price_note__read(item->forum_note, PRICE_IN_NOTE, out);
+    if (*verdict != PRICE_ABSENT) return FROM_FORUM;
+    if (item->note.len > 0 || item->forum_note.len > 0) return FROM_NOWHERE;
+    *verdict = stash->tab_verdict;
+    *out = stash->tab_price;
+    return FROM_TAB;
+}
+
+static void write_item(struct walk *w, const struct stash *stash, const struct psapi_item *item,
+                       size_t index, const struct price *price, int source) {
+    const struct page *page = w->page;
+    struct slice league = stash->league.len > 0 ? stash->league : item->league;
+    struct slice league_key = source__league_key(w->context, league);
+    struct batch *b = rows__batch(w->out, &table_bronze_public_stash, league_key);
+    if (b == NULL) return;
+    char listing[PSAPI_TEXT_MAX + 24];
+    struct slice listing_id = item->id;
+    if (listing_id.len == 0) {
+        int n = snprintf(listing, sizeof listing, "%.*s:%zu", SLICE_FMT(stash->id), index);
+        listing_id = slice__of(listing, (size_t)n);
+    }
+    batch__begin(b);
+    batch__i64(b, w->received_ms);
+    batch__i64(b, w->received_ms);
+    batch__str(b, w->realm);
+    batch__str(b, league);
+    batch__str(b, league_key);
+    batch__str(b, page->cursor_from);
+    batch__str(b, page->cursor_to);
+    batch__str(b, stash->id);
+    batch__str(b, stash->name);
+    batch__str(b, stash->type);
+    batch__str(b, listing_id);
+    batch__str(b, stash->seller);
+    batch__str(b, item->id);
+    batch__str(b, item->type_id);
+    batch__str(b, item->base_type);
+    batch__str(b, item->type_line);
+    batch__str(b, item->name);
+    batch__str(b, item->rarity);
+    batch__u8(b, (uint8_t)item->frame_type);
+    batch__u16(b, (uint16_t)item->ilvl);
+    batch__u8(b, item->identified);
+    batch__u8(b, item->corrupted);
+    batch__u32(b, item->stack_size);
+    batch__str(b, item->note.len > 0 ? item->note : item->forum_note);
+    batch__str(b, price->currency);
+    batch__i64(b, price->unit);
+    batch__i64(b, price->total);
+    batch__i64(b, price->lot);
+    batch__str(b, price->kind);
+    batch__str(b, price_sources[source]);
+    batch__i64(b, w->received_ms);
+    batch__u64(b, item->mods_hash);
+    batch__str(b, item->extra);
+    batch__str(b, SLICE_LIT(PSAPI_NAME));
+    batch__u64(b, page->lsn);
+    batch__u32(b, w->n_items);
+    batch__end(b);
+}
+
+static void walk_item(struct walk *w, const struct stash *stash, size_t stash_index,
+                      yyjson_val *json, size_t index) {
+    struct psapi_item item;
+    struct decode_fault fault = {.kind = DECODE_FINE};
+    char at[64];
+    if (!psapi_item__read(json, &w->scratch, &item, &fault)) {
+        snprintf(at, sizeof at, "stashes[%zu].items[%zu]", stash_index, index);
+        refusals__fault(&w->refusals, at, &fault, json);
+        return;
+    }
+    struct price price;
+    enum price_verdict verdict;
+    int source = find_price(stash, &item, &price, &verdict);
+    /* A bad price refuses the price, not the item. The tab's own was refused with the tab. */
+    if (verdict == PRICE_BAD && source != FROM_TAB) {
+        const char *field = source == FROM_NOTE ? "note" : "forum_note";
+        snprintf(at, sizeof at, "stashes[%zu].items[%zu]", stash_index, index);
+        refusals__add(&w->refusals, QUALITY_BAD_PRICE, at, field, yyjson_obj_get(json, field),
+                      json);
+    }
+    write_item(w, stash, &item, index, &price, verdict == PRICE_GOOD ? source : FROM_NOWHERE);
+}
+
+static void walk_stash(struct walk *w, yyjson_val *json, size_t stash_index) {
+    struct stash stash;
+    struct decode_fault fault = {.kind = DECODE_FINE};
+    char at[32];
+    snprintf(at, sizeof at, "stashes[%zu]", stash_index);
+    if (!read_stash(json, &stash, &fault)) {
+        refusals__fault(&w->refusals, at, &fault, json);
+        return;
+    }
+    if (!stash.listed) return;
+    stash.tab_verdict = price_note__read(stash.name, PRICE_IN_TAB_NAME, &stash.tab_price);
+    if (stash.tab_verdict == PRICE_BAD)
+        refusals__add(&w->refusals, QUALITY_BAD_PRICE, at, "stash", yyjson_obj_get(json, "stash"),
+                      NULL);
+    size_t i, n;
+    yyjson_val *item;
+    yyjson_arr_foreach(stash.items, i, n, item) {
+        if (w->n_items >= PSAPI_ITEMS_MAX) {
+            refusals__over(&w->refusals, n - i);
+            return;
+        }
+        walk_item(w, &stash, stash_index, item, i);
+        w->n_items++; /* Refused ones too: the ordinal is the item's place in the page. */
+    }
+}
+
+static void write_raw(struct walk *w, size_t n_stashes) {
+    const struct page *page = w->page;
+    struct batch *b = rows__batch(w->out, &table_raw_public_stash_pages, SLICE_LIT(""));
+    if (b == NULL) return;
+    char hash[TABLES_HASH_SIZE];
+    const struct raw_page_row row = {
+        .ingested_wall_ns = page->received_wall_ns,
+        .realm = w->realm,
+        .cursor = page->cursor_from,
+        .next_cursor = page->cursor_to,
+        .stash_count = (uint32_t)n_stashes,
+        .payload = page->body,
+        .payload_hash = tables__hash(page->body, hash),
+        .origin = {.src = PSAPI_NAME, .lsn = page->lsn, .ord = 0},
+    };
+    tables__raw_page_row(b, &row);
+}
+
+int psapi__decode(const struct page *page, const struct decode_context *context, struct rows *out,
+                  struct err *e) {
+    yyjson_doc *doc;
+    yyjson_val *stashes, *stash;
+    struct slice next;
+    int code = decode__read(page->body, &doc, e);
+    if (code == 0) code = psapi__envelope(yyjson_doc_get_root(doc), &next, &stashes, e);
+    if (code != 0) {
+        yyjson_doc_free(doc);
+        return code;
+    }
+    struct walk w = {.page = page,
+                     .context = context,
+                     .out = out,
+                     .realm = slice__str(page->stream->realm),
+                     .received_ms = page->received_wall_ns / NS_PER_MS};
+    psapi_scratch__init(&w.scratch);
+    refusals__init(&w.refusals, page, PSAPI_NAME, table_bronze_public_stash.name, out);
+    write_raw(&w, yyjson_arr_size(stashes));
+    size_t i, n;
+    yyjson_arr_foreach(stashes, i, n, stash) walk_stash(&w, stash, i);
+    refusals__end(&w.refusals);
+    refusals__fini(&w.refusals);
+    psapi_scratch__fini(&w.scratch);
+    yyjson_doc_free(doc);
+    if (!refusals__rows_failed(out)) return 0;
+    rows__fini(out);
+    return err__setf(e, ERR_LIMIT, "psapi: the rows of one page do not fit");
+}

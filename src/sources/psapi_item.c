@@ -1,0 +1,393 @@
+/* From the JSON of an item to struct psapi_item.
+ *
+ * Each key is looked at once: a perfect hash of its length and two characters names the handler.
+ * Modifiers come in two shapes, as texts (until 3.28) and as objects with a description and flags
+ * (since 3.29); both become lists of texts, crafted and fractured ones in lists of their own, so
+ * that equal modifiers hash equally in both. Keys that are not known are kept when they say true,
+ * or when their name ends in Mods; what else is new stays in the raw page. */
+#include "psapi_item.h"
+#include <assert.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum item_key {
+    KEY_UNKNOWN,
+    KEY_ID,
+    KEY_NAME,
+    KEY_NOTE,
+    KEY_ILVL,
+    KEY_ITEM_LEVEL,
+    KEY_TYPE_LINE,
+    KEY_BASE_TYPE,
+    KEY_RARITY,
+    KEY_FRAME_TYPE,
+    KEY_IDENTIFIED,
+    KEY_CORRUPTED,
+    KEY_STACK_SIZE,
+    KEY_FORUM_NOTE,
+    KEY_LEAGUE,
+    KEY_EXTENDED,
+    KEY_CATEGORY,
+    KEY_SOCKETS,
+    KEY_ENCHANT,
+    KEY_IMPLICIT,
+    KEY_EXPLICIT,
+    KEY_CRAFTED,
+    KEY_FRACTURED,
+    KEY_VERBATIM, /* Goes to extra as it is. */
+};
+
+/* Length, first character, and the one at a third of the length. The factors were searched for; two
+ * keys in one slot would not compile (-Woverride-init). */
+#define KEY_HASH(len, first, third)                                                                \
+    (((unsigned)(len)*7 + (unsigned char)(first)*8u + (unsigned char)(third)*13u) & 127)
+#define SLOT(text, first, third, id)                                                               \
+    [KEY_HASH(sizeof(text) - 1, first, third)] = {text, sizeof(text) - 1, id}
+static const struct {
+    const char *text;
+    size_t len;
+    enum item_key key;
+} key_slots[128] = {
+    SLOT("id", 'i', 'i', KEY_ID),
+    SLOT("name", 'n', 'a', KEY_NAME),
+    SLOT("note", 'n', 'o', KEY_NOTE),
+    SLOT("ilvl", 'i', 'l', KEY_ILVL),
+    SLOT("itemLevel", 'i', 'm', KEY_ITEM_LEVEL),
+    SLOT("typeLine", 't', 'p', KEY_TYPE_LINE),
+    SLOT("baseType", 'b', 's', KEY_BASE_TYPE),
+    SLOT("rarity", 'r', 'r', KEY_RARITY),
+    SLOT("frameType", 'f', 'm', KEY_FRAME_TYPE),
+    SLOT("identified", 'i', 'n', KEY_IDENTIFIED),
+    SLOT("corrupted", 'c', 'r', KEY_CORRUPTED),
+    SLOT("stackSize", 's', 'c', KEY_STACK_SIZE),
+    SLOT("forum_note", 'f', 'u', KEY_FORUM_NOTE),
+    SLOT("league", 'l', 'a', KEY_LEAGUE),
+    SLOT("extended", 'e', 't', KEY_EXTENDED),
+    SLOT("category", 'c', 't', KEY_CATEGORY),
+    SLOT("sockets", 's', 'c', KEY_SOCKETS),
+    SLOT("enchantMods", 'e', 'h', KEY_ENCHANT),
+    SLOT("implicitMods", 'i', 'i', KEY_IMPLICIT),
+    SLOT("explicitMods", 'e', 'i', KEY_EXPLICIT),
+    SLOT("craftedMods", 'c', 'f', KEY_CRAFTED),
+    SLOT("fracturedMods", 'f', 't', KEY_FRACTURED),
+    SLOT("properties", 'p', 'p', KEY_VERBATIM),
+    SLOT("additionalProperties", 'a', 'o', KEY_VERBATIM),
+    SLOT("notableProperties", 'n', 'l', KEY_VERBATIM),
+    SLOT("noteableProperties", 'n', 'l', KEY_VERBATIM),
+    SLOT("influences", 'i', 'l', KEY_VERBATIM),
+    SLOT("talismanTier", 't', 's', KEY_VERBATIM),
+    SLOT("hybrid", 'h', 'b', KEY_VERBATIM),
+    SLOT("incubatedItem", 'i', 'b', KEY_VERBATIM),
+    SLOT("scourged", 's', 'o', KEY_VERBATIM),
+    SLOT("crucible", 'c', 'u', KEY_VERBATIM),
+    SLOT("maxStackSize", 'm', 't', KEY_VERBATIM),
+    SLOT("gemSockets", 'g', 'S', KEY_VERBATIM),
+    SLOT("foilVariation", 'f', 'V', KEY_VERBATIM),
+    SLOT("x", 'x', 'x', KEY_VERBATIM),
+    SLOT("y", 'y', 'y', KEY_VERBATIM),
+    SLOT("w", 'w', 'w', KEY_VERBATIM),
+    SLOT("h", 'h', 'h', KEY_VERBATIM),
+    SLOT("inventoryId", 'i', 'e', KEY_VERBATIM),
+    SLOT("rewards", 'r', 'w', KEY_VERBATIM),
+};
+
+static enum item_key find_key(const char *text, size_t len) {
+    if (len == 0) return KEY_UNKNOWN;
+    unsigned slot = KEY_HASH(len, text[0], text[len / 3]);
+    if (key_slots[slot].len != len || memcmp(key_slots[slot].text, text, len) != 0)
+        return KEY_UNKNOWN;
+    return key_slots[slot].key;
+}
+
+void psapi_scratch__init(struct psapi_scratch *s) {
+    s->extra = buf__init(2 * DECODE_BODY_MAX);
+    s->mods = buf__init(DECODE_BODY_MAX);
+    s->type_id = buf__init(PSAPI_TEXT_MAX);
+}
+
+void psapi_scratch__fini(struct psapi_scratch *s) {
+    buf__fini(&s->extra);
+    buf__fini(&s->mods);
+    buf__fini(&s->type_id);
+}
+
+static void extra_key(struct buf *extra, struct slice key) {
+    char *at = buf__reserve(extra, key.len + 4);
+    if (at == NULL) return;
+    *at++ = extra->len == 0 ? '{' : ',';
+    *at++ = '"';
+    memcpy(at, key.base, key.len);
+    at += key.len;
+    *at++ = '"';
+    *at++ = ':';
+    extra->len += key.len + 4;
+}
+
+/* For keys from outside, which may need escapes. */
+static void extra_key_of(struct buf *extra, yyjson_val *key) {
+    buf__append(extra, extra->len == 0 ? "{" : ",", 1);
+    decode__write_str(extra, key);
+    buf__append(extra, ":", 1);
+}
+
+/* The 2017 client put <<set:MS>><<set:M>><<set:S>> in front of names. */
+static struct slice strip_sets(struct slice s) {
+    while (slice__starts(s, SLICE_LIT("<<set:"))) {
+        const char *end = memmem(s.base, s.len, ">>", 2);
+        if (end == NULL) break;
+        s = slice__of(end + 2, s.len - (size_t)(end + 2 - s.base));
+    }
+    return s;
+}
+
+/* {"weapons":["bow"]} until 2020; {"category":"weapons","subcategories":["bow"]} since. */
+static void read_category(struct buf *out, yyjson_val *name, yyjson_val *subs) {
+    size_t i, n;
+    yyjson_val *sub;
+    buf__clear(out);
+    if (!yyjson_is_str(name)) return;
+    buf__append_slice(out, decode__slice(name));
+    yyjson_arr_foreach(subs, i, n, sub) {
+        if (!yyjson_is_str(sub)) continue;
+        buf__append(out, ".", 1);
+        buf__append_slice(out, decode__slice(sub));
+    }
+}
+
+/* Sockets as the trade site writes them: links are dashes, groups are apart: "R-G-B W". */
+static bool read_sockets(struct buf *extra, yyjson_val *sockets, struct decode_fault *f) {
+    size_t i, n;
+    yyjson_val *socket;
+    int64_t group_before = -1;
+    if (!yyjson_is_arr(sockets)) return decode__failf(f, DECODE_WRONG_TYPE, sockets, "sockets");
+    if (yyjson_arr_size(sockets) == 0) return true;
+    extra_key(extra, SLICE_LIT("sockets"));
+    buf__append(extra, "\"", 1);
+    yyjson_arr_foreach(sockets, i, n, socket) {
+        yyjson_val *group = yyjson_obj_getn(socket, "group", 5);
+        yyjson_val *colour = yyjson_obj_getn(socket, "sColour", 7);
+        if (colour == NULL) colour = yyjson_obj_getn(socket, "attr", 4);
+        if (!yyjson_is_uint(group) || unsafe_yyjson_get_uint(group) > 1000)
+            return decode__failf(f, DECODE_WRONG_TYPE, group, "sockets[%zu].group", i);
+        int64_t this_group = (int64_t)unsafe_yyjson_get_uint(group);
+        if (i > 0) buf__append(extra, this_group == group_before ? "-" : " ", 1);
+        group_before = this_group;
+        char c =
+            '?'; /* No colour is known for some, such as attr false of abyssal sockets in 2018. */
+        if (yyjson_is_str(colour) && unsafe_yyjson_get_len(colour) > 0)
+            c = *unsafe_yyjson_get_str(colour);
+        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'))) c = '?';
+        buf__append(extra, &c, 1);
+    }
+    return buf__append(extra, "\"", 1);
+}
+
+enum { MOD_PLAIN, MOD_CRAFTED, MOD_FRACTURED };
+
+/* @return the text of one modifier in either shape, or NULL; *kind is what its flags say. */
+static yyjson_val *mod_text(yyjson_val *mod, int *kind) {
+    *kind = MOD_PLAIN;
+    if (yyjson_is_str(mod)) return mod;
+    yyjson_val *text = yyjson_obj_getn(mod, "description", 11);
+    if (!yyjson_is_str(text)) return NULL;
+    yyjson_val *flags = yyjson_obj_getn(mod, "flags", 5); /* An empty one may be []. */
+    if (yyjson_is_true(yyjson_obj_getn(flags, "fractured", 9))) *kind = MOD_FRACTURED;
+    else if (yyjson_is_true(yyjson_obj_getn(flags, "crafted", 7))) *kind = MOD_CRAFTED;
+    return text;
+}
+
+struct mods_writer {
+    struct psapi_scratch *s;
+    struct slice name; /* Of the list. */
+    bool open;         /* The list has an entry. */
+};
+
+static void write_mod(struct mods_writer *w, yyjson_val *text) {
+    if (!w->open) {
+        extra_key(&w->s->extra, w->name);
+        buf__append(&w->s->extra, "[", 1);
+        w->open = true;
+    } else {
+        buf__append(&w->s->extra, ",", 1);
+    }
+    decode__write_str(&w->s->extra, text);
+    /* With the zero behind the text, which yyjson puts there. */
+    buf__append(&w->s->mods, unsafe_yyjson_get_str(text), unsafe_yyjson_get_len(text) + 1);
+}
+
+/* Writes the entries of @mods which are of @kind, or all of them when @kind is negative. Adds to
+ * @n_others how many were not. */
+static bool write_mods(struct mods_writer *w, yyjson_val *mods, int kind, size_t *n_others,
+                       struct decode_fault *f) {
+    size_t i, n;
+    yyjson_val *mod;
+    yyjson_arr_foreach(mods, i, n, mod) {
+        int this_kind;
+        yyjson_val *text = mod_text(mod, &this_kind);
+        if (text == NULL)
+            return decode__failf(f, DECODE_WRONG_TYPE, mod, "%.*s[%zu]", SLICE_FMT(w->name), i);
+        if (kind < 0 || kind == this_kind) write_mod(w, text);
+        else ++*n_others;
+    }
+    return true;
+}
+
+static bool read_mods(struct psapi_item *item, struct psapi_scratch *s, struct decode_fault *f) {
+    static const struct slice names[MODS__N] = {
+        [MODS_ENCHANT] = {"enchantMods", 11},     [MODS_IMPLICIT] = {"implicitMods", 12},
+        [MODS_EXPLICIT] = {"explicitMods", 12},   [MODS_CRAFTED] = {"craftedMods", 11},
+        [MODS_FRACTURED] = {"fracturedMods", 13},
+    };
+    size_t n_flagged = 0, n_ignored = 0;
+    for (int list = 0; list < MODS__N; list++) {
+        struct mods_writer w = {.s = s, .name = names[list]};
+        int flagged = list == MODS_CRAFTED ? MOD_CRAFTED : MOD_FRACTURED;
+        bool ok = true;
+        if (list == MODS_EXPLICIT) ok = write_mods(&w, item->mods[list], MOD_PLAIN, &n_flagged, f);
+        else if (list > MODS_EXPLICIT && n_flagged > 0)
+            ok = write_mods(&w, item->mods[MODS_EXPLICIT], flagged, &n_ignored, f);
+        if (ok && list != MODS_EXPLICIT) ok = write_mods(&w, item->mods[list], -1, &n_ignored, f);
+        if (!ok) return false;
+        if (w.open) buf__append(&s->extra, "]", 1);
+    }
+    return true;
+}
+
+/* Lists that we do not know by name. Entries which are not texts in either shape stay as they are,
+ * as in logbookMods, and are not hashed. */
+static bool read_other_mods(struct psapi_scratch *s, yyjson_val *key, yyjson_val *mods,
+                            struct decode_fault *f) {
+    size_t i, n;
+    yyjson_val *mod;
+    extra_key_of(&s->extra, key);
+    buf__append(&s->extra, "[", 1);
+    yyjson_arr_foreach(mods, i, n, mod) {
+        int kind;
+        yyjson_val *text = mod_text(mod, &kind);
+        if (i > 0) buf__append(&s->extra, ",", 1);
+        if (text == NULL) {
+            if (!decode__write(&s->extra, mod, SIZE_MAX))
+                return decode__failf(f, DECODE_TOO_DEEP, mod, "%.80s[%zu]",
+                                     unsafe_yyjson_get_str(key), i);
+        } else {
+            decode__write_str(&s->extra, text);
+            buf__append(&s->mods, unsafe_yyjson_get_str(text), unsafe_yyjson_get_len(text) + 1);
+        }
+    }
+    return buf__append(&s->extra, "]", 1);
+}
+
+static bool set_mods(struct psapi_item *item, int list, yyjson_val *v, const char *name,
+                     struct decode_fault *f) {
+    if (decode__is_absent(v)) return true;
+    if (!yyjson_is_arr(v)) return decode__failf(f, DECODE_WRONG_TYPE, v, "%s", name);
+    item->mods[list] = v;
+    return true;
+}
+
+static bool read_unknown(struct psapi_scratch *s, yyjson_val *key, yyjson_val *v,
+                         struct decode_fault *f) {
+    struct slice name = decode__slice(key);
+    if (name.len > 64) return true;
+    if (yyjson_is_true(v)) {
+        extra_key_of(&s->extra, key);
+        return buf__append(&s->extra, "true", 4);
+    }
+    bool mods = name.len > 4 && memcmp(name.base + name.len - 4, "Mods", 4) == 0;
+    if (mods && yyjson_is_arr(v) && yyjson_arr_size(v) > 0) return read_other_mods(s, key, v, f);
+    return true;
+}
+
+static bool read_extended(struct psapi_scratch *s, yyjson_val *v, struct decode_fault *f) {
+    if (decode__is_absent(v)) return true;
+    if (!yyjson_is_obj(v)) return decode__failf(f, DECODE_WRONG_TYPE, v, "extended");
+    yyjson_val *category = yyjson_obj_getn(v, "category", 8);
+    if (category != NULL)
+        read_category(&s->type_id, category, yyjson_obj_getn(v, "subcategories", 13));
+    static const struct slice counts[] = {{"prefixes", 8}, {"suffixes", 8}};
+    for (size_t i = 0; i < 2; i++) {
+        yyjson_val *n = yyjson_obj_getn(v, counts[i].base, counts[i].len);
+        if (!yyjson_is_uint(n)) continue;
+        extra_key(&s->extra, counts[i]);
+        decode__write(&s->extra, n, SIZE_MAX);
+    }
+    return true;
+}
+
+static bool read_field(struct psapi_item *item, struct psapi_scratch *s, yyjson_val *key,
+                       yyjson_val *v, struct decode_fault *f) {
+    const char *name = unsafe_yyjson_get_str(key);
+    switch (find_key(name, unsafe_yyjson_get_len(key))) {
+    case KEY_ID: return decode__str(v, name, PSAPI_TEXT_MAX, &item->id, f);
+    case KEY_NAME: return decode__str(v, name, PSAPI_TEXT_MAX, &item->name, f);
+    case KEY_NOTE: return decode__str(v, name, PSAPI_TEXT_MAX, &item->note, f);
+    case KEY_FORUM_NOTE: return decode__str(v, name, PSAPI_TEXT_MAX, &item->forum_note, f);
+    case KEY_TYPE_LINE: return decode__str(v, name, PSAPI_TEXT_MAX, &item->type_line, f);
+    case KEY_BASE_TYPE: return decode__str(v, name, PSAPI_TEXT_MAX, &item->base_type, f);
+    case KEY_RARITY: return decode__str(v, name, PSAPI_TEXT_MAX, &item->rarity, f);
+    case KEY_LEAGUE: return decode__str(v, name, PSAPI_TEXT_MAX, &item->league, f);
+    case KEY_ILVL: return decode__u32(v, name, UINT16_MAX, &item->ilvl, f);
+    case KEY_ITEM_LEVEL: return item->ilvl > 0 || decode__u32(v, name, UINT16_MAX, &item->ilvl, f);
+    case KEY_FRAME_TYPE: return decode__u32(v, name, UINT8_MAX, &item->frame_type, f);
+    case KEY_STACK_SIZE: return decode__u32(v, name, UINT32_MAX, &item->stack_size, f);
+    case KEY_IDENTIFIED: return decode__bool(v, name, &item->identified, f);
+    case KEY_CORRUPTED: return decode__bool(v, name, &item->corrupted, f);
+    case KEY_ENCHANT: return set_mods(item, MODS_ENCHANT, v, name, f);
+    case KEY_IMPLICIT: return set_mods(item, MODS_IMPLICIT, v, name, f);
+    case KEY_EXPLICIT: return set_mods(item, MODS_EXPLICIT, v, name, f);
+    case KEY_CRAFTED: return set_mods(item, MODS_CRAFTED, v, name, f);
+    case KEY_FRACTURED: return set_mods(item, MODS_FRACTURED, v, name, f);
+    case KEY_EXTENDED: return read_extended(s, v, f);
+    case KEY_CATEGORY: {
+        yyjson_obj_iter it = yyjson_obj_iter_with(v);
+        yyjson_val *category = yyjson_obj_iter_next(&it);
+        if (category != NULL)
+            read_category(&s->type_id, category, yyjson_obj_iter_get_val(category));
+        return true;
+    }
+    case KEY_SOCKETS: return decode__is_absent(v) || read_sockets(&s->extra, v, f);
+    case KEY_VERBATIM:
+        if (decode__is_absent(v)) return true;
+        extra_key(&s->extra, decode__slice(key));
+        if (decode__write(&s->extra, v, SIZE_MAX)) return true;
+        return decode__failf(f, DECODE_TOO_DEEP, v, "%s", name);
+    case KEY_UNKNOWN: break;
+    }
+    return read_unknown(s, key, v, f);
+}
+
+static struct slice rarity_of(const struct psapi_item *item, bool has_frame) {
+    static const struct slice words[] = {{"Normal", 6}, {"Magic", 5}, {"Rare", 4}, {"Unique", 6}};
+    if (item->rarity.len > 0 || !has_frame || item->frame_type > 3) return item->rarity;
+    return words[item->frame_type];
+}
+
+bool psapi_item__read(yyjson_val *json, struct psapi_scratch *s, struct psapi_item *out,
+                      struct decode_fault *f) {
+    *out = (struct psapi_item){.identified = true, .stack_size = 1, .frame_type = UINT32_MAX};
+    buf__clear(&s->extra);
+    buf__clear(&s->mods);
+    buf__clear(&s->type_id);
+    if (!yyjson_is_obj(json)) return decode__failf(f, DECODE_WRONG_TYPE, json, "%s", "");
+    size_t i, n;
+    yyjson_val *key, *v;
+    yyjson_obj_foreach(json, i, n, key, v) {
+        if (!read_field(out, s, key, v, f)) return false;
+    }
+    bool has_frame = out->frame_type != UINT32_MAX;
+    if (!has_frame) out->frame_type = 0;
+    out->name = strip_sets(out->name);
+    out->type_line = strip_sets(out->type_line);
+    out->rarity = rarity_of(out, has_frame);
+    if (out->type_line.len == 0 && out->base_type.len == 0 && out->name.len == 0)
+        return decode__failf(f, DECODE_MISSING, NULL, "typeLine");
+    if (!read_mods(out, s, f)) return false;
+    buf__append(&s->extra, s->extra.len == 0 ? "{}" : "}", s->extra.len == 0 ? 2 : 1);
+    if (s->extra.failed || s->mods.failed || s->extra.len > PSAPI_EXTRA_MAX)
+        return decode__failf(f, DECODE_TOO_LONG, NULL, "extra");
+    if (s->type_id.failed) return decode__failf(f, DECODE_TOO_LONG, NULL, "category");
+    out->mods_hash = s->mods.len == 0 ? 0 : XXH3_64bits(s->mods.base, s->mods.len);
+    out->extra = buf__slice(&s->extra);
+    out->type_id = buf__slice(&s->type_id);
+    return true;
+}

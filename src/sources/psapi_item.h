@@ -1,0 +1,45 @@
+/* One item of a public stash: taken off its JSON in one pass over the keys, then written as a row.
+ * Internal to the psapi source. */
+#ifndef SOUK_SOURCES_PSAPI_ITEM_H
+#define SOUK_SOURCES_PSAPI_ITEM_H
+
+#include "souk/decode.h"
+#include "souk/price_note.h"
+
+#define PSAPI_TEXT_MAX 1024                 /* Names, notes, ids. */
+#define PSAPI_EXTRA_MAX ((size_t)256 << 10) /* The JSON of one item's further fields. */
+
+/* Lists of modifiers in the order in which they are hashed and written. */
+enum psapi_mods {
+    MODS_ENCHANT,
+    MODS_IMPLICIT,
+    MODS_EXPLICIT,
+    MODS_CRAFTED,
+    MODS_FRACTURED,
+    MODS__N
+};
+
+struct psapi_item {
+    struct slice id, name, type_line, base_type, rarity, note, forum_note, league;
+    uint32_t ilvl, frame_type, stack_size;
+    bool identified, corrupted;
+    yyjson_val *mods[MODS__N]; /* Arrays, or NULL. */
+    uint64_t mods_hash;
+    struct slice extra;   /* Of the scratch. */
+    struct slice type_id; /* Of the scratch. */
+};
+
+/** Memory that items are taken apart in; one for a page. */
+struct psapi_scratch {
+    struct buf extra, mods, type_id;
+};
+void psapi_scratch__init(struct psapi_scratch *s);
+void psapi_scratch__fini(struct psapi_scratch *s);
+
+/** Reads @json into @out, whose strings are good until @json's document or the next call with @s
+ *  goes. Unknown keys are never an error. @return false with @f filled when a field breaks a rule.
+ */
+bool psapi_item__read(yyjson_val *json, struct psapi_scratch *s, struct psapi_item *out,
+                      struct decode_fault *f);
+
+#endif
