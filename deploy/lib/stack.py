@@ -86,16 +86,16 @@ def config(template, target, settings):
 def table(hub, clickhouse):
     page, held = status(hub), counts(clickhouse)
     now = page["now_ms"]
-    print(f"  {'source':<34} {'state':<10} {'fresh':>12} {'pages':>7} {'rows':>10} {'rows/s':>8}")
+    print(f"  {'source':<42} {'state':<10} {'fresh':>12} {'pages':>7} {'rows':>10} {'rows/s':>8}")
     for source in page["sources"]:
         name = f"{source['name']} {source['stream']}"
-        print(f"  {name[:34]:<34} {source['state']:<10} {age(source['last_success_ms'], now):>12} "
+        print(f"  {name[:42]:<42} {source['state']:<10} {age(source['last_success_ms'], now):>12} "
               f"{source['pages']['new']:>7,} {source['rows']:>10,} {source['rows_per_s']:>8,.1f}")
         if source["level"] != "green" and source["reason"]:
             print(f"    {source['level']}: {source['reason']}")
-    print(f"\n  {'table':<34} {'rows in ClickHouse':>22}")
+    print(f"\n  {'table':<42} {'rows in ClickHouse':>22}")
     for name in TABLES:
-        print(f"  {name:<34} {number(held[name]):>22}" + ("  (not there)" if held[name] is None else ""))
+        print(f"  {name:<42} {number(held[name]):>22}" + ("  (not there)" if held[name] is None else ""))
     spool, last = page["spool"], page["alerts"]["last"]
     print(f"\n  spool       {size(spool['bytes'])} of {size(spool['quota_bytes'])}, "
           f"{size(spool['unacked_bytes'])} not stored yet")
