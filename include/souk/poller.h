@@ -1,8 +1,9 @@
 /* The poller: runs one stream of a pull source.
  *
- *     plan -> permit -> fetch -> judge -> append -> synced -> plan ...
+ *     plan -> permit -> spent token synced -> fetch -> judge -> append -> synced -> plan ...
  *
- * The next page of a cursor is asked for once this one is synced: a page never turns back. judge
+ * The governor's state is on disk before the request that it permits leaves, so that a crash loop
+ * cannot send more than the upstream allows. The next page of a cursor is asked for once this one is synced: a page never turns back. judge
  * and compression run on the thread pool. Every request, whatever came of it, becomes a record. */
 #ifndef SOUK_POLLER_H
 #define SOUK_POLLER_H
@@ -26,7 +27,7 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
     void *endpoint_ctx;
 };
 
-enum poll_state { POLL_IDLE, POLL_WAIT, POLL_FETCH, POLL_JUDGE, POLL_KEEP, POLL_STOPPED };
+enum poll_state { POLL_IDLE, POLL_WAIT, POLL_SAVE, POLL_FETCH, POLL_JUDGE, POLL_KEEP, POLL_STOPPED };
 
 struct poller_counts {
     uint64_t fresh, empty, unchanged, repeat, rewind, invalid, errors, stale;

@@ -52,6 +52,7 @@ void app__checkpoint(struct app *a) {
 /* What recovery finds on its way. */
 struct recovery {
     struct app *a;
+    struct buf limits; /* The governor's last state. */
     struct buf alerts; /* The last checkpoint's state, then each event since, as strings. */
     char *followed;    /* At the low-water mark. Owned. */
     char *latest;      /* The last CONFIG record's. Owned. */
@@ -72,9 +73,8 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool las
     struct slice governor = reader__string(&in), alerts = reader__string(&in), followed = reader__string(&in);
     if (in.failed) return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
     if (!last) return 0;
-    struct err ignored = {0};
-    if (governor__restore(r->a->governor, governor, &ignored) != 0)
-        LOG_WARN("cli", "rate-limit state is lost; all buckets count as spent", LOG_E(&ignored));
+    buf__clear(&r->limits);
+    buf__append_slice(&r->limits, governor);
     buf__clear(&r->alerts); /* Events before it are in it. */
     buf__string(&r->alerts, alerts);
     free(r->followed);
@@ -99,6 +99,10 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         if (store__recover_seal(r->a->store, rec->payload) == 0) return 0;
         return err__setf(e, ERR_CORRUPT, "seal at position %llu cannot be read", (unsigned long long)rec->lsn);
     case SPOOL_ACK: store__recover_ack(r->a->store, rec->payload); return 0;
+    case SPOOL_LIMITS:
+        buf__clear(&r->limits);
+        buf__append_slice(&r->limits, rec->payload);
+        return 0;
     case SPOOL_ALERT: buf__string(&r->alerts, rec->payload); return 0;
     case SPOOL_CONFIG:
         free(r->latest);
@@ -106,6 +110,12 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         return 0;
     default: return 0;
     }
+}
+
+static void restore_limits(struct recovery *r) {
+    struct err e = {0};
+    if (r->limits.len > 0 && governor__restore(r->a->governor, buf__slice(&r->limits), &e) != 0)
+        LOG_WARN("cli", "rate-limit state is lost; all buckets count as spent", LOG_E(&e));
 }
 
 static void restore_alerts(struct recovery *r) {
@@ -154,15 +164,19 @@ static int read_log(struct recovery *r, struct err *e) {
 }
 
 int app__recover(struct app *a, struct err *e) {
-    struct recovery r = {.a = a, .alerts = buf__init((size_t)256 << 20)};
+    struct recovery r = {.a = a, .limits = buf__init(SPOOL_RECORD_MAX), .alerts = buf__init((size_t)256 << 20)};
     int64_t started_ns = clock__stopwatch_ns();
     int code = read_log(&r, e);
-    if (code == 0) restore_alerts(&r);
+    if (code == 0) {
+        restore_limits(&r);
+        restore_alerts(&r);
+    }
     if (code == 0) code = append_config(&r, e);
     if (code == 0)
         LOG_INFO("cli", "recovered", LOG_I("records", r.n_records), LOG_I("pages", r.n_pages), LOG_I("seals", r.n_seals),
                  LOG_F("seconds", (double)(clock__stopwatch_ns() - started_ns) / (double)NS_PER_S));
     buf__fini(&r.alerts);
+    buf__fini(&r.limits);
     free(r.followed);
     free(r.latest);
     return code;

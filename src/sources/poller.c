@@ -8,7 +8,8 @@
 
 static const unsigned poll_next[] = {
     [POLL_IDLE] = 1u << POLL_WAIT | 1u << POLL_STOPPED,
-    [POLL_WAIT] = 1u << POLL_FETCH | 1u << POLL_IDLE | 1u << POLL_STOPPED,
+    [POLL_WAIT] = 1u << POLL_SAVE | 1u << POLL_IDLE | 1u << POLL_STOPPED,
+    [POLL_SAVE] = 1u << POLL_FETCH | 1u << POLL_IDLE | 1u << POLL_STOPPED,
     [POLL_FETCH] = 1u << POLL_JUDGE | 1u << POLL_KEEP | 1u << POLL_STOPPED,
     [POLL_JUDGE] = 1u << POLL_KEEP,
     [POLL_KEEP] = 1u << POLL_IDLE | 1u << POLL_STOPPED,
@@ -91,6 +92,7 @@ void poller__close(struct poller *p, void (*cb)(void *data), void *data) {
             stop_if_asked(p);
         }
         return;
+    case POLL_SAVE:
     case POLL_JUDGE:
     case POLL_STOPPED: return;
     }
@@ -102,6 +104,7 @@ static void on_permit(struct permit *permit, int status);
 
 static void ask_permit(struct poller *p) {
     poller__move(p, POLL_WAIT);
+    p->permit.data = p;
     struct endpoint *ep = p->deps.endpoint(p->deps.endpoint_ctx, p->request.endpoint);
     int status = ep == NULL ? ERR_NOT_FOUND
                             : governor__acquire(p->deps.governor, ep, &p->permit,
@@ -144,6 +147,14 @@ static void on_response(struct http_request *r, struct http_response *response) 
     poller__judge_response(r->data, response);
 }
 
+/* The permit can't be used after all. */
+static void give_back(struct poller *p, const char *why) {
+    governor__undo(p->deps.governor, &p->permit);
+    snprintf(p->last_error, sizeof p->last_error, "%s", why);
+    poller__move(p, POLL_IDLE);
+    if (!stop_if_asked(p)) poller__wait(p, POLLER_REFUSED_WAIT_NS);
+}
+
 static void fetch(struct poller *p) {
     for (size_t i = 0; i < p->request.n_headers; i++) p->header_lines[i] = p->request.headers[i];
     p->http = (struct http_request){.data = p,
@@ -160,11 +171,25 @@ static void fetch(struct poller *p) {
         poller__move(p, POLL_FETCH);
         return;
     }
-    governor__undo(p->deps.governor, &p->permit);
-    snprintf(p->last_error, sizeof p->last_error, "%s", e.msg);
     LOG_ERROR("sources", "cannot send request", LOG_S("stream", p->stream->key), LOG_E(&e));
-    poller__move(p, POLL_IDLE);
-    if (!stop_if_asked(p)) poller__wait(p, POLLER_REFUSED_WAIT_NS);
+    give_back(p, e.msg);
+}
+
+static void on_limits_synced(void *data, uint64_t lsn, int status) {
+    struct poller *p = data;
+    (void)lsn;
+    if (p->close_cb != NULL || status != 0) give_back(p, status != 0 ? "spool: limits cannot be saved" : "");
+    else fetch(p);
+}
+
+static void save_limits(struct poller *p) {
+    struct buf state = buf__init(SPOOL_RECORD_MAX);
+    struct err e = {0};
+    governor__save(p->deps.governor, &state);
+    struct slice part = buf__slice(&state);
+    poller__move(p, POLL_SAVE);
+    if (spool__append(p->deps.spool, SPOOL_LIMITS, 0, &part, 1, on_limits_synced, p, &e) == 0) give_back(p, e.msg);
+    buf__fini(&state);
 }
 
 static void on_permit(struct permit *permit, int status) {
@@ -176,7 +201,7 @@ static void on_permit(struct permit *permit, int status) {
     }
     p->refused = status == ERR_REFUSED;
     if (status == 0) {
-        fetch(p);
+        save_limits(p);
         return;
     }
     poller__move(p, POLL_IDLE);
