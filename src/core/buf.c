@@ -13,9 +13,8 @@ void buf__clear(struct buf *b) {
     b->failed = false;
 }
 
-char *buf__reserve(struct buf *b, size_t more) {
+char *buf__grow(struct buf *b, size_t more) {
     if (b->failed) return NULL;
-    if (b->cap - b->len >= more && b->base != NULL) return b->base + b->len;
     if (more > b->max - b->len) {
         b->failed = true;
         return NULL;
@@ -31,15 +30,6 @@ char *buf__reserve(struct buf *b, size_t more) {
     b->base = base;
     b->cap = cap;
     return base + b->len;
-}
-
-bool buf__append(struct buf *b, const void *bytes, size_t len) {
-    if (len == 0) return !b->failed;
-    char *at = buf__reserve(b, len);
-    if (at == NULL) return false;
-    memcpy(at, bytes, len);
-    b->len += len;
-    return true;
 }
 
 bool buf__append_slice(struct buf *b, struct slice s) { return buf__append(b, s.base, s.len); }
@@ -110,22 +100,29 @@ bool buf__u16(struct buf *b, uint16_t v) { return append_le(b, v, 2); }
 bool buf__u32(struct buf *b, uint32_t v) { return append_le(b, v, 4); }
 bool buf__u64(struct buf *b, uint64_t v) { return append_le(b, v, 8); }
 
-bool buf__varint(struct buf *b, uint64_t v) {
-    unsigned char bytes[10];
-    size_t n = 0;
+static char *put_varint(char *at, uint64_t v) {
     while (v >= 0x80) {
-        bytes[n++] = (unsigned char)(v | 0x80);
+        *at++ = (char)(v | 0x80);
         v >>= 7;
     }
-    bytes[n++] = (unsigned char)v;
-    return buf__append(b, bytes, n);
+    *at++ = (char)v;
+    return at;
+}
+
+bool buf__varint(struct buf *b, uint64_t v) {
+    char *at = buf__reserve(b, 10);
+    if (at == NULL) return false;
+    b->len += (size_t)(put_varint(at, v) - at);
+    return true;
 }
 
 bool buf__string(struct buf *b, struct slice s) {
-    char *at = buf__reserve(b, s.len + 10);
-    if (at == NULL) return false;
-    buf__varint(b, s.len);
-    return buf__append(b, s.base, s.len);
+    char *start = buf__reserve(b, s.len + 10);
+    if (start == NULL) return false;
+    char *at = put_varint(start, s.len);
+    if (s.len > 0) memcpy(at, s.base, s.len);
+    b->len += (size_t)(at - start) + s.len;
+    return true;
 }
 
 struct slice reader__bytes(struct reader *r, size_t len) {

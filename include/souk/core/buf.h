@@ -18,10 +18,23 @@ static inline struct buf buf__init(size_t max) { return (struct buf){.max = max}
 void buf__fini(struct buf *b);
 /** Empties @b and keeps its memory. */
 void buf__clear(struct buf *b);
-/** Makes room for @more bytes behind len. @return where they start, or NULL (and failed is set). */
-char *buf__reserve(struct buf *b, size_t more);
+/* What buf__reserve does when there is no room yet. */
+char *buf__grow(struct buf *b, size_t more);
+/** Makes room for @more bytes behind len. @return where they start, or NULL (and failed is set).
+ *  Inline, as buf__append is: decoding a page appends some 200,000 times. */
+static inline char *buf__reserve(struct buf *b, size_t more) {
+    if (b->base != NULL && !b->failed && b->cap - b->len >= more) return b->base + b->len;
+    return buf__grow(b, more);
+}
 /** Append. @return false, and failed is set, when @b would exceed its bound. */
-bool buf__append(struct buf *b, const void *bytes, size_t len);
+static inline bool buf__append(struct buf *b, const void *bytes, size_t len) {
+    if (len == 0) return !b->failed;
+    char *at = buf__reserve(b, len);
+    if (at == NULL) return false;
+    memcpy(at, bytes, len);
+    b->len += len;
+    return true;
+}
 bool buf__append_slice(struct buf *b, struct slice s);
 bool buf__append_str(struct buf *b, const char *z);
 bool buf__printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
