@@ -41,7 +41,8 @@ static void on_timeout(uv_timer_t *timer) {
         return;
     }
     struct chn_err err;
-    chn_err__setf(&err, CHN_ERR_TIMEOUT, "%s:%u: %s took too long", c->host, c->options.port, state_names[c->state]);
+    chn_err__setf(&err, CHN_ERR_TIMEOUT, "%s:%u: %s took too long%s", c->host, c->options.port, state_names[c->state],
+                  c->state == CHN_HELLO ? " (is this the port of the native protocol?)" : "");
     chn_conn__fail(c, &err);
 }
 

@@ -1,8 +1,10 @@
 #include "servers.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,6 +157,33 @@ pid_t server__engine_pid(const struct server *s) {
     size_t n = fread(text, 1, sizeof text - 1, f);
     fclose(f);
     return n > 0 ? (pid_t)atoi(text) : 0;
+}
+
+/* Whether every thread is stopped: SIGSTOP reaches them one after the other. */
+static bool is_stopped(pid_t pid) {
+    char path[320], text[512];
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *tasks = opendir(path);
+    bool all = tasks != NULL;
+    for (struct dirent *entry; all && (entry = readdir(tasks)) != NULL;) {
+        if (entry->d_name[0] == '.') continue;
+        snprintf(path, sizeof path, "/proc/%d/task/%s/stat", (int)pid, entry->d_name);
+        FILE *f = fopen(path, "r");
+        if (f == NULL) continue; /* It has ended. */
+        size_t n = fread(text, 1, sizeof text - 1, f);
+        fclose(f);
+        text[n] = '\0';
+        const char *after_name = strrchr(text, ')');
+        all = after_name == NULL || after_name[2] == 'T';
+    }
+    if (tasks != NULL) closedir(tasks);
+    return all;
+}
+
+void server__pause(const struct server *s, bool pause) {
+    pid_t pid = server__engine_pid(s);
+    kill(pid, pause ? SIGSTOP : SIGCONT);
+    while (pause && !is_stopped(pid)) sched_yield();
 }
 
 void server__stop(struct server *s) {

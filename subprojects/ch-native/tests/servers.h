@@ -18,6 +18,8 @@ const char *server__start_embedded(struct server *s);
 const char *server__start_old(struct server *s);
 /** The process that serves; killing it with -9 is a crash. The launcher starts the embedded one again. */
 pid_t server__engine_pid(const struct server *s);
+/** Stops all its threads, or lets them go on: while stopped its sockets take what they hold and answer nothing. */
+void server__pause(const struct server *s, bool pause);
 /** Stops it and removes its folder. */
 void server__stop(struct server *s);
 
