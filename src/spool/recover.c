@@ -152,6 +152,9 @@ static int mend_segment(struct work *w, struct scan *s) {
 /* A segment below the tail: lets it end where its records do, with @above to follow. */
 static int close_segment(struct work *w, struct scan *s, uint64_t above) {
     uint64_t next = s->ended ? s->next : s->mend.segment + 1;
+    /* A file that was cut to its length ends where its END did, so zeros in it are damage too. */
+    if (!s->ended && w->view.limit > s->end && w->view.limit < w->f->segment_bytes)
+        s->data_end = w->view.limit;
     if (!s->ended && s->data_end > s->end) s->mend.tail = (struct range){s->end, s->data_end};
     if (!s->ended && s->data_end == s->end) {
         LOG_WARN("spool", "segment is cut short", LOG_I("segment", s->mend.segment),
