@@ -4,13 +4,15 @@
 #include <string.h>
 #include <yyjson.h>
 
+#include "limiter.h"
+
 static const char *const kind_names[FAULT_N_KINDS] = {
     [FAULT_STATUS] = "status",         [FAULT_STALL] = "stall",           [FAULT_SLOW] = "slow",
     [FAULT_TRUNCATE] = "truncate",     [FAULT_RESET] = "reset",           [FAULT_BAD_JSON] = "bad_json",
     [FAULT_WRONG_TYPE] = "wrong_type", [FAULT_HTML200] = "html200",       [FAULT_EMPTY_OBJECT] = "empty_object",
     [FAULT_REWIND] = "rewind",         [FAULT_REPEAT] = "repeat",         [FAULT_GZIP_BOMB] = "gzip_bomb",
     [FAULT_BIG_HEADER] = "big_header", [FAULT_DROP_HEADERS] = "drop_headers", [FAULT_LIMITS] = "limits",
-    [FAULT_BAD_PRICE] = "bad_price",
+    [FAULT_PHANTOM] = "phantom",       [FAULT_POLICY] = "policy",           [FAULT_BAD_PRICE] = "bad_price",
 };
 static const char *const targets[] = {"psapi", "poe_ninja", "trade_data", "oauth", "*"};
 
@@ -45,6 +47,9 @@ static int parse_value(struct fault *f, yyjson_val *root, struct sim_err *e) {
     if (f->kind == FAULT_STATUS && (f->value < 400 || f->value > 599))
         return sim_err__setf(e, "fault: a status is 400 to 599");
     if (f->kind == FAULT_LIMITS && f->text[0] == '\0') return sim_err__setf(e, "fault: limits want \"value\":\"a:b:c\"");
+    if (f->kind == FAULT_PHANTOM && f->value > LIMITER_HITS_MAX) return sim_err__setf(e, "fault: at most %d phantoms", LIMITER_HITS_MAX);
+    if (f->kind == FAULT_POLICY && (f->text[0] == '\0' || strlen(f->text) > 63))
+        return sim_err__setf(e, "fault: policy wants \"value\":\"name\"");
     if (f->kind == FAULT_GZIP_BOMB && f->value > 1024) return sim_err__setf(e, "fault: a bomb has at most 1024 MiB");
     if (f->kind == FAULT_BIG_HEADER && f->value > 16 << 20) return sim_err__setf(e, "fault: a header has at most 16 MiB");
     if (f->kind == FAULT_SLOW && f->value == 0) return sim_err__setf(e, "fault: slow wants at least 1 byte a second");

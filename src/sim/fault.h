@@ -23,6 +23,8 @@ enum fault_kind {
     FAULT_BIG_HEADER,   /* A header line of value bytes (1 MiB). */
     FAULT_DROP_HEADERS, /* No rate-limit headers. The answer is good. */
     FAULT_LIMITS,       /* value: new triples for the target's policy, at once. */
+    FAULT_PHANTOM,      /* value (1): hits of another client on the target's policy, at once. */
+    FAULT_POLICY,       /* value: a new name for the target's policy, at once. */
     FAULT_BAD_PRICE,    /* value (3) hostile prices in each of the next count pages. The answers are good but for these. */
     FAULT_N_KINDS,
 };

@@ -166,7 +166,7 @@ static void compose(struct connection *c, const struct http_request *q) {
     bool is_head = q != NULL && span__is(q->method, "HEAD");
     bool no_body = r->status == 204 || r->status == 304;
     bool gzipped = false;
-    time_t now = time(NULL); /* The header is for people; rate limits run on the simulator's clock. */
+    time_t now = r->date_ns != 0 ? (time_t)(r->date_ns / SIM_NS_PER_S) : time(NULL);
     struct tm utc;
     char date[64];
     if (r->encoded != NULL) {

@@ -17,6 +17,7 @@ struct reply {
     struct body *body;     /* Identity bytes, one reference; NULL is an empty body. */
     struct body *encoded;  /* Sent instead with Content-Encoding: gzip; one reference; usually NULL. */
     bool may_gzip;         /* Compress when the client accepts it. */
+    int64_t date_ns;       /* The Date header, UTC since 1970; 0 is now. */
     int64_t delay_ms;      /* Before the first byte. */
     int64_t bytes_per_s;   /* 0 is as fast as the socket takes it. */
     bool cut;              /* Stop after @cut_bytes of the whole reply, then close. */

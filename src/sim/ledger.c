@@ -116,13 +116,13 @@ void ledger__fini(struct ledger *l) {
 }
 
 int ledger__flush(struct ledger *l, struct sim_err *e) {
-    int rc = 0;
-    if (l->lines.len == 0) return 0;
-    if (l->lines.overflow) rc = sim_err__setf(e, "ledger: more than its buffer holds between two flushes");
-    if (l->file != NULL && (fwrite(l->lines.at, 1, l->lines.len, l->file) != l->lines.len || fflush(l->file) != 0))
-        rc = sim_err__setf(e, "ledger: %s", strerror(errno));
-    buf__reset(&l->lines);
-    return rc;
+    if (l->lines.len > 0) {
+        if (l->lines.overflow) l->failed = true;
+        if (l->file != NULL && (fwrite(l->lines.at, 1, l->lines.len, l->file) != l->lines.len || fflush(l->file) != 0))
+            l->failed = true;
+        buf__reset(&l->lines);
+    }
+    return l->failed ? sim_err__setf(e, "ledger.tsv cannot be written: %s", strerror(errno)) : 0;
 }
 
 static void add_field(struct buf *b, const char *text, size_t n) {

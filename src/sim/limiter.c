@@ -48,7 +48,7 @@ int limiter__set_triples(struct limiter *l, const char *triples, struct sim_err 
 int limiter__init(struct limiter *l, const char *policy, const char *rule, const char *triples,
                   int64_t first_bucket_ns, int64_t phase_ns, struct sim_err *e) {
     memset(l, 0, sizeof *l);
-    l->policy = policy;
+    snprintf(l->policy, sizeof l->policy, "%s", policy);
     l->rule = rule;
     l->first_bucket_ns = first_bucket_ns;
     l->phase_ns = phase_ns;
@@ -73,6 +73,10 @@ static void remember(struct limiter *l, int64_t now_ns) {
     }
     l->hits_ns[(l->first_hit + l->n_hits) % LIMITER_HITS_MAX] = now_ns;
     l->n_hits++;
+}
+
+void limiter__add_phantoms(struct limiter *l, int64_t now_ns, int64_t n) {
+    for (; n > 0; n--) remember(l, now_ns);
 }
 
 static void breach(struct limiter *l, struct limit_window *w, int64_t now_ns) {

@@ -22,7 +22,7 @@ struct limit_window {
     unsigned n_breaches;        /* In a row, each within LIMITER_MEMORY_S of the one before. */
 };
 struct limiter {
-    const char *policy; /* Borrowed; the header's value. */
+    char policy[64];    /* The header's value. */
     const char *rule;   /* Borrowed: Ip, Account or Client. */
     struct limit_window windows[LIMITER_WINDOWS_MAX];
     size_t n_windows;
@@ -49,6 +49,8 @@ int limiter__init(struct limiter *l, const char *policy, const char *rule, const
 int limiter__set_triples(struct limiter *l, const char *triples, struct sim_err *e);
 /** Count a request that arrived at @now_ns and judge it. */
 struct limit_verdict limiter__hit(struct limiter *l, int64_t now_ns);
+/** Count @n hits of somebody else at @now_ns: they take room, but breach nothing. */
+void limiter__add_phantoms(struct limiter *l, int64_t now_ns, int64_t n);
 /** @return the hits that window @w still counts at @now_ns. */
 int64_t limiter__hits(const struct limiter *l, size_t w, int64_t now_ns);
 /** Add the X-Rate-Limit-* header lines, the state after the last hit. */

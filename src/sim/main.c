@@ -65,7 +65,7 @@ static int serve(struct program *p) {
     struct sim_err err;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    p->start_wall_ns = now.tv_sec * SIM_NS_PER_S + now.tv_nsec;
+    p->start_wall_ns = now.tv_sec * SIM_NS_PER_S + now.tv_nsec + p->options.clock_offset_s * SIM_NS_PER_S;
     p->start_hr = uv_hrtime();
     signal(SIGPIPE, SIG_IGN);
     uv_loop_init(&p->loop);

@@ -16,11 +16,12 @@ static const char help[] =
     "  --state DIR           keep ledger.tsv, violations.jsonl and all pages here; a restart goes on\n"
     "  --replay DIR          serve recorded bodies of DIR/psapi and DIR/ninja instead of a market\n"
     "  --speed X             run the clock X times as fast (1)\n"
+    "  --clock-offset N      seconds that its wall clock, and so its Date header, is ahead (0)\n"
     "  --leagues A,B         (Allflame,Hardcore Allflame,Standard,Hardcore)\n"
     "  --rate N|max          changes a second (11), or a full new page for each request\n"
     "  --page-changes N      most changes in a page (500)\n"
     "  --backlog N           changes that wait at the first start (2000)\n"
-    "  --limits on|off       enforce rate limits (on)\n"
+    "  --limits on|off       enforce and announce rate limits (on)\n"
     "  --psapi-limits T      limit:period:restriction[,...] of the river (2:1:60)\n"
     "  --hidden-bucket-ms N  what the limiter rounds expiry up to in its first window (5000); 0 counts exactly\n"
     "  --ninja-rebuild N     seconds between two builds of poe.ninja (60)\n"
@@ -102,6 +103,8 @@ static int take_value(struct options *o, const char *name, const char *v, struct
         rc = number(name, v, 0, 3600000, &o->hidden_bucket_ms, e);
     } else if (strcmp(name, "--ninja-rebuild") == 0) {
         rc = number(name, v, 1, 86400, &o->ninja_rebuild_s, e);
+    } else if (strcmp(name, "--clock-offset") == 0) {
+        rc = number(name, v, -INT64_C(1000000000), INT64_C(1000000000), &o->clock_offset_s, e);
     } else if (strcmp(name, "--delay-ms") == 0) {
         rc = number(name, v, 0, 3600000, &o->delay_ms, e);
     } else {

@@ -28,13 +28,14 @@ static void reply_empty_page(struct sim *s, const char *cursor, struct reply *r)
     buf__fini(&b);
 }
 
-/** Put another page's content behind the cursor that @f makes wrong. */
+/** Put the content of page @index, or of the last one there is, behind the cursor that @f makes wrong. */
 static void reply_wrong_cursor(struct river *river, const struct fault *f, size_t index, struct reply *r) {
     char right[CURSOR_MAX], wrong[CURSOR_MAX];
     struct buf b = {0};
     size_t back = f->value > 0 ? (size_t)f->value : 5;
-    struct body *page = river__page(river, index, NULL);
-    river__cursor(river, index + 1, right);
+    size_t shown = index < river->n_pages ? index : river->n_pages - 1;
+    struct body *page = river__page(river, shown, NULL);
+    river__cursor(river, shown + 1, right);
     river__cursor(river, f->kind == FAULT_REPEAT ? index : index > back ? index - back : 0, wrong);
     if (page == NULL) return;
     /* A page begins {"next_change_id":"<right>", so the rest can follow another cursor. */
@@ -71,7 +72,7 @@ static bool spoil(struct river *river, const struct fault *f, size_t index, cons
 
 void handle_psapi(struct sim *s, const struct http_request *q, struct reply *r, int realm) {
     char cursor[CURSOR_MAX + 1] = "", next[CURSOR_MAX];
-    bool is_head = span__is(q->method, "HEAD");
+    bool is_head = span__is(q->method, "HEAD"), wrong_cursor;
     struct river *river;
     struct body *body;
     struct fault f;
@@ -103,8 +104,13 @@ void handle_psapi(struct sim *s, const struct http_request *q, struct reply *r, 
     case RIVER_UNKNOWN: reply_error(r, 400, 2, err.msg); return;
     case RIVER_END:
         river__cursor(river, index, cursor);
-        reply_empty_page(s, cursor, r);
-        spoil(river, &f, index, cursor, r);
+        wrong_cursor = f.kind == FAULT_REWIND || f.kind == FAULT_REPEAT;
+        if (wrong_cursor && river->n_pages > 0) {
+            reply_wrong_cursor(river, &f, index, r);
+        } else {
+            reply_empty_page(s, cursor, r);
+            if (!wrong_cursor) spoil(river, &f, index, cursor, r);
+        }
         return;
     case RIVER_PAGE: break;
     }

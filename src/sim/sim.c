@@ -65,10 +65,12 @@ static void keep_promise(void *owner, uint64_t token, bool whole) {
         char cursor[CURSOR_MAX], next[CURSOR_MAX];
         river__cursor(&s->rivers[p->realm], p->index, cursor);
         river__cursor(&s->rivers[p->realm], p->index + 1, next);
+        if (p->index == 0) cursor[0] = '\0'; /* Nobody was told the cursor of the oldest page: it is asked without one. */
         ledger__add_page(&s->ledger, realm_names[p->realm], cursor, next, p->body);
     } else if (whole) {
         ledger__add_ninja(&s->ledger, p->league, p->type, p->body);
     }
+    if (whole) ledger__flush(&s->ledger, NULL); /* A failure stays, and the owner's next flush tells it. */
     body__unref(p->body);
     free(p);
 }
@@ -184,5 +186,6 @@ void sim__handle(struct sim *s, const struct http_request *q, struct reply *r) {
     case ROUTE_OTHER:
     case N_ROUTES: reply_error(r, 404, 1, "Resource not found"); break;
     }
+    r->date_ns = s->clock.wall_ns;
     if (route != ROUTE_CONTROL && r->delay_ms == 0) r->delay_ms = s->o->delay_ms;
 }

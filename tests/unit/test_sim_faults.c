@@ -166,6 +166,36 @@ static void test_limits_change_by_fault(void **state) {
     assert_int_equal(fixture__send(f, "POST", "/_sim/fault", "", "{\"target\":\"poe_ninja\",\"kind\":\"limits\",\"value\":\"5:1:1\"}", true)->status, 400);
 }
 
+static void test_other_clients_and_new_names(void **state) {
+    struct fixture *f = *state;
+    f->options.limits = true;
+    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"phantom\",\"value\":1}");
+    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"policy\",\"value\":\"renamed\"}");
+    assert_int_equal(fixture__page(f, "")->status, 200);
+    assert_true(has_header(&f->reply, "X-Rate-Limit-Policy: renamed\r\n"));
+    assert_true(has_header(&f->reply, "X-Rate-Limit-Ip-State: 2:1:0\r\n")); /* Somebody else was first. */
+    assert_int_equal(f->sim->ledger.n_violations, 0);
+    assert_int_equal(fixture__page(f, "")->status, 429);
+    assert_int_equal(f->sim->ledger.n_violations, 1);
+}
+
+static void test_rewind_and_repeat_at_the_end(void **state) {
+    struct fixture *f = *state;
+    char cursors[4][CURSOR_MAX] = {""}, got[CURSOR_MAX];
+    for (int i = 0; i < 3; i++) next_cursor(fixture__page(f, cursors[i]), cursors[i + 1]);
+    sim__freeze(f->sim, true);
+    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"rewind\",\"count\":1,\"value\":1}");
+    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"repeat\",\"count\":1}");
+    next_cursor(fixture__page(f, cursors[3]), got);
+    assert_string_equal(got, cursors[2]);
+    next_cursor(fixture__page(f, cursors[3]), got);
+    assert_string_equal(got, cursors[3]);
+    assert_null(strstr(f->reply.body->data, "\"stashes\":[]"));
+    assert_int_equal(count_of(f->reply.headers.at, "X-Next-Change-Id"), 1);
+    next_cursor(fixture__page(f, cursors[3]), got);
+    assert_non_null(strstr(f->reply.body->data, "\"stashes\":[]"));
+}
+
 static void test_bad_prices_are_marked_and_last(void **state) {
     struct fixture *f = *state;
     char *first, *text;
@@ -340,6 +370,8 @@ int main(void) {
         CASE(test_a_bomb_is_small_and_large),
         CASE(test_headers_grow_and_vanish),
         CASE(test_limits_change_by_fault),
+        CASE(test_other_clients_and_new_names),
+        CASE(test_rewind_and_repeat_at_the_end),
         CASE(test_bad_prices_are_marked_and_last),
         CASE(test_bad_requests_for_faults_are_refused),
         CASE(test_river_limits_are_enforced_and_logged),
