@@ -1,6 +1,7 @@
-/* See audit.h. Three passes: the stored pages and overviews (what is durable), the ledger (what must be there and what
- * may be missing), the stored rows. A second look at the ledger and at the source names the first differences, so that
- * no key text is kept in memory for rows that are right. */
+/* See audit.h. Three passes: the stored pages and overviews (what is durable), the ledger (what
+ * must be there and what may be missing), the stored rows. A second look at the ledger and at the
+ * source names the first differences, so that no key text is kept in memory for rows that are
+ * right. */
 #include "audit.h"
 
 #include <errno.h>
@@ -12,8 +13,8 @@
 #include "economy.h"
 #include "ledger.h"
 
-const char *const audit_table_names[AUDIT_TABLES] = {"raw_public_stash_pages", "bronze_public_stash",
-                                                     "bronze_poeninja_snapshot"};
+const char *const audit_table_names[AUDIT_TABLES] = {
+    "raw_public_stash_pages", "bronze_public_stash", "bronze_poeninja_snapshot"};
 
 /** One row: its key's hash, and for emitted rows where the ledger has it. */
 struct entry {
@@ -26,7 +27,8 @@ struct entries {
 };
 /** One page or overview of the ledger, in its order. */
 struct unit {
-    uint64_t key, next; /* Pages: hashes of cursor and next cursor. Overviews: of the body, and of league and type. */
+    uint64_t key, next; /* Pages: hashes of cursor and next cursor. Overviews: of the body, and of
+                           league and type. */
     bool stored, required, has_before;
 };
 struct units {
@@ -40,8 +42,9 @@ struct audit {
     struct hash_set optional_units;
     bool until_durable;
     struct audit_report *report;
-    enum audit_table table; /* While rows of it come in. */
-    struct entry wanted[AUDIT_NAMED_MAX]; /* Keys to name at the second look at the source; @optional marks unknown ones. */
+    enum audit_table table;               /* While rows of it come in. */
+    struct entry wanted[AUDIT_NAMED_MAX]; /* Keys to name at the second look at the source;
+                                             @optional marks unknown ones. */
     size_t n_wanted;
 };
 
@@ -92,7 +95,13 @@ static void unescape(struct span *f) {
         char c = f->at[i];
         if (c == '\\' && i + 1 < f->len) {
             c = f->at[++i];
-            c = c == 't' ? '\t' : c == 'n' ? '\n' : c == 'r' ? '\r' : c == '0' ? '\0' : c == 'b' ? '\b' : c == 'f' ? '\f' : c;
+            c = c == 't'   ? '\t'
+                : c == 'n' ? '\n'
+                : c == 'r' ? '\r'
+                : c == '0' ? '\0'
+                : c == 'b' ? '\b'
+                : c == 'f' ? '\f'
+                           : c;
         }
         *out++ = c;
     }
@@ -148,7 +157,8 @@ struct ledger_line {
 };
 
 /** Read @ledger from its start. A torn last line is no line. */
-static int each_line(FILE *ledger, void (*on_line)(struct audit *, struct ledger_line *), struct audit *a, struct sim_err *e) {
+static int each_line(FILE *ledger, void (*on_line)(struct audit *, struct ledger_line *),
+                     struct audit *a, struct sim_err *e) {
     char *text = NULL;
     size_t cap = 0;
     ssize_t n;
@@ -186,7 +196,8 @@ static void on_unit(struct audit *a, struct ledger_line *l) {
     u->at[u->n++] = one;
 }
 
-static void emit(struct audit *a, enum audit_table table, const struct span *key, size_t n, uint64_t offset, bool optional) {
+static void emit(struct audit *a, enum audit_table table, const struct span *key, size_t n,
+                 uint64_t offset, bool optional) {
     struct entries *to = &a->emitted[table];
     struct entry one = hash_key(table, key, n);
     one.offset = offset & (UINT64_MAX >> 1);
@@ -200,13 +211,16 @@ static void on_emitted(struct audit *a, struct ledger_line *l) {
         struct span key[] = {l->f[2], l->f[4], l->f[6]};
         bool hostile = l->f[6].len >= sizeof HOSTILE_ID_PREFIX - 1 &&
                        memcmp(l->f[6].at, HOSTILE_ID_PREFIX, sizeof HOSTILE_ID_PREFIX - 1) == 0;
-        emit(a, AUDIT_STASH, key, 3, l->offset, hostile || hash_set__has(&a->optional_units, hash_text(l->f[2], 0)));
+        emit(a, AUDIT_STASH, key, 3, l->offset,
+             hostile || hash_set__has(&a->optional_units, hash_text(l->f[2], 0)));
     } else if (l->n == 7 && span__is(l->f[0], "psapi-page")) {
         struct span key[] = {l->f[2], l->f[3], l->f[4]};
-        emit(a, AUDIT_PAGES, key, 3, l->offset, hash_set__has(&a->optional_units, hash_text(l->f[2], 0)));
+        emit(a, AUDIT_PAGES, key, 3, l->offset,
+             hash_set__has(&a->optional_units, hash_text(l->f[2], 0)));
     } else if (l->n == 6 && span__is(l->f[0], "ninja")) {
         struct span key[] = {l->f[1], l->f[2], l->f[4], l->f[3]};
-        emit(a, AUDIT_NINJA, key, 4, l->offset, hash_set__has(&a->optional_units, overview_key(l->f[1], l->f[2], l->f[3])));
+        emit(a, AUDIT_NINJA, key, 4, l->offset,
+             hash_set__has(&a->optional_units, overview_key(l->f[1], l->f[2], l->f[3])));
     }
 }
 
@@ -223,7 +237,8 @@ static size_t page_map__find(const struct page_map *m, const struct units *u, ui
     return SIZE_MAX;
 }
 
-/** Walk each cursor chain of the ledger; pages up to the last stored one of their chain are required. */
+/** Walk each cursor chain of the ledger; pages up to the last stored one of their chain are
+ * required. */
 static void find_required_pages(struct units *u) {
     struct page_map m = {.cap = 1024};
     while (m.cap < 2 * u->n + 2) m.cap *= 2;
@@ -243,7 +258,8 @@ static void find_required_pages(struct units *u) {
         size_t last = SIZE_MAX;
         if (u->at[i].has_before) continue;
         /* Cursors rise, so a chain has no loop; the count guards against a ledger that lies. */
-        for (size_t at = i, k = 0; at != SIZE_MAX && k < u->n; at = page_map__find(&m, u, u->at[at].next), k++)
+        for (size_t at = i, k = 0; at != SIZE_MAX && k < u->n;
+             at = page_map__find(&m, u, u->at[at].next), k++)
             if (u->at[at].stored) last = at;
         for (size_t at = i; last != SIZE_MAX; at = page_map__find(&m, u, u->at[at].next)) {
             u->at[at].required = true;
@@ -268,7 +284,8 @@ static void find_optional(struct audit *a) {
 
 /* What is there. */
 
-static const size_t key_fields[AUDIT_TABLES] = {[AUDIT_PAGES] = 3, [AUDIT_STASH] = 3, [AUDIT_NINJA] = 4};
+static const size_t key_fields[AUDIT_TABLES] = {
+    [AUDIT_PAGES] = 3, [AUDIT_STASH] = 3, [AUDIT_NINJA] = 4};
 
 static void on_stored(void *arg, const struct span *f) {
     struct audit *a = arg;
@@ -292,7 +309,8 @@ static bool entry_less(const struct entry *a, const struct entry *b) {
     return a->hi != b->hi ? a->hi < b->hi : a->lo < b->lo;
 }
 
-/** Sort in place: the keys are hashes, so a plain quicksort meets no bad order, and needs no second array. */
+/** Sort in place: the keys are hashes, so a plain quicksort meets no bad order, and needs no second
+ * array. */
 static void sort_entries(struct entry *at, size_t n) {
     while (n > 16) {
         struct entry pivot = at[n / 2], swap;
@@ -349,8 +367,10 @@ static void on_wanted(void *arg, const struct span *f) {
     struct entry key = hash_key(a->table, f, key_fields[a->table]);
     for (size_t i = 0; i < a->n_wanted; i++) {
         if (!same_key(&key, &a->wanted[i]) || a->report->n_named >= AUDIT_NAMED_MAX) continue;
-        buf__addf(&a->report->named, "%s %s:", a->wanted[i].optional ? "unknown " : "twice   ", audit_table_names[a->table]);
-        for (size_t k = 0; k < key_fields[a->table]; k++) buf__addf(&a->report->named, " %.*s", (int)f[k].len, f[k].at);
+        buf__addf(&a->report->named, "%s %s:", a->wanted[i].optional ? "unknown " : "twice   ",
+                  audit_table_names[a->table]);
+        for (size_t k = 0; k < key_fields[a->table]; k++)
+            buf__addf(&a->report->named, " %.*s", (int)f[k].len, f[k].at);
         buf__addc(&a->report->named, '\n');
         a->report->n_named++;
         a->wanted[i] = a->wanted[--a->n_wanted]; /* Once is enough. */
@@ -368,9 +388,12 @@ static void compare(struct audit *a, enum audit_table table, FILE *ledger) {
     sort_entries(em->at, em->n);
     sort_entries(st->at, st->n);
     while (i < em->n || j < st->n) {
-        struct entry key = j == st->n || (i < em->n && !entry_less(&st->at[j], &em->at[i])) ? em->at[i] : st->at[j];
+        struct entry key = j == st->n || (i < em->n && !entry_less(&st->at[j], &em->at[i]))
+                               ? em->at[i]
+                               : st->at[j];
         size_t n_em = 0, n_st = 0, n_optional = 0;
-        for (; i < em->n && same_key(&em->at[i], &key); i++, n_em++) n_optional += em->at[i].optional;
+        for (; i < em->n && same_key(&em->at[i], &key); i++, n_em++)
+            n_optional += em->at[i].optional;
         for (; j < st->n && same_key(&st->at[j], &key); j++) n_st++;
         if (n_st < n_em) {
             size_t missing = n_em - n_st, allowed = missing < n_optional ? missing : n_optional;
@@ -387,7 +410,8 @@ static void compare(struct audit *a, enum audit_table table, FILE *ledger) {
     }
 }
 
-static int run(struct audit *a, FILE *ledger, const struct audit_source *source, struct sim_err *e) {
+static int run(struct audit *a, FILE *ledger, const struct audit_source *source,
+               struct sim_err *e) {
     for (int t = 0; t < AUDIT_TABLES; t++) {
         a->table = (enum audit_table)t;
         if (source->rows(source->ctx, a->table, on_stored, a, e) != 0) return -1;
@@ -406,7 +430,8 @@ static int run(struct audit *a, FILE *ledger, const struct audit_source *source,
     return 0;
 }
 
-int audit__run(FILE *ledger, const struct audit_source *source, bool until_durable, struct audit_report *out, struct sim_err *e) {
+int audit__run(FILE *ledger, const struct audit_source *source, bool until_durable,
+               struct audit_report *out, struct sim_err *e) {
     struct audit a = {.until_durable = until_durable, .report = out};
     int rc;
     memset(out, 0, sizeof *out);
@@ -422,9 +447,7 @@ int audit__run(FILE *ledger, const struct audit_source *source, bool until_durab
     return rc;
 }
 
-void audit_report__fini(struct audit_report *r) {
-    buf__fini(&r->named);
-}
+void audit_report__fini(struct audit_report *r) { buf__fini(&r->named); }
 
 bool audit_report__clean(const struct audit_report *r) {
     for (int t = 0; t < AUDIT_TABLES; t++)

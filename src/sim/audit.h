@@ -1,13 +1,13 @@
 /* souk-sim audit: does ClickHouse hold what the simulator said, each row once?
  *
- * The ledger and the stored rows are reduced to 128-bit hashes of their keys (24 bytes a row), sorted, and merged as
- * multisets: 10 million rows on each side take about 0.5 GB. Keys:
+ * The ledger and the stored rows are reduced to 128-bit hashes of their keys (24 bytes a row),
+ * sorted, and merged as multisets: 10 million rows on each side take about 0.5 GB. Keys:
  *   raw_public_stash_pages   cursor, next_cursor, stash_count
- *   bronze_public_stash      cursor, stash_id, item_id (items without an id count under the empty one)
- *   bronze_poeninja_snapshot league, kind, detailsId, payload_hash, where stale = 0; a row is stored twice when it is
- *                            there twice at one sample time
- * A row whose item id begins with HOSTILE_ID_PREFIX was spoiled on purpose and may be missing (quarantined), but must not
- * be there twice. */
+ *   bronze_public_stash      cursor, stash_id, item_id (items without an id count under the empty
+ * one) bronze_poeninja_snapshot league, kind, detailsId, payload_hash, where stale = 0; a row is
+ * stored twice when it is there twice at one sample time A row whose item id begins with
+ * HOSTILE_ID_PREFIX was spoiled on purpose and may be missing (quarantined), but must not be there
+ * twice. */
 #ifndef SIM_AUDIT_H
 #define SIM_AUDIT_H
 
@@ -25,11 +25,13 @@ struct audit_source {
      *  pages: cursor, next_cursor, stash_count; stash: cursor, stash_id, item_id;
      *  ninja: league, kind, detailsId, payload_hash, count (most at one sample time).
      *  @return 0, or -1 with why. */
-    int (*rows)(void *ctx, enum audit_table table, void (*on_row)(void *arg, const struct span *f), void *arg, struct sim_err *e);
+    int (*rows)(void *ctx, enum audit_table table, void (*on_row)(void *arg, const struct span *f),
+                void *arg, struct sim_err *e);
 };
 struct audit_count {
     uint64_t emitted, stored, lost, twice, unknown;
-    uint64_t not_due; /* Missing, and allowed to be: behind the last durable page, or spoiled on purpose. */
+    uint64_t not_due; /* Missing, and allowed to be: behind the last durable page, or spoiled on
+                         purpose. */
 };
 struct audit_report {
     struct audit_count tables[AUDIT_TABLES];
@@ -37,16 +39,20 @@ struct audit_report {
     size_t n_named;
 };
 
-/** Compare @ledger (a stream at its start, seekable) with @source. With @until_durable, pages after the last stored one
- *  of their cursor chain, and overviews after the last stored one of their league and type, may be missing.
- *  @return 0 when the comparison was made (the report tells its result), -1 with why when it could not be made. */
-int audit__run(FILE *ledger, const struct audit_source *source, bool until_durable, struct audit_report *out, struct sim_err *e);
+/** Compare @ledger (a stream at its start, seekable) with @source. With @until_durable, pages after
+ * the last stored one of their cursor chain, and overviews after the last stored one of their
+ * league and type, may be missing.
+ *  @return 0 when the comparison was made (the report tells its result), -1 with why when it could
+ * not be made. */
+int audit__run(FILE *ledger, const struct audit_source *source, bool until_durable,
+               struct audit_report *out, struct sim_err *e);
 void audit_report__fini(struct audit_report *r);
 /** @return whether nothing is lost, twice or unknown. */
 bool audit_report__clean(const struct audit_report *r);
 extern const char *const audit_table_names[AUDIT_TABLES];
 
-/** Read rows out of a TabSeparated stream that comes in pieces; used by the ClickHouse source and by tests. */
+/** Read rows out of a TabSeparated stream that comes in pieces; used by the ClickHouse source and
+ * by tests. */
 struct tsv_reader {
     size_t n_fields; /* Wanted in each line. */
     void (*on_row)(void *arg, const struct span *f);
@@ -55,14 +61,16 @@ struct tsv_reader {
     uint64_t n_rows;
     bool bad; /* A line had another number of fields: an error text in the stream. */
 };
-/** Take the next piece. @return 0, or -1 when the stream is not what was asked for; the bad line is in @line. */
+/** Take the next piece. @return 0, or -1 when the stream is not what was asked for; the bad line is
+ * in @line. */
 int tsv_reader__take(struct tsv_reader *t, const char *data, size_t n);
 
 /** A source that asks ClickHouse over HTTP. */
 struct audit_clickhouse {
     const char *url, *database, *user, *password; /* Borrowed; user and password may be NULL. */
 };
-int audit_clickhouse__rows(void *ctx, enum audit_table table, void (*on_row)(void *arg, const struct span *f), void *arg,
+int audit_clickhouse__rows(void *ctx, enum audit_table table,
+                           void (*on_row)(void *arg, const struct span *f), void *arg,
                            struct sim_err *e);
 /** The command. @return the exit code: 0 clean, 1 differences, 2 could not compare. */
 int audit__main(int argc, char **argv);

@@ -1,4 +1,5 @@
-/* The command souk-sim audit: its options, the queries to ClickHouse over HTTP, and how the result is printed. */
+/* The command souk-sim audit: its options, the queries to ClickHouse over HTTP, and how the result
+ * is printed. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -16,30 +17,40 @@ static const char help[] =
     "  --until-durable     what lies after the last stored page or overview may be missing\n"
     "  --json              print the result as JSON\n"
     "\n"
-    "Exit code: 0 nothing lost, twice or unknown; 1 differences; 2 the comparison could not be made.\n";
+    "Exit code: 0 nothing lost, twice or unknown; 1 differences; 2 the comparison could not be "
+    "made.\n";
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg) {
     struct tsv_reader *t = arg;
     return tsv_reader__take(t, data, size * n) == 0 ? size * n : 0;
 }
 
-static void make_query(const struct audit_clickhouse *ch, enum audit_table table, struct buf *out, size_t *n_fields) {
+static void make_query(const struct audit_clickhouse *ch, enum audit_table table, struct buf *out,
+                       size_t *n_fields) {
     *n_fields = 3;
     if (table == AUDIT_PAGES) {
-        buf__addf(out, "SELECT cursor, next_cursor, toString(stash_count) FROM %s.raw_public_stash_pages", ch->database);
+        buf__addf(
+            out, "SELECT cursor, next_cursor, toString(stash_count) FROM %s.raw_public_stash_pages",
+            ch->database);
     } else if (table == AUDIT_STASH) {
-        buf__addf(out, "SELECT cursor, stash_id, item_id FROM %s.bronze_public_stash", ch->database);
+        buf__addf(out, "SELECT cursor, stash_id, item_id FROM %s.bronze_public_stash",
+                  ch->database);
     } else {
-        buf__addf(out, "SELECT league, kind, detailsId, payload_hash, toString(max(c)) FROM (SELECT league, kind, detailsId, "
-                  "payload_hash, sample_time_utc, count() AS c FROM %s.bronze_poeninja_snapshot WHERE stale = 0 GROUP BY "
-                  "league, kind, detailsId, payload_hash, sample_time_utc) GROUP BY league, kind, detailsId, payload_hash",
+        buf__addf(out,
+                  "SELECT league, kind, detailsId, payload_hash, toString(max(c)) FROM (SELECT "
+                  "league, kind, detailsId, "
+                  "payload_hash, sample_time_utc, count() AS c FROM %s.bronze_poeninja_snapshot "
+                  "WHERE stale = 0 GROUP BY "
+                  "league, kind, detailsId, payload_hash, sample_time_utc) GROUP BY league, kind, "
+                  "detailsId, payload_hash",
                   ch->database);
         *n_fields = 5;
     }
     buf__adds(out, " FORMAT TabSeparated");
 }
 
-int audit_clickhouse__rows(void *ctx, enum audit_table table, void (*on_row)(void *arg, const struct span *f), void *arg,
+int audit_clickhouse__rows(void *ctx, enum audit_table table,
+                           void (*on_row)(void *arg, const struct span *f), void *arg,
                            struct sim_err *e) {
     const struct audit_clickhouse *ch = ctx;
     struct tsv_reader reader = {.on_row = on_row, .arg = arg};
@@ -70,8 +81,10 @@ int audit_clickhouse__rows(void *ctx, enum audit_table table, void (*on_row)(voi
     code = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     if (code != CURLE_OK && !(code == CURLE_WRITE_ERROR && reader.bad))
-        rc = sim_err__setf(e, "audit %s: %s: %s", audit_table_names[table], ch->url, curl_easy_strerror(code));
-    else if (reader.bad || status != 200 || reader.line.len > 0) /* An error text has another shape, or no line end. */
+        rc = sim_err__setf(e, "audit %s: %s: %s", audit_table_names[table], ch->url,
+                           curl_easy_strerror(code));
+    else if (reader.bad || status != 200 ||
+             reader.line.len > 0) /* An error text has another shape, or no line end. */
         rc = sim_err__setf(e, "audit %s: status %ld: %.200s", audit_table_names[table], status,
                            reader.line.len > 0 ? reader.line.at : "");
     curl_slist_free_all(headers);
@@ -85,15 +98,19 @@ int audit_clickhouse__rows(void *ctx, enum audit_table table, void (*on_row)(voi
 static void print_report(const struct audit_report *r, bool json) {
     struct audit_count all = {0};
     if (json) printf("{\"clean\":%s,\"tables\":{", audit_report__clean(r) ? "true" : "false");
-    else printf("%-26s %12s %12s %8s %8s %8s %8s\n", "table", "emitted", "stored", "lost", "twice", "unknown", "not due");
+    else
+        printf("%-26s %12s %12s %8s %8s %8s %8s\n", "table", "emitted", "stored", "lost", "twice",
+               "unknown", "not due");
     for (int t = 0; t < AUDIT_TABLES; t++) {
         const struct audit_count *c = &r->tables[t];
-        const char *fmt = json ? "%s\"%s\":{\"emitted\":%llu,\"stored\":%llu,\"lost\":%llu,\"twice\":%llu,\"unknown\":%llu,\"not_due\":%llu}"
+        const char *fmt = json ? "%s\"%s\":{\"emitted\":%llu,\"stored\":%llu,\"lost\":%llu,"
+                                 "\"twice\":%llu,\"unknown\":%llu,\"not_due\":%llu}"
                                : "%s%-26s %12llu %12llu %8llu %8llu %8llu %8llu\n";
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-        printf(fmt, json && t > 0 ? "," : "", audit_table_names[t], (unsigned long long)c->emitted, (unsigned long long)c->stored,
-               (unsigned long long)c->lost, (unsigned long long)c->twice, (unsigned long long)c->unknown,
+        printf(fmt, json && t > 0 ? "," : "", audit_table_names[t], (unsigned long long)c->emitted,
+               (unsigned long long)c->stored, (unsigned long long)c->lost,
+               (unsigned long long)c->twice, (unsigned long long)c->unknown,
                (unsigned long long)c->not_due);
 #pragma GCC diagnostic pop
         all.emitted += c->emitted;
@@ -104,18 +121,22 @@ static void print_report(const struct audit_report *r, bool json) {
     if (json) {
         struct buf text = {0};
         buf__add_json(&text, r->named.len > 0 ? r->named.at : "", r->named.len);
-        printf("},\"emitted\":%llu,\"lost\":%llu,\"twice\":%llu,\"unknown\":%llu,\"named\":%s}\n", (unsigned long long)all.emitted,
-               (unsigned long long)all.lost, (unsigned long long)all.twice, (unsigned long long)all.unknown, text.at);
+        printf("},\"emitted\":%llu,\"lost\":%llu,\"twice\":%llu,\"unknown\":%llu,\"named\":%s}\n",
+               (unsigned long long)all.emitted, (unsigned long long)all.lost,
+               (unsigned long long)all.twice, (unsigned long long)all.unknown, text.at);
         buf__fini(&text);
         return;
     }
     if (r->named.len > 0) fputs(r->named.at, stdout);
-    printf("%llu lost, %llu twice, %llu unknown in %llu rows\n", (unsigned long long)all.lost, (unsigned long long)all.twice,
-           (unsigned long long)all.unknown, (unsigned long long)all.emitted);
+    printf("%llu lost, %llu twice, %llu unknown in %llu rows\n", (unsigned long long)all.lost,
+           (unsigned long long)all.twice, (unsigned long long)all.unknown,
+           (unsigned long long)all.emitted);
 }
 
 static bool is_identifier(const char *s) {
-    return *s != '\0' && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == strlen(s);
+    return *s != '\0' &&
+           strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") ==
+               strlen(s);
 }
 
 int audit__main(int argc, char **argv) {
@@ -142,13 +163,17 @@ int audit__main(int argc, char **argv) {
         else if (strcmp(argv[i], "--password") == 0) value = &ch.password;
         if (value != NULL && i + 1 < argc) {
             *value = argv[++i];
-        } else if (value != NULL || (strcmp(argv[i], "--until-durable") != 0 && strcmp(argv[i], "--json") != 0)) {
-            fprintf(stderr, "souk-sim audit: %s: no such option, or its value is missing; see --help\n", argv[i]);
+        } else if (value != NULL ||
+                   (strcmp(argv[i], "--until-durable") != 0 && strcmp(argv[i], "--json") != 0)) {
+            fprintf(stderr,
+                    "souk-sim audit: %s: no such option, or its value is missing; see --help\n",
+                    argv[i]);
             return 2;
         }
     }
     if (path == NULL || !is_identifier(ch.database)) {
-        fprintf(stderr, "souk-sim audit: --ledger is missing, or --database is no name; see --help\n");
+        fprintf(stderr,
+                "souk-sim audit: --ledger is missing, or --database is no name; see --help\n");
         return 2;
     }
     ledger = fopen(path, "rb");

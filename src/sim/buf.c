@@ -1,4 +1,5 @@
-/* See buf.h. Everything here is memory only; the one way to fail is to run out of it, which aborts. */
+/* See buf.h. Everything here is memory only; the one way to fail is to run out of it, which aborts.
+ */
 #include "buf.h"
 
 #include <assert.h>
@@ -60,13 +61,9 @@ void buf__add(struct buf *b, const void *data, size_t n) {
     b->at[b->len] = '\0';
 }
 
-void buf__adds(struct buf *b, const char *text) {
-    buf__add(b, text, strlen(text));
-}
+void buf__adds(struct buf *b, const char *text) { buf__add(b, text, strlen(text)); }
 
-void buf__addc(struct buf *b, char c) {
-    buf__add(b, &c, 1);
-}
+void buf__addc(struct buf *b, char c) { buf__add(b, &c, 1); }
 
 void buf__addf(struct buf *b, const char *fmt, ...) {
     va_list args, again;
@@ -113,7 +110,9 @@ void buf__add_json(struct buf *b, const char *text, size_t n) {
             buf__addf(b, "\\u%04x", c);
         } else {
             size_t run = i;
-            while (run < n && (unsigned char)text[run] >= 0x20 && text[run] != '"' && text[run] != '\\') run++;
+            while (run < n && (unsigned char)text[run] >= 0x20 && text[run] != '"' &&
+                   text[run] != '\\')
+                run++;
             buf__add(b, text + i, run - i);
             i = run - 1;
         }

@@ -1,5 +1,6 @@
-/* Bytes that grow up to a bound, shared bodies, one-line errors and seeded random numbers: what every file of the
- * simulator leans on. It has its own so that it can judge souk without trusting souk's code. */
+/* Bytes that grow up to a bound, shared bodies, one-line errors and seeded random numbers: what
+ * every file of the simulator leans on. It has its own so that it can judge souk without trusting
+ * souk's code. */
 #ifndef SIM_BUF_H
 #define SIM_BUF_H
 
@@ -35,7 +36,8 @@ bool span__is(struct span s, const char *text);
 /** The same, ASCII letters compared without case. */
 bool span__is_nocase(struct span s, const char *text);
 
-/** Bytes that grow. More than @max bytes are not taken and @overflow is set; running out of memory aborts. */
+/** Bytes that grow. More than @max bytes are not taken and @overflow is set; running out of memory
+ * aborts. */
 struct buf {
     char *at; /* Owned. Always followed by a NUL once anything was added. */
     size_t len, cap;
@@ -55,7 +57,8 @@ void buf__add_u64(struct buf *b, uint64_t v);
 void buf__add_hex64(struct buf *b, uint64_t v);
 /** Adds @text as a JSON string with its quotes. */
 void buf__add_json(struct buf *b, const char *text, size_t n);
-/** Adds @text with \t, \n, \r, \0 and backslash escaped, as ClickHouse's TabSeparated writes them. */
+/** Adds @text with \t, \n, \r, \0 and backslash escaped, as ClickHouse's TabSeparated writes them.
+ */
 void buf__add_tsv(struct buf *b, const char *text, size_t n);
 
 /** A body that pages, replies and connections share. */
@@ -64,7 +67,8 @@ struct body {
     size_t len;
     char data[];
 };
-/** @return a body with one reference, its content a copy of @data (or uninitialised when @data is NULL). */
+/** @return a body with one reference, its content a copy of @data (or uninitialised when @data is
+ * NULL). */
 struct body *body__new(const void *data, size_t n);
 struct body *body__ref(struct body *b);
 void body__unref(struct body *b); /* NULL is fine. */
@@ -76,7 +80,8 @@ struct rng {
     uint64_t state;
 };
 uint64_t rng__next(struct rng *r);
-/** @return a number in [0, n); 0 when @n is 0. The bias is below n / 2^32, which no test here can see. */
+/** @return a number in [0, n); 0 when @n is 0. The bias is below n / 2^32, which no test here can
+ * see. */
 uint32_t rng__below(struct rng *r, uint32_t n);
 /** @return a number that depends on both and looks like neither. */
 uint64_t mix64(uint64_t a, uint64_t b);

@@ -1,13 +1,21 @@
-/* See catalogue.h. Names of currency and bases are the game's own; prices are round numbers of the right size. */
+/* See catalogue.h. Names of currency and bases are the game's own; prices are round numbers of the
+ * right size. */
 #include "catalogue.h"
 
-#define CURRENCY(name, slug, chaos, stack) {"", name, slug, "currency", "", ITEM_CURRENCY, chaos, stack, 1, 1}
-#define FRAGMENT(name, slug, chaos) {"", name, slug, "maps", "fragment", ITEM_FRAGMENT, chaos, 10, 1, 1}
-#define CARD(name, slug, chaos, stack) {"", name, slug, "cards", "", ITEM_CARD, chaos, stack, 1, 1}
-#define MAP(name, slug, chaos) {"", name, slug, "maps", "", ITEM_MAP, chaos, 1, 1, 1}
-#define GEM(name, slug, chaos) {"", name, slug, "gems", "supportgem", ITEM_GEM, chaos, 1, 1, 1}
-#define UNIQUE(name, base, slug, cat, sub, chaos, w, h) {name, base, slug, cat, sub, ITEM_UNIQUE, chaos, 1, w, h}
-#define RARE(base, slug, cat, sub, chaos, w, h) {"", base, slug, cat, sub, ITEM_RARE, chaos, 1, w, h}
+#define CURRENCY(name, slug, chaos, stack)                                                         \
+    { "", name, slug, "currency", "", ITEM_CURRENCY, chaos, stack, 1, 1 }
+#define FRAGMENT(name, slug, chaos)                                                                \
+    { "", name, slug, "maps", "fragment", ITEM_FRAGMENT, chaos, 10, 1, 1 }
+#define CARD(name, slug, chaos, stack)                                                             \
+    { "", name, slug, "cards", "", ITEM_CARD, chaos, stack, 1, 1 }
+#define MAP(name, slug, chaos)                                                                     \
+    { "", name, slug, "maps", "", ITEM_MAP, chaos, 1, 1, 1 }
+#define GEM(name, slug, chaos)                                                                     \
+    { "", name, slug, "gems", "supportgem", ITEM_GEM, chaos, 1, 1, 1 }
+#define UNIQUE(name, base, slug, cat, sub, chaos, w, h)                                            \
+    { name, base, slug, cat, sub, ITEM_UNIQUE, chaos, 1, w, h }
+#define RARE(base, slug, cat, sub, chaos, w, h)                                                    \
+    { "", base, slug, cat, sub, ITEM_RARE, chaos, 1, w, h }
 
 const struct catalogue_item catalogue[] = {
     CURRENCY("Chaos Orb", "chaos-orb", 1, 20),
@@ -59,18 +67,28 @@ const struct catalogue_item catalogue[] = {
     GEM("Spell Echo Support", "spell-echo-support", 30),
     GEM("Awakened Multistrike Support", "awakened-multistrike-support", 500),
     UNIQUE("Mageblood", "Heavy Belt", "mageblood-heavy-belt", "accessories", "belt", 45000, 2, 1),
-    UNIQUE("Headhunter", "Leather Belt", "headhunter-leather-belt", "accessories", "belt", 9000, 2, 1),
+    UNIQUE("Headhunter", "Leather Belt", "headhunter-leather-belt", "accessories", "belt", 9000, 2,
+           1),
     UNIQUE("Tabula Rasa", "Simple Robe", "tabula-rasa-simple-robe", "armour", "chest", 9, 2, 3),
     UNIQUE("Goldrim", "Leather Cap", "goldrim-leather-cap", "armour", "helmet", 1, 2, 2),
-    UNIQUE("Ralakesh's Impatience", "Riveted Boots", "ralakeshs-impatience-riveted-boots", "armour", "boots", 400, 2, 2),
-    UNIQUE("Devoto's Devotion", "Nightmare Bascinet", "devotos-devotion-nightmare-bascinet", "armour", "helmet", 3, 2, 2),
-    UNIQUE("Aegis Aurora", "Champion Kite Shield", "aegis-aurora-champion-kite-shield", "armour", "shield", 15, 2, 3),
-    UNIQUE("Rumi's Concoction", "Granite Flask", "rumis-concoction-granite-flask", "flasks", "", 4, 1, 2),
-    UNIQUE("Bottled Faith", "Sulphur Flask", "bottled-faith-sulphur-flask", "flasks", "", 600, 1, 2),
-    UNIQUE("Grand Spectrum", "Crimson Jewel", "grand-spectrum-crimson-jewel", "jewels", "", 5, 1, 1),
-    UNIQUE("Watcher's Eye", "Prismatic Jewel", "watchers-eye-prismatic-jewel", "jewels", "", 300, 1, 1),
-    UNIQUE("Voidforge", "Infernal Sword", "voidforge-infernal-sword", "weapons", "twosword", 700, 2, 4),
-    UNIQUE("Kaom's Heart", "Glorious Plate", "kaoms-heart-glorious-plate", "armour", "chest", 30, 2, 3),
+    UNIQUE("Ralakesh's Impatience", "Riveted Boots", "ralakeshs-impatience-riveted-boots", "armour",
+           "boots", 400, 2, 2),
+    UNIQUE("Devoto's Devotion", "Nightmare Bascinet", "devotos-devotion-nightmare-bascinet",
+           "armour", "helmet", 3, 2, 2),
+    UNIQUE("Aegis Aurora", "Champion Kite Shield", "aegis-aurora-champion-kite-shield", "armour",
+           "shield", 15, 2, 3),
+    UNIQUE("Rumi's Concoction", "Granite Flask", "rumis-concoction-granite-flask", "flasks", "", 4,
+           1, 2),
+    UNIQUE("Bottled Faith", "Sulphur Flask", "bottled-faith-sulphur-flask", "flasks", "", 600, 1,
+           2),
+    UNIQUE("Grand Spectrum", "Crimson Jewel", "grand-spectrum-crimson-jewel", "jewels", "", 5, 1,
+           1),
+    UNIQUE("Watcher's Eye", "Prismatic Jewel", "watchers-eye-prismatic-jewel", "jewels", "", 300, 1,
+           1),
+    UNIQUE("Voidforge", "Infernal Sword", "voidforge-infernal-sword", "weapons", "twosword", 700, 2,
+           4),
+    UNIQUE("Kaom's Heart", "Glorious Plate", "kaoms-heart-glorious-plate", "armour", "chest", 30, 2,
+           3),
     RARE("Vermillion Ring", "vermillion-ring", "accessories", "ring", 40, 1, 1),
     RARE("Two-Stone Ring", "two-stone-ring", "accessories", "ring", 12, 1, 1),
     RARE("Onyx Amulet", "onyx-amulet", "accessories", "amulet", 20, 1, 1),
@@ -89,38 +107,63 @@ const struct catalogue_item catalogue[] = {
 const size_t n_catalogue = sizeof catalogue / sizeof catalogue[0];
 
 const struct note_currency note_currencies[] = {
-    {"chaos", NULL, 1},        {"divine", NULL, 200},     {"exalted", "exa", 12},    {"alch", NULL, 0.12},
-    {"fusing", "fuse", 0.15},  {"vaal", NULL, 0.6},       {"mirror", "mir", 170000}, {"chrome", "chrom", 0.05},
-    {"jewellers", "jew", 0.06}, {"annul", NULL, 8},       {"regret", NULL, 0.7},     {"gcp", NULL, 1.3},
+    {"chaos", NULL, 1},        {"divine", NULL, 200},     {"exalted", "exa", 12},
+    {"alch", NULL, 0.12},      {"fusing", "fuse", 0.15},  {"vaal", NULL, 0.6},
+    {"mirror", "mir", 170000}, {"chrome", "chrom", 0.05}, {"jewellers", "jew", 0.06},
+    {"annul", NULL, 8},        {"regret", NULL, 0.7},     {"gcp", NULL, 1.3},
     {"scour", NULL, 0.5},      {"grand-echor", NULL, 9},
 };
 const size_t n_note_currencies = sizeof note_currencies / sizeof note_currencies[0];
 
 const struct mod_text mod_texts[] = {
-    {"+%u to maximum Life", 129},          {"+%u to maximum Energy Shield", 90},
-    {"+%u to Strength", 58},               {"+%u to Intelligence", 58},
-    {"+%u%% to Fire Resistance", 48},      {"+%u%% to Cold Resistance", 48},
-    {"+%u%% to Lightning Resistance", 48}, {"+%u%% to Chaos Resistance", 35},
-    {"+%u to Accuracy Rating", 480},       {"%u%% increased Armour", 110},
-    {"%u%% increased Spell Damage", 109},  {"%u%% increased Rarity of Items found", 28},
-    {"Regenerate %u Life per second", 40}, {"Adds %u to %u Fire Damage to Attacks", 30},
-    {"%u%% increased Attack Speed", 16},   {"+%u%% to Global Critical Strike Multiplier", 38},
-    {"%u%% increased Movement Speed", 35}, {"+%u to Level of all Minion Skill Gems", 2},
-    {"Gain %u Life per Enemy Killed", 70}, {"%u%% increased Stun and Block Recovery", 28},
+    {"+%u to maximum Life", 129},
+    {"+%u to maximum Energy Shield", 90},
+    {"+%u to Strength", 58},
+    {"+%u to Intelligence", 58},
+    {"+%u%% to Fire Resistance", 48},
+    {"+%u%% to Cold Resistance", 48},
+    {"+%u%% to Lightning Resistance", 48},
+    {"+%u%% to Chaos Resistance", 35},
+    {"+%u to Accuracy Rating", 480},
+    {"%u%% increased Armour", 110},
+    {"%u%% increased Spell Damage", 109},
+    {"%u%% increased Rarity of Items found", 28},
+    {"Regenerate %u Life per second", 40},
+    {"Adds %u to %u Fire Damage to Attacks", 30},
+    {"%u%% increased Attack Speed", 16},
+    {"+%u%% to Global Critical Strike Multiplier", 38},
+    {"%u%% increased Movement Speed", 35},
+    {"+%u to Level of all Minion Skill Gems", 2},
+    {"Gain %u Life per Enemy Killed", 70},
+    {"%u%% increased Stun and Block Recovery", 28},
 };
 const size_t n_mod_texts = sizeof mod_texts / sizeof mod_texts[0];
 
-const char *const rare_prefixes[] = {"Horror", "Victory", "Morbid", "Kraken", "Doom", "Gale", "Empyrean", "Rune",
-                                     "Storm",  "Vengeance", "Dread", "Beast", "Corpse", "Hypnotic", "Sol",   "Phoenix"};
+const char *const rare_prefixes[] = {
+    "Horror", "Victory",   "Morbid", "Kraken", "Doom",   "Gale",     "Empyrean", "Rune",
+    "Storm",  "Vengeance", "Dread",  "Beast",  "Corpse", "Hypnotic", "Sol",      "Phoenix"};
 const size_t n_rare_prefixes = sizeof rare_prefixes / sizeof rare_prefixes[0];
-const char *const rare_suffixes[] = {"Nail", "Locket", "Braid", "Grasp", "Ward", "Spiral", "Cord", "Shell",
-                                     "Hold", "Turn",   "Crest", "Song",  "Bite", "Weaver", "Loop", "Knot"};
+const char *const rare_suffixes[] = {"Nail", "Locket", "Braid", "Grasp", "Ward",  "Spiral",
+                                     "Cord", "Shell",  "Hold",  "Turn",  "Crest", "Song",
+                                     "Bite", "Weaver", "Loop",  "Knot"};
 const size_t n_rare_suffixes = sizeof rare_suffixes / sizeof rare_suffixes[0];
 
 const char *const broken_notes[] = {
-    "~price  chaos",      "~b/o  chaos",           "~b/o  exa",      "~b/o 13..1 chaos", "~b/o 13//1 chaos",
-    "~b/o 13/123/1 chaos", "~b/o 1/0 chaos",       "~b/o 0/1 chaos", "~b/o >10 chaos",   "~price  poe",
-    "~b/o 6",             "100c",                  "you can find me in game", "~b/o 0 chaos", "\"best\\offer\"\tpls",
+    "~price  chaos",
+    "~b/o  chaos",
+    "~b/o  exa",
+    "~b/o 13..1 chaos",
+    "~b/o 13//1 chaos",
+    "~b/o 13/123/1 chaos",
+    "~b/o 1/0 chaos",
+    "~b/o 0/1 chaos",
+    "~b/o >10 chaos",
+    "~price  poe",
+    "~b/o 6",
+    "100c",
+    "you can find me in game",
+    "~b/o 0 chaos",
+    "\"best\\offer\"\tpls",
 };
 const size_t n_broken_notes = sizeof broken_notes / sizeof broken_notes[0];
 
@@ -135,7 +178,19 @@ const char *const hostile_notes[] = {
 };
 const size_t n_hostile_notes = sizeof hostile_notes / sizeof hostile_notes[0];
 
-const char *const tab_names[] = {"$", "Sale", "dump", "Maps", "Currency", "Jewel", "1", "2", "cards",
-                                 "\xd0\xa2\xd0\xbe\xd1\x80\xd0\xb3", "\xe0\xb8\x88\xe0\xb8\xb4\xe0\xb8\xa7",
-                                 "quad", "~skip", "fast sell", "MB & friends"};
+const char *const tab_names[] = {"$",
+                                 "Sale",
+                                 "dump",
+                                 "Maps",
+                                 "Currency",
+                                 "Jewel",
+                                 "1",
+                                 "2",
+                                 "cards",
+                                 "\xd0\xa2\xd0\xbe\xd1\x80\xd0\xb3",
+                                 "\xe0\xb8\x88\xe0\xb8\xb4\xe0\xb8\xa7",
+                                 "quad",
+                                 "~skip",
+                                 "fast sell",
+                                 "MB & friends"};
 const size_t n_tab_names = sizeof tab_names / sizeof tab_names[0];

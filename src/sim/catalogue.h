@@ -1,4 +1,5 @@
-/* What the simulated market trades: base items with a first price, words for names, modifier texts. Data only. */
+/* What the simulated market trades: base items with a first price, words for names, modifier texts.
+ * Data only. */
 #ifndef SIM_CATALOGUE_H
 #define SIM_CATALOGUE_H
 
@@ -6,7 +7,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum item_kind { ITEM_CURRENCY, ITEM_CARD, ITEM_FRAGMENT, ITEM_MAP, ITEM_GEM, ITEM_UNIQUE, ITEM_RARE, ITEM_MAGIC, ITEM_NORMAL };
+enum item_kind {
+    ITEM_CURRENCY,
+    ITEM_CARD,
+    ITEM_FRAGMENT,
+    ITEM_MAP,
+    ITEM_GEM,
+    ITEM_UNIQUE,
+    ITEM_RARE,
+    ITEM_MAGIC,
+    ITEM_NORMAL
+};
 
 struct catalogue_item {
     const char *name;      /* Of uniques; empty otherwise. */
@@ -20,7 +31,8 @@ struct catalogue_item {
 extern const struct catalogue_item catalogue[];
 extern const size_t n_catalogue;
 
-/** The words that notes use, with the spelling of old tabs where there is one, and a usual worth in chaos. */
+/** The words that notes use, with the spelling of old tabs where there is one, and a usual worth in
+ * chaos. */
 struct note_currency {
     const char *word, *old_word;
     double chaos;

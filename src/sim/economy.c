@@ -1,6 +1,7 @@
-/* See economy.h. The happy path of an advance: roll for a private tombstone (85 in 100, as two recorded pages show) or
- * an action on a public tab, mutate, note the tab as changed once. Rendering shows the state after the whole advance, so
- * a tab stands in a page once and its content is what the next versions differ from. */
+/* See economy.h. The happy path of an advance: roll for a private tombstone (85 in 100, as two
+ * recorded pages show) or an action on a public tab, mutate, note the tab as changed once.
+ * Rendering shows the state after the whole advance, so a tab stands in a page once and its content
+ * is what the next versions differ from. */
 #include "economy.h"
 
 #include <assert.h>
@@ -10,9 +11,10 @@
 
 enum { N_STASHES = 6000, N_ACCOUNTS = 2500, N_PRIVATE = 300000 };
 
-static const char *const stash_types[] = {"PremiumStash", "PremiumStash", "PremiumStash", "QuadStash", "CurrencyStash",
-                                          "MapStash", "DivinationCardStash", "FragmentStash", "EssenceStash",
-                                          "UniqueStash", "NormalStash", ""};
+static const char *const stash_types[] = {"PremiumStash",        "PremiumStash",  "PremiumStash",
+                                          "QuadStash",           "CurrencyStash", "MapStash",
+                                          "DivinationCardStash", "FragmentStash", "EssenceStash",
+                                          "UniqueStash",         "NormalStash",   ""};
 enum { N_STASH_TYPES = sizeof stash_types / sizeof stash_types[0] };
 
 static void *zeroed(size_t n, size_t size) {
@@ -61,7 +63,8 @@ static struct price make_price(struct economy *e, double chaos, unsigned stack) 
 static struct price price_for(struct economy *e, const struct stash *s, const struct item *it) {
     const struct catalogue_item *base = &catalogue[it->base];
     double chaos = base->chaos * e->levels[it->base];
-    if (s->tab_price.form != NOTE_NONE && rng__below(&e->rng, 4) != 0) return (struct price){.form = NOTE_NONE, .lot = 1};
+    if (s->tab_price.form != NOTE_NONE && rng__below(&e->rng, 4) != 0)
+        return (struct price){.form = NOTE_NONE, .lot = 1};
     if (base->kind == ITEM_RARE) chaos *= 0.2 + (double)(mix64(it->serial, 7) % 300) / 100.0;
     return make_price(e, chaos, it->stack);
 }
@@ -93,7 +96,8 @@ static struct item take_item(struct economy *e, struct stash *s) {
     return it;
 }
 
-/** Let one price of the market wander. Multiplication alone, so that every machine gets the same bits. */
+/** Let one price of the market wander. Multiplication alone, so that every machine gets the same
+ * bits. */
 static void wander(struct economy *e) {
     size_t i = rng__below(&e->rng, (uint32_t)(n_catalogue + n_note_currencies));
     double step = 0.98 + rng__below(&e->rng, 4001) / 100000.0, *at, first;
@@ -115,12 +119,14 @@ static void mark(struct economy *e, struct stash *s, uint32_t index) {
     e->changes[e->n_changes++] = (struct change){.index = index};
 }
 
-/** The other tab of a move: the first other one of the account that this advance has not touched. */
+/** The other tab of a move: the first other one of the account that this advance has not touched.
+ */
 static struct stash *sibling(struct economy *e, uint32_t index, uint32_t *out) {
     uint32_t account = e->stashes[index].account;
     for (uint32_t i = account; i < e->n_stashes; i += e->n_accounts) {
         struct stash *s = &e->stashes[i];
-        if (i == index || s->changed_in == e->n_advances || !s->is_public || s->stays_empty) continue;
+        if (i == index || s->changed_in == e->n_advances || !s->is_public || s->stays_empty)
+            continue;
         if (s->league != e->stashes[index].league || s->n_items >= STASH_ITEMS_MAX) continue;
         *out = i;
         return s;
@@ -146,9 +152,11 @@ static void act_on_listings(struct economy *e, struct stash *s, uint32_t index, 
     } else if (roll < 94) { /* Withdraw a part at once: what is not a sale. */
         for (uint32_t n = s->n_items / 3u + 1; n > 0 && s->n_items > 0; n--) take_item(e, s);
     } else if (roll < 97) { /* Give the tab another price, or a plain name. */
-        s->tab_price = rng__below(&e->rng, 2) == 0 ? make_price(e, 5, 1) : (struct price){.form = NOTE_NONE, .lot = 1};
+        s->tab_price = rng__below(&e->rng, 2) == 0 ? make_price(e, 5, 1)
+                                                   : (struct price){.form = NOTE_NONE, .lot = 1};
         s->name = (uint8_t)rng__below(&e->rng, (uint32_t)n_tab_names);
-    } else if (left >= 2 && (other = sibling(e, index, &other_index)) != NULL) { /* Move: the id stays. */
+    } else if (left >= 2 &&
+               (other = sibling(e, index, &other_index)) != NULL) { /* Move: the id stays. */
         struct item moved = take_item(e, s);
         bool used[256] = {false};
         moved.cell = 0;
@@ -217,7 +225,9 @@ struct economy *economy__new(uint64_t seed, const struct span *leagues, size_t n
         char *copy;
         buf__reset(&name);
         if (i < n_leagues) buf__add(&name, leagues[i].at, leagues[i].len);
-        else buf__addf(&name, "%s (PL%u)", i == n_leagues ? "friends only" : "BPL \"race\"", 40000 + (unsigned)(mix64(seed, i) % 30000));
+        else
+            buf__addf(&name, "%s (PL%u)", i == n_leagues ? "friends only" : "BPL \"race\"",
+                      40000 + (unsigned)(mix64(seed, i) % 30000));
         copy = strndup(name.at, name.len);
         if (copy == NULL) abort();
         e->leagues[i] = (struct span){copy, name.len};
@@ -238,7 +248,10 @@ struct economy *economy__new(uint64_t seed, const struct span *leagues, size_t n
         s->serial = i;
         s->account = i % e->n_accounts;
         /* An account plays in one league: two thirds in the first, few in private ones. */
-        s->league = (uint8_t)(mix64(seed, s->account) % 3 < 2 ? 0 : mix64(seed, s->account + UINT64_C(1) * N_ACCOUNTS) % e->n_leagues);
+        s->league =
+            (uint8_t)(mix64(seed, s->account) % 3 < 2
+                          ? 0
+                          : mix64(seed, s->account + UINT64_C(1) * N_ACCOUNTS) % e->n_leagues);
         s->type = (uint8_t)rng__below(&e->rng, N_STASH_TYPES);
         s->name = (uint8_t)rng__below(&e->rng, (uint32_t)n_tab_names);
         s->is_public = roll < 85;
@@ -273,22 +286,28 @@ size_t economy__note(const struct price *p, char out[ECONOMY_NOTE_MAX]) {
     switch ((enum note_form)p->form) {
     case NOTE_NONE: return 0;
     case NOTE_SKIP: n = snprintf(out, ECONOMY_NOTE_MAX, "~skip "); break;
-    case NOTE_BROKEN: n = snprintf(out, ECONOMY_NOTE_MAX, "%s", broken_notes[p->style % n_broken_notes]); break;
+    case NOTE_BROKEN:
+        n = snprintf(out, ECONOMY_NOTE_MAX, "%s", broken_notes[p->style % n_broken_notes]);
+        break;
     case NOTE_PRICE:
     case NOTE_BO:
-        if (p->lot > 1) n = snprintf(out, ECONOMY_NOTE_MAX, "%s %u/%u %s", lead, whole, p->lot, word);
-        else if (part == 0 && p->style % 37 == 0) n = snprintf(out, ECONOMY_NOTE_MAX, "%s 0%u %s", lead, whole, word);
+        if (p->lot > 1)
+            n = snprintf(out, ECONOMY_NOTE_MAX, "%s %u/%u %s", lead, whole, p->lot, word);
+        else if (part == 0 && p->style % 37 == 0)
+            n = snprintf(out, ECONOMY_NOTE_MAX, "%s 0%u %s", lead, whole, word);
         else if (part == 0) n = snprintf(out, ECONOMY_NOTE_MAX, "%s %u %s", lead, whole, word);
-        else if (part % 10 == 0) n = snprintf(out, ECONOMY_NOTE_MAX, "%s %u.%u %s", lead, whole, part / 10, word);
+        else if (part % 10 == 0)
+            n = snprintf(out, ECONOMY_NOTE_MAX, "%s %u.%u %s", lead, whole, part / 10, word);
         else n = snprintf(out, ECONOMY_NOTE_MAX, "%s %u.%02u %s", lead, whole, part, word);
         break;
     }
     return n > 0 ? (size_t)n : 0;
 }
 
-/** A tombstone in one of the three shapes on record: of 2019, of 2024, and what the documentation promises. */
-static void render_tombstone(const struct economy *e, char kind, uint64_t serial, const char *type, struct span league,
-                             struct buf *out) {
+/** A tombstone in one of the three shapes on record: of 2019, of 2024, and what the documentation
+ * promises. */
+static void render_tombstone(const struct economy *e, char kind, uint64_t serial, const char *type,
+                             struct span league, struct buf *out) {
     uint64_t shape = mix64(e->seed ^ (uint64_t)(unsigned char)kind, serial) % 10;
     buf__adds(out, "{\"id\":\"");
     id__render(e->seed, kind, serial, out);
@@ -297,7 +316,8 @@ static void render_tombstone(const struct economy *e, char kind, uint64_t serial
         buf__adds(out, "}");
         return;
     }
-    buf__adds(out, ",\"accountName\":null,\"stash\":null,\"lastCharacterName\":null,\"stashType\":\"");
+    buf__adds(out,
+              ",\"accountName\":null,\"stash\":null,\"lastCharacterName\":null,\"stashType\":\"");
     buf__adds(out, type);
     buf__adds(out, "\",\"league\":");
     if (shape == 2) buf__add_json(out, league.at, league.len);
@@ -305,7 +325,8 @@ static void render_tombstone(const struct economy *e, char kind, uint64_t serial
     buf__adds(out, ",\"items\":[]}");
 }
 
-static void render_stash(const struct economy *e, const struct stash *s, unsigned *n_hostile, struct buf *out) {
+static void render_stash(const struct economy *e, const struct stash *s, unsigned *n_hostile,
+                         struct buf *out) {
     char tab[ECONOMY_NOTE_MAX];
     size_t tab_len = economy__note(&s->tab_price, tab);
     const char *name = tab_len > 0 ? tab : tab_names[s->name];
@@ -340,7 +361,8 @@ void economy__render(const struct economy *e, unsigned n_hostile, struct buf *ou
         const struct change *c = &e->changes[i];
         if (i > 0) buf__addc(out, ',');
         if (c->is_private)
-            render_tombstone(e, 'P', c->index, stash_types[c->index % N_STASH_TYPES], e->leagues[c->index % e->n_leagues], out);
+            render_tombstone(e, 'P', c->index, stash_types[c->index % N_STASH_TYPES],
+                             e->leagues[c->index % e->n_leagues], out);
         else render_stash(e, &e->stashes[c->index], &n_hostile, out);
     }
     buf__addc(out, ']');

@@ -1,5 +1,5 @@
-/* See http_parse.h. The happy path: find the end of the head, split the request line, split header lines, find the
- * body. Everything that is not exactly that is an error with a status. */
+/* See http_parse.h. The happy path: find the end of the head, split the request line, split header
+ * lines, find the body. Everything that is not exactly that is an error with a status. */
 #include "http_parse.h"
 
 #include <string.h>
@@ -38,7 +38,9 @@ static bool names_gzip(struct span list) {
         if (!span__is_nocase(trimmed(name), "gzip")) continue;
         if (semi != NULL) {
             struct span q = trimmed((struct span){semi + 1, one.len - name.len - 1});
-            if (q.len >= 3 && strncasecmp(q.at, "q=0", 3) == 0 && strspn(q.at + 3, ".0") >= q.len - 3) return false;
+            if (q.len >= 3 && strncasecmp(q.at, "q=0", 3) == 0 &&
+                strspn(q.at + 3, ".0") >= q.len - 3)
+                return false;
         }
         return true;
     }
@@ -63,10 +65,14 @@ static int parse_request_line(struct span line, struct http_request *out, int *m
     *minor = version.at[7] - '0';
     if (target.len == 0 || target.at[0] != '/') return 400;
     for (size_t i = 0; i < target.len; i++)
-        if ((unsigned char)target.at[i] <= ' ' || (unsigned char)target.at[i] >= 0x7f || target.at[i] == '#') return 400;
+        if ((unsigned char)target.at[i] <= ' ' || (unsigned char)target.at[i] >= 0x7f ||
+            target.at[i] == '#')
+            return 400;
     question = memchr(target.at, '?', target.len);
-    out->path = (struct span){target.at, question != NULL ? (size_t)(question - target.at) : target.len};
-    out->query = question != NULL ? (struct span){question + 1, target.len - out->path.len - 1} : (struct span){"", 0};
+    out->path =
+        (struct span){target.at, question != NULL ? (size_t)(question - target.at) : target.len};
+    out->query = question != NULL ? (struct span){question + 1, target.len - out->path.len - 1}
+                                  : (struct span){"", 0};
     return 0;
 }
 
@@ -79,7 +85,8 @@ static int parse_header(struct span line, struct http_request *out) {
     h->name = (struct span){line.at, (size_t)(colon - line.at)};
     h->value = trimmed((struct span){colon + 1, line.len - h->name.len - 1});
     for (size_t i = 0; i < h->name.len; i++)
-        if (!is_token(h->name.at[i])) return 400; /* Also a space before the colon, and a folded line. */
+        if (!is_token(h->name.at[i]))
+            return 400; /* Also a space before the colon, and a folded line. */
     for (size_t i = 0; i < h->value.len; i++) {
         unsigned char c = (unsigned char)h->value.at[i];
         if ((c < 0x20 && c != '\t') || c == 0x7f) return 400;
@@ -87,7 +94,8 @@ static int parse_header(struct span line, struct http_request *out) {
     return 0;
 }
 
-/** Find out how long the body is, and what the headers mean for the connection. @return 0 or a status. */
+/** Find out how long the body is, and what the headers mean for the connection. @return 0 or a
+ * status. */
 static int parse_meaning(struct http_request *out, int minor, size_t *body_bytes) {
     bool have_length = false, have_host = false;
     *body_bytes = 0;
@@ -131,8 +139,10 @@ long http__parse(const char *data, size_t n, struct http_request *out) {
         const char *cr = at < n ? memchr(data + at, '\r', n - at) : NULL;
         size_t end = cr != NULL ? (size_t)(cr - data) : n;
         struct span line = {data + at, end - at};
-        /* A bare line feed or NUL is seen before the line is complete: no need to wait for more of it. */
-        if (line.len > 0 && (memchr(line.at, '\n', line.len) != NULL || memchr(line.at, '\0', line.len) != NULL))
+        /* A bare line feed or NUL is seen before the line is complete: no need to wait for more of
+         * it. */
+        if (line.len > 0 &&
+            (memchr(line.at, '\n', line.len) != NULL || memchr(line.at, '\0', line.len) != NULL))
             return -400;
         if (end + 2 > HTTP_HEAD_MAX) return -431;
         if (end + 2 > n) return 0;

@@ -1,6 +1,7 @@
-/* See http_server.h. A connection reads into a fixed buffer, hands one parsed request to the owner, and sends the reply
- * in chunks: one chunk for all of it usually, more when it is slowed. Its one timer serves delay, pace and idling, of
- * which only one is on at a time. Whatever fails on a socket closes that connection only. */
+/* See http_server.h. A connection reads into a fixed buffer, hands one parsed request to the owner,
+ * and sends the reply in chunks: one chunk for all of it usually, more when it is slowed. Its one
+ * timer serves delay, pace and idling, of which only one is on at a time. Whatever fails on a
+ * socket closes that connection only. */
 #include "http_server.h"
 
 #include <assert.h>
@@ -19,10 +20,10 @@ struct connection {
     bool busy;  /* A reply is under way. */
     bool closing, reading, keep_alive, turned_away;
     struct reply reply;
-    struct buf head;       /* Status line and headers of the reply. */
-    struct body *body;     /* What is sent after it; one reference; may be NULL. */
-    size_t sent, end;      /* Of the whole reply; @end is where to stop. */
-    size_t chunk;          /* Being written now. */
+    struct buf head;   /* Status line and headers of the reply. */
+    struct body *body; /* What is sent after it; one reference; may be NULL. */
+    size_t sent, end;  /* Of the whole reply; @end is where to stop. */
+    size_t chunk;      /* Being written now. */
     size_t in_len;
     char in[HTTP_HEAD_MAX + HTTP_BODY_MAX];
 };
@@ -63,9 +64,7 @@ static void close_connection(struct connection *c, bool reset) {
     uv_close((uv_handle_t *)&c->tcp, on_handle_closed);
 }
 
-static void on_idle(uv_timer_t *t) {
-    close_connection(t->data, false);
-}
+static void on_idle(uv_timer_t *t) { close_connection(t->data, false); }
 
 static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *out) {
     struct connection *c = h->data;
@@ -116,9 +115,7 @@ static void finish_reply(struct connection *c) {
 
 static void send_chunk(struct connection *c);
 
-static void on_pace(uv_timer_t *t) {
-    send_chunk(t->data);
-}
+static void on_pace(uv_timer_t *t) { send_chunk(t->data); }
 
 static void on_written(uv_write_t *w, int status) {
     struct connection *c = w->data;
@@ -136,7 +133,8 @@ static void on_written(uv_write_t *w, int status) {
     }
 }
 
-/** Write the next chunk: at a bounded speed, as much as a twentieth of a second holds, at least a byte. */
+/** Write the next chunk: at a bounded speed, as much as a twentieth of a second holds, at least a
+ * byte. */
 static void send_chunk(struct connection *c) {
     uv_buf_t bufs[2];
     unsigned n_bufs = 0;
@@ -156,8 +154,10 @@ static void send_chunk(struct connection *c) {
         bufs[n_bufs++] = uv_buf_init(c->head.at + from, (unsigned)(stop - from));
         from = stop;
     }
-    if (from < to) bufs[n_bufs++] = uv_buf_init(c->body->data + (from - c->head.len), (unsigned)(to - from));
-    if (uv_write(&c->write, (uv_stream_t *)&c->tcp, bufs, n_bufs, on_written) != 0) close_connection(c, false);
+    if (from < to)
+        bufs[n_bufs++] = uv_buf_init(c->body->data + (from - c->head.len), (unsigned)(to - from));
+    if (uv_write(&c->write, (uv_stream_t *)&c->tcp, bufs, n_bufs, on_written) != 0)
+        close_connection(c, false);
 }
 
 /** Lay out the reply's head and decide where it ends. */
@@ -166,13 +166,14 @@ static void compose(struct connection *c, const struct http_request *q) {
     bool is_head = q != NULL && span__is(q->method, "HEAD");
     bool no_body = r->status == 204 || r->status == 304;
     bool gzipped = false;
-    time_t now = time(NULL); /* The header is for people; rate limits run on the simulator's clock. */
+    time_t now = r->date_ns != 0 ? (time_t)(r->date_ns / SIM_NS_PER_S) : time(NULL);
     struct tm utc;
     char date[64];
     if (r->encoded != NULL) {
         c->body = body__ref(r->encoded);
         gzipped = true;
-    } else if (r->body != NULL && r->may_gzip && c->server->gzip_level > 0 && q != NULL && q->accepts_gzip) {
+    } else if (r->body != NULL && r->may_gzip && c->server->gzip_level > 0 && q != NULL &&
+               q->accepts_gzip) {
         c->body = body__gzip(r->body, c->server->gzip_level);
         gzipped = true;
     } else if (r->body != NULL) {
@@ -180,10 +181,13 @@ static void compose(struct connection *c, const struct http_request *q) {
     }
     gmtime_r(&now, &utc);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &utc);
-    buf__addf(&c->head, "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: souk-sim\r\n", r->status, http__reason(r->status), date);
+    buf__addf(&c->head, "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: souk-sim\r\n", r->status,
+              http__reason(r->status), date);
     if (r->type != NULL && !no_body) buf__addf(&c->head, "Content-Type: %s\r\n", r->type);
-    if (gzipped && !no_body) buf__adds(&c->head, "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n");
-    if (!no_body) buf__addf(&c->head, "Content-Length: %zu\r\n", c->body != NULL ? c->body->len : 0);
+    if (gzipped && !no_body)
+        buf__adds(&c->head, "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n");
+    if (!no_body)
+        buf__addf(&c->head, "Content-Length: %zu\r\n", c->body != NULL ? c->body->len : 0);
     if (r->close || !c->keep_alive) buf__adds(&c->head, "Connection: close\r\n");
     if (r->headers.len > 0) buf__add(&c->head, r->headers.at, r->headers.len);
     buf__adds(&c->head, "\r\n");
@@ -262,7 +266,8 @@ static void on_connection(uv_stream_t *stream, int status) {
         return;
     }
     uv_tcp_nodelay(&c->tcp, 1);
-    if (s->n_connections > SERVER_CONNECTIONS_MAX) { /* A 503 tells more than a silent close, but must not add up. */
+    if (s->n_connections >
+        SERVER_CONNECTIONS_MAX) { /* A 503 tells more than a silent close, but must not add up. */
         s->n_refused++;
         if (s->n_connections > 2 * SERVER_CONNECTIONS_MAX) {
             close_connection(c, true);
@@ -281,7 +286,8 @@ int server__init(struct server *s, uv_loop_t *loop, const char *host, int port, 
     s->tcp.data = s;
     if ((rc = uv_ip4_addr(host, port, &addr)) != 0)
         return sim_err__setf(e, "listen on %s: not an IPv4 address", host);
-    if ((rc = uv_tcp_init(loop, &s->tcp)) != 0) return sim_err__setf(e, "listen: %s", uv_strerror(rc));
+    if ((rc = uv_tcp_init(loop, &s->tcp)) != 0)
+        return sim_err__setf(e, "listen: %s", uv_strerror(rc));
     rc = uv_tcp_bind(&s->tcp, (const struct sockaddr *)&addr, 0);
     if (rc == 0) rc = uv_listen((uv_stream_t *)&s->tcp, 128, on_connection);
     if (rc != 0) {

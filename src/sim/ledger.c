@@ -1,5 +1,5 @@
-/* See ledger.h. Rows come from parsing the very bytes that were sent: whatever made them, the ledger tells what a
- * correct reader must have found. */
+/* See ledger.h. Rows come from parsing the very bytes that were sent: whatever made them, the
+ * ledger tells what a correct reader must have found. */
 #include "ledger.h"
 
 #include <errno.h>
@@ -54,7 +54,8 @@ static size_t split(struct span line, struct span *out, size_t max) {
     }
 }
 
-/** Read what is written already. @return 0, with @good the end of the last complete group of lines. */
+/** Read what is written already. @return 0, with @good the end of the last complete group of lines.
+ */
 static int recover(struct ledger *l, long *good) {
     char *line = NULL;
     size_t cap = 0;
@@ -88,8 +89,8 @@ int ledger__init(struct ledger *l, const char *dir, struct sim_err *e) {
     snprintf(path, sizeof path, "%s/ledger.tsv", dir);
     l->file = fopen(path, "a+b");
     if (l->file == NULL) return sim_err__setf(e, "ledger %s: %s", path, strerror(errno));
-    if (fseek(l->file, 0, SEEK_SET) != 0 || recover(l, &good) != 0 || ftruncate(fileno(l->file), good) != 0 ||
-        fseek(l->file, 0, SEEK_END) != 0) {
+    if (fseek(l->file, 0, SEEK_SET) != 0 || recover(l, &good) != 0 ||
+        ftruncate(fileno(l->file), good) != 0 || fseek(l->file, 0, SEEK_END) != 0) {
         sim_err__setf(e, "ledger %s: %s", path, strerror(errno));
         ledger__fini(l);
         return -1;
@@ -116,13 +117,14 @@ void ledger__fini(struct ledger *l) {
 }
 
 int ledger__flush(struct ledger *l, struct sim_err *e) {
-    int rc = 0;
-    if (l->lines.len == 0) return 0;
-    if (l->lines.overflow) rc = sim_err__setf(e, "ledger: more than its buffer holds between two flushes");
-    if (l->file != NULL && (fwrite(l->lines.at, 1, l->lines.len, l->file) != l->lines.len || fflush(l->file) != 0))
-        rc = sim_err__setf(e, "ledger: %s", strerror(errno));
-    buf__reset(&l->lines);
-    return rc;
+    if (l->lines.len > 0) {
+        if (l->lines.overflow) l->failed = true;
+        if (l->file != NULL &&
+            (fwrite(l->lines.at, 1, l->lines.len, l->file) != l->lines.len || fflush(l->file) != 0))
+            l->failed = true;
+        buf__reset(&l->lines);
+    }
+    return l->failed ? sim_err__setf(e, "ledger.tsv cannot be written: %s", strerror(errno)) : 0;
 }
 
 static void add_field(struct buf *b, const char *text, size_t n) {
@@ -135,7 +137,8 @@ static void add_str(struct buf *b, yyjson_val *v) {
     add_field(b, s != NULL ? s : "", s != NULL ? yyjson_get_len(v) : 0);
 }
 
-/** The text that prices an item: its note, else its forum note, else the name of its tab (facts/poe.md 2.4). */
+/** The text that prices an item: its note, else its forum note, else the name of its tab
+ * (facts/poe.md 2.4). */
 static yyjson_val *price_text(yyjson_val *item, yyjson_val *stash) {
     yyjson_val *v = yyjson_obj_get(item, "note");
     if (!yyjson_is_str(v)) v = yyjson_obj_get(item, "forum_note");
@@ -143,12 +146,15 @@ static yyjson_val *price_text(yyjson_val *item, yyjson_val *stash) {
     return v;
 }
 
-void ledger__add_page(struct ledger *l, const char *realm, const char *cursor, const char *next, const struct body *body) {
+void ledger__add_page(struct ledger *l, const char *realm, const char *cursor, const char *next,
+                      const struct body *body) {
     yyjson_doc *doc;
     yyjson_val *stash, *item;
     size_t i, n, k, m;
     uint64_t n_stashes = 0, n_items = 0;
-    if (!hash_set__add(&l->written, page_key((struct span){realm, strlen(realm)}, (struct span){cursor, strlen(cursor)}))) return;
+    if (!hash_set__add(&l->written, page_key((struct span){realm, strlen(realm)},
+                                             (struct span){cursor, strlen(cursor)})))
+        return;
     doc = yyjson_read(body->data, body->len, 0);
     yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "stashes"), i, n, stash) {
         n_stashes++;
@@ -168,11 +174,13 @@ void ledger__add_page(struct ledger *l, const char *realm, const char *cursor, c
     l->n_pages++;
     l->n_rows += n_items;
     if (l->file == NULL) return;
-    buf__addf(&l->lines, "psapi-page\t%s\t%s\t%s\t%llu\t%llu\t%016llx\n", realm, cursor, next, (unsigned long long)n_stashes,
-              (unsigned long long)n_items, (unsigned long long)XXH3_64bits(body->data, body->len));
+    buf__addf(&l->lines, "psapi-page\t%s\t%s\t%s\t%llu\t%llu\t%016llx\n", realm, cursor, next,
+              (unsigned long long)n_stashes, (unsigned long long)n_items,
+              (unsigned long long)XXH3_64bits(body->data, body->len));
 }
 
-/** @return the detailsId of a line: its own, or in the exchange form that of the item which the line's id names. */
+/** @return the detailsId of a line: its own, or in the exchange form that of the item which the
+ * line's id names. */
 static yyjson_val *details_id(yyjson_val *root, yyjson_val *line) {
     yyjson_val *own = yyjson_obj_get(line, "detailsId"), *id = yyjson_obj_get(line, "id"), *item;
     size_t i, n;
@@ -186,13 +194,16 @@ static yyjson_val *details_id(yyjson_val *root, yyjson_val *line) {
     return id;
 }
 
-void ledger__add_ninja(struct ledger *l, const char *league, const char *type, const struct body *body) {
+void ledger__add_ninja(struct ledger *l, const char *league, const char *type,
+                       const struct body *body) {
     static const char *const values[] = {"primaryValue", "chaosEquivalent", "chaosValue"};
     uint64_t hash = XXH3_64bits(body->data, body->len);
     yyjson_doc *doc;
     yyjson_val *line;
     size_t i, n;
-    if (!hash_set__add(&l->written, ninja_key((struct span){league, strlen(league)}, (struct span){type, strlen(type)}, hash))) return;
+    if (!hash_set__add(&l->written, ninja_key((struct span){league, strlen(league)},
+                                              (struct span){type, strlen(type)}, hash)))
+        return;
     doc = yyjson_read(body->data, body->len, YYJSON_READ_NUMBER_AS_RAW);
     l->n_ninja_bodies++;
     yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "lines"), i, n, line) {
@@ -205,14 +216,15 @@ void ledger__add_ninja(struct ledger *l, const char *league, const char *type, c
         add_field(&l->lines, type, strlen(type));
         buf__addf(&l->lines, "\t%016llx", (unsigned long long)hash);
         add_str(&l->lines, id);
-        add_field(&l->lines, yyjson_is_raw(value) ? yyjson_get_raw(value) : "", yyjson_is_raw(value) ? yyjson_get_len(value) : 0);
+        add_field(&l->lines, yyjson_is_raw(value) ? yyjson_get_raw(value) : "",
+                  yyjson_is_raw(value) ? yyjson_get_len(value) : 0);
         buf__addc(&l->lines, '\n');
     }
     yyjson_doc_free(doc);
 }
 
-void ledger__add_violation(struct ledger *l, int64_t wall_ns, const char *path, const char *policy, const char *window,
-                           int64_t hits, bool while_restricted) {
+void ledger__add_violation(struct ledger *l, int64_t wall_ns, const char *path, const char *policy,
+                           const char *window, int64_t hits, bool while_restricted) {
     struct buf line = {0};
     struct tm utc;
     time_t s = (time_t)(wall_ns / SIM_NS_PER_S);
@@ -221,10 +233,12 @@ void ledger__add_violation(struct ledger *l, int64_t wall_ns, const char *path, 
     if (l->violations == NULL) return;
     gmtime_r(&s, &utc);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &utc);
-    buf__addf(&line, "{\"time\":\"%s.%03dZ\",\"path\":", when, (int)(wall_ns % SIM_NS_PER_S / SIM_NS_PER_MS));
+    buf__addf(&line, "{\"time\":\"%s.%03dZ\",\"path\":", when,
+              (int)(wall_ns % SIM_NS_PER_S / SIM_NS_PER_MS));
     buf__add_json(&line, path, strlen(path));
-    buf__addf(&line, ",\"policy\":\"%s\",\"window\":\"%s\",\"hits\":%lld,\"while_restricted\":%s}\n", policy, window,
-              (long long)hits, while_restricted ? "true" : "false");
+    buf__addf(&line,
+              ",\"policy\":\"%s\",\"window\":\"%s\",\"hits\":%lld,\"while_restricted\":%s}\n",
+              policy, window, (long long)hits, while_restricted ? "true" : "false");
     fwrite(line.at, 1, line.len, l->violations);
     fflush(l->violations);
     buf__fini(&line);

@@ -1,12 +1,16 @@
-/* What the simulator really said, and what was done wrong to it: two append-only files in the state folder.
+/* What the simulator really said, and what was done wrong to it: two append-only files in the state
+ * folder.
  *
  * ledger.tsv, one line a row, fields escaped as ClickHouse's TabSeparated does:
  *   psapi       realm cursor next_cursor stash_id ordinal item_id note-or-tab-name
  *   psapi-page  realm cursor next_cursor n_stashes n_items xxh3-64 of the body (hex)
  *   ninja       league type xxh3-64 of the body (hex) detailsId value-as-printed
- * The rows of a page come before its page line, which completes them. A page is written once, at its first service in
- * full; a ninja body once for each (league, type, hash).
- * violations.jsonl: one JSON object a breach: time, path, policy, window, hits. */
+ * The cursor is the one that a client asks with: empty for the oldest page, which is asked without
+ * an id. The rows of a page come before its page line, which completes them. A page is written
+ * once, at its first service in full; a ninja body once for each (league, type, hash). Lines are
+ * handed to the system with the page that they are of, so that killing the simulator leaves no page
+ * out that a client may hold. violations.jsonl: one JSON object a breach: time, path, policy,
+ * window, hits. */
 #ifndef SIM_LEDGER_H
 #define SIM_LEDGER_H
 
@@ -29,22 +33,28 @@ struct ledger {
     FILE *file, *violations; /* NULL without a state folder: counted only. */
     struct buf lines;        /* Written at the next flush. */
     struct hash_set written;
+    bool failed; /* A write failed: the ledger has a hole and proves nothing any more. */
     uint64_t n_pages, n_rows, n_ninja_bodies, n_ninja_rows, n_violations;
 };
 
-/** Open both files in @dir (NULL keeps none). What a kill left half written at the end is cut off. @return 0 or -1. */
+/** Open both files in @dir (NULL keeps none). What a kill left half written at the end is cut off.
+ * @return 0 or -1. */
 int ledger__init(struct ledger *l, const char *dir, struct sim_err *e);
 /** Flush and close. */
 void ledger__fini(struct ledger *l);
-/** Write the rows of a page that was served in full, unless it was before. The rows are read from the body itself. */
-void ledger__add_page(struct ledger *l, const char *realm, const char *cursor, const char *next, const struct body *body);
-/** The same for an overview of poe.ninja: its lines by detailsId. Lines of the exchange form have an id only; the item
- *  of that id has the detailsId, or else the id stands for it. */
-void ledger__add_ninja(struct ledger *l, const char *league, const char *type, const struct body *body);
+/** Write the rows of a page that was served in full, unless it was before. The rows are read from
+ * the body itself. */
+void ledger__add_page(struct ledger *l, const char *realm, const char *cursor, const char *next,
+                      const struct body *body);
+/** The same for an overview of poe.ninja: its lines by detailsId. Lines of the exchange form have
+ * an id only; the item of that id has the detailsId, or else the id stands for it. */
+void ledger__add_ninja(struct ledger *l, const char *league, const char *type,
+                       const struct body *body);
 /** Write a violation at once. @window is e.g. "2:1:60". */
-void ledger__add_violation(struct ledger *l, int64_t wall_ns, const char *path, const char *policy, const char *window,
-                           int64_t hits, bool while_restricted);
-/** Hand buffered lines to the system. @return 0, or -1 when the disk does not take them. */
+void ledger__add_violation(struct ledger *l, int64_t wall_ns, const char *path, const char *policy,
+                           const char *window, int64_t hits, bool while_restricted);
+/** Hand buffered lines to the system. @return 0, or -1 when the disk did not take them, now or ever
+ * before. */
 int ledger__flush(struct ledger *l, struct sim_err *e);
 
 #endif

@@ -1,4 +1,5 @@
-/* See limiter.h. All arithmetic is on nanoseconds that the caller passes, so tests need no waiting. */
+/* See limiter.h. All arithmetic is on nanoseconds that the caller passes, so tests need no waiting.
+ */
 #include "limiter.h"
 
 #include <stdio.h>
@@ -20,21 +21,26 @@ int limiter__set_triples(struct limiter *l, const char *triples, struct sim_err 
     for (;;) {
         long limit, period_s, restriction_s;
         int used = 0;
-        if (n == LIMITER_WINDOWS_MAX) return sim_err__setf(e, "limits \"%s\": more than 4 windows", triples);
-        if (sscanf(at, "%9ld:%9ld:%9ld%n", &limit, &period_s, &restriction_s, &used) != 3 || limit < 1 || period_s < 1 ||
-            restriction_s < 0)
-            return sim_err__setf(e, "limits \"%s\": wanted limit:period:restriction[,...]", triples);
+        if (n == LIMITER_WINDOWS_MAX)
+            return sim_err__setf(e, "limits \"%s\": more than 4 windows", triples);
+        if (sscanf(at, "%9ld:%9ld:%9ld%n", &limit, &period_s, &restriction_s, &used) != 3 ||
+            limit < 1 || period_s < 1 || restriction_s < 0)
+            return sim_err__setf(e, "limits \"%s\": wanted limit:period:restriction[,...]",
+                                 triples);
         fresh[n].limit = limit;
         fresh[n].period_s = period_s;
         fresh[n].restriction_s = restriction_s;
-        if (l->first_bucket_ns > 0) fresh[n].bucket_ns = n == 0 ? l->first_bucket_ns : 60 * SIM_NS_PER_S;
+        if (l->first_bucket_ns > 0)
+            fresh[n].bucket_ns = n == 0 ? l->first_bucket_ns : 60 * SIM_NS_PER_S;
         n++;
         at += used;
         if (*at == '\0') break;
-        if (*at != ',') return sim_err__setf(e, "limits \"%s\": wanted a comma at \"%s\"", triples, at);
+        if (*at != ',')
+            return sim_err__setf(e, "limits \"%s\": wanted a comma at \"%s\"", triples, at);
         at++;
     }
-    for (size_t i = 0; i < n && i < l->n_windows; i++) { /* A restriction outlives a change of limits. */
+    for (size_t i = 0; i < n && i < l->n_windows;
+         i++) { /* A restriction outlives a change of limits. */
         fresh[i].restricted_ns = l->windows[i].restricted_ns;
         fresh[i].announced_ns = l->windows[i].announced_ns;
         fresh[i].breached_ns = l->windows[i].breached_ns;
@@ -48,7 +54,7 @@ int limiter__set_triples(struct limiter *l, const char *triples, struct sim_err 
 int limiter__init(struct limiter *l, const char *policy, const char *rule, const char *triples,
                   int64_t first_bucket_ns, int64_t phase_ns, struct sim_err *e) {
     memset(l, 0, sizeof *l);
-    l->policy = policy;
+    snprintf(l->policy, sizeof l->policy, "%s", policy);
     l->rule = rule;
     l->first_bucket_ns = first_bucket_ns;
     l->phase_ns = phase_ns;
@@ -58,7 +64,8 @@ int limiter__init(struct limiter *l, const char *policy, const char *rule, const
 int64_t limiter__hits(const struct limiter *l, size_t w, int64_t now_ns) {
     const struct limit_window *win = &l->windows[w];
     int64_t n = 0;
-    for (size_t i = l->n_hits; i-- > 0;) { /* From the newest back; the first that has left ends the count. */
+    for (size_t i = l->n_hits;
+         i-- > 0;) { /* From the newest back; the first that has left ends the count. */
         int64_t hit_ns = l->hits_ns[(l->first_hit + i) % LIMITER_HITS_MAX];
         if (rounded_up(l, win, hit_ns + win->period_s * SIM_NS_PER_S) <= now_ns) break;
         n++;
@@ -75,9 +82,14 @@ static void remember(struct limiter *l, int64_t now_ns) {
     l->n_hits++;
 }
 
+void limiter__add_phantoms(struct limiter *l, int64_t now_ns, int64_t n) {
+    for (; n > 0; n--) remember(l, now_ns);
+}
+
 static void breach(struct limiter *l, struct limit_window *w, int64_t now_ns) {
     int64_t penalty_s = w->restriction_s;
-    if (w->n_breaches > 0 && now_ns - w->breached_ns > LIMITER_MEMORY_S * SIM_NS_PER_S) w->n_breaches = 0;
+    if (w->n_breaches > 0 && now_ns - w->breached_ns > LIMITER_MEMORY_S * SIM_NS_PER_S)
+        w->n_breaches = 0;
     for (unsigned i = 0; i < w->n_breaches && (1 << i) < LIMITER_PENALTY_MAX; i++) penalty_s *= 2;
     w->n_breaches++;
     w->breached_ns = now_ns;
@@ -85,7 +97,8 @@ static void breach(struct limiter *l, struct limit_window *w, int64_t now_ns) {
     w->restricted_ns = rounded_up(l, w, w->announced_ns);
 }
 
-/** @return the seconds to announce: what is left of the nominal time, at least 1 while restricted. */
+/** @return the seconds to announce: what is left of the nominal time, at least 1 while restricted.
+ */
 static int64_t active_s(const struct limit_window *w, int64_t now_ns) {
     int64_t left_ns = w->announced_ns - now_ns;
     if (w->restricted_ns <= now_ns) return 0;
@@ -116,7 +129,9 @@ struct limit_verdict limiter__hit(struct limiter *l, int64_t now_ns) {
 }
 
 void limiter__headers(const struct limiter *l, int64_t now_ns, struct buf *out) {
-    buf__addf(out, "X-Rate-Limit-Policy: %s\r\nX-Rate-Limit-Rules: %s\r\nX-Rate-Limit-%s: ", l->policy, l->rule, l->rule);
+    buf__addf(out,
+              "X-Rate-Limit-Policy: %s\r\nX-Rate-Limit-Rules: %s\r\nX-Rate-Limit-%s: ", l->policy,
+              l->rule, l->rule);
     for (size_t i = 0; i < l->n_windows; i++)
         buf__addf(out, "%s%lld:%lld:%lld", i > 0 ? "," : "", (long long)l->windows[i].limit,
                   (long long)l->windows[i].period_s, (long long)l->windows[i].restriction_s);

@@ -1,6 +1,6 @@
-/* souk-sim: reads the command line, joins the simulated upstreams to a server and to the time, and runs until it is told
- * to stop by SIGTERM, SIGINT or POST /_sim/stop. Exit code 0 after a clean stop with the ledger flushed, 1 when it cannot
- * start, 2 for a wrong command line. */
+/* souk-sim: reads the command line, joins the simulated upstreams to a server and to the time, and
+ * runs until it is told to stop by SIGTERM, SIGINT or POST /_sim/stop. Exit code 0 after a clean
+ * stop with the ledger flushed, 1 when it cannot start, 2 for a wrong command line. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,8 @@ struct program {
 
 static struct sim_clock read_clock(const struct program *p) {
     double scaled = (double)(uv_hrtime() - p->start_hr) * p->options.speed;
-    struct sim_clock c = {.mono_ns = (int64_t)scaled, .wall_ns = p->start_wall_ns + (int64_t)scaled};
+    struct sim_clock c = {.mono_ns = (int64_t)scaled,
+                          .wall_ns = p->start_wall_ns + (int64_t)scaled};
     return c;
 }
 
@@ -46,7 +47,8 @@ static void on_signal(uv_signal_t *h, int signum) {
 static void on_flush(uv_timer_t *t) {
     struct program *p = t->data;
     struct sim_err err;
-    if (ledger__flush(&p->sim.ledger, &err) != 0) { /* A ledger with holes proves nothing: say so and end. */
+    if (ledger__flush(&p->sim.ledger, &err) !=
+        0) { /* A ledger with holes proves nothing: say so and end. */
         fprintf(stderr, "souk-sim: %s\n", err.msg);
         p->exit_code = 1;
         stop(p);
@@ -65,7 +67,8 @@ static int serve(struct program *p) {
     struct sim_err err;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    p->start_wall_ns = now.tv_sec * SIM_NS_PER_S + now.tv_nsec;
+    p->start_wall_ns =
+        now.tv_sec * SIM_NS_PER_S + now.tv_nsec + p->options.clock_offset_s * SIM_NS_PER_S;
     p->start_hr = uv_hrtime();
     signal(SIGPIPE, SIG_IGN);
     uv_loop_init(&p->loop);
@@ -91,9 +94,11 @@ static int serve(struct program *p) {
         uv_signal_start(&p->term, on_signal, SIGTERM);
         uv_signal_start(&p->interrupt, on_signal, SIGINT);
         if (!p->options.quiet) {
-            printf("souk-sim: ready on http://%s:%d seed %llu%s%s%s, pages %zu\n", p->options.host, server__port(&p->server),
-                   (unsigned long long)p->options.seed, p->options.replay_dir != NULL ? ", replay with synthetic cursors" : "",
-                   p->options.limits ? "" : ", limits off", p->options.rate_max ? ", rate max" : "", p->sim.rivers[REALM_PC].n_pages);
+            printf("souk-sim: ready on http://%s:%d seed %llu%s%s%s, pages %zu\n", p->options.host,
+                   server__port(&p->server), (unsigned long long)p->options.seed,
+                   p->options.replay_dir != NULL ? ", replay with synthetic cursors" : "",
+                   p->options.limits ? "" : ", limits off", p->options.rate_max ? ", rate max" : "",
+                   p->sim.rivers[REALM_PC].n_pages);
             fflush(stdout);
         }
     }
@@ -117,7 +122,7 @@ int main(int argc, char **argv) {
         fputs(options__help(), stdout);
         rc = 0;
     } else if (p->options.version) {
-        puts("souk-sim 1.0.0");
+        puts("souk-sim " SOUK_VERSION);
         rc = 0;
     } else {
         rc = serve(p);

@@ -1,5 +1,5 @@
-/* See ninja.h. Prices swing in triangle waves of several lengths plus a little noise, each from a hash: arithmetic that
- * is the same on every machine. */
+/* See ninja.h. Prices swing in triangle waves of several lengths plus a little noise, each from a
+ * hash: arithmetic that is the same on every machine. */
 #include "ninja.h"
 
 #include <stdio.h>
@@ -83,7 +83,8 @@ static void add_price(struct buf *b, double v) {
     else buf__addf(b, "%.5f", v);
 }
 
-/** Add {"totalChange":..,"data":[..]}: seven days, cumulative; thin ones miss days, the thinnest have none. */
+/** Add {"totalChange":..,"data":[..]}: seven days, cumulative; thin ones miss days, the thinnest
+ * have none. */
 static void add_spark(struct buf *b, const char *name, uint64_t key, int64_t build) {
     double first = price_at(key, 1, build - 700), last = 0;
     unsigned missing = key % 29 == 0 ? 7 : key % 7 == 0 ? (unsigned)(key % 5) : 0;
@@ -110,7 +111,8 @@ static void add_exchange_line(struct buf *b, const struct line *l, int64_t build
     buf__addf(b, "{\"id\":\"%s\",\"primaryValue\":", l->slug);
     add_price(b, l->chaos);
     buf__addf(b, ",\"volumePrimaryValue\":%llu,\"maxVolumeCurrency\":\"%s\",\"maxVolumeRate\":",
-              (unsigned long long)(1000 + mix64(l->key, (uint64_t)build) % 900000), in_divine ? "divine" : "chaos");
+              (unsigned long long)(1000 + mix64(l->key, (uint64_t)build) % 900000),
+              in_divine ? "divine" : "chaos");
     add_price(b, in_divine ? l->divine / l->chaos : 1 / l->chaos);
     buf__addc(b, ',');
     add_spark(b, "sparkline", l->key, build);
@@ -119,7 +121,8 @@ static void add_exchange_line(struct buf *b, const struct line *l, int64_t build
 
 static void add_item_line(struct buf *b, const struct line *l, int64_t build) {
     uint64_t n = 1 + l->key % 399;
-    buf__addf(b, "{\"id\":%u,\"name\":\"%s\",\"icon\":\"https://web.poecdn.com/gen/image/%s.png\",", 90000 + l->number, l->name, l->slug);
+    buf__addf(b, "{\"id\":%u,\"name\":\"%s\",\"icon\":\"https://web.poecdn.com/gen/image/%s.png\",",
+              90000 + l->number, l->name, l->slug);
     if (l->base[0] != '\0') buf__addf(b, "\"baseType\":\"%s\",", l->base);
     if (l->key % 3 == 0) buf__addf(b, "\"levelRequired\":%u,", (unsigned)(l->key % 70));
     buf__adds(b, "\"itemClass\":3,");
@@ -128,8 +131,9 @@ static void add_item_line(struct buf *b, const struct line *l, int64_t build) {
     add_price(b, l->chaos);
     buf__adds(b, ",\"exaltedValue\":");
     add_price(b, l->chaos / 1.67);
-    buf__addf(b, ",\"divineValue\":%.2f,\"count\":%llu,\"detailsId\":\"%s\",\"listingCount\":%llu}", l->chaos / l->divine,
-              (unsigned long long)n, l->slug, (unsigned long long)(n + mix64(l->key, (uint64_t)build) % 50));
+    buf__addf(b, ",\"divineValue\":%.2f,\"count\":%llu,\"detailsId\":\"%s\",\"listingCount\":%llu}",
+              l->chaos / l->divine, (unsigned long long)n, l->slug,
+              (unsigned long long)(n + mix64(l->key, (uint64_t)build) % 50));
 }
 
 static void add_currency_line(struct buf *b, const struct line *l, int64_t build) {
@@ -137,8 +141,11 @@ static void add_currency_line(struct buf *b, const struct line *l, int64_t build
     buf__addf(b, "{\"currencyTypeName\":\"%s\"", l->name);
     for (unsigned i = 0; i < 2; i++) {
         if (i == 0 && l->key % 11 == 0) continue; /* Nobody pays with it. */
-        buf__addf(b, ",\"%s\":{\"id\":0,\"league_id\":300,\"pay_currency_id\":%u,\"get_currency_id\":%u,\"sample_time_utc\":"
-                  "\"2026-08-15T00:00:00Z\",\"count\":%u,\"value\":", sides[i], i == 0 ? l->number : 1, i == 0 ? 1 : l->number,
+        buf__addf(b,
+                  ",\"%s\":{\"id\":0,\"league_id\":300,\"pay_currency_id\":%u,\"get_currency_id\":%"
+                  "u,\"sample_time_utc\":"
+                  "\"2026-08-15T00:00:00Z\",\"count\":%u,\"value\":",
+                  sides[i], i == 0 ? l->number : 1, i == 0 ? 1 : l->number,
                   (unsigned)(5 + l->key % 100));
         if (i == 0) buf__addf(b, "%.8f", 1 / l->chaos);
         else add_price(b, l->chaos * 1.01);
@@ -163,16 +170,22 @@ struct listing {
     size_t n;
 };
 
-static bool list_lines(struct listing *all, uint64_t seed, const char *path, const char *type, int64_t build, double divine) {
+static bool list_lines(struct listing *all, uint64_t seed, const char *path, const char *type,
+                       int64_t build, double divine) {
     bool known = false;
     for (size_t i = 0; i < n_catalogue && all->n < LINES_MAX; i++) {
         const struct catalogue_item *c = &catalogue[i];
         struct line *l = &all->lines[all->n];
         if (!is_of_type(c, path, type)) continue;
-        *l = (struct line){.slug = c->ninja_id, .number = (unsigned)i, .divine = divine, .key = mix64(seed, 1000 + i)};
+        *l = (struct line){.slug = c->ninja_id,
+                           .number = (unsigned)i,
+                           .divine = divine,
+                           .key = mix64(seed, 1000 + i)};
         l->name = c->name[0] != '\0' ? c->name : c->type_line;
         l->base = c->name[0] != '\0' ? c->type_line : "";
-        l->chaos = strcmp(c->ninja_id, "divine-orb") == 0 ? divine : i == 0 ? 1 : price_at(l->key, c->chaos, build);
+        l->chaos = strcmp(c->ninja_id, "divine-orb") == 0 ? divine
+                   : i == 0                               ? 1
+                                                          : price_at(l->key, c->chaos, build);
         /* The exchange form knows the two measures by short ids. */
         if (strcmp(path, "exchange") == 0 && i < 2) l->slug = i == 0 ? "chaos" : "divine";
         all->n++;
@@ -185,8 +198,12 @@ static bool list_lines(struct listing *all, uint64_t seed, const char *path, con
             struct line *l = &all->lines[all->n];
             snprintf(all->names[all->n], sizeof all->names[0], "%s %u", m->name, i + 1);
             snprintf(all->slugs[all->n], sizeof all->slugs[0], "%s-%u", m->slug, i + 1);
-            *l = (struct line){.name = all->names[all->n], .slug = all->slugs[all->n], .base = "", .divine = divine,
-                               .number = 1000 + (unsigned)k * 100 + i, .key = mix64(seed, 5000 + k * 100 + i)};
+            *l = (struct line){.name = all->names[all->n],
+                               .slug = all->slugs[all->n],
+                               .base = "",
+                               .divine = divine,
+                               .number = 1000 + (unsigned)k * 100 + i,
+                               .key = mix64(seed, 5000 + k * 100 + i)};
             l->chaos = price_at(l->key, m->chaos * (double)(1 + l->key % 9), build);
         }
     }
@@ -198,8 +215,10 @@ static const char *item_slug(const struct line *l) {
     return strcmp(l->slug, "divine") == 0 ? "divine-orb" : l->slug;
 }
 
-struct body *ninja__overview(uint64_t seed, const char *league, const char *path, const char *type, int64_t build) {
-    static struct listing all; /* Large for a stack; there is one loop and no call comes back in here. */
+struct body *ninja__overview(uint64_t seed, const char *league, const char *path, const char *type,
+                             int64_t build) {
+    static struct listing
+        all; /* Large for a stack; there is one loop and no call comes back in here. */
     uint64_t market = mix64(seed, XXH3_64bits(league, strlen(league)));
     double divine = price_at(mix64(market, 1001), 200, build);
     bool exchange = strcmp(path, "exchange") == 0, currency = strcmp(path, "currency") == 0;
@@ -209,10 +228,15 @@ struct body *ninja__overview(uint64_t seed, const char *league, const char *path
     if (!list_lines(&all, market, path, type, build, divine)) return NULL;
     buf__addc(&b, '{');
     if (exchange)
-        buf__addf(&b, "\"core\":{\"items\":[{\"id\":\"chaos\",\"name\":\"Chaos Orb\",\"image\":\"/gen/image/c.png\",\"category\":"
-                  "\"Currency\",\"detailsId\":\"chaos-orb\"},{\"id\":\"divine\",\"name\":\"Divine Orb\",\"image\":\"/gen/image/d.png\","
-                  "\"category\":\"Currency\",\"detailsId\":\"divine-orb\"}],\"rates\":{\"divine\":%.6f},\"primary\":\"chaos\","
-                  "\"secondary\":\"divine\"},", 1 / divine);
+        buf__addf(&b,
+                  "\"core\":{\"items\":[{\"id\":\"chaos\",\"name\":\"Chaos "
+                  "Orb\",\"image\":\"/gen/image/c.png\",\"category\":"
+                  "\"Currency\",\"detailsId\":\"chaos-orb\"},{\"id\":\"divine\",\"name\":\"Divine "
+                  "Orb\",\"image\":\"/gen/image/d.png\","
+                  "\"category\":\"Currency\",\"detailsId\":\"divine-orb\"}],\"rates\":{\"divine\":%"
+                  ".6f},\"primary\":\"chaos\","
+                  "\"secondary\":\"divine\"},",
+                  1 / divine);
     buf__adds(&b, "\"lines\":[");
     for (size_t i = 0; i < all.n; i++) {
         if (i > 0) buf__addc(&b, ',');
@@ -226,10 +250,15 @@ struct body *ninja__overview(uint64_t seed, const char *league, const char *path
         if (i == 0) buf__adds(&b, exchange ? ",\"items\":[" : ",\"currencyDetails\":[");
         if (i > 0) buf__addc(&b, ',');
         if (exchange)
-            buf__addf(&b, "{\"id\":\"%s\",\"name\":\"%s\",\"image\":\"/gen/image/%s.png\",\"category\":\"%s\",\"detailsId\":\"%s\"}",
+            buf__addf(&b,
+                      "{\"id\":\"%s\",\"name\":\"%s\",\"image\":\"/gen/image/"
+                      "%s.png\",\"category\":\"%s\",\"detailsId\":\"%s\"}",
                       l->slug, l->name, l->slug, type, item_slug(l));
-        else buf__addf(&b, "{\"id\":%u,\"icon\":\"https://web.poecdn.com/image/%s.png\",\"name\":\"%s\",\"tradeId\":\"%s\"}", l->number,
-                       l->slug, l->name, l->slug);
+        else
+            buf__addf(&b,
+                      "{\"id\":%u,\"icon\":\"https://web.poecdn.com/image/"
+                      "%s.png\",\"name\":\"%s\",\"tradeId\":\"%s\"}",
+                      l->number, l->slug, l->name, l->slug);
         if (i + 1 == all.n) buf__addc(&b, ']');
     }
     buf__addc(&b, '}');

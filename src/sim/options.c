@@ -5,24 +5,29 @@
 #include <string.h>
 
 static const char help[] =
-    "souk-sim: simulated market APIs for souk, with their limits, their faults and a ledger of what they said\n"
+    "souk-sim: simulated market APIs for souk, with their limits, their faults and a ledger of "
+    "what they said\n"
     "\n"
     "  souk-sim --port N [options]          serve\n"
-    "  souk-sim audit --ledger FILE ...     compare a ledger with ClickHouse (souk-sim audit --help)\n"
+    "  souk-sim audit --ledger FILE ...     compare a ledger with ClickHouse (souk-sim audit "
+    "--help)\n"
     "\n"
     "  --port N              listen here; 0 picks a free port and the ready line tells it\n"
     "  --host ADDRESS        IPv4 address (127.0.0.1)\n"
     "  --seed N              same seed, same market (1)\n"
-    "  --state DIR           keep ledger.tsv, violations.jsonl and all pages here; a restart goes on\n"
+    "  --state DIR           keep ledger.tsv, violations.jsonl and all pages here; a restart goes "
+    "on\n"
     "  --replay DIR          serve recorded bodies of DIR/psapi and DIR/ninja instead of a market\n"
     "  --speed X             run the clock X times as fast (1)\n"
+    "  --clock-offset N      seconds that its wall clock, and so its Date header, is ahead (0)\n"
     "  --leagues A,B         (Allflame,Hardcore Allflame,Standard,Hardcore)\n"
     "  --rate N|max          changes a second (11), or a full new page for each request\n"
     "  --page-changes N      most changes in a page (500)\n"
     "  --backlog N           changes that wait at the first start (2000)\n"
-    "  --limits on|off       enforce rate limits (on)\n"
+    "  --limits on|off       enforce and announce rate limits (on)\n"
     "  --psapi-limits T      limit:period:restriction[,...] of the river (2:1:60)\n"
-    "  --hidden-bucket-ms N  what the limiter rounds expiry up to in its first window (5000); 0 counts exactly\n"
+    "  --hidden-bucket-ms N  what the limiter rounds expiry up to in its first window (5000); 0 "
+    "counts exactly\n"
     "  --ninja-rebuild N     seconds between two builds of poe.ninja (60)\n"
     "  --require-token       the river answers 401 without a token of POST /oauth/token\n"
     "  --delay-ms N          wait before each reply (0)\n"
@@ -30,22 +35,24 @@ static const char help[] =
     "  --quiet               print nothing but errors\n"
     "  --help, --version\n"
     "\n"
-    "Control: GET /_sim/status, POST and DELETE /_sim/fault, POST /_sim/freeze {\"on\":true}, POST /_sim/stop.\n";
+    "Control: GET /_sim/status, POST and DELETE /_sim/fault, POST /_sim/freeze {\"on\":true}, POST "
+    "/_sim/stop.\n";
 
-const char *options__help(void) {
-    return help;
-}
+const char *options__help(void) { return help; }
 
-static int number(const char *name, const char *text, int64_t min, int64_t max, int64_t *out, struct sim_err *e) {
+static int number(const char *name, const char *text, int64_t min, int64_t max, int64_t *out,
+                  struct sim_err *e) {
     char *end;
     long long v = strtoll(text, &end, 10);
     if (*text == '\0' || *end != '\0' || v < min || v > max)
-        return sim_err__setf(e, "%s %s: wanted a number from %lld to %lld", name, text, (long long)min, (long long)max);
+        return sim_err__setf(e, "%s %s: wanted a number from %lld to %lld", name, text,
+                             (long long)min, (long long)max);
     *out = v;
     return 0;
 }
 
-static int real(const char *name, const char *text, double min, double max, double *out, struct sim_err *e) {
+static int real(const char *name, const char *text, double min, double max, double *out,
+                struct sim_err *e) {
     char *end;
     double v = strtod(text, &end);
     if (*text == '\0' || *end != '\0' || !(v >= min && v <= max))
@@ -60,7 +67,8 @@ static int leagues(struct options *o, const char *text, struct sim_err *e) {
         const char *comma = strchr(at, ',');
         size_t n = comma != NULL ? (size_t)(comma - at) : strlen(at);
         if (n == 0 || n > 64 || o->n_leagues == OPTIONS_LEAGUES_MAX)
-            return sim_err__setf(e, "--leagues %s: wanted 1 to %d names of 1 to 64 bytes", text, OPTIONS_LEAGUES_MAX);
+            return sim_err__setf(e, "--leagues %s: wanted 1 to %d names of 1 to 64 bytes", text,
+                                 OPTIONS_LEAGUES_MAX);
         o->leagues[o->n_leagues++] = (struct span){at, n};
         if (comma == NULL) return 0;
         at = comma + 1;
@@ -94,7 +102,8 @@ static int take_value(struct options *o, const char *name, const char *v, struct
     } else if (strcmp(name, "--backlog") == 0) {
         rc = number(name, v, 0, INT64_C(1000000000), &o->backlog, e);
     } else if (strcmp(name, "--limits") == 0) {
-        if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0) return sim_err__setf(e, "--limits %s: wanted on or off", v);
+        if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0)
+            return sim_err__setf(e, "--limits %s: wanted on or off", v);
         o->limits = strcmp(v, "on") == 0;
     } else if (strcmp(name, "--psapi-limits") == 0) {
         o->psapi_limits = v;
@@ -102,6 +111,8 @@ static int take_value(struct options *o, const char *name, const char *v, struct
         rc = number(name, v, 0, 3600000, &o->hidden_bucket_ms, e);
     } else if (strcmp(name, "--ninja-rebuild") == 0) {
         rc = number(name, v, 1, 86400, &o->ninja_rebuild_s, e);
+    } else if (strcmp(name, "--clock-offset") == 0) {
+        rc = number(name, v, -INT64_C(1000000000), INT64_C(1000000000), &o->clock_offset_s, e);
     } else if (strcmp(name, "--delay-ms") == 0) {
         rc = number(name, v, 0, 3600000, &o->delay_ms, e);
     } else {
@@ -111,9 +122,18 @@ static int take_value(struct options *o, const char *name, const char *v, struct
 }
 
 int options__parse(struct options *o, int argc, char **argv, struct sim_err *e) {
-    *o = (struct options){.host = "127.0.0.1", .port = -1, .seed = 1, .speed = 1, .limits = true, .changes_per_s = 11,
-                          .page_changes = 500, .backlog = 2000, .hidden_bucket_ms = 5000, .ninja_rebuild_s = 60,
-                          .psapi_limits = "2:1:60", .gzip = true};
+    *o = (struct options){.host = "127.0.0.1",
+                          .port = -1,
+                          .seed = 1,
+                          .speed = 1,
+                          .limits = true,
+                          .changes_per_s = 11,
+                          .page_changes = 500,
+                          .backlog = 2000,
+                          .hidden_bucket_ms = 5000,
+                          .ninja_rebuild_s = 60,
+                          .psapi_limits = "2:1:60",
+                          .gzip = true};
     leagues(o, "Allflame,Hardcore Allflame,Standard,Hardcore", NULL);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) o->help = true;
@@ -121,7 +141,8 @@ int options__parse(struct options *o, int argc, char **argv, struct sim_err *e) 
         else if (strcmp(argv[i], "--quiet") == 0) o->quiet = true;
         else if (strcmp(argv[i], "--require-token") == 0) o->require_token = true;
         else if (strcmp(argv[i], "--no-gzip") == 0) o->gzip = false;
-        else if (i + 1 == argc) return sim_err__setf(e, "%s: no such option, or its value is missing", argv[i]);
+        else if (i + 1 == argc)
+            return sim_err__setf(e, "%s: no such option, or its value is missing", argv[i]);
         else if (take_value(o, argv[i], argv[i + 1], e) != 0) return -1;
         else i++;
     }

@@ -18,7 +18,7 @@ struct options {
     int64_t delay_ms;
     double changes_per_s;
     int64_t page_changes, backlog;
-    int64_t hidden_bucket_ms, ninja_rebuild_s;
+    int64_t hidden_bucket_ms, ninja_rebuild_s, clock_offset_s;
     const char *psapi_limits; /* Triples. */
 };
 /** Read @argv. Everything borrows from it. @return 0, or -1 naming the option that is wrong. */

@@ -1,5 +1,5 @@
-/* See replay.h. The folder is that of the data samples: whole pages with or without their envelope, loose stashes, and
- * the history of one stash as one page a line. */
+/* See replay.h. The folder is that of the data samples: whole pages with or without their envelope,
+ * loose stashes, and the history of one stash as one page a line. */
 #include "replay.h"
 
 #include <errno.h>
@@ -33,13 +33,17 @@ static int read_file(const char *path, struct buf *out, struct sim_err *e) {
     return 0;
 }
 
-static void add_missing_str(yyjson_mut_doc *doc, yyjson_mut_val *stash, const char *key, const char *value) {
+static void add_missing_str(yyjson_mut_doc *doc, yyjson_mut_val *stash, const char *key,
+                            const char *value) {
     if (yyjson_mut_obj_get(stash, key) != NULL) return;
-    yyjson_mut_obj_add_val(doc, stash, key, value != NULL ? yyjson_mut_strcpy(doc, value) : yyjson_mut_null(doc));
+    yyjson_mut_obj_add_val(doc, stash, key,
+                           value != NULL ? yyjson_mut_strcpy(doc, value) : yyjson_mut_null(doc));
 }
 
-/** Complete what the origin of a file had dropped: id from file and place, league from the first item, the rest null. */
-static void complete_stash(yyjson_mut_doc *doc, yyjson_mut_val *stash, uint64_t file_key, size_t place) {
+/** Complete what the origin of a file had dropped: id from file and place, league from the first
+ * item, the rest null. */
+static void complete_stash(yyjson_mut_doc *doc, yyjson_mut_val *stash, uint64_t file_key,
+                           size_t place) {
     yyjson_mut_val *first = yyjson_mut_arr_get_first(yyjson_mut_obj_get(stash, "items"));
     if (yyjson_mut_obj_get(stash, "id") == NULL) {
         struct buf id = {0};
@@ -47,7 +51,8 @@ static void complete_stash(yyjson_mut_doc *doc, yyjson_mut_val *stash, uint64_t 
         add_missing_str(doc, stash, "id", id.at);
         buf__fini(&id);
     }
-    if (yyjson_mut_obj_get(stash, "public") == NULL) yyjson_mut_obj_add_bool(doc, stash, "public", true);
+    if (yyjson_mut_obj_get(stash, "public") == NULL)
+        yyjson_mut_obj_add_bool(doc, stash, "public", true);
     add_missing_str(doc, stash, "league", yyjson_mut_get_str(yyjson_mut_obj_get(first, "league")));
     add_missing_str(doc, stash, "accountName", NULL);
     add_missing_str(doc, stash, "stashType", "PremiumStash");
@@ -75,7 +80,8 @@ static int add_page(struct river_options *o, yyjson_val *root, uint64_t file_key
     if (text == NULL) return -1;
     if (n > 0) {
         o->replay = realloc(o->replay, (o->n_replay + 1) * sizeof *o->replay);
-        o->replay_changes = realloc(o->replay_changes, (o->n_replay + 1) * sizeof *o->replay_changes);
+        o->replay_changes =
+            realloc(o->replay_changes, (o->n_replay + 1) * sizeof *o->replay_changes);
         if (o->replay == NULL || o->replay_changes == NULL) abort();
         o->replay[o->n_replay] = body__new(text, len);
         o->replay_changes[o->n_replay++] = n;
@@ -105,17 +111,20 @@ static int add_file(struct river_options *o, const char *path, struct sim_err *e
 }
 
 int replay__load_pages(const char *dir, struct river_options *o, struct sim_err *e) {
-    static const char *const patterns[] = {"page-*.json.gz", "stashes*.json.gz", "stash-quad*.json.gz", "stash-history*.jsonl.gz"};
+    static const char *const patterns[] = {"page-*.json.gz", "stashes*.json.gz",
+                                           "stash-quad*.json.gz", "stash-history*.jsonl.gz"};
     int rc = 0;
     for (size_t i = 0; i < sizeof patterns / sizeof patterns[0] && rc == 0; i++) {
         char pattern[1024];
         glob_t found = {0};
         snprintf(pattern, sizeof pattern, "%s/psapi/%s", dir, patterns[i]);
         if (glob(pattern, 0, NULL, &found) == 0) /* Sorted by name. */
-            for (size_t k = 0; k < found.gl_pathc && rc == 0; k++) rc = add_file(o, found.gl_pathv[k], e);
+            for (size_t k = 0; k < found.gl_pathc && rc == 0; k++)
+                rc = add_file(o, found.gl_pathv[k], e);
         globfree(&found);
     }
-    if (rc == 0 && o->n_replay == 0) rc = sim_err__setf(e, "replay %s: has no psapi/page-*.json.gz or the like", dir);
+    if (rc == 0 && o->n_replay == 0)
+        rc = sim_err__setf(e, "replay %s: has no psapi/page-*.json.gz or the like", dir);
     if (rc != 0) {
         for (size_t i = 0; i < o->n_replay; i++) body__unref(o->replay[i]);
         free(o->replay);
@@ -127,7 +136,8 @@ int replay__load_pages(const char *dir, struct river_options *o, struct sim_err 
     return rc;
 }
 
-static void add_recorded(struct ninja_recorded **out, size_t *n, const char *path, const char *type, yyjson_val *v) {
+static void add_recorded(struct ninja_recorded **out, size_t *n, const char *path, const char *type,
+                         yyjson_val *v) {
     size_t len;
     char *text = yyjson_val_write(v, 0, &len);
     struct ninja_recorded *one;

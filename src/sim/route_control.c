@@ -8,10 +8,12 @@
 #include <zlib.h>
 
 static const char cloudflare[] =
-    "<!DOCTYPE html><html lang=\"en-US\"><head><title>Just a moment...</title></head><body><h1>Checking your browser"
+    "<!DOCTYPE html><html lang=\"en-US\"><head><title>Just a "
+    "moment...</title></head><body><h1>Checking your browser"
     "</h1><noscript>Enable JavaScript and cookies to continue</noscript></body></html>";
 static const char maintenance[] =
-    "<!DOCTYPE html><html><head><title>Path of Exile</title></head><body><h1>Down for maintenance</h1></body></html>";
+    "<!DOCTYPE html><html><head><title>Path of Exile</title></head><body><h1>Down for "
+    "maintenance</h1></body></html>";
 
 void reply_html(struct reply *r, int status, const char *html) {
     r->status = status;
@@ -20,7 +22,8 @@ void reply_html(struct reply *r, int status, const char *html) {
 }
 
 static void reply_status(struct reply *r, const struct fault *f) {
-    if (f->value == 403) { /* Cloudflare stands before the vendor: no limit headers, no Retry-After. */
+    if (f->value ==
+        403) { /* Cloudflare stands before the vendor: no limit headers, no Retry-After. */
         buf__reset(&r->headers);
         buf__adds(&r->headers, "cf-mitigated: challenge\r\n");
         reply_html(r, 403, cloudflare);
@@ -105,22 +108,36 @@ bool meet_fault(struct sim *s, const char *target, struct reply *r, struct fault
     case FAULT_REWIND:
     case FAULT_REPEAT:
     case FAULT_LIMITS:
+    case FAULT_PHANTOM:
+    case FAULT_POLICY:
     case FAULT_BAD_PRICE:
     case FAULT_N_KINDS: return false;
     }
     return false;
 }
 
-/** Change limits now: they show in the headers of the next reply. */
+/** Change one policy now: it shows in the headers of its next reply. */
+static int change_policy(struct sim *s, struct limiter *l, const struct fault *f,
+                         struct sim_err *e) {
+    if (f->kind == FAULT_LIMITS) return limiter__set_triples(l, f->text, e);
+    if (f->kind == FAULT_PHANTOM)
+        limiter__add_phantoms(l, s->clock.mono_ns, f->value > 0 ? f->value : 1);
+    else snprintf(l->policy, sizeof l->policy, "%.63s", f->text);
+    return 0;
+}
+
+/** Do what a fault of limits does at once, to the policies of its target. */
 static int change_limits(struct sim *s, const struct fault *f, struct sim_err *e) {
-    int rc = 0;
-    if (strcmp(f->target, "psapi") == 0) {
-        for (int i = 0; i < N_REALMS && rc == 0; i++) rc = limiter__set_triples(&s->psapi[i], f->text, e);
-        return rc;
-    }
-    if (strcmp(f->target, "trade_data") == 0) return limiter__set_triples(&s->trade_data, f->text, e);
-    if (strcmp(f->target, "oauth") == 0) return limiter__set_triples(&s->oauth, f->text, e);
-    return sim_err__setf(e, "fault: limits of %s cannot be changed", f->target);
+    if (strcmp(f->target, "psapi") == 0) return change_policy(s, &s->psapi[REALM_PC], f, e);
+    if (strcmp(f->target, "trade_data") == 0) return change_policy(s, &s->trade_data, f, e);
+    if (strcmp(f->target, "oauth") == 0) return change_policy(s, &s->oauth, f, e);
+    return sim_err__setf(e, "fault: %s of %s cannot be changed", fault__kind_name(f->kind),
+                         f->target);
+}
+
+/** @return whether @kind happens when it is asked for, and does not wait for a request. */
+static bool is_at_once(enum fault_kind kind) {
+    return kind == FAULT_LIMITS || kind == FAULT_PHANTOM || kind == FAULT_POLICY;
 }
 
 static void control_fault(struct sim *s, const struct http_request *q, struct reply *r) {
@@ -137,7 +154,8 @@ static void control_fault(struct sim *s, const struct http_request *q, struct re
         return;
     }
     rc = fault__parse(&f, q->body, s->clock.mono_ns, &err);
-    if (rc == 0) rc = f.kind == FAULT_LIMITS ? change_limits(s, &f, &err) : faults__add(&s->faults, &f, &err);
+    if (rc == 0)
+        rc = is_at_once(f.kind) ? change_limits(s, &f, &err) : faults__add(&s->faults, &f, &err);
     if (rc == 0) reply_json(r, 200, "{\"ok\":true}", 11);
     else reply_error(r, 400, 2, err.msg);
 }
@@ -162,19 +180,24 @@ static void control_status(struct sim *s, struct reply *r) {
     river__cursor(&s->rivers[REALM_PC], s->rivers[REALM_PC].n_pages, cursor);
     buf__adds(&b, "{\"requests\":{");
     for (int i = 0; i < N_ROUTES; i++)
-        buf__addf(&b, "%s\"%s\":%llu", i > 0 ? "," : "", route_names[i], (unsigned long long)s->n_requests[i]);
-    buf__addf(&b, "},\"violations\":%llu,\"pages_made\":%llu,\"pages_served\":%llu,\"empty_pages\":%llu,\"rows_emitted\":%llu,"
-              "\"ninja_bodies\":%llu,\"ninja_rows\":%llu,\"not_modified\":%llu,\"head\":\"%s\",\"build\":%lld,\"frozen\":%s,"
+        buf__addf(&b, "%s\"%s\":%llu", i > 0 ? "," : "", route_names[i],
+                  (unsigned long long)s->n_requests[i]);
+    buf__addf(&b,
+              "},\"violations\":%llu,\"pages_made\":%llu,\"pages_served\":%llu,\"empty_pages\":%"
+              "llu,\"rows_emitted\":%llu,"
+              "\"ninja_bodies\":%llu,\"ninja_rows\":%llu,\"not_modified\":%llu,\"head\":\"%s\","
+              "\"build\":%lld,\"frozen\":%s,"
               "\"faults_met\":%llu,\"faults\":[",
-              (unsigned long long)s->ledger.n_violations, (unsigned long long)n_pages, (unsigned long long)s->ledger.n_pages,
-              (unsigned long long)s->n_empty_pages, (unsigned long long)s->ledger.n_rows,
-              (unsigned long long)s->ledger.n_ninja_bodies, (unsigned long long)s->ledger.n_ninja_rows,
-              (unsigned long long)s->n_not_modified, cursor, (long long)sim__build(s), s->frozen ? "true" : "false",
+              (unsigned long long)s->ledger.n_violations, (unsigned long long)n_pages,
+              (unsigned long long)s->ledger.n_pages, (unsigned long long)s->n_empty_pages,
+              (unsigned long long)s->ledger.n_rows, (unsigned long long)s->ledger.n_ninja_bodies,
+              (unsigned long long)s->ledger.n_ninja_rows, (unsigned long long)s->n_not_modified,
+              cursor, (long long)sim__build(s), s->frozen ? "true" : "false",
               (unsigned long long)s->faults.n_done);
     for (size_t i = 0; i < s->faults.n; i++) {
         const struct fault *f = &s->faults.at[i];
-        buf__addf(&b, "%s{\"target\":\"%s\",\"kind\":\"%s\",\"count\":%lld}", i > 0 ? "," : "", f->target,
-                  fault__kind_name(f->kind), (long long)f->count);
+        buf__addf(&b, "%s{\"target\":\"%s\",\"kind\":\"%s\",\"count\":%lld}", i > 0 ? "," : "",
+                  f->target, fault__kind_name(f->kind), (long long)f->count);
     }
     buf__adds(&b, "]}\n");
     reply_json(r, 200, b.at, b.len);

@@ -1,6 +1,6 @@
-/* poe.ninja's economy paths. It sends no limit headers; its page asks for one request a second and one look at the same
- * overview in about five minutes of caching. Here more than one request in 0.95 s, or the same (league, path, type) again
- * within 55 s, is a violation and a bare 429. */
+/* poe.ninja's economy paths. It sends no limit headers; its page asks for one request a second and
+ * one look at the same overview in about five minutes of caching. Here more than one request in
+ * 0.95 s, or the same (league, path, type) again within 55 s, is a violation and a bare 429. */
 #include <string.h>
 #include <xxhash.h>
 
@@ -9,10 +9,11 @@
 
 enum { GAP_MS = 950, SAME_S = 55 };
 
-static bool refuse(struct sim *s, const struct http_request *q, const char *window, struct reply *r) {
+static bool refuse(struct sim *s, const struct http_request *q, const char *window,
+                   struct reply *r) {
     char path[256];
-    snprintf(path, sizeof path, "%.*s?%.*s", (int)(q->path.len < 100 ? q->path.len : 100), q->path.at,
-             (int)(q->query.len < 140 ? q->query.len : 140), q->query.at);
+    snprintf(path, sizeof path, "%.*s?%.*s", (int)(q->path.len < 100 ? q->path.len : 100),
+             q->path.at, (int)(q->query.len < 140 ? q->query.len : 140), q->query.at);
     ledger__add_violation(&s->ledger, s->clock.wall_ns, path, "poe-ninja", window, 2, false);
     reply_html(r, 429, "Too many requests");
     return false;
@@ -32,8 +33,10 @@ static bool pass_same(struct sim *s, const struct http_request *q, uint64_t key,
     if (!s->o->limits) return true;
     for (size_t i = 0; i < s->n_ninja_asked; i++)
         if (s->ninja_asked[i].key == key) entry = &s->ninja_asked[i];
-    if (entry != NULL && s->clock.mono_ns - entry->at_ns < SAME_S * SIM_NS_PER_S) return refuse(s, q, "1:55:0", r);
-    if (entry == NULL && s->n_ninja_asked < NINJA_ASKED_MAX) entry = &s->ninja_asked[s->n_ninja_asked++];
+    if (entry != NULL && s->clock.mono_ns - entry->at_ns < SAME_S * SIM_NS_PER_S)
+        return refuse(s, q, "1:55:0", r);
+    if (entry == NULL && s->n_ninja_asked < NINJA_ASKED_MAX)
+        entry = &s->ninja_asked[s->n_ninja_asked++];
     for (size_t i = 0; entry == NULL || i < s->n_ninja_asked; i++) {
         if (s->n_ninja_asked < NINJA_ASKED_MAX) break;
         if (entry == NULL || s->ninja_asked[i].at_ns < entry->at_ns) entry = &s->ninja_asked[i];
@@ -43,10 +46,12 @@ static bool pass_same(struct sim *s, const struct http_request *q, uint64_t key,
     return true;
 }
 
-static struct body *overview(struct sim *s, const char *league, const char *path, const char *type) {
+static struct body *overview(struct sim *s, const char *league, const char *path,
+                             const char *type) {
     if (s->recorded == NULL) return ninja__overview(s->o->seed, league, path, type, sim__build(s));
     for (size_t i = 0; i < s->n_recorded; i++)
-        if (strcmp(s->recorded[i].path, path) == 0 && strcmp(s->recorded[i].type, type) == 0) return body__ref(s->recorded[i].body);
+        if (strcmp(s->recorded[i].path, path) == 0 && strcmp(s->recorded[i].type, type) == 0)
+            return body__ref(s->recorded[i].body);
     return NULL;
 }
 
@@ -56,9 +61,10 @@ static bool league_is_known(const struct sim *s, const char *league) {
     return false;
 }
 
-/** Send @body with its tag, or 304 when the client has it. The tag has no quotes, as the real one. @return whether the
- *  body goes out. */
-static bool reply_tagged(struct sim *s, const struct http_request *q, struct body *body, struct reply *r) {
+/** Send @body with its tag, or 304 when the client has it. The tag has no quotes, as the real one.
+ * @return whether the body goes out. */
+static bool reply_tagged(struct sim *s, const struct http_request *q, struct body *body,
+                         struct reply *r) {
     char tag[32];
     snprintf(tag, sizeof tag, "W/%016llx", (unsigned long long)XXH3_64bits(body->data, body->len));
     buf__addf(&r->headers, "ETag: %s\r\nCache-Control: no-cache\r\n", tag);
@@ -77,7 +83,8 @@ static bool reply_tagged(struct sim *s, const struct http_request *q, struct bod
 /** Let an overview suffer what @f says. @return whether it is still good. */
 static bool spoil(const struct fault *f, struct reply *r) {
     if (f->kind == FAULT_WRONG_TYPE || f->kind == FAULT_BAD_JSON) {
-        struct body *cut = f->kind == FAULT_WRONG_TYPE ? body__new("{\"lines\":{}}", 12) : body__new(r->body->data, r->body->len / 2);
+        struct body *cut = f->kind == FAULT_WRONG_TYPE ? body__new("{\"lines\":{}}", 12)
+                                                       : body__new(r->body->data, r->body->len / 2);
         body__unref(r->body);
         r->body = cut;
         return false;
@@ -107,12 +114,16 @@ void handle_ninja(struct sim *s, const struct http_request *q, struct reply *r) 
     }
     for (size_t i = 0; i < 3; i++)
         if (span__is(end, ends[i][0])) path = ends[i][1];
-    if (path == NULL || http__query(q, "league", league, sizeof league) <= 0 || http__query(q, "type", type, sizeof type) <= 0 ||
-        !league_is_known(s, league)) {
+    if (path == NULL || http__query(q, "league", league, sizeof league) <= 0 ||
+        http__query(q, "type", type, sizeof type) <= 0 || !league_is_known(s, league)) {
         reply_html(r, 404, "Not found");
         return;
     }
-    if (!pass_same(s, q, mix64(XXH3_64bits(league, strlen(league)), XXH3_64bits(type, strlen(type)) ^ (uint64_t)path[0]), r)) return;
+    if (!pass_same(s, q,
+                   mix64(XXH3_64bits(league, strlen(league)),
+                         XXH3_64bits(type, strlen(type)) ^ (uint64_t)path[0]),
+                   r))
+        return;
     body = overview(s, league, path, type);
     if (body == NULL) {
         reply_html(r, 404, "Not found");

@@ -1,5 +1,6 @@
-/* The river's path: GET /public-stash-tabs[/xbox|/sony]?id=, change-ids, and the token that opens them. The order is the
- * vendor's as far as it is known: who are you, how often, then the content; a scripted fault comes before the content. */
+/* The river's path: GET /public-stash-tabs[/xbox|/sony]?id=, change-ids, and the token that opens
+ * them. The order is the vendor's as far as it is known: who are you, how often, then the content;
+ * a scripted fault comes before the content. */
 #include "sim.h"
 
 #include <stdlib.h>
@@ -9,7 +10,9 @@
 static bool pass_identity(struct sim *s, const struct http_request *q, struct reply *r) {
     struct span agent = http__header(q, "user-agent"), auth = http__header(q, "authorization");
     if (agent.len < 6 || memcmp(agent.at, "OAuth ", 6) != 0) {
-        reply_error(r, 403, 6, "Forbidden: the User-Agent must begin with OAuth {clientId}/{version} (contact: {contact})");
+        reply_error(r, 403, 6,
+                    "Forbidden: the User-Agent must begin with OAuth {clientId}/{version} "
+                    "(contact: {contact})");
         return false;
     }
     if (s->o->require_token && (auth.len < 11 || memcmp(auth.at, "Bearer sim-", 11) != 0)) {
@@ -28,13 +31,16 @@ static void reply_empty_page(struct sim *s, const char *cursor, struct reply *r)
     buf__fini(&b);
 }
 
-/** Put another page's content behind the cursor that @f makes wrong. */
-static void reply_wrong_cursor(struct river *river, const struct fault *f, size_t index, struct reply *r) {
+/** Put the content of page @index, or of the last one there is, behind the cursor that @f makes
+ * wrong. */
+static void reply_wrong_cursor(struct river *river, const struct fault *f, size_t index,
+                               struct reply *r) {
     char right[CURSOR_MAX], wrong[CURSOR_MAX];
     struct buf b = {0};
     size_t back = f->value > 0 ? (size_t)f->value : 5;
-    struct body *page = river__page(river, index, NULL);
-    river__cursor(river, index + 1, right);
+    size_t shown = index < river->n_pages ? index : river->n_pages - 1;
+    struct body *page = river__page(river, shown, NULL);
+    river__cursor(river, shown + 1, right);
     river__cursor(river, f->kind == FAULT_REPEAT ? index : index > back ? index - back : 0, wrong);
     if (page == NULL) return;
     /* A page begins {"next_change_id":"<right>", so the rest can follow another cursor. */
@@ -48,7 +54,8 @@ static void reply_wrong_cursor(struct river *river, const struct fault *f, size_
 }
 
 /** Let the content suffer what @f says. @return whether it is still what the ledger may count. */
-static bool spoil(struct river *river, const struct fault *f, size_t index, const char *next, struct reply *r) {
+static bool spoil(struct river *river, const struct fault *f, size_t index, const char *next,
+                  struct reply *r) {
     struct buf b = {0};
     switch (f->kind) {
     case FAULT_N_KINDS:
@@ -71,7 +78,7 @@ static bool spoil(struct river *river, const struct fault *f, size_t index, cons
 
 void handle_psapi(struct sim *s, const struct http_request *q, struct reply *r, int realm) {
     char cursor[CURSOR_MAX + 1] = "", next[CURSOR_MAX];
-    bool is_head = span__is(q->method, "HEAD");
+    bool is_head = span__is(q->method, "HEAD"), wrong_cursor;
     struct river *river;
     struct body *body;
     struct fault f;
@@ -103,8 +110,13 @@ void handle_psapi(struct sim *s, const struct http_request *q, struct reply *r, 
     case RIVER_UNKNOWN: reply_error(r, 400, 2, err.msg); return;
     case RIVER_END:
         river__cursor(river, index, cursor);
-        reply_empty_page(s, cursor, r);
-        spoil(river, &f, index, cursor, r);
+        wrong_cursor = f.kind == FAULT_REWIND || f.kind == FAULT_REPEAT;
+        if (wrong_cursor && river->n_pages > 0) {
+            reply_wrong_cursor(river, &f, index, r);
+        } else {
+            reply_empty_page(s, cursor, r);
+            if (!wrong_cursor) spoil(river, &f, index, cursor, r);
+        }
         return;
     case RIVER_PAGE: break;
     }
@@ -114,7 +126,8 @@ void handle_psapi(struct sim *s, const struct http_request *q, struct reply *r, 
     r->body = body;
     r->may_gzip = true;
     if (spoil(river, &f, index, next, r)) promise_page(s, r, realm, index);
-    if (f.kind != FAULT_REWIND && f.kind != FAULT_REPEAT) buf__addf(&r->headers, "X-Next-Change-Id: %s\r\n", next);
+    if (f.kind != FAULT_REWIND && f.kind != FAULT_REPEAT)
+        buf__addf(&r->headers, "X-Next-Change-Id: %s\r\n", next);
 }
 
 void handle_change_ids(struct sim *s, const struct http_request *q, struct reply *r) {
@@ -144,12 +157,15 @@ void handle_oauth(struct sim *s, const struct http_request *q, struct reply *r) 
         return;
     }
     if (!pass_limiter(s, &s->oauth, q, r) || meet_fault(s, "oauth", r, &f)) return;
-    if (http__query(&form, "client_id", id, sizeof id) <= 0 || http__query(&form, "grant_type", grant, sizeof grant) <= 0 ||
+    if (http__query(&form, "client_id", id, sizeof id) <= 0 ||
+        http__query(&form, "grant_type", grant, sizeof grant) <= 0 ||
         http__query(&form, "scope", scope, sizeof scope) < 0) {
         reply_json(r, 400, "{\"error\":\"invalid_request\"}", 27);
         return;
     }
-    buf__addf(&b, "{\"access_token\":\"sim-%016llx\",\"expires_in\":2419200,\"token_type\":\"bearer\",\"username\":\"souk\",\"sub\":\"1\",\"scope\":",
+    buf__addf(&b,
+              "{\"access_token\":\"sim-%016llx\",\"expires_in\":2419200,\"token_type\":\"bearer\","
+              "\"username\":\"souk\",\"sub\":\"1\",\"scope\":",
               (unsigned long long)mix64(s->o->seed, 900 + s->n_tokens++));
     buf__add_json(&b, scope, strlen(scope));
     buf__addc(&b, '}');

@@ -1,5 +1,5 @@
-/* See sim.h. This file opens and closes, sends each path to its handler, and holds what handlers share: error bodies,
- * the way through a limiter, and the promise to the ledger. */
+/* See sim.h. This file opens and closes, sends each path to its handler, and holds what handlers
+ * share: error bodies, the way through a limiter, and the promise to the ledger. */
 #include "sim.h"
 
 #include <errno.h>
@@ -12,8 +12,12 @@
 #include "state.h"
 
 const char *const realm_names[N_REALMS] = {"pc", "xbox", "sony"};
-const char *const route_names[N_ROUTES] = {"public-stash-tabs", "trade/data/change-ids", "oauth/token",
-                                           "poe1/api/economy", "_sim", "other"};
+const char *const route_names[N_ROUTES] = {"public-stash-tabs",
+                                           "trade/data/change-ids",
+                                           "oauth/token",
+                                           "poe1/api/economy",
+                                           "_sim",
+                                           "other"};
 
 /** What a reply serves, until its last byte is out. */
 struct promise {
@@ -50,8 +54,10 @@ bool pass_limiter(struct sim *s, struct limiter *l, const struct http_request *q
     if (!v.refused) return true;
     w = &l->windows[v.window];
     snprintf(path, sizeof path, "%.*s", (int)(q->path.len < 255 ? q->path.len : 255), q->path.at);
-    snprintf(window, sizeof window, "%lld:%lld:%lld", (long long)w->limit, (long long)w->period_s, (long long)w->restriction_s);
-    ledger__add_violation(&s->ledger, s->clock.wall_ns, path, l->policy, window, v.hits, v.was_restricted);
+    snprintf(window, sizeof window, "%lld:%lld:%lld", (long long)w->limit, (long long)w->period_s,
+             (long long)w->restriction_s);
+    ledger__add_violation(&s->ledger, s->clock.wall_ns, path, l->policy, window, v.hits,
+                          v.was_restricted);
     buf__addf(&r->headers, "Retry-After: %lld\r\n", (long long)v.retry_after_s);
     reply_error(r, 429, 3, "Rate limit exceeded");
     return false;
@@ -65,10 +71,15 @@ static void keep_promise(void *owner, uint64_t token, bool whole) {
         char cursor[CURSOR_MAX], next[CURSOR_MAX];
         river__cursor(&s->rivers[p->realm], p->index, cursor);
         river__cursor(&s->rivers[p->realm], p->index + 1, next);
+        if (p->index == 0)
+            cursor[0] =
+                '\0'; /* Nobody was told the cursor of the oldest page: it is asked without one. */
         ledger__add_page(&s->ledger, realm_names[p->realm], cursor, next, p->body);
     } else if (whole) {
         ledger__add_ninja(&s->ledger, p->league, p->type, p->body);
     }
+    if (whole)
+        ledger__flush(&s->ledger, NULL); /* A failure stays, and the owner's next flush tells it. */
     body__unref(p->body);
     free(p);
 }
@@ -89,7 +100,8 @@ void promise_page(struct sim *s, struct reply *r, int realm, size_t index) {
     p->index = index;
 }
 
-void promise_ninja(struct sim *s, struct reply *r, const char *league, const char *type, struct body *body) {
+void promise_ninja(struct sim *s, struct reply *r, const char *league, const char *type,
+                   struct body *body) {
     struct promise *p = promise(s, r, body);
     p->realm = -1;
     snprintf(p->league, sizeof p->league, "%s", league);
@@ -98,9 +110,14 @@ void promise_ninja(struct sim *s, struct reply *r, const char *league, const cha
 
 struct river *sim__river(struct sim *s, int realm, struct sim_err *e) {
     struct river *r = &s->rivers[realm];
-    struct river_options o = {.realm = realm_names[realm], .state_dir = s->o->state_dir, .seed = s->o->seed,
-                              .leagues = s->o->leagues, .n_leagues = s->o->n_leagues, .rate_max = s->o->rate_max,
-                              .changes_per_s = s->o->changes_per_s, .page_changes_max = (size_t)s->o->page_changes,
+    struct river_options o = {.realm = realm_names[realm],
+                              .state_dir = s->o->state_dir,
+                              .seed = s->o->seed,
+                              .leagues = s->o->leagues,
+                              .n_leagues = s->o->n_leagues,
+                              .rate_max = s->o->rate_max,
+                              .changes_per_s = s->o->changes_per_s,
+                              .page_changes_max = (size_t)s->o->page_changes,
                               .backlog = (size_t)s->o->backlog};
     if (s->river_open[realm]) return r;
     if (realm != REALM_PC) o.changes_per_s /= 4; /* Consoles trade less. */
@@ -140,12 +157,17 @@ int sim__init(struct sim *s, const struct options *o, struct sim_clock now, stru
     s->ninja_last_ns = -1;
     if (bucket_ns > 0) phase_ns = (int64_t)(mix64(o->seed, 77) % (uint64_t)bucket_ns);
     for (int i = 0; i < N_REALMS; i++)
-        if (limiter__init(&s->psapi[i], psapi_policies[i], "Ip", o->psapi_limits, bucket_ns, phase_ns, e) != 0) return -1;
-    limiter__init(&s->trade_data, "trade-data-request-limit", "Ip", "30:60:60", bucket_ns, phase_ns, NULL);
+        if (limiter__init(&s->psapi[i], psapi_policies[i], "Ip", o->psapi_limits, bucket_ns,
+                          phase_ns, e) != 0)
+            return -1;
+    limiter__init(&s->trade_data, "trade-data-request-limit", "Ip", "30:60:60", bucket_ns, phase_ns,
+                  NULL);
     limiter__init(&s->oauth, "token-request-limit", "Ip", "60:30:30", bucket_ns, phase_ns, NULL);
     if (o->state_dir != NULL && state__open(o->state_dir, o, &s->ninja_start_ns, e) != 0) return -1;
     if (ledger__init(&s->ledger, o->state_dir, e) != 0) return -1;
-    if (o->replay_dir != NULL && replay__load_ninja(o->replay_dir, &s->recorded, &s->n_recorded, e) != 0) return -1;
+    if (o->replay_dir != NULL &&
+        replay__load_ninja(o->replay_dir, &s->recorded, &s->n_recorded, e) != 0)
+        return -1;
     return sim__river(s, REALM_PC, e) != NULL ? 0 : -1;
 }
 
@@ -184,5 +206,6 @@ void sim__handle(struct sim *s, const struct http_request *q, struct reply *r) {
     case ROUTE_OTHER:
     case N_ROUTES: reply_error(r, 404, 1, "Resource not found"); break;
     }
+    r->date_ns = s->clock.wall_ns;
     if (route != ROUTE_CONTROL && r->delay_ms == 0) r->delay_ms = s->o->delay_ms;
 }

@@ -1,5 +1,6 @@
-/* The simulated upstreams as one object: requests in, replies out, no sockets and no clock of its own. main.c joins it to
- * a server and the time; tests call sim__handle() with a clock set by hand. */
+/* The simulated upstreams as one object: requests in, replies out, no sockets and no clock of its
+ * own. main.c joins it to a server and the time; tests call sim__handle() with a clock set by hand.
+ */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
 
@@ -11,7 +12,15 @@
 #include "river.h"
 
 enum sim_realm { REALM_PC, REALM_XBOX, REALM_SONY, N_REALMS };
-enum sim_route { ROUTE_PSAPI, ROUTE_CHANGE_IDS, ROUTE_OAUTH, ROUTE_NINJA, ROUTE_CONTROL, ROUTE_OTHER, N_ROUTES };
+enum sim_route {
+    ROUTE_PSAPI,
+    ROUTE_CHANGE_IDS,
+    ROUTE_OAUTH,
+    ROUTE_NINJA,
+    ROUTE_CONTROL,
+    ROUTE_OTHER,
+    N_ROUTES
+};
 enum { NINJA_ASKED_MAX = 512 };
 
 /** When an overview was last given to the client. */
@@ -59,15 +68,18 @@ void reply_json(struct reply *r, int status, const char *json, size_t n);
 void reply_error(struct reply *r, int status, int code, const char *message);
 /** Fill @r with a page for people. */
 void reply_html(struct reply *r, int status, const char *html);
-/** Count a request against @l. @return whether it may go on; otherwise @r is a 429 and the breach is logged. */
+/** Count a request against @l. @return whether it may go on; otherwise @r is a 429 and the breach
+ * is logged. */
 bool pass_limiter(struct sim *s, struct limiter *l, const struct http_request *q, struct reply *r);
-/** Spend a fault on @target, if one waits, and apply what needs no content. @return whether @r is complete. Else @f tells
- *  what the content must still suffer; its kind is FAULT_N_KINDS when nothing. */
+/** Spend a fault on @target, if one waits, and apply what needs no content. @return whether @r is
+ * complete. Else @f tells what the content must still suffer; its kind is FAULT_N_KINDS when
+ * nothing. */
 bool meet_fault(struct sim *s, const char *target, struct reply *r, struct fault *f);
-/** Remember what @r serves, so that the ledger gets it when the last byte is out. Takes references of its
- *  own. */
+/** Remember what @r serves, so that the ledger gets it when the last byte is out. Takes references
+ * of its own. */
 void promise_page(struct sim *s, struct reply *r, int realm, size_t index);
-void promise_ninja(struct sim *s, struct reply *r, const char *league, const char *type, struct body *body);
+void promise_ninja(struct sim *s, struct reply *r, const char *league, const char *type,
+                   struct body *body);
 void handle_psapi(struct sim *s, const struct http_request *q, struct reply *r, int realm);
 void handle_change_ids(struct sim *s, const struct http_request *q, struct reply *r);
 void handle_oauth(struct sim *s, const struct http_request *q, struct reply *r);

@@ -1,4 +1,5 @@
-/* What the tests of the simulator share: a simulator without sockets, a clock set by hand, requests written as text. */
+/* What the tests of the simulator share: a simulator without sockets, a clock set by hand, requests
+ * written as text. */
 #ifndef TEST_SIM_H
 #define TEST_SIM_H
 
@@ -64,16 +65,19 @@ static inline void fixture__fini(struct fixture *f) {
 }
 
 /** Send a request and tell the ledger that the answer went out @whole. */
-static inline const struct reply *fixture__send(struct fixture *f, const char *method, const char *target, const char *headers,
+static inline const struct reply *fixture__send(struct fixture *f, const char *method,
+                                                const char *target, const char *headers,
                                                 const char *body, bool whole) {
     static char text[8192];
     static struct http_request q;
-    int n = snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: sim\r\n%sContent-Length: %zu\r\n\r\n%s", method, target, headers,
-                     strlen(body), body);
+    int n = snprintf(text, sizeof text,
+                     "%s %s HTTP/1.1\r\nHost: sim\r\n%sContent-Length: %zu\r\n\r\n%s", method,
+                     target, headers, strlen(body), body);
     reply__fini(&f->reply);
     assert_int_equal(http__parse(text, (size_t)n, &q), n);
     sim__handle(f->sim, &q, &f->reply);
-    if (f->reply.done != NULL) f->reply.done(NULL, f->reply.token, whole && !f->reply.cut && !f->reply.stall);
+    if (f->reply.done != NULL)
+        f->reply.done(NULL, f->reply.token, whole && !f->reply.cut && !f->reply.stall);
     f->reply.done = NULL;
     return &f->reply;
 }

@@ -1,4 +1,5 @@
-/* The audit on small fixtures: each kind of difference is found, counted and named, and nothing else is. */
+/* The audit on small fixtures: each kind of difference is found, counted and named, and nothing
+ * else is. */
 #include "test_sim.h"
 
 #include "audit.h"
@@ -9,7 +10,8 @@ struct stored {
     size_t piece; /* Bytes a reader gets at once. */
 };
 
-static int rows(void *ctx, enum audit_table table, void (*on_row)(void *, const struct span *), void *arg, struct sim_err *e) {
+static int rows(void *ctx, enum audit_table table, void (*on_row)(void *, const struct span *),
+                void *arg, struct sim_err *e) {
     const struct stored *s = ctx;
     struct tsv_reader t = {.n_fields = table == AUDIT_NINJA ? 5 : 3, .on_row = on_row, .arg = arg};
     const char *at = s->text[table] != NULL ? s->text[table] : "";
@@ -29,17 +31,20 @@ static int rows(void *ctx, enum audit_table table, void (*on_row)(void *, const 
 #define ROW(c, n, stash, ord, item) "psapi\tpc\t" c "\t" n "\t" stash "\t" #ord "\t" item "\tnote\n"
 #define NINJA(type, hash, id) "ninja\tAllflame\t" type "\t" hash "\t" id "\t1.0\n"
 
-static const char ledger[] =
-    ROW("1", "2", "s1", 0, "i1") ROW("1", "2", "s1", 1, "i2") PAGE("1", "2", 2, 2)
-    ROW("2", "3", "s1", 0, "i1") ROW("2", "3", "s2", 0, "") ROW("2", "3", "s2", 1, "") PAGE("2", "3", 2, 3)
-    NINJA("Currency", "aa", "divine-orb") NINJA("Currency", "aa", "o\\\\b")
-    ROW("3", "4", "s9", 0, HOSTILE_ID_PREFIX "1") ROW("3", "4", "s9", 1, "i7") PAGE("3", "4", 1, 2)
-    NINJA("Currency", "bb", "divine-orb") NINJA("Scarab", "cc", "x");
+static const char ledger[] = ROW("1", "2", "s1", 0, "i1") ROW("1", "2", "s1", 1, "i2")
+    PAGE("1", "2", 2, 2) ROW("2", "3", "s1", 0, "i1") ROW("2", "3", "s2", 0, "")
+        ROW("2", "3", "s2", 1, "") PAGE("2", "3", 2, 3) NINJA("Currency", "aa", "divine-orb")
+            NINJA("Currency", "aa", "o\\\\b") ROW("3", "4", "s9", 0, HOSTILE_ID_PREFIX "1")
+                ROW("3", "4", "s9", 1, "i7") PAGE("3", "4", 1, 2)
+                    NINJA("Currency", "bb", "divine-orb") NINJA("Scarab", "cc", "x");
 
 #define PAGES_OK "1\t2\t2\n2\t3\t2\n3\t4\t1\n"
-#define STASH_OK "1\ts1\ti1\n1\ts1\ti2\n2\ts1\ti1\n2\ts2\t\n2\ts2\t\n3\ts9\t" HOSTILE_ID_PREFIX "1\n3\ts9\ti7\n"
-#define NINJA_OK "Allflame\tCurrency\tdivine-orb\taa\t1\nAllflame\tCurrency\to\\\\b\taa\t1\n" \
-                 "Allflame\tCurrency\tdivine-orb\tbb\t1\nAllflame\tScarab\tx\tcc\t1\n"
+#define STASH_OK                                                                                   \
+    "1\ts1\ti1\n1\ts1\ti2\n2\ts1\ti1\n2\ts2\t\n2\ts2\t\n3\ts9\t" HOSTILE_ID_PREFIX "1\n3\ts9\ti7"  \
+                                                                                   "\n"
+#define NINJA_OK                                                                                   \
+    "Allflame\tCurrency\tdivine-orb\taa\t1\nAllflame\tCurrency\to\\\\b\taa\t1\n"                   \
+    "Allflame\tCurrency\tdivine-orb\tbb\t1\nAllflame\tScarab\tx\tcc\t1\n"
 
 static struct audit_report report;
 
@@ -52,11 +57,12 @@ static void run(const char *text, struct stored s, bool until_durable) {
     fclose(f);
 }
 
-static void check(enum audit_table t, uint64_t lost, uint64_t twice, uint64_t unknown, uint64_t not_due) {
+static void check(enum audit_table t, uint64_t lost, uint64_t twice, uint64_t unknown,
+                  uint64_t not_due) {
     const struct audit_count *c = &report.tables[t];
     if (c->lost != lost || c->twice != twice || c->unknown != unknown || c->not_due != not_due)
-        fail_msg("%s: %d lost, %d twice, %d unknown, %d not due\n%s", audit_table_names[t], (int)c->lost, (int)c->twice,
-                 (int)c->unknown, (int)c->not_due, report.named.at);
+        fail_msg("%s: %d lost, %d twice, %d unknown, %d not due\n%s", audit_table_names[t],
+                 (int)c->lost, (int)c->twice, (int)c->unknown, (int)c->not_due, report.named.at);
 }
 
 static void test_equal_is_clean(void **state) {
@@ -72,15 +78,21 @@ static void test_equal_is_clean(void **state) {
 
 static void test_a_lost_row_is_named(void **state) {
     (void)state;
-    run(ledger, (struct stored){{PAGES_OK, "1\ts1\ti1\n2\ts1\ti1\n2\ts2\t\n2\ts2\t\n3\ts9\ti7\n", NINJA_OK}, 0}, true);
+    run(ledger,
+        (struct stored){{PAGES_OK, "1\ts1\ti1\n2\ts1\ti1\n2\ts2\t\n2\ts2\t\n3\ts9\ti7\n", NINJA_OK},
+                        0},
+        true);
     check(AUDIT_STASH, 1, 0, 0, 1); /* The hostile one may be missing. */
     assert_false(audit_report__clean(&report));
-    assert_non_null(strstr(report.named.at, "lost     bronze_public_stash: psapi\tpc\t1\t2\ts1\t1\ti2\tnote\n"));
+    assert_non_null(strstr(report.named.at,
+                           "lost     bronze_public_stash: psapi\tpc\t1\t2\ts1\t1\ti2\tnote\n"));
 }
 
 static void test_a_row_twice_is_named(void **state) {
     (void)state;
-    run(ledger, (struct stored){{PAGES_OK, STASH_OK "2\ts2\t\n1\ts1\ti2\n1\ts1\ti2\n", NINJA_OK}, 0}, false);
+    run(ledger,
+        (struct stored){{PAGES_OK, STASH_OK "2\ts2\t\n1\ts1\ti2\n1\ts1\ti2\n", NINJA_OK}, 0},
+        false);
     check(AUDIT_STASH, 0, 3, 0, 0);
     assert_non_null(strstr(report.named.at, "twice    bronze_public_stash: 1 s1 i2\n"));
     run(ledger, (struct stored){{PAGES_OK "2\t3\t2\n", STASH_OK, NINJA_OK}, 0}, true);
@@ -89,7 +101,10 @@ static void test_a_row_twice_is_named(void **state) {
 
 static void test_an_unknown_row_is_named(void **state) {
     (void)state;
-    run(ledger, (struct stored){{PAGES_OK, STASH_OK "1\ts1\tghost\n", NINJA_OK "Allflame\tOil\tz\tdd\t1\n"}, 0}, true);
+    run(ledger,
+        (struct stored){{PAGES_OK, STASH_OK "1\ts1\tghost\n", NINJA_OK "Allflame\tOil\tz\tdd\t1\n"},
+                        0},
+        true);
     check(AUDIT_STASH, 0, 0, 1, 0);
     check(AUDIT_NINJA, 0, 0, 1, 0);
     assert_non_null(strstr(report.named.at, "unknown  bronze_public_stash: 1 s1 ghost\n"));
@@ -103,33 +118,51 @@ static void test_a_page_with_another_count_is_wrong(void **state) {
 
 static void test_what_is_not_durable_may_be_missing(void **state) {
     (void)state;
-    run(ledger, (struct stored){{"1\t2\t2\n2\t3\t2\n", "1\ts1\ti1\n1\ts1\ti2\n2\ts1\ti1\n2\ts2\t\n2\ts2\t\n", NINJA_OK}, 0}, true);
+    run(ledger,
+        (struct stored){
+            {"1\t2\t2\n2\t3\t2\n", "1\ts1\ti1\n1\ts1\ti2\n2\ts1\ti1\n2\ts2\t\n2\ts2\t\n", NINJA_OK},
+            0},
+        true);
     check(AUDIT_PAGES, 0, 0, 0, 1);
     check(AUDIT_STASH, 0, 0, 0, 2);
     assert_true(audit_report__clean(&report));
-    run(ledger, (struct stored){{"1\t2\t2\n2\t3\t2\n", "1\ts1\ti1\n1\ts1\ti2\n2\ts1\ti1\n2\ts2\t\n2\ts2\t\n", NINJA_OK}, 0}, false);
+    run(ledger,
+        (struct stored){
+            {"1\t2\t2\n2\t3\t2\n", "1\ts1\ti1\n1\ts1\ti2\n2\ts1\ti1\n2\ts2\t\n2\ts2\t\n", NINJA_OK},
+            0},
+        false);
     check(AUDIT_PAGES, 1, 0, 0, 0); /* Unless all of it was to be there. */
     check(AUDIT_STASH, 1, 0, 0, 1);
 }
 
 static void test_a_hole_before_the_durable_point_is_a_loss(void **state) {
     (void)state;
-    run(ledger, (struct stored){{"1\t2\t2\n3\t4\t1\n", "1\ts1\ti1\n1\ts1\ti2\n3\ts9\ti7\n", NINJA_OK}, 0}, true);
+    run(ledger,
+        (struct stored){{"1\t2\t2\n3\t4\t1\n", "1\ts1\ti1\n1\ts1\ti2\n3\ts9\ti7\n", NINJA_OK}, 0},
+        true);
     check(AUDIT_PAGES, 1, 0, 0, 0);
     check(AUDIT_STASH, 3, 0, 0, 1);
 }
 
 static void test_overviews_after_the_last_stored_may_be_missing(void **state) {
     (void)state;
-    run(ledger, (struct stored){{PAGES_OK, STASH_OK, "Allflame\tCurrency\tdivine-orb\taa\t1\nAllflame\tCurrency\to\\\\b\taa\t1\n"}, 0}, true);
+    run(ledger,
+        (struct stored){
+            {PAGES_OK, STASH_OK,
+             "Allflame\tCurrency\tdivine-orb\taa\t1\nAllflame\tCurrency\to\\\\b\taa\t1\n"},
+            0},
+        true);
     check(AUDIT_NINJA, 0, 0, 0, 2);
-    run(ledger, (struct stored){{PAGES_OK, STASH_OK, "Allflame\tCurrency\tdivine-orb\tbb\t2\n"}, 0}, true);
-    check(AUDIT_NINJA, 2, 1, 0, 1); /* A later one is stored, so the first is lost; and one is there twice. */
+    run(ledger, (struct stored){{PAGES_OK, STASH_OK, "Allflame\tCurrency\tdivine-orb\tbb\t2\n"}, 0},
+        true);
+    check(AUDIT_NINJA, 2, 1, 0,
+          1); /* A later one is stored, so the first is lost; and one is there twice. */
 }
 
 static void test_a_torn_ledger_line_is_no_line(void **state) {
     (void)state;
-    run(ROW("1", "2", "s1", 0, "i1") PAGE("1", "2", 1, 1) "psapi\tpc\t2", (struct stored){{"1\t2\t1\n", "1\ts1\ti1\n", ""}, 0}, false);
+    run(ROW("1", "2", "s1", 0, "i1") PAGE("1", "2", 1, 1) "psapi\tpc\t2",
+        (struct stored){{"1\t2\t1\n", "1\ts1\ti1\n", ""}, 0}, false);
     assert_true(audit_report__clean(&report));
 }
 

@@ -1,5 +1,5 @@
-/* Each scripted fault does what it says, none that spoils an answer reaches the ledger, and the limits of each upstream
- * are enforced and logged. */
+/* Each scripted fault does what it says, none that spoils an answer reaches the ledger, and the
+ * limits of each upstream are enforced and logged. */
 #include <yyjson.h>
 #include <zlib.h>
 
@@ -23,13 +23,12 @@ static int teardown(void **state) {
 }
 
 /** @return pages in the ledger. */
-static uint64_t n_ledger(const struct fixture *f) {
-    return f->sim->ledger.n_pages;
-}
+static uint64_t n_ledger(const struct fixture *f) { return f->sim->ledger.n_pages; }
 
 static void test_status_with_any_retry_after(void **state) {
     struct fixture *f = *state;
-    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"status\",\"count\":2,\"value\":{\"status\":429,\"retry_after\":\"-1\"}}");
+    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"status\",\"count\":2,\"value\":{\"status\":"
+                      "429,\"retry_after\":\"-1\"}}");
     for (int i = 0; i < 2; i++) {
         assert_int_equal(fixture__page(f, "")->status, 429);
         assert_true(has_header(&f->reply, "Retry-After: -1\r\n"));
@@ -146,7 +145,8 @@ static void test_a_bomb_is_small_and_large(void **state) {
 static void test_headers_grow_and_vanish(void **state) {
     struct fixture *f = *state;
     f->options.limits = true;
-    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"big_header\",\"count\":1,\"value\":100000}");
+    fixture__fault(f,
+                   "{\"target\":\"psapi\",\"kind\":\"big_header\",\"count\":1,\"value\":100000}");
     assert_true(fixture__page(f, "")->headers.len > 100000);
     f->sim->clock.mono_ns += 20 * SIM_NS_PER_S;
     fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"drop_headers\",\"count\":1}");
@@ -161,9 +161,50 @@ static void test_limits_change_by_fault(void **state) {
     f->options.limits = true;
     fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"limits\",\"value\":\"5:10:60,9:100:300\"}");
     fixture__page(f, "");
-    assert_true(has_header(&f->reply, "X-Rate-Limit-Ip: 5:10:60,9:100:300\r\nX-Rate-Limit-Ip-State: 1:10:0,1:100:0\r\n"));
-    assert_int_equal(fixture__send(f, "POST", "/_sim/fault", "", "{\"target\":\"psapi\",\"kind\":\"limits\",\"value\":\"5\"}", true)->status, 400);
-    assert_int_equal(fixture__send(f, "POST", "/_sim/fault", "", "{\"target\":\"poe_ninja\",\"kind\":\"limits\",\"value\":\"5:1:1\"}", true)->status, 400);
+    assert_true(has_header(
+        &f->reply,
+        "X-Rate-Limit-Ip: 5:10:60,9:100:300\r\nX-Rate-Limit-Ip-State: 1:10:0,1:100:0\r\n"));
+    assert_int_equal(fixture__send(f, "POST", "/_sim/fault", "",
+                                   "{\"target\":\"psapi\",\"kind\":\"limits\",\"value\":\"5\"}",
+                                   true)
+                         ->status,
+                     400);
+    assert_int_equal(
+        fixture__send(f, "POST", "/_sim/fault", "",
+                      "{\"target\":\"poe_ninja\",\"kind\":\"limits\",\"value\":\"5:1:1\"}", true)
+            ->status,
+        400);
+}
+
+static void test_other_clients_and_new_names(void **state) {
+    struct fixture *f = *state;
+    f->options.limits = true;
+    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"phantom\",\"value\":1}");
+    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"policy\",\"value\":\"renamed\"}");
+    assert_int_equal(fixture__page(f, "")->status, 200);
+    assert_true(has_header(&f->reply, "X-Rate-Limit-Policy: renamed\r\n"));
+    assert_true(
+        has_header(&f->reply, "X-Rate-Limit-Ip-State: 2:1:0\r\n")); /* Somebody else was first. */
+    assert_int_equal(f->sim->ledger.n_violations, 0);
+    assert_int_equal(fixture__page(f, "")->status, 429);
+    assert_int_equal(f->sim->ledger.n_violations, 1);
+}
+
+static void test_rewind_and_repeat_at_the_end(void **state) {
+    struct fixture *f = *state;
+    char cursors[4][CURSOR_MAX] = {""}, got[CURSOR_MAX];
+    for (int i = 0; i < 3; i++) next_cursor(fixture__page(f, cursors[i]), cursors[i + 1]);
+    sim__freeze(f->sim, true);
+    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"rewind\",\"count\":1,\"value\":1}");
+    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"repeat\",\"count\":1}");
+    next_cursor(fixture__page(f, cursors[3]), got);
+    assert_string_equal(got, cursors[2]);
+    next_cursor(fixture__page(f, cursors[3]), got);
+    assert_string_equal(got, cursors[3]);
+    assert_null(strstr(f->reply.body->data, "\"stashes\":[]"));
+    assert_int_equal(count_of(f->reply.headers.at, "X-Next-Change-Id"), 1);
+    next_cursor(fixture__page(f, cursors[3]), got);
+    assert_non_null(strstr(f->reply.body->data, "\"stashes\":[]"));
 }
 
 static void test_bad_prices_are_marked_and_last(void **state) {
@@ -174,7 +215,8 @@ static void test_bad_prices_are_marked_and_last(void **state) {
     assert_int_equal(count_of(first, "\"id\":\"" HOSTILE_ID_PREFIX), 4);
     fixture__close(f);
     fixture__open(f);
-    assert_string_equal(fixture__page(f, "")->body->data, first); /* A page never changes, hostile or not. */
+    assert_string_equal(fixture__page(f, "")->body->data,
+                        first); /* A page never changes, hostile or not. */
     fixture__close(f);
     text = read_text(f, "ledger.tsv");
     assert_int_equal(count_of(text, "\t" HOSTILE_ID_PREFIX), 4);
@@ -185,16 +227,28 @@ static void test_bad_prices_are_marked_and_last(void **state) {
 static void test_bad_requests_for_faults_are_refused(void **state) {
     struct fixture *f = *state;
     static const char *const bodies[] = {
-        "", "[]", "{}", "{\"target\":\"psapi\"}", "{\"target\":\"nobody\",\"kind\":\"stall\"}",
-        "{\"target\":\"psapi\",\"kind\":\"nothing\"}", "{\"target\":\"psapi\",\"kind\":\"status\",\"value\":200}",
+        "",
+        "[]",
+        "{}",
+        "{\"target\":\"psapi\"}",
+        "{\"target\":\"nobody\",\"kind\":\"stall\"}",
+        "{\"target\":\"psapi\",\"kind\":\"nothing\"}",
+        "{\"target\":\"psapi\",\"kind\":\"status\",\"value\":200}",
         "{\"target\":\"psapi\",\"kind\":\"status\",\"value\":429,\"retry_after\":\"1\\r\\nX: y\"}",
-        "{\"target\":\"psapi\",\"kind\":\"slow\",\"value\":0}", "{\"target\":\"psapi\",\"kind\":\"truncate\",\"value\":-5}",
-        "{\"target\":\"psapi\",\"kind\":\"truncate\",\"value\":[1]}", "{\"target\":\"psapi\",\"kind\":\"gzip_bomb\",\"value\":100000}",
+        "{\"target\":\"psapi\",\"kind\":\"slow\",\"value\":0}",
+        "{\"target\":\"psapi\",\"kind\":\"truncate\",\"value\":-5}",
+        "{\"target\":\"psapi\",\"kind\":\"truncate\",\"value\":[1]}",
+        "{\"target\":\"psapi\",\"kind\":\"gzip_bomb\",\"value\":100000}",
     };
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++)
-        if (fixture__send(f, "POST", "/_sim/fault", "", bodies[i], true)->status != 400) fail_msg("case %zu", i);
-    for (int i = 0; i < FAULTS_MAX; i++) fixture__fault(f, "{\"target\":\"oauth\",\"kind\":\"stall\"}");
-    assert_int_equal(fixture__send(f, "POST", "/_sim/fault", "", "{\"target\":\"oauth\",\"kind\":\"stall\"}", true)->status, 400);
+        if (fixture__send(f, "POST", "/_sim/fault", "", bodies[i], true)->status != 400)
+            fail_msg("case %zu", i);
+    for (int i = 0; i < FAULTS_MAX; i++)
+        fixture__fault(f, "{\"target\":\"oauth\",\"kind\":\"stall\"}");
+    assert_int_equal(fixture__send(f, "POST", "/_sim/fault", "",
+                                   "{\"target\":\"oauth\",\"kind\":\"stall\"}", true)
+                         ->status,
+                     400);
     fixture__send(f, "DELETE", "/_sim/fault", "", "", true);
     assert_int_equal(f->sim->faults.n, 0);
 }
@@ -207,7 +261,8 @@ static void test_river_limits_are_enforced_and_logged(void **state) {
     assert_int_equal(fixture__page(f, "")->status, 200);
     assert_int_equal(fixture__page(f, "")->status, 429);
     assert_true(has_header(&f->reply, "X-Rate-Limit-Ip-State: 3:1:60\r\nRetry-After: 60\r\n"));
-    assert_int_equal(fixture__send(f, "HEAD", "/public-stash-tabs", TEST_AGENT, "", true)->status, 204); /* Does not count. */
+    assert_int_equal(fixture__send(f, "HEAD", "/public-stash-tabs", TEST_AGENT, "", true)->status,
+                     204); /* Does not count. */
     assert_int_equal(f->sim->psapi[REALM_PC].n_requests, 3);
     f->sim->clock.mono_ns += 10 * SIM_NS_PER_S;
     assert_int_equal(fixture__page(f, "")->status, 429);
@@ -215,8 +270,10 @@ static void test_river_limits_are_enforced_and_logged(void **state) {
     fixture__close(f);
     text = read_text(f, "violations.jsonl");
     assert_int_equal(count_of(text, "\n"), 2);
-    assert_non_null(strstr(text, "\"path\":\"/public-stash-tabs\",\"policy\":\"public-stash-tabs-request-limit-pc\",\"window\":"
-                                 "\"2:1:60\",\"hits\":3,\"while_restricted\":false}"));
+    assert_non_null(strstr(
+        text, "\"path\":\"/"
+              "public-stash-tabs\",\"policy\":\"public-stash-tabs-request-limit-pc\",\"window\":"
+              "\"2:1:60\",\"hits\":3,\"while_restricted\":false}"));
     assert_int_equal(count_of(text, "\"while_restricted\":true"), 1);
     free(text);
 }
@@ -224,20 +281,28 @@ static void test_river_limits_are_enforced_and_logged(void **state) {
 static void test_identity_is_asked_first(void **state) {
     struct fixture *f = *state;
     char token[200], headers[300];
-    assert_int_equal(fixture__send(f, "GET", "/public-stash-tabs", "User-Agent: curl/8\r\n", "", true)->status, 403);
+    assert_int_equal(
+        fixture__send(f, "GET", "/public-stash-tabs", "User-Agent: curl/8\r\n", "", true)->status,
+        403);
     assert_non_null(strstr(f->reply.body->data, "\"code\":6"));
     f->options.require_token = true;
     assert_int_equal(fixture__page(f, "")->status, 401);
-    fixture__send(f, "POST", "/oauth/token", "", "client_id=a&client_secret=b&grant_type=client_credentials&scope=service:psapi", true);
+    fixture__send(f, "POST", "/oauth/token", "",
+                  "client_id=a&client_secret=b&grant_type=client_credentials&scope=service:psapi",
+                  true);
     assert_int_equal(f->reply.status, 200);
     assert_int_equal(sscanf(f->reply.body->data, "{\"access_token\":\"%199[^\"]\"", token), 1);
     snprintf(headers, sizeof headers, "%sAuthorization: Bearer %s\r\n", TEST_AGENT, token);
-    assert_int_equal(fixture__send(f, "GET", "/public-stash-tabs?id=", headers, "", true)->status, 200);
-    assert_int_equal(fixture__send(f, "POST", "/oauth/token", "", "grant_type=x", true)->status, 400);
-    assert_int_equal(fixture__send(f, "DELETE", "/public-stash-tabs", TEST_AGENT, "", true)->status, 405);
+    assert_int_equal(fixture__send(f, "GET", "/public-stash-tabs?id=", headers, "", true)->status,
+                     200);
+    assert_int_equal(fixture__send(f, "POST", "/oauth/token", "", "grant_type=x", true)->status,
+                     400);
+    assert_int_equal(fixture__send(f, "DELETE", "/public-stash-tabs", TEST_AGENT, "", true)->status,
+                     405);
 }
 
-static const char overview[] = "/poe1/api/economy/exchange/current/overview?league=Allflame&type=Currency";
+static const char overview[] =
+    "/poe1/api/economy/exchange/current/overview?league=Allflame&type=Currency";
 
 static void test_ninja_revalidates_and_rebuilds(void **state) {
     struct fixture *f = *state;
@@ -282,11 +347,13 @@ static void test_ninja_paths_and_shapes(void **state) {
     struct fixture *f = *state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         yyjson_doc *doc;
-        if (fixture__get(f, cases[i].target)->status != cases[i].status) fail_msg("case %zu: %d", i, f->reply.status);
+        if (fixture__get(f, cases[i].target)->status != cases[i].status)
+            fail_msg("case %zu: %d", i, f->reply.status);
         if (f->reply.status != 200) continue;
         doc = yyjson_read(f->reply.body->data, f->reply.body->len, 0);
         assert_non_null(doc);
-        if (i > 0) assert_true(yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(doc), "lines")) > 5);
+        if (i > 0)
+            assert_true(yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(doc), "lines")) > 5);
         else assert_true(yyjson_arr_size(yyjson_doc_get_root(doc)) == 4);
         yyjson_doc_free(doc);
     }
@@ -298,7 +365,8 @@ static void test_ninja_rates_are_enforced(void **state) {
     f->sim->clock.mono_ns = 1000 * SIM_NS_PER_S;
     assert_int_equal(fixture__get(f, overview)->status, 200);
     f->sim->clock.mono_ns += 500 * SIM_NS_PER_MS;
-    assert_int_equal(fixture__get(f, "/poe1/api/economy/leagues")->status, 429); /* Two in a second. */
+    assert_int_equal(fixture__get(f, "/poe1/api/economy/leagues")->status,
+                     429); /* Two in a second. */
     f->sim->clock.mono_ns += SIM_NS_PER_S;
     assert_int_equal(fixture__get(f, "/poe1/api/economy/leagues")->status, 200);
     f->sim->clock.mono_ns += 50 * SIM_NS_PER_S;
@@ -319,7 +387,8 @@ static void test_status_tells_what_happened(void **state) {
     root = yyjson_doc_get_root(doc);
     assert_int_equal(yyjson_get_uint(yyjson_obj_get(root, "pages_served")), 1);
     assert_true(yyjson_get_uint(yyjson_obj_get(root, "rows_emitted")) > 0);
-    assert_int_equal(yyjson_get_uint(yyjson_obj_get(yyjson_obj_get(root, "requests"), "public-stash-tabs")), 1);
+    assert_int_equal(
+        yyjson_get_uint(yyjson_obj_get(yyjson_obj_get(root, "requests"), "public-stash-tabs")), 1);
     assert_int_equal(yyjson_arr_size(yyjson_obj_get(root, "faults")), 1);
     assert_false(yyjson_get_bool(yyjson_obj_get(root, "frozen")));
     yyjson_doc_free(doc);
@@ -340,6 +409,8 @@ int main(void) {
         CASE(test_a_bomb_is_small_and_large),
         CASE(test_headers_grow_and_vanish),
         CASE(test_limits_change_by_fault),
+        CASE(test_other_clients_and_new_names),
+        CASE(test_rewind_and_repeat_at_the_end),
         CASE(test_bad_prices_are_marked_and_last),
         CASE(test_bad_requests_for_faults_are_refused),
         CASE(test_river_limits_are_enforced_and_logged),

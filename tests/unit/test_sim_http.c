@@ -3,12 +3,11 @@
 
 static struct http_request q;
 
-static long parse(const char *text) {
-    return http__parse(text, strlen(text), &q);
-}
+static long parse(const char *text) { return http__parse(text, strlen(text), &q); }
 
 static void test_a_plain_request_is_read(void **state) {
-    const char *text = "GET /a/b?id=1-2&x=%41+c HTTP/1.1\r\nHost: h\r\nUser-Agent:  OAuth x \r\nAccept-Encoding: br, gzip\r\n\r\nrest";
+    const char *text = "GET /a/b?id=1-2&x=%41+c HTTP/1.1\r\nHost: h\r\nUser-Agent:  OAuth x "
+                       "\r\nAccept-Encoding: br, gzip\r\n\r\nrest";
     char value[16];
     (void)state;
     assert_int_equal(parse(text), strlen(text) - 4);
@@ -65,7 +64,8 @@ static void test_malformed_requests_are_refused(void **state) {
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        if (parse(cases[i].text) != cases[i].status) fail_msg("case %zu: %ld", i, parse(cases[i].text));
+        if (parse(cases[i].text) != cases[i].status)
+            fail_msg("case %zu: %ld", i, parse(cases[i].text));
     assert_int_equal(http__parse("GET /\0 HTTP/1.1\r\n", 17, &q), -400);
 }
 
@@ -113,11 +113,13 @@ static void test_random_bytes_never_crash(void **state) {
     struct rng r = {.state = 5};
     (void)state;
     for (int i = 0; i < 20000; i++) {
-        static const char seed[] = "POST /p?id=%41&b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nAccept-Encoding: gzip;q=0\r\n\r\nabc";
+        static const char seed[] = "POST /p?id=%41&b HTTP/1.1\r\nHost: h\r\nContent-Length: "
+                                   "3\r\nAccept-Encoding: gzip;q=0\r\n\r\nabc";
         char text[sizeof seed], value[8];
         long n;
         memcpy(text, seed, sizeof seed);
-        for (uint32_t k = rng__below(&r, 4); k > 0; k--) text[rng__below(&r, sizeof seed - 1)] = (char)rng__below(&r, 256);
+        for (uint32_t k = rng__below(&r, 4); k > 0; k--)
+            text[rng__below(&r, sizeof seed - 1)] = (char)rng__below(&r, 256);
         n = http__parse(text, sizeof seed - 1, &q);
         assert_true(n <= (long)sizeof seed - 1);
         if (n > 0) http__query(&q, "id", value, sizeof value);
@@ -126,9 +128,12 @@ static void test_random_bytes_never_crash(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_plain_request_is_read),     cmocka_unit_test(test_every_prefix_wants_more),
-        cmocka_unit_test(test_malformed_requests_are_refused), cmocka_unit_test(test_bounds_hold),
-        cmocka_unit_test(test_meanings_of_headers),         cmocka_unit_test(test_bad_escapes_in_a_query),
+        cmocka_unit_test(test_a_plain_request_is_read),
+        cmocka_unit_test(test_every_prefix_wants_more),
+        cmocka_unit_test(test_malformed_requests_are_refused),
+        cmocka_unit_test(test_bounds_hold),
+        cmocka_unit_test(test_meanings_of_headers),
+        cmocka_unit_test(test_bad_escapes_in_a_query),
         cmocka_unit_test(test_random_bytes_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,8 @@ static struct limiter l; /* 32 KiB: not for the stack. */
 
 static void start(const char *triples, int64_t bucket_ns, int64_t phase_ns) {
     struct sim_err err = {""};
-    if (limiter__init(&l, "p", "Ip", triples, bucket_ns, phase_ns, &err) != 0) fail_msg("%s", err.msg);
+    if (limiter__init(&l, "p", "Ip", triples, bucket_ns, phase_ns, &err) != 0)
+        fail_msg("%s", err.msg);
 }
 
 static void test_without_buckets_a_hit_leaves_after_its_period(void **state) {
@@ -59,8 +60,10 @@ static void test_the_state_counts_the_request_itself(void **state) {
     start("2:1:60,30:300:300", 0, 0);
     limiter__hit(&l, 0);
     limiter__headers(&l, 0, &b);
-    assert_string_equal(b.at, "X-Rate-Limit-Policy: p\r\nX-Rate-Limit-Rules: Ip\r\nX-Rate-Limit-Ip: 2:1:60,30:300:300\r\n"
-                              "X-Rate-Limit-Ip-State: 1:1:0,1:300:0\r\n");
+    assert_string_equal(
+        b.at,
+        "X-Rate-Limit-Policy: p\r\nX-Rate-Limit-Rules: Ip\r\nX-Rate-Limit-Ip: 2:1:60,30:300:300\r\n"
+        "X-Rate-Limit-Ip-State: 1:1:0,1:300:0\r\n");
     buf__fini(&b);
 }
 
@@ -78,7 +81,8 @@ static void test_a_breach_restricts_and_says_so(void **state) {
     assert_int_equal(v.retry_after_s, 60);
     limiter__headers(&l, 20 * MS, &b);
     assert_non_null(strstr(b.at, "X-Rate-Limit-Ip-State: 3:1:60\r\n"));
-    v = limiter__hit(&l, 30 * S); /* Half way: refused again, another violation, and 30.02 are left. */
+    v = limiter__hit(&l,
+                     30 * S); /* Half way: refused again, another violation, and 30.02 are left. */
     assert_true(v.refused && v.was_restricted);
     assert_int_equal(v.retry_after_s, 31);
     assert_int_equal(l.n_violations, 2);
@@ -95,7 +99,8 @@ static void test_retry_after_alone_is_too_short(void **state) {
     v = limiter__hit(&l, 1 * S); /* Restricted to 61, which rounds up to 65. */
     assert_int_equal(v.retry_after_s, 60);
     assert_true(limiter__hit(&l, 61 * S).refused);
-    assert_true(limiter__hit(&l, 64900 * MS).refused); /* Counted, so it must age: 65.9 rounds up to 70. */
+    assert_true(
+        limiter__hit(&l, 64900 * MS).refused); /* Counted, so it must age: 65.9 rounds up to 70. */
     assert_false(limiter__hit(&l, 70 * S).refused);
 }
 

@@ -1,11 +1,12 @@
-/* The river: pages are a function of the seed and the requests, never change, and survive a restart; the ledger counts
- * each once. */
+/* The river: pages are a function of the seed and the requests, never change, and survive a
+ * restart; the ledger counts each once. */
 #include <xxhash.h>
 #include <yyjson.h>
 
 #include "test_sim.h"
 
-static char *max_rate[] = {"--rate", "max", "--limits", "off", "--seed", "42", "--page-changes", "200"};
+static char *max_rate[] = {"--rate", "max", "--limits",       "off",
+                           "--seed", "42",  "--page-changes", "200"};
 
 /** @return a hash of @n pages read in a row. */
 static uint64_t read_pages(struct fixture *f, int n, char cursor[CURSOR_MAX]) {
@@ -22,7 +23,8 @@ static uint64_t read_pages(struct fixture *f, int n, char cursor[CURSOR_MAX]) {
 static void test_the_same_seed_gives_the_same_pages(void **state) {
     struct fixture a, b, c;
     char ca[CURSOR_MAX] = "", cb[CURSOR_MAX] = "", cc[CURSOR_MAX] = "";
-    char *other_seed[] = {"--rate", "max", "--limits", "off", "--seed", "43", "--page-changes", "200"};
+    char *other_seed[] = {"--rate", "max", "--limits",       "off",
+                          "--seed", "43",  "--page-changes", "200"};
     uint64_t ha, hb, hc;
     (void)state;
     fixture__init(&a, 8, max_rate);
@@ -65,7 +67,8 @@ static void test_a_page_never_changes(void **state) {
 }
 
 /** Read a page as a client would and check the shapes that facts/poe.md promises. */
-static void check_page(const struct reply *r, size_t *n_changes, size_t *n_tombstones, size_t *n_empty) {
+static void check_page(const struct reply *r, size_t *n_changes, size_t *n_tombstones,
+                       size_t *n_empty) {
     yyjson_doc *doc = yyjson_read(r->body->data, r->body->len, 0);
     yyjson_val *stashes = yyjson_obj_get(yyjson_doc_get_root(doc), "stashes"), *s, *it;
     size_t i, n, k, m;
@@ -76,7 +79,8 @@ static void check_page(const struct reply *r, size_t *n_changes, size_t *n_tombs
         assert_int_equal(yyjson_get_len(yyjson_obj_get(s, "id")), 64);
         if (!yyjson_get_bool(yyjson_obj_get(s, "public"))) {
             (*n_tombstones)++;
-            assert_true(yyjson_is_null(yyjson_obj_get(s, "accountName")) || yyjson_obj_get(s, "accountName") == NULL);
+            assert_true(yyjson_is_null(yyjson_obj_get(s, "accountName")) ||
+                        yyjson_obj_get(s, "accountName") == NULL);
             assert_int_equal(yyjson_arr_size(yyjson_obj_get(s, "items")), 0);
             continue;
         }
@@ -85,7 +89,8 @@ static void check_page(const struct reply *r, size_t *n_changes, size_t *n_tombs
             assert_int_equal(yyjson_get_len(yyjson_obj_get(it, "id")), 64);
             assert_true(yyjson_is_str(yyjson_obj_get(it, "typeLine")));
             assert_true(yyjson_is_uint(yyjson_obj_get(it, "frameType")));
-            assert_true(yyjson_get_uint(yyjson_obj_get(it, "x")) < 12 && yyjson_get_uint(yyjson_obj_get(it, "y")) < 12);
+            assert_true(yyjson_get_uint(yyjson_obj_get(it, "x")) < 12 &&
+                        yyjson_get_uint(yyjson_obj_get(it, "y")) < 12);
         }
     }
     yyjson_doc_free(doc);
@@ -146,7 +151,8 @@ static void test_freeze_stops_time(void **state) {
     f.sim->clock.mono_ns += 100 * SIM_NS_PER_S;
     assert_non_null(strstr(fixture__page(&f, cursor)->body->data, "\"stashes\":[]"));
     fixture__send(&f, "POST", "/_sim/freeze", "", "{\"on\":false}", true);
-    assert_non_null(strstr(fixture__page(&f, cursor)->body->data, "\"stashes\":[]")); /* Nothing happened meanwhile. */
+    assert_non_null(strstr(fixture__page(&f, cursor)->body->data,
+                           "\"stashes\":[]")); /* Nothing happened meanwhile. */
     f.sim->clock.mono_ns += SIM_NS_PER_S;
     assert_null(strstr(fixture__page(&f, cursor)->body->data, "\"stashes\":[]"));
     fixture__fini(&f);
@@ -203,7 +209,8 @@ static void test_a_torn_log_is_cut_off(void **state) {
     fclose(log);
     snprintf(path, sizeof path, "%s/ledger.tsv", f.dir);
     log = fopen(path, "ab");
-    fputs("psapi\tpc\t1-2\t3-4\tstash\t0\titem\tnote\npsapi\tpc\t1-", log); /* Rows whose page line never came. */
+    fputs("psapi\tpc\t1-2\t3-4\tstash\t0\titem\tnote\npsapi\tpc\t1-",
+          log); /* Rows whose page line never came. */
     fclose(log);
     fixture__open(&f);
     assert_int_equal(f.sim->rivers[REALM_PC].n_pages, 3);
@@ -249,8 +256,8 @@ static void test_the_ledger_has_each_page_once_and_only_if_whole(void **state) {
     assert_int_equal(f.sim->ledger.n_pages, 0);
     fixture__page(&f, "");
     doc = yyjson_read(f.reply.body->data, f.reply.body->len, 0);
-    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "stashes"), i, n, s)
-        n_rows += yyjson_arr_size(yyjson_obj_get(s, "items"));
+    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "stashes"), i, n, s) n_rows +=
+        yyjson_arr_size(yyjson_obj_get(s, "items"));
     yyjson_doc_free(doc);
     fixture__page(&f, "");
     next_cursor(&f.reply, next);
@@ -270,7 +277,9 @@ static void test_change_ids_tells_the_head(void **state) {
     (void)state;
     fixture__init(&f, 6, words);
     fixture__open(&f);
-    assert_int_equal(sscanf(fixture__get(&f, "/api/trade/data/change-ids")->body->data, "{\"psapi\":\"%63[0-9-]\"}", head), 1);
+    assert_int_equal(sscanf(fixture__get(&f, "/api/trade/data/change-ids")->body->data,
+                            "{\"psapi\":\"%63[0-9-]\"}", head),
+                     1);
     read_pages(&f, 3, cursor);
     assert_string_equal(cursor, head);
     assert_non_null(strstr(fixture__page(&f, head)->body->data, "\"stashes\":[]"));
@@ -303,10 +312,18 @@ static void test_recorded_pages_are_replayed(void **state) {
     f.options.state_dir = f.dir;
     fixture__open(&f);
     for (;; n_pages++) {
-        const struct reply *r = fixture__page(&f, cursor);
-        yyjson_doc *doc = yyjson_read(r->body->data, r->body->len, 0);
-        yyjson_val *stashes = yyjson_obj_get(yyjson_doc_get_root(doc), "stashes"), *s;
+        const struct reply *r;
+        yyjson_doc *doc;
+        yyjson_val *stashes, *s;
         size_t i, n;
+        if (n_pages == 20) { /* A restart in the middle. */
+            fixture__close(&f);
+            fixture__open(&f);
+        }
+        r = fixture__page(&f, cursor);
+        assert_int_equal(r->status, 200);
+        doc = yyjson_read(r->body->data, r->body->len, 0);
+        stashes = yyjson_obj_get(yyjson_doc_get_root(doc), "stashes");
         yyjson_arr_foreach(stashes, i, n, s) {
             assert_true(yyjson_is_str(yyjson_obj_get(s, "id")));
             assert_non_null(yyjson_obj_get(s, "league"));
@@ -319,7 +336,11 @@ static void test_recorded_pages_are_replayed(void **state) {
     }
     assert_int_equal(n_pages, 4 + 4 + 1 + 33);
     assert_int_equal(n_changes, 21 + 1041 + 893 + 5 + 86 + 44 + 64 + 1 + 1 + 33);
-    assert_int_equal(fixture__get(&f, "/poe1/api/economy/stash/current/item/overview?league=Allflame&type=UniqueArmour")->status, 200);
+    assert_int_equal(
+        fixture__get(
+            &f, "/poe1/api/economy/stash/current/item/overview?league=Allflame&type=UniqueArmour")
+            ->status,
+        200);
     assert_non_null(strstr(f.reply.body->data, "Ralakesh"));
     fixture__fini(&f);
 }

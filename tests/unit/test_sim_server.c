@@ -1,5 +1,5 @@
-/* The server on a real loopback socket: replies in order, and on the wire exactly what the plan of a reply says. The
- * client lives on the same loop and keeps every byte. */
+/* The server on a real loopback socket: replies in order, and on the wire exactly what the plan of
+ * a reply says. The client lives on the same loop and keeps every byte. */
 #include "test_sim.h"
 
 struct client {
@@ -8,7 +8,7 @@ struct client {
     uv_write_t write;
     const char *request;
     struct buf got;
-    int end; /* 0 while open, then UV_EOF or an error. */
+    int end;               /* 0 while open, then UV_EOF or an error. */
     bool close_after_head; /* Leave at the first bytes. */
 };
 struct wire {
@@ -112,12 +112,15 @@ static void test_pipelined_requests_are_answered_in_order(void **state) {
     const char *a, *b;
     (void)state;
     wire__init(&w, "hello");
-    c = wire__client(&w, GET("/one", "") GET("/two", "") "HEAD /three HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    c = wire__client(
+        &w, GET("/one", "")
+                GET("/two", "") "HEAD /three HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     wire__run(&w);
     a = strstr(c->got.at, "X-Path: /one\r\n\r\nhello");
     b = strstr(c->got.at, "X-Path: /two\r\n\r\nhello");
     assert_true(a != NULL && b > a);
-    assert_string_equal(c->got.at + c->got.len - strlen("X-Path: /three\r\n\r\n"), "X-Path: /three\r\n\r\n"); /* No body. */
+    assert_string_equal(c->got.at + c->got.len - strlen("X-Path: /three\r\n\r\n"),
+                        "X-Path: /three\r\n\r\n"); /* No body. */
     assert_int_equal(count_of(c->got.at, "Content-Length: 5\r\n"), 3);
     assert_int_equal(w.n_whole, 3);
     assert_int_equal(c->end, UV_EOF);
@@ -143,8 +146,10 @@ static void test_truncate_sends_so_many_bytes_and_closes(void **state) {
         struct wire w;
         struct client *c;
         (void)state;
-        wire__init(&w, "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-                       "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789");
+        wire__init(&w, "012345678901234567890123456789012345678901234567890123456789012345678901234"
+                       "5678901234567890123456789"
+                       "012345678901234567890123456789012345678901234567890123456789012345678901234"
+                       "5678901234567890123456789");
         w.plan.cut = true;
         w.plan.cut_bytes = k;
         c = wire__client(&w, GET("/", "Connection: close\r\n"));
@@ -249,7 +254,8 @@ static void test_a_port_in_use_is_an_error(void **state) {
     struct sim_err err = {""};
     (void)state;
     wire__init(&w, "");
-    assert_int_equal(server__init(&second, &w.loop, "127.0.0.1", server__port(&w.server), &err), -1);
+    assert_int_equal(server__init(&second, &w.loop, "127.0.0.1", server__port(&w.server), &err),
+                     -1);
     assert_non_null(strstr(err.msg, "address already in use"));
     server__close(&w.server);
     wire__run(&w);
