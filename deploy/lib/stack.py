@@ -121,7 +121,7 @@ def arrived(hub, clickhouse):
     if not sources:
         bad.append("no source is enabled")
     for source in sources:
-        answered = source["pages"]["new"] + source["pages"]["unchanged"] + source["pages"]["empty"]
+        answered = sum(source["pages"].get(kind, 0) for kind in ("new", "unchanged", "empty"))
         wanted = ROWS_OF.get(source["name"])
         if not answered:
             why = source["last_error"] or source["reason"] or "no answer yet"

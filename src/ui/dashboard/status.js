@@ -7,7 +7,7 @@ import { ago, bytes, count, rate, shorten, span } from './format.js';
 const WORDS = { green: 'All well', amber: 'Needs a look', red: 'In trouble' };
 const FRESH = { green: 'fresh', amber: 'late', red: 'stale' };
 const ENDPOINT_LEVEL = { open: 'green', paced: 'green', probe: 'amber', backoff: 'amber', penalty: 'amber', disabled: 'red' };
-const STORE_LEVEL = { connected: 'green', connecting: 'amber', away: 'red' };
+const STORE_LEVEL = { connected: 'green', connecting: 'amber', away: 'red', held: 'red' }; // held: it refuses us, and nothing is dropped
 const STATES = { live: 'live', caught_up: 'caught up', waiting: 'waiting', seeding: 'seeding', frozen: 'frozen', off: 'off' };
 
 const level = (name) => (name in WORDS ? name : 'idle');
