@@ -72,7 +72,8 @@ static int recover(struct ledger *l, long *good) {
             hash_set__add(&l->written, page_key(f[1], f[2]));
             *good = at;
         } else if (n_fields == 6 && span__is(f[0], "ninja")) {
-            uint64_t hash = strtoull(f[3].at, NULL, 16);
+            /* The key is the lower half of the 32 digits. */
+            uint64_t hash = f[3].len == 32 ? strtoull(f[3].at + 16, NULL, 16) : 0;
             hash_set__add(&l->written, ninja_key(f[1], f[2], hash));
             *good = at;
         }
@@ -197,7 +198,8 @@ static yyjson_val *details_id(yyjson_val *root, yyjson_val *line) {
 void ledger__add_ninja(struct ledger *l, const char *league, const char *type,
                        const struct body *body) {
     static const char *const values[] = {"primaryValue", "chaosEquivalent", "chaosValue"};
-    uint64_t hash = XXH3_64bits(body->data, body->len);
+    XXH128_hash_t full = XXH3_128bits(body->data, body->len);
+    uint64_t hash = full.low64;
     yyjson_doc *doc;
     yyjson_val *line;
     size_t i, n;
@@ -214,7 +216,8 @@ void ledger__add_ninja(struct ledger *l, const char *league, const char *type,
         buf__adds(&l->lines, "ninja");
         add_field(&l->lines, league, strlen(league));
         add_field(&l->lines, type, strlen(type));
-        buf__addf(&l->lines, "\t%016llx", (unsigned long long)hash);
+        buf__addf(&l->lines, "\t%016llx%016llx", (unsigned long long)full.high64,
+                  (unsigned long long)full.low64);
         add_str(&l->lines, id);
         add_field(&l->lines, yyjson_is_raw(value) ? yyjson_get_raw(value) : "",
                   yyjson_is_raw(value) ? yyjson_get_len(value) : 0);

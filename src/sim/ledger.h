@@ -4,7 +4,7 @@
  * ledger.tsv, one line a row, fields escaped as ClickHouse's TabSeparated does:
  *   psapi       realm cursor next_cursor stash_id ordinal item_id note-or-tab-name
  *   psapi-page  realm cursor next_cursor n_stashes n_items xxh3-64 of the body (hex)
- *   ninja       league type xxh3-64 of the body (hex) detailsId value-as-printed
+ *   ninja       league type xxh3-128 of the body (hex) detailsId value-as-printed
  * The cursor is the one that a client asks with: empty for the oldest page, which is asked without
  * an id. The rows of a page come before its page line, which completes them. A page is written
  * once, at its first service in full; a ninja body once for each (league, type, hash). Lines are
