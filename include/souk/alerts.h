@@ -18,7 +18,7 @@
 #include "souk/core/metric.h"
 
 #define ALERTS_FIRING_MAX 5000
-#define ALERTS_RECENT_MAX 500   /* Resolved and expired ones that alerts__list still shows. */
+#define ALERTS_RECENT_MAX 200   /* Resolved and expired ones that alerts__list still shows. */
 #define ALERTS_EVENTS_MAX 10000 /* Of the ring; and 24 h. */
 #define ALERTS_MUTES_MAX 200
 #define ALERTS_FLAGS_MAX 64
