@@ -9,7 +9,7 @@
 
 #define UPDATE_GAP_MS 5000
 #define DAY_MS INT64_C(86400000)
-#define ALERT_JSON_MAX ((size_t)16 << 10)
+#define ALERT_JSON_MAX ((size_t)48 << 10) /* Twice the worst case. */
 #define RECORD_MAX ((size_t)32 << 20)
 #define KEYS_TOTAL_MAX (4 * (size_t)ALERTS_KEYS_MAX)
 #define PRINCIPALS_MAX 64
@@ -64,7 +64,8 @@ struct incident {
     char snooze_by[64];
     char note[256], note_by[64];
     int64_t note_ms;
-    int64_t event_ms; /* Of its last event. */
+    int64_t event_ms;         /* Of its last event. */
+    enum alert_sev event_sev; /* As that said. */
     bool counted;     /* Was raised again since. */
     /* As published: what snapshots show. */
     char *json; /* Owned; NULL before the first event is out. */
@@ -92,6 +93,7 @@ struct event {
     struct alert_event pub; /* Its tail points into text. */
     struct event *next;
     struct incident *incident; /* NULL for flags, and once published. */
+    enum alert_sev sev; /* As the alert object says. */
     enum alert_status status;
     char class[64];
     size_t alert_at, alert_len; /* The alert object in text. */

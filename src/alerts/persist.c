@@ -103,6 +103,7 @@ static bool read_alert(yyjson_val *v, struct incident *out) {
     SET_TEXT(out->note, text_of(note, "text"));
     SET_TEXT(out->note_by, text_of(note, "by"));
     out->event_ms = out->last_ms;
+    out->event_sev = out->sev;
     return out->id[0] != '\0' && out->fp[0] != '\0';
 }
 
@@ -122,6 +123,7 @@ static struct incident *put_alert(struct alerts *a, yyjson_val *v) {
     read.prev = i->prev;
     read.next = i->next;
     read.n_pending = i->n_pending;
+    read.event_sev = i->event_sev;
     read.json = i->json;
     read.json_len = i->json_len;
     read.json_sev = i->json_sev;
@@ -236,7 +238,9 @@ static void put_event(struct alerts *a, yyjson_val *v) {
     if (i != NULL) {
         e->incident = i;
         e->status = i->status;
-        e->pub.sev = i->sev;
+        e->sev = i->sev;
+        e->pub.sev = i->event_sev > i->sev ? i->event_sev : i->sev;
+        i->event_sev = i->sev;
         i->event_ms = e->pub.ts_ms;
         i->n_pending++;
     }

@@ -74,7 +74,9 @@ void record__event(struct record *r, struct incident *i, enum alert_kind kind) {
     e->alert_len = text.len - at;
     e->incident = i;
     e->status = i->status;
-    e->pub.sev = i->sev;
+    e->sev = i->sev;
+    e->pub.sev = i->event_sev > i->sev ? i->event_sev : i->sev;
+    i->event_sev = i->sev;
     SET_TEXT(e->class, slice__str(i->class));
     i->n_pending++;
     add_event(r, e);
@@ -106,7 +108,7 @@ void publish_event(struct alerts *a, struct event *e) {
         if (i->json == NULL) abort();
         memcpy(i->json, e->text + e->alert_at, e->alert_len);
         i->json_len = e->alert_len;
-        i->json_sev = e->pub.sev;
+        i->json_sev = e->sev;
         i->json_status = e->status;
         if (i->n_pending > 0) i->n_pending--;
         e->incident = NULL;

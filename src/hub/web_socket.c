@@ -320,9 +320,9 @@ static bool may_upgrade(struct web_request *r, const char *protocol, struct slic
         web_request__error(r, 426, "unsupported_version", "WebSocket version 13 is what we speak");
         return false;
     }
-    const char *h2o_key = NULL;
     *key = web_request__header(r, "sec-websocket-key");
-    if (h2o_is_websocket_handshake(r->req, &h2o_key) != 0 || h2o_key == NULL || !is_key(*key)) {
+    struct slice upgrade = slice__of(r->req->upgrade.base, r->req->upgrade.len);
+    if (!slice__ieq(upgrade, SLICE_LIT("websocket")) || !is_key(*key)) {
         web_request__error(r, 400, "bad_request", "not a WebSocket handshake");
         return false;
     }
