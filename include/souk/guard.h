@@ -1,0 +1,85 @@
+/* Guard: watches freshness, throttling, the store and the spool, and raises alerts about them.
+ *
+ * Pure rules over a table of facts that the wiring passes once a second; times come from the clock.
+ * A condition ends when it was good for GUARD_HEALTHY evaluations in a row, so that a source at the
+ * edge does not flap. While the wall clock jumps (more than 2 s against the monotonic one)
+ * freshness rules rest for one evaluation.
+ *
+ * class        raised                                                        labels
+ * drift        no successful answer for amber_s (warning), red_s (critical)   source, stream
+ * throttled    the endpoint is blocked by the upstream (warning)              source, stream
+ * disabled     the source was switched off by errors (critical)               source, stream
+ * rewind       the cursor went backwards; the source is frozen (critical)     source, stream
+ * store_away   ClickHouse away for 5 s (warning), 60 s (critical)             -
+ * spool        80 % full (warning), full or failed (critical)                 - */
+#ifndef SOUK_GUARD_H
+#define SOUK_GUARD_H
+
+#include "souk/alerts.h"
+
+#define GUARD_SOURCES_MAX 256
+#define GUARD_HEALTHY 3
+
+enum guard_level { GUARD_GREEN, GUARD_AMBER, GUARD_RED };
+
+/** One stream of a source. Times are wall ms UTC, 0: never. Texts are borrowed for the call. */
+struct guard_source {
+    const char *name;        /* psapi */
+    const char *stream;      /* Its key; (name, stream) is unique and stable. */
+    bool enabled;            /* The operator wants it to run; else it is green and not judged. */
+    int64_t last_success_ms; /* Any good answer, also an empty or unchanged one. */
+    int64_t last_new_ms;     /* New data. */
+    int64_t last_advance_ms; /* The cursor moved. */
+    double amber_s, red_s;   /* Age of last_success at which it is amber, red. 0: 20 and 60. */
+    bool caught_up;
+    bool throttled;              /* The upstream blocks us (429, restriction, Retry-After). */
+    int64_t blocked_until_ms;    /* 0: unknown. */
+    const char *disabled_reason; /* Not "" nor NULL: switched off by errors, and why. */
+    bool rewound;                /* Frozen because its cursor went backwards. */
+};
+
+struct guard_store {
+    bool connected;
+    int64_t since_ms;       /* When connected last changed (or the start). */
+    const char *last_error; /* May be NULL. */
+    double rows_per_s;      /* For the summary; negative: unknown. */
+};
+
+struct guard_spool {
+    uint64_t bytes, quota_bytes;
+    bool full, failed;
+};
+
+struct guard_facts {
+    int64_t
+        started_ms; /* Of the process: the age of a source that never succeeded counts from it. */
+    const struct guard_source *sources;
+    size_t n_sources;
+    struct guard_store store;
+    struct guard_spool spool;
+};
+
+struct guard;
+
+/** All borrowed. @return 0 or ERR_NOMEM. Registers souk_source_freshness per source as it comes. */
+int guard__open(struct guard **out, const struct clock *clock, struct metrics *metrics,
+                struct alerts *alerts, struct err *e);
+/** Resolves nothing; incidents stand for the next start. Accepts NULL. */
+void guard__free(struct guard *g);
+/** Judges @facts: raises and clears alerts, sets levels. Call about once a second. Sources beyond
+ *  GUARD_SOURCES_MAX are not judged (counted in the log once). A source that is no longer in the
+ *  table has its incidents cleared. */
+void guard__evaluate(struct guard *g, const struct guard_facts *facts);
+/** @return the level of a source as last judged and, in @reason (may be NULL), why in a few words:
+ *  "" when it is green. Borrowed until the next evaluation. GREEN for an unknown one. */
+enum guard_level guard__source(const struct guard *g, const char *name, const char *stream,
+                               const char **reason);
+/** @return the worst level of everything (unjudged: GREEN). */
+enum guard_level guard__level(const struct guard *g);
+/** @return one sentence for people: 2 of 2 sources fresh; 1,203 rows/s stored. Borrowed until the
+ *  next evaluation. */
+const char *guard__summary(const struct guard *g);
+/** @return green, amber or red. */
+const char *guard_level__name(enum guard_level level);
+
+#endif

@@ -1,0 +1,77 @@
+/* Hub: the HTTP server of souk: metrics, health, status, the alert stream over WebSocket and SSE,
+ * commands, and the dashboard's files. contracts/cli.md and contracts/alerts.md say what it speaks.
+ *
+ *     GET  /metrics /-/healthy /-/ready                        open to whoever reaches the port
+ *     GET  /api/v1/status (/status.json) /api/v1/alerts?status=      read
+ *     GET  /ws/alerts (/ws)  /sse/alerts (/sse)?since=epoch:off      read
+ *     POST /api/v1/alerts/{id}/ack|snooze|… with Idempotency-Key     write
+ *     POST /api/v1/ws-ticket                                         read
+ *     GET  / and the assets
+ *
+ * Who may: with tokens configured, `Authorization: Bearer` (or, on the socket, a ticket in hello);
+ * without any, peers on loopback only. A browser (it sends Origin) must come from our own host or
+ * from an allowed origin. Unknown Host: 421, which stops DNS rebinding. */
+#ifndef SOUK_HUB_H
+#define SOUK_HUB_H
+
+#include "souk/alerts.h"
+#include <uv.h>
+
+/** A bearer token. Borrowed for hub__open only; never logged. */
+struct hub_token {
+    const char *name;  /* Principal: who acked, and whose idempotency keys. */
+    const char *token; /* At least 16 characters. */
+    bool write;        /* alerts:write besides alerts:read and ops:read. */
+};
+
+/** A file that is served from memory. */
+struct hub_asset {
+    const char *path, *type,
+        *etag; /* /app.js, text/javascript; charset=utf-8, "hash" with quotes. */
+    const unsigned char *bytes;
+    size_t len;
+    const unsigned char *gz; /* The same, gzip; NULL when that is not shorter. */
+    size_t gz_len;
+};
+/** The dashboard, embedded at build time. */
+extern const struct hub_asset hub_assets[];
+extern const size_t hub_n_assets;
+
+struct hub_options {
+    const char *host;         /* Address to listen on. NULL: 127.0.0.1. */
+    uint16_t port;            /* 0: any free one, see hub__port. */
+    const char *const *hosts; /* Further names that Host may have, without port. */
+    size_t n_hosts;
+    const char *const *origins; /* Exact, e.g. http://127.0.0.1:9000. Our own is always allowed. */
+    size_t n_origins;
+    const struct hub_token *tokens;
+    size_t n_tokens;
+    const struct hub_asset *assets; /* NULL: the embedded ones. Borrowed for good. */
+    size_t n_assets;
+    size_t clients_max;        /* Connections. 0: 2,000. */
+    size_t clients_per_ip_max; /* 0: 64. */
+    double handshakes_per_s;   /* WebSocket handshakes of one address. 0: 10. */
+
+    void *ctx; /* For the callbacks below; each may be NULL. */
+    void (*status_json)(void *ctx, struct buf *out); /* Appends the object of /api/v1/status. */
+    bool (*ready)(void *ctx, struct buf *why);       /* False: appends why not, in words. */
+    void (*before_scrape)(void *ctx);                /* Brings gauges up to date. */
+};
+
+struct hub;
+typedef void (*hub_close_cb)(void *data);
+
+/** Listens. Options are copied unless said otherwise; @clock, @metrics, @alerts are borrowed and
+ *  outlive the hub. The owner sets @clock each turn of the loop before handlers run.
+ *  @return 0; UV_EADDRINUSE, UV_EACCES … with host and port named; ERR_CONFIG. */
+int hub__open(struct hub **out, uv_loop_t *loop, const struct clock *clock, struct metrics *metrics,
+              struct alerts *alerts, const struct hub_options *options, struct err *e);
+/** @return the port it listens on. */
+uint16_t hub__port(const struct hub *h);
+/** @return how many clients follow the stream now (WebSocket and SSE, after hello). */
+size_t hub__n_clients(const struct hub *h);
+/** Stops listening, says bye (@code "restart" or "shutdown") and Close 1001 to clients, gives them
+ *  5 s, cuts the rest, frees @h and calls @cb, once. Within the process's drain. */
+void hub__close(struct hub *h, hub_close_cb cb, void *data);
+
+#endif

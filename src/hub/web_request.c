@@ -1,0 +1,228 @@
+/* Requests: finds the route, shows the request, sends the answer.
+ *
+ * Two rules come from how h2o 2.2.5 parses: whoever sends a body gets one answer and then the end
+ * of the connection, because a body with contradicting lengths would let a second request hide in
+ * it; and links are never built from Host. */
+#include "web_internal.h"
+
+static const struct {
+    int status;
+    const char *reason;
+} reasons[] = {{200, "OK"},
+               {201, "Created"},
+               {202, "Accepted"},
+               {204, "No Content"},
+               {304, "Not Modified"},
+               {400, "Bad Request"},
+               {401, "Unauthorized"},
+               {403, "Forbidden"},
+               {404, "Not Found"},
+               {405, "Method Not Allowed"},
+               {409, "Conflict"},
+               {413, "Payload Too Large"},
+               {421, "Misdirected Request"},
+               {422, "Unprocessable Content"},
+               {426, "Upgrade Required"},
+               {429, "Too Many Requests"},
+               {500, "Internal Server Error"},
+               {503, "Service Unavailable"}};
+
+static const char *reason_of(int status) {
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        if (reasons[i].status == status) return reasons[i].reason;
+    return "Unknown";
+}
+
+static struct slice of_iovec(h2o_iovec_t v) { return slice__of(v.base, v.len); }
+
+struct slice web_request__method(const struct web_request *r) {
+    return of_iovec(r->req->method);
+}
+
+struct slice web_request__path(const struct web_request *r) {
+    struct slice path = of_iovec(r->req->path);
+    if (r->req->query_at != SIZE_MAX && r->req->query_at < path.len) path.len = r->req->query_at;
+    return path;
+}
+
+struct slice web_request__header(const struct web_request *r, const char *name) {
+    ssize_t i = h2o_find_header_by_str(&r->req->headers, name, strlen(name), -1);
+    return i < 0 ? (struct slice){0} : of_iovec(r->req->headers.entries[i].value);
+}
+
+struct slice web_request__body(const struct web_request *r) {
+    return of_iovec(r->req->entity);
+}
+struct slice web_request__host(const struct web_request *r) {
+    return of_iovec(r->req->authority);
+}
+bool web_request__is_loopback(const struct web_request *r) { return r->conn->loopback; }
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int decode_query(struct slice in, char *out, size_t size) {
+    size_t n = 0;
+    for (size_t i = 0; i < in.len; i++) {
+        char c = in.base[i] == '+' ? ' ' : in.base[i];
+        if (c == '%' && i + 2 < in.len) {
+            int hi = hex_digit(in.base[i + 1]), lo = hex_digit(in.base[i + 2]);
+            if (hi < 0 || lo < 0) return -1;
+            c = (char)(hi << 4 | lo);
+            i += 2;
+        }
+        if (n + 1 >= size || c == '\0') return -1;
+        out[n++] = c;
+    }
+    out[n] = '\0';
+    return (int)n;
+}
+
+int web_request__query(const struct web_request *r, const char *name, char *out, size_t size) {
+    if (r->req->query_at == SIZE_MAX) return -1;
+    struct slice all = of_iovec(r->req->path);
+    const char *at = all.base + r->req->query_at + 1, *end = all.base + all.len;
+    size_t name_len = strlen(name);
+    while (at < end) {
+        const char *stop = memchr(at, '&', (size_t)(end - at));
+        if (stop == NULL) stop = end;
+        struct slice pair = slice__of(at, (size_t)(stop - at));
+        if (pair.len > name_len && memcmp(pair.base, name, name_len) == 0 &&
+            pair.base[name_len] == '=')
+            return decode_query(slice__of(at + name_len + 1, pair.len - name_len - 1), out, size);
+        at = stop + 1;
+    }
+    return -1;
+}
+
+void web_request__set_header(struct web_request *r, const char *name, struct slice value) {
+    h2o_iovec_t copy = h2o_strdup(&r->req->pool, value.base, value.len);
+    h2o_add_header_by_str(&r->req->pool, &r->req->res.headers, name, strlen(name), 1, NULL,
+                          copy.base, copy.len);
+}
+
+static void prepare(struct web_request *r, int status, const char *type) {
+    assert(!r->answered);
+    r->answered = true;
+    r->on_gone = NULL;
+    r->req->res.status = status;
+    r->req->res.reason = reason_of(status);
+    if (r->req->entity.base != NULL || r->conn->refused) r->req->http1_is_persistent = 0;
+    if (type != NULL) web_request__set_header(r, "content-type", slice__str(type));
+    web_request__set_header(r, "content-security-policy",
+                            SLICE_LIT("default-src 'self'; connect-src 'self' ws: wss:; "
+                                      "frame-ancestors 'none'"));
+    web_request__set_header(r, "x-content-type-options", SLICE_LIT("nosniff"));
+    web_request__set_header(r, "referrer-policy", SLICE_LIT("no-referrer"));
+    if (status >= 100 && status < 600) series__inc(r->web->m_requests[status / 100]);
+    r->conn->response_mono_ns = r->web->clock->mono_ns;
+}
+
+void web_request__respond(struct web_request *r, int status, const char *type, struct slice body,
+                          bool is_static) {
+    prepare(r, status, type);
+    h2o_iovec_t bytes = is_static ? h2o_iovec_init(body.base, body.len)
+                                  : h2o_strdup(&r->req->pool, body.base, body.len);
+    static h2o_generator_t generator = {NULL, NULL};
+    h2o_req_t *req = r->req; /* @r may be gone behind the last call. */
+    bool head = h2o_memis(req->input.method.base, req->input.method.len, H2O_STRLIT("HEAD"));
+    if (status != 304 && status != 204) req->res.content_length = body.len;
+    h2o_start_response(req, &generator);
+    if (head || body.len == 0) h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+    else h2o_send(req, &bytes, 1, H2O_SEND_STATE_FINAL);
+}
+
+void web_request__error(struct web_request *r, int status, const char *code, const char *msg) {
+    struct buf b = buf__init(2048);
+    buf__append_str(&b, "{\"error\":{\"code\":");
+    buf__json_string(&b, slice__str(code));
+    buf__append_str(&b, ",\"msg\":");
+    buf__json_string(&b, slice__str(msg));
+    buf__append_str(&b, "}}\n");
+    web_request__respond(r, status, "application/json", buf__slice(&b), false);
+    buf__fini(&b);
+}
+
+void web_request__defer(struct web_request *r, void (*cb)(void *data), void *data) {
+    r->on_gone = cb;
+    r->data = data;
+}
+
+/* h2o disposes of a request's pool when the response is out or the connection gone. */
+static void on_request_disposed(void *p) {
+    struct web_request *r = p;
+    r->conn->response_mono_ns = 0;
+    r->conn->busy = false;
+    void (*cb)(void *data) = r->on_gone;
+    r->on_gone = NULL;
+    if (cb != NULL) cb(r->data);
+}
+
+/* @host without a port that may follow it; the brackets of an IPv6 address stay. */
+static struct slice without_port(struct slice host) {
+    for (size_t i = host.len; i > 0; i--) {
+        char c = host.base[i - 1];
+        if (c == ':') return slice__of(host.base, i - 1);
+        if (c < '0' || c > '9') break;
+    }
+    return host;
+}
+
+static bool is_our_host(const struct web *w, struct slice host) {
+    static const char *const own[] = {"127.0.0.1", "localhost", "[::1]"};
+    host = without_port(host);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (slice__ieq(host, slice__str(own[i]))) return true;
+    for (size_t i = 0; i < w->n_hosts; i++)
+        if (slice__ieq(host, slice__str(w->hosts[i]))) return true;
+    return false;
+}
+
+static void dispatch(struct web *w, struct web_request *r) {
+    struct slice path = web_request__path(r), method = web_request__method(r);
+    if (slice__eq(method, SLICE_LIT("HEAD"))) method = SLICE_LIT("GET");
+    bool found = false;
+    for (size_t i = 0; i < w->n_routes; i++) {
+        const struct web_route *t = &w->routes[i];
+        bool match = t->is_prefix ? slice__starts(path, slice__of(t->path, t->path_len))
+                                  : slice__eq(path, slice__of(t->path, t->path_len));
+        if (!match) continue;
+        found = true;
+        if (!slice__eq(method, slice__str(t->method))) continue;
+        t->fn(t->data, r);
+        return;
+    }
+    if (!found) {
+        web_request__error(r, 404, "not_found", "there is nothing at this path");
+        return;
+    }
+    web_request__set_header(r, "allow",
+                            slice__eq(method, SLICE_LIT("GET")) ? SLICE_LIT("POST")
+                                                                : SLICE_LIT("GET, HEAD"));
+    web_request__error(r, 405, "method_not_allowed", "this path does not know that method");
+}
+
+int web__on_request(h2o_handler_t *self, h2o_req_t *req) {
+    struct web *w = ((struct web_handler_slot *)self)->web;
+    struct web_request *r = h2o_mem_alloc_shared(&req->pool, sizeof *r, on_request_disposed);
+    *r = (struct web_request){
+        .req = req, .web = w, .conn = conn_of(req->conn->callbacks->get_socket(req->conn))};
+    r->conn->busy = true;
+    if (r->conn->refused || w->closing) {
+        series__inc(w->m_refused);
+        req->http1_is_persistent = 0;
+        web_request__set_header(r, "retry-after", SLICE_LIT("5"));
+        web_request__error(r, 503, "unavailable",
+                           w->closing ? "the server is shutting down" : "too many connections");
+    } else if (!is_our_host(w, of_iovec(req->authority))) {
+        web_request__error(r, 421, "misdirected", "this server does not serve that host");
+    } else if (req->entity.len > WEB_BODY_MAX) {
+        web_request__error(r, 413, "too_large", "the body exceeds 16 KiB");
+    } else {
+        dispatch(w, r);
+    }
+    return 0;
+}

@@ -1,0 +1,274 @@
+/* The server: listens, accepts, sweeps, closes.
+ *
+ * h2o parses HTTP/1.1 and hands every request to one handler (web_request.c); upgraded
+ * connections go to web_socket.c. The rules about h2o 2.2.5 that this file keeps: HTTP/2 off in
+ * both forms (its CVEs go with it), small bodies, TCP_NODELAY by hand, contexts disposed of only
+ * when no connection is left, because h2o asserts that. */
+#include "web_internal.h"
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdlib.h>
+
+static void conn_free(uv_handle_t *handle) {
+    struct web_conn *c = (struct web_conn *)handle;
+    struct web *w = c->web;
+    if (c->prev != NULL) c->prev->next = c->next;
+    else w->conns = c->next;
+    if (c->next != NULL) c->next->prev = c->prev;
+    w->n_conns--;
+    series__set(w->m_conns, (double)w->n_conns);
+    free(c);
+}
+
+void web_conn__cut(struct web_conn *c) {
+    uv_os_fd_t fd;
+    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) == 0) shutdown(fd, SHUT_RDWR);
+}
+
+static void set_options(struct web_conn *c) {
+    uv_os_fd_t fd;
+    uv_tcp_nodelay(&c->tcp, 1);
+    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0) return;
+    unsigned timeout_ms = 15000; /* A peer that vanished or does not read. */
+    int send_bytes = 128 << 10;  /* Caps how stale what the kernel holds can be. */
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof send_bytes);
+}
+
+static bool is_loopback(const struct sockaddr_storage *sa) {
+    if (sa->ss_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)sa)->sin_addr.s_addr) >> 24 == 127;
+    const struct in6_addr *a = &((const struct sockaddr_in6 *)sa)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
+}
+
+static void name_peer(struct web_conn *c) {
+    struct sockaddr_storage sa;
+    int len = sizeof sa;
+    if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&sa, &len) != 0) return;
+    c->loopback = is_loopback(&sa);
+    if (sa.ss_family == AF_INET) uv_ip4_name((struct sockaddr_in *)&sa, c->peer, sizeof c->peer);
+    else uv_ip6_name((struct sockaddr_in6 *)&sa, c->peer, sizeof c->peer);
+}
+
+static bool is_over_cap(const struct web *w, const struct web_conn *c) {
+    size_t n_same = 0;
+    for (const struct web_conn *o = w->conns; o != NULL; o = o->next)
+        n_same += strcmp(o->peer, c->peer) == 0;
+    return w->n_conns > w->clients_max || n_same > w->clients_per_ip_max;
+}
+
+static void on_accept(uv_stream_t *listener, int status) {
+    struct web *w = listener->data;
+    if (status != 0) return; /* E.g. no descriptors left: the next one tells again. */
+    struct web_conn *c = calloc(1, sizeof *c);
+    if (c == NULL || uv_tcp_init(w->loop, &c->tcp) != 0) {
+        free(c);
+        return;
+    }
+    c->web = w;
+    c->next = w->conns;
+    if (c->next != NULL) c->next->prev = c;
+    w->conns = c;
+    w->n_conns++;
+    if (uv_accept(listener, (uv_stream_t *)&c->tcp) != 0) {
+        uv_close((uv_handle_t *)&c->tcp, conn_free);
+        return;
+    }
+    name_peer(c);
+    c->refused = is_over_cap(w, c);
+    /* Some room above the cap lets refusals be polite; beyond it they are not. */
+    if (w->n_conns > w->clients_max + w->clients_max / 8 + 16) {
+        series__inc(w->m_refused);
+        uv_close((uv_handle_t *)&c->tcp, conn_free);
+        return;
+    }
+    set_options(c);
+    series__set(w->m_conns, (double)w->n_conns);
+    h2o_socket_t *sock = h2o_uv_socket_create((uv_stream_t *)&c->tcp, conn_free);
+    sock->on_close.data = c; /* Our way back from h2o's sockets. */
+    h2o_accept(&w->accept, sock);
+}
+
+bool web__may_handshake(struct web *w, const char *address) {
+    struct web_peer *p = NULL;
+    for (size_t i = 0; i < WEB_PEERS_MAX && p == NULL; i++)
+        if (strcmp(w->peers[i].address, address) == 0) p = &w->peers[i];
+    double burst = w->handshakes_per_s < 1 ? 1 : w->handshakes_per_s;
+    if (p == NULL) { /* Forgets the oldest address. */
+        p = &w->peers[w->next_peer++ % WEB_PEERS_MAX];
+        *p = (struct web_peer){.tokens = burst, .mono_ns = w->clock->mono_ns};
+        snprintf(p->address, sizeof p->address, "%s", address);
+    }
+    p->tokens += (double)(w->clock->mono_ns - p->mono_ns) / (double)NS_PER_S * w->handshakes_per_s;
+    if (p->tokens > burst) p->tokens = burst;
+    p->mono_ns = w->clock->mono_ns;
+    if (p->tokens < 1) return false;
+    p->tokens -= 1;
+    return true;
+}
+
+static void finish(struct web *w) {
+    /* h2o's own connections are gone with the last of ours. */
+    h2o_context_dispose(&w->ctx);
+    h2o_config_dispose(&w->conf);
+    for (size_t i = 0; i < w->n_hosts; i++) free(w->hosts[i]);
+    web_close_cb cb = w->close_cb;
+    void *data = w->close_data;
+    free(w);
+    if (cb != NULL) cb(data);
+}
+
+static void on_handle_closed(uv_handle_t *handle) {
+    struct web *w = handle->data;
+    if (--w->n_handles == 0) finish(w);
+}
+
+static void close_handles(struct web *w) {
+    web__stop_listening(w);
+    uv_close((uv_handle_t *)&w->sweep, on_handle_closed);
+    uv_close((uv_handle_t *)&w->flush, on_handle_closed);
+    uv_close((uv_handle_t *)&w->spin, on_handle_closed);
+}
+
+static void on_sweep(uv_timer_t *timer) {
+    struct web *w = timer->data;
+    web__sweep_sockets(w);
+    web__sweep_streams(w);
+    series__set(w->m_queue_bytes, (double)w->queued_bytes);
+    bool late = w->closing && w->clock->mono_ns >= w->close_by_mono_ns;
+    for (struct web_conn *c = w->conns; c != NULL; c = c->next) {
+        /* A response that is not taken: h2o has no time-out for that phase. */
+        bool stuck = c->kind == WEB_CONN_HTTP && c->response_mono_ns != 0 &&
+                     w->clock->mono_ns - c->response_mono_ns > WEB_WRITE_NS;
+        /* An idle keep-alive connection has nothing to lose when we end. */
+        bool idle = w->closing && c->kind == WEB_CONN_HTTP && !c->busy;
+        if (late || stuck || idle) web_conn__cut(c);
+    }
+    if (w->closing && w->n_conns == 0 && !uv_is_closing((uv_handle_t *)timer)) close_handles(w);
+}
+
+static void on_flush(uv_prepare_t *prepare) { web__flush_sockets(prepare->data); }
+
+static void init_metrics(struct web *w, struct metrics *m) {
+    static const char *const classes[] = {"", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    w->m_conns = metrics__gauge(m, "souk_hub_connections", "TCP connections of the hub", "%s", "");
+    w->m_queue_bytes = metrics__gauge(m, "souk_hub_ws_queue_bytes",
+                                      "Bytes queued for WebSocket clients", "%s", "");
+    w->m_frames = metrics__counter(m, "souk_hub_ws_frames_out_total",
+                                   "Frames sent to WebSocket clients", "%s", "");
+    w->m_bytes = metrics__counter(m, "souk_hub_ws_bytes_out_total",
+                                  "Bytes sent to WebSocket clients", "%s", "");
+    w->m_refused = metrics__counter(m, "souk_hub_refused_total",
+                                    "Connections and requests refused by a cap", "%s", "");
+    for (size_t i = 1; i < 6; i++)
+        w->m_requests[i] =
+            metrics__counter(m, "souk_hub_requests_total", "Requests answered by the hub",
+                             "code=\"%s\"", classes[i]);
+}
+
+static void init_h2o(struct web *w) {
+    signal(SIGPIPE, SIG_IGN);
+    h2o_config_init(&w->conf);
+    w->conf.http1.upgrade_to_http2 = 0;
+    w->conf.http2.callbacks.request_shutdown = NULL; /* Its timer would outlive the context. */
+    w->conf.max_request_entity_size = 64 * 1024;
+    w->conf.http1.req_timeout = 10000;
+    w->conf.handshake_timeout = 5000;
+    w->conf.server_name = h2o_iovec_init(H2O_STRLIT(""));
+    h2o_hostconf_t *host =
+        h2o_config_register_host(&w->conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    struct web_handler_slot *slot = (struct web_handler_slot *)h2o_create_handler(
+        h2o_config_register_path(host, "/", 0), sizeof *slot);
+    slot->super.on_req = web__on_request;
+    slot->web = w;
+    h2o_context_init(&w->ctx, w->loop, &w->conf);
+    w->accept.ctx = &w->ctx;
+    w->accept.hosts = w->conf.hosts;
+}
+
+static int bind_and_listen(struct web *w, const struct web_options *o, struct err *e) {
+    struct sockaddr_storage sa = {0};
+    int len = sizeof sa;
+    int code = uv_ip4_addr(o->host, o->port, (struct sockaddr_in *)&sa);
+    if (code != 0) code = uv_ip6_addr(o->host, o->port, (struct sockaddr_in6 *)&sa);
+    if (code != 0) return err__setf(e, ERR_CONFIG, "\"%s\" is not an IP address", o->host);
+    code = uv_tcp_bind(&w->listener, (struct sockaddr *)&sa, 0);
+    if (code == 0) code = uv_listen((uv_stream_t *)&w->listener, 4096, on_accept);
+    if (code == 0) code = uv_tcp_getsockname(&w->listener, (struct sockaddr *)&sa, &len);
+    if (code != 0)
+        return err__setf(e, code, "listen on %s port %u: %s", o->host, (unsigned)o->port,
+                         code == UV_EADDRINUSE ? "the port is in use by another process"
+                                               : uv_strerror(code));
+    w->port = ntohs(sa.ss_family == AF_INET ? ((struct sockaddr_in *)&sa)->sin_port
+                                            : ((struct sockaddr_in6 *)&sa)->sin6_port);
+    w->listening = true;
+    return 0;
+}
+
+int web__open(struct web **out, uv_loop_t *loop, const struct clock *clock, struct metrics *metrics,
+              const struct web_options *o, struct err *e) {
+    *out = NULL;
+    struct web *w = calloc(1, sizeof *w);
+    if (w == NULL) return err__setf(e, ERR_NOMEM, "out of memory");
+    w->loop = loop;
+    w->clock = clock;
+    w->clients_max = o->clients_max;
+    w->clients_per_ip_max = o->clients_per_ip_max;
+    w->handshakes_per_s = o->handshakes_per_s;
+    w->dirty_at = &w->dirty;
+    for (size_t i = 0; i < o->n_hosts && w->n_hosts < WEB_HOSTS_MAX; i++)
+        w->hosts[w->n_hosts++] = strdup(o->hosts[i]);
+    init_metrics(w, metrics);
+    init_h2o(w);
+    w->listener.data = w->sweep.data = w->flush.data = w->spin.data = w;
+    uv_tcp_init(loop, &w->listener);
+    uv_timer_init(loop, &w->sweep);
+    uv_prepare_init(loop, &w->flush);
+    uv_idle_init(loop, &w->spin);
+    w->n_handles = 4;
+    int code = bind_and_listen(w, o, e);
+    if (code != 0) {
+        w->listening = true; /* So that its handle is closed too. */
+        close_handles(w);    /* Frees @w once the loop has run. */
+        return code;
+    }
+    uv_timer_start(&w->sweep, on_sweep, 250, 250);
+    uv_prepare_start(&w->flush, on_flush);
+    *out = w;
+    return 0;
+}
+
+uint16_t web__port(const struct web *w) { return w->port; }
+
+void web__route(struct web *w, const char *method, const char *path, web_handler fn, void *data) {
+    assert(w->n_routes < WEB_ROUTES_MAX);
+    size_t len = strlen(path);
+    bool is_prefix = path[len - 1] == '*';
+    w->routes[w->n_routes++] = (struct web_route){.method = method,
+                                                  .path = path,
+                                                  .path_len = len - is_prefix,
+                                                  .is_prefix = is_prefix,
+                                                  .fn = fn,
+                                                  .data = data};
+}
+
+void web__stop_listening(struct web *w) {
+    if (!w->listening) return;
+    w->listening = false;
+    uv_close((uv_handle_t *)&w->listener, on_handle_closed);
+}
+
+void web__close(struct web *w, web_close_cb cb, void *data) {
+    assert(!w->closing);
+    w->closing = true;
+    w->close_cb = cb;
+    w->close_data = data;
+    w->close_by_mono_ns = w->clock->mono_ns + WEB_GRACE_NS;
+    web__stop_listening(w);
+    h2o_context_request_shutdown(&w->ctx); /* Answers become Connection: close. */
+    web__close_sockets(w);
+    web__close_streams(w);
+    uv_timer_start(&w->sweep, on_sweep, 0, 50);
+}
