@@ -65,6 +65,8 @@ static struct price price_for(struct economy *e, const struct stash *s, const st
     double chaos = base->chaos * e->levels[it->base];
     if (s->tab_price.form != NOTE_NONE && rng__below(&e->rng, 4) != 0)
         return (struct price){.form = NOTE_NONE, .lot = 1};
+    if (s->is_dump && rng__below(&e->rng, 10) != 0)
+        return (struct price){.form = NOTE_NONE, .lot = 1};
     if (base->kind == ITEM_RARE) chaos *= 0.2 + (double)(mix64(it->serial, 7) % 300) / 100.0;
     return make_price(e, chaos, it->stack);
 }
@@ -256,6 +258,7 @@ struct economy *economy__new(uint64_t seed, const struct span *leagues, size_t n
         s->name = (uint8_t)rng__below(&e->rng, (uint32_t)n_tab_names);
         s->is_public = roll < 85;
         s->stays_empty = rng__below(&e->rng, 100) < 48;
+        s->is_dump = rng__below(&e->rng, 100) < 65;
         s->tab_price = (struct price){.form = NOTE_NONE, .lot = 1};
         if (rng__below(&e->rng, 7) == 0) s->tab_price = make_price(e, 5, 1);
         if (s->stays_empty) continue;

@@ -32,6 +32,7 @@ struct stash {
     uint32_t account;
     uint8_t league, type, name;
     bool is_public, stays_empty;
+    bool is_dump; /* Few of its items get a price of their own. */
     uint16_t n_items, cap;
     uint32_t changed_in;    /* The number of the advance that last changed it. */
     struct price tab_price; /* NOTE_NONE: the tab has a plain name. */

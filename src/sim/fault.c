@@ -1,6 +1,7 @@
 /* See fault.h. */
 #include "fault.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <yyjson.h>
 
@@ -85,7 +86,7 @@ int fault__parse(struct fault *f, struct span json, int64_t now_ns, struct sim_e
     f->count = -1;
     f->kind = FAULT_N_KINDS;
     for (size_t i = 0; target != NULL && i < sizeof targets / sizeof targets[0]; i++)
-        if (strcmp(targets[i], target) == 0) strcpy(f->target, target);
+        if (strcmp(targets[i], target) == 0) snprintf(f->target, sizeof f->target, "%s", target);
     for (int i = 0; kind != NULL && i < FAULT_N_KINDS; i++)
         if (strcmp(kind_names[i], kind) == 0) f->kind = (enum fault_kind)i;
     if (!yyjson_is_obj(root)) {

@@ -284,7 +284,7 @@ int server__init(struct server *s, uv_loop_t *loop, const char *host, int port, 
     int rc;
     s->loop = loop;
     s->tcp.data = s;
-    if ((rc = uv_ip4_addr(host, port, &addr)) != 0)
+    if (uv_ip4_addr(host, port, &addr) != 0)
         return sim_err__setf(e, "listen on %s: not an IPv4 address", host);
     if ((rc = uv_tcp_init(loop, &s->tcp)) != 0)
         return sim_err__setf(e, "listen: %s", uv_strerror(rc));

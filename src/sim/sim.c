@@ -124,6 +124,7 @@ struct river *sim__river(struct sim *s, int realm, struct sim_err *e) {
     if (s->o->replay_dir != NULL && replay__load_pages(s->o->replay_dir, &o, e) != 0) return NULL;
     if (river__init(r, &o, s->clock.mono_ns, e) != 0) return NULL;
     r->frozen = s->frozen;
+    r->frozen_at_ns = s->clock.mono_ns;
     s->river_open[realm] = true;
     return r;
 }

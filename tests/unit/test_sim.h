@@ -88,7 +88,7 @@ static inline const struct reply *fixture__get(struct fixture *f, const char *ta
 
 static inline const struct reply *fixture__page(struct fixture *f, const char *cursor) {
     char target[200];
-    snprintf(target, sizeof target, "/public-stash-tabs?id=%s", cursor);
+    snprintf(target, sizeof target, "/public-stash-tabs?id=%.*s", CURSOR_MAX, cursor);
     return fixture__get(f, target);
 }
 

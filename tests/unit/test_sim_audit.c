@@ -41,7 +41,7 @@ static const char ledger[] = ROW("1", "2", "s1", 0, "i1") ROW("1", "2", "s1", 1,
 #define PAGES_OK "1\t2\t2\n2\t3\t2\n3\t4\t1\n"
 #define STASH_OK                                                                                   \
     "1\ts1\ti1\n1\ts1\ti2\n2\ts1\ti1\n2\ts2\t\n2\ts2\t\n3\ts9\t" HOSTILE_ID_PREFIX "1\n3\ts9\ti7"  \
-                                                                                   "\n"
+    "\n"
 #define NINJA_OK                                                                                   \
     "Allflame\tCurrency\tdivine-orb\taa\t1\nAllflame\tCurrency\to\\\\b\taa\t1\n"                   \
     "Allflame\tCurrency\tdivine-orb\tbb\t1\nAllflame\tScarab\tx\tcc\t1\n"

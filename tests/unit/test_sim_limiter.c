@@ -137,6 +137,34 @@ static void test_every_window_must_agree(void **state) {
     assert_int_equal(v.retry_after_s, 300);
 }
 
+/** Run a client for an hour: it keeps @max sends in flight and asks again @pad_ns after the oldest
+ * came back.
+ *  @return the requests that it got through. */
+static int run_client(int64_t pad_ns) {
+    int64_t sends[2] = {-1000 * S, -1000 * S}, at = 0;
+    int n = 0;
+    for (; at < 3600 * S; n++) {
+        if (sends[n % 2] + pad_ns > at) at = sends[n % 2] + pad_ns;
+        sends[n % 2] = at;
+        limiter__hit(&l, at);
+        at += 150 * MS; /* The answer. */
+    }
+    return n;
+}
+
+static void test_a_padded_client_never_breaches(void **state) {
+    int64_t phase;
+    (void)state;
+    for (phase = 0; phase < 5 * S; phase += 333 * MS) { /* Wherever the hidden borders lie. */
+        start("2:1:60", 5 * S, phase);
+        assert_in_range(run_client(6 * S), 1150, 1250); /* Two in each 6 s. */
+        assert_int_equal(l.n_violations, 0);
+    }
+    start("2:1:60", 5 * S, 0);
+    run_client(3 * S);
+    assert_true(l.n_violations > 0); /* The period alone is not enough. */
+}
+
 static void test_limits_change_and_hits_stay(void **state) {
     struct sim_err err;
     (void)state;
@@ -170,6 +198,7 @@ int main(void) {
         cmocka_unit_test(test_retry_after_alone_is_too_short),
         cmocka_unit_test(test_penalties_double_and_are_forgotten),
         cmocka_unit_test(test_every_window_must_agree),
+        cmocka_unit_test(test_a_padded_client_never_breaches),
         cmocka_unit_test(test_limits_change_and_hits_stay),
         cmocka_unit_test(test_the_ring_forgets_the_oldest),
     };
