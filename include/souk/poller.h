@@ -59,8 +59,11 @@ void poller__restore(struct poller *p, struct slice cursor, struct slice etag);
 /** Applies what a record of the log says of its cursor. Before poller__start. */
 void poller__replay(struct poller *p, const struct request_facts *facts);
 void poller__start(struct poller *p);
-/** Ends what is in flight, then calls @cb and frees. A page that was received is still kept. */
+/** Ends what is in flight, then calls @cb. A page that was received is still kept. Its status can be
+ *  read until poller__free. */
 void poller__close(struct poller *p, void (*cb)(void *data), void *data);
+/** Frees a closed poller. Accepts NULL. */
+void poller__free(struct poller *p);
 void poller__status(const struct poller *p, struct poller_status *out);
 
 #endif

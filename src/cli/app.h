@@ -61,6 +61,8 @@ struct app {
         struct endpoint *endpoint;
     } endpoints[APP_ENDPOINTS_MAX];
     size_t n_endpoints;
+    struct buf absent;      /* Cursors of streams that this run does not have, as a checkpoint holds them. */
+    uint32_t n_absent;
     char *followed; /* Owned: followed leagues, a line each. */
     uv_timer_t second, checkpoint, deadline;
     uv_signal_t signals[5];

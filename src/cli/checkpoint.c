@@ -8,9 +8,10 @@
 #define CHECKPOINT_VERSION 1
 
 static void put_streams(const struct app *a, struct buf *out) {
-    uint32_t n = 0;
+    uint32_t n = a->n_absent;
     for (size_t i = 0; i < a->n_streams; i++) n += a->streams[i].poller != NULL;
     buf__u32(out, n);
+    buf__append_slice(out, buf__slice(&a->absent));
     for (size_t i = 0; i < a->n_streams; i++) {
         if (a->streams[i].poller == NULL) continue;
         struct poller_status p;
@@ -68,7 +69,13 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool las
         struct slice source = reader__string(&in), key = reader__string(&in);
         struct slice cursor = reader__string(&in), etag = reader__string(&in);
         struct app_stream *s = in.failed ? NULL : app__stream(r->a, source, key);
-        if (s != NULL) poller__restore(s->poller, cursor, etag);
+        if (s != NULL) {
+            poller__restore(s->poller, cursor, etag);
+            continue;
+        }
+        const struct slice parts[] = {source, key, cursor, etag}; /* Switched off for now, perhaps. */
+        for (size_t k = 0; k < 4; k++) buf__string(&r->a->absent, parts[k]);
+        r->a->n_absent++;
     }
     struct slice governor = reader__string(&in), alerts = reader__string(&in), followed = reader__string(&in);
     if (in.failed) return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");

@@ -83,7 +83,7 @@ int main(int argc, char **argv) {
     if (verb == NULL) return unknown_verb(argv[optind]);
     argc -= optind;
     argv += optind;
-    optind = 1;
+    optind = 0; /* 0, not 1: getopt starts anew, and lets options stand behind arguments. */
     if (wants_help(argc, argv)) {
         printf("Usage: souk [--config PATH] %s %s", verb->name, verb->help);
         return 0;

@@ -204,7 +204,7 @@ static int open_hub(struct app *a, struct err *e) {
 }
 
 int app__open(struct app *a, struct config *config, struct err *e) {
-    *a = (struct app){.config = config, .n_sources = config->n_sources};
+    *a = (struct app){.config = config, .n_sources = config->n_sources, .absent = buf__init((size_t)4 << 20)};
     int64_t since_ns = clock__stopwatch_ns();
     clock__read(&a->clock);
     a->started_wall_ns = a->clock.wall_ns;

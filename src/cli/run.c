@@ -94,7 +94,11 @@ static void on_deadline(uv_timer_t *timer) {
     if (decoder__busy(a->decoder) && now_ns < a->stop_at_mono_ns) return;
     if (!store__flush(a->store) && now_ns < a->stop_at_mono_ns + STORE_PATIENCE_NS) return;
     uv_timer_stop(timer);
-    app__checkpoint(a);
+    app__checkpoint(a); /* Reads the cursors of the closed pollers. */
+    for (size_t i = 0; i < a->n_streams; i++) {
+        poller__free(a->streams[i].poller);
+        a->streams[i].poller = NULL;
+    }
     store__close(a->store, on_store_closed, a);
 }
 
@@ -118,7 +122,6 @@ static void drain(struct app *a) {
         if (p == NULL) continue;
         a->n_to_close++;
         poller__close(p, on_poller_closed, a);
-        a->streams[i].poller = NULL;
     }
     on_poller_closed(a);
 }

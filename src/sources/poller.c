@@ -57,17 +57,20 @@ void poller__replay(struct poller *p, const struct request_facts *facts) {
         p->last_success_wall_ns = facts->received_wall_ns;
 }
 
-static void finish_close(uv_handle_t *timer) {
-    struct poller *p = timer->data;
-    void (*cb)(void *) = p->close_cb;
-    void *data = p->close_data;
+void poller__free(struct poller *p) {
+    if (p == NULL) return;
+    assert(p->doing == POLL_STOPPED);
     buf__fini(&p->meta);
     buf__fini(&p->packed);
     buf__fini(&p->last_packed);
     buf__fini(&p->job.headers_text);
     buf__fini(&p->job.body);
     free(p);
-    cb(data);
+}
+
+static void finish_close(uv_handle_t *timer) {
+    struct poller *p = timer->data;
+    p->close_cb(p->close_data);
 }
 
 /* Ends here once nothing is in flight. */
