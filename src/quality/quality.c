@@ -70,14 +70,14 @@ int quality__init(struct quality *q, struct metrics *m, const char *const *names
 static struct quality_source *find_source(struct quality *q, const char *name) {
     for (size_t i = 0; i < q->n_sources; i++)
         if (strcmp(q->sources[i].name, name) == 0) return &q->sources[i];
-    assert(!"the source was not given to quality__init");
+    assert(false && "the source was not given to quality__init");
     return NULL;
 }
 
 static const struct column *find_column(const struct batch *b, const char *name) {
     for (size_t i = 0; i < b->table->n_columns; i++)
         if (strcmp(b->table->columns[i].name, name) == 0) return &b->columns[i];
-    assert(!"the quarantine table lacks a column");
+    assert(false && "the quarantine table lacks a column");
     return NULL;
 }
 

@@ -47,7 +47,7 @@ static inline void golden__envelope(struct buf *stashes) {
 static inline size_t golden__column(const struct batch *b, const char *name) {
     for (size_t i = 0; i < b->table->n_columns; i++)
         if (strcmp(b->table->columns[i].name, name) == 0) return i;
-    assert(!"no such column");
+    assert(false && "no such column");
     return 0;
 }
 static inline struct slice golden__str(const struct batch *b, const char *column, size_t row) {

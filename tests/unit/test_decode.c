@@ -1,0 +1,146 @@
+/* Fields are named when they are wrong, documents are written back whole or not at all, and the
+ * descriptors say what the migrations create. */
+#include "../golden/golden.h"
+#include "souk/decode.h"
+#include "souk/tables.h"
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static yyjson_doc *read_doc(const char *text) {
+    yyjson_doc *doc;
+    struct err e = {0};
+    if (decode__read(slice__str(text), &doc, &e) != 0) fail_msg("%s", e.msg);
+    return doc;
+}
+
+static void test_reading_refuses_what_is_not_json(void **state) {
+    (void)state;
+    static const char *const bad[] = {"",     "{",           "[1,]",    "NaN",      "[Infinity]",
+                                      "'a'",  "{a:1}",       "[1]x",    "\"\x80\"", "\"\\ud800\"",
+                                      "[01]", "/**/1",       "\"\\x\"", "\"a\nb\"", "[1 2]",
+                                      "nul",  "\xef\xbb\xbf"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        yyjson_doc *doc;
+        struct err e = {0};
+        assert_int_equal(decode__read(slice__str(bad[i]), &doc, &e), ERR_MALFORMED);
+        assert_null(doc);
+        assert_true(strlen(e.msg) > 0);
+    }
+    struct slice huge = {.base = "x", .len = DECODE_BODY_MAX + 1};
+    yyjson_doc *doc;
+    assert_int_equal(decode__read(huge, &doc, NULL), ERR_LIMIT);
+}
+
+static void test_fields_are_named_when_they_are_wrong(void **state) {
+    (void)state;
+    yyjson_doc *doc = read_doc("{\"s\":\"ab\",\"n\":5,\"neg\":-1,\"big\":123456789012345678901,"
+                               "\"r\":1.5,\"b\":true,\"null\":null}");
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    struct slice s = {0};
+    uint32_t u = 7;
+    double d = 0;
+    bool b = false;
+    struct decode_fault f = {0};
+    assert_true(decode__str(yyjson_obj_get(root, "s"), "s", 2, &s, &f));
+    assert_true(slice__eq(s, SLICE_LIT("ab")));
+    assert_true(decode__u32(yyjson_obj_get(root, "null"), "null", 9, &u, &f));
+    assert_true(decode__u32(yyjson_obj_get(root, "none"), "none", 9, &u, &f));
+    assert_int_equal(u, 7); /* Absent fields leave it. */
+    assert_true(decode__num(yyjson_obj_get(root, "r"), "r", &d, &f) && d == 1.5);
+    assert_true(decode__bool(yyjson_obj_get(root, "b"), "b", &b, &f) && b);
+    assert_int_equal(f.kind, DECODE_FINE);
+
+    assert_false(decode__str(yyjson_obj_get(root, "s"), "s", 1, &s, &f));
+    assert_int_equal(f.kind, DECODE_TOO_LONG);
+    f = (struct decode_fault){0};
+    assert_false(decode__u32(yyjson_obj_get(root, "neg"), "neg", 9, &u, &f));
+    assert_int_equal(f.kind, DECODE_OUT_OF_RANGE);
+    f = (struct decode_fault){0};
+    assert_false(decode__num(yyjson_obj_get(root, "big"), "big", &d, &f));
+    assert_int_equal(f.kind, DECODE_WRONG_TYPE);
+    assert_string_equal(f.field, "big");
+    struct err e;
+    assert_int_equal(decode__err(&f, "page", &e), ERR_MALFORMED);
+    assert_string_equal(e.msg, "page: \"big\" has the wrong type");
+    yyjson_doc_free(doc);
+}
+
+static void test_documents_are_written_back(void **state) {
+    (void)state;
+    static const char text[] =
+        "{\"a\":[1,-2,0.1,1e+300,true,false,null,\"q\\\"\\\\\\n\\u0001\"],\"\xc3\xab\":{},"
+        "\"n\":-9223372036854775808,\"big\":123456789012345678901}";
+    struct buf out = buf__init(1 << 20);
+    yyjson_doc *doc = read_doc(text);
+    assert_true(decode__write(&out, yyjson_doc_get_root(doc), SIZE_MAX));
+    assert_true(slice__eq(buf__slice(&out), slice__str(text)));
+    yyjson_doc_free(doc);
+
+    char deep[201];
+    memset(deep, '[', 100);
+    memset(deep + 100, ']', 100);
+    deep[200] = '\0';
+    doc = read_doc(deep);
+    buf__clear(&out);
+    assert_false(decode__write(&out, yyjson_doc_get_root(doc), SIZE_MAX));
+    assert_int_equal(out.len, 2 * DECODE_DEPTH_MAX + 4); /* The rest is null. */
+    yyjson_doc_free(doc);
+
+    doc = read_doc("[1,2,3,4,5,6,7,8,9]");
+    buf__clear(&out);
+    assert_false(decode__write(&out, yyjson_doc_get_root(doc), 4));
+    assert_in_range(out.len, 4, 8);
+    yyjson_doc_free(doc);
+    buf__fini(&out);
+}
+
+/* Each column of each descriptor is on the line of the migration that has its place. */
+static void test_descriptors_match_the_migration(void **state) {
+    (void)state;
+    struct buf sql;
+    assert_true(golden__load("SOUK_SOURCE", "schema/migrations/0001_bronze.sql", &sql));
+    buf__append(&sql, "", 1);
+    size_t n;
+    const struct table_desc *const *all = tables__all(&n);
+    assert_int_equal(n, 6);
+    for (size_t t = 0; t < n; t++) {
+        char create[128];
+        snprintf(create, sizeof create, "CREATE TABLE IF NOT EXISTS %s\n(\n", all[t]->name);
+        const char *at = strstr(sql.base, create);
+        if (at == NULL) fail_msg("%s is not created", all[t]->name);
+        at += strlen(create);
+        for (size_t c = 0; c < all[t]->n_columns; c++) {
+            char line[128];
+            snprintf(line, sizeof line, "    `%s` %s COMMENT ", all[t]->columns[c].name,
+                     all[t]->columns[c].type);
+            if (strncmp(at, line, strlen(line)) != 0)
+                fail_msg("%s: not as described: %.*s", all[t]->name, (int)strcspn(at, "\n"), at);
+            at = strchr(at, '\n') + 1;
+        }
+        assert_true(at[0] == ')' || strncmp(at, "    INDEX", 9) == 0);
+        const char *end = strstr(at, ";\n");
+        const char *window = strstr(at, "non_replicated_deduplication_window = 10000");
+        assert_true(window != NULL && window < end);
+    }
+    buf__fini(&sql);
+}
+
+static void test_texts_are_cut_between_characters(void **state) {
+    (void)state;
+    struct slice s = SLICE_LIT("a\xc3\xab\xe2\x82\xac");
+    static const size_t lens[] = {0, 1, 1, 3, 3, 3, 6, 6};
+    for (size_t max = 0; max < 8; max++) assert_int_equal(tables__cut(s, max).len, lens[max]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reading_refuses_what_is_not_json),
+        cmocka_unit_test(test_fields_are_named_when_they_are_wrong),
+        cmocka_unit_test(test_documents_are_written_back),
+        cmocka_unit_test(test_descriptors_match_the_migration),
+        cmocka_unit_test(test_texts_are_cut_between_characters),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

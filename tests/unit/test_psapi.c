@@ -1,0 +1,391 @@
+/* psapi asks what it should, believes only what psapi promises, and makes one row an item. */
+#include "../golden/golden.h"
+#include "souk/core/clock.h"
+#include "souk/tables.h"
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static const char *const followed[] = {"Standard", "Hardcore"};
+static const struct decode_context context = {.followed = followed, .n_followed = 2};
+
+static struct source_settings settings(const char *start) {
+    static const char *const realms[] = {"pc", "xbox"};
+    return (struct source_settings){.base_url = "https://api.example",
+                                    .seed_url = "https://www.example",
+                                    .start = start,
+                                    .realms = realms,
+                                    .n_realms = 2,
+                                    .period_ns = 10 * NS_PER_S,
+                                    .token = "secret"};
+}
+
+static void test_streams_are_one_a_realm(void **state) {
+    (void)state;
+    static struct stream_spec specs[STREAMS_MAX];
+    struct source_settings s = settings("head");
+    struct err e;
+    const struct source_type *psapi = source__find("psapi");
+    assert_int_equal(psapi->streams(&s, specs, &e), 2);
+    assert_string_equal(specs[0].path, "/public-stash-tabs");
+    assert_string_equal(specs[0].endpoint, "psapi");
+    assert_string_equal(specs[1].path, "/public-stash-tabs/xbox");
+    assert_string_equal(specs[1].key, "xbox");
+    static const char *const wrong[] = {"pc", "poe2"};
+    s.realms = wrong;
+    assert_int_equal(psapi->streams(&s, specs, &e), ERR_CONFIG);
+    static const char *const twice[] = {"pc", "pc"};
+    s.realms = twice;
+    assert_int_equal(psapi->streams(&s, specs, &e), ERR_CONFIG);
+}
+
+static void test_plan_seeds_asks_on_and_waits_at_the_end(void **state) {
+    (void)state;
+    const struct source_type *psapi = source__find("psapi");
+    const struct stream_spec pc = {
+        .key = "pc", .realm = "pc", .endpoint = "psapi", .path = "/public-stash-tabs"};
+    struct stream_state at = {0};
+    struct source_request r;
+    struct source_settings s = settings("head");
+    psapi->plan(&s, &pc, &at, &r);
+    assert_true(r.seed);
+    assert_string_equal(r.url, "https://www.example/api/trade/data/change-ids");
+    assert_string_equal(r.endpoint, "trade_data");
+    assert_int_equal(r.n_headers, 0); /* No token for a public resource. */
+
+    s = settings("oldest");
+    psapi->plan(&s, &pc, &at, &r);
+    assert_false(r.seed);
+    assert_string_equal(r.url, "https://api.example/public-stash-tabs");
+    s = settings("1-2-3&x");
+    psapi->plan(&s, &pc, &at, &r);
+    assert_string_equal(r.url, "https://api.example/public-stash-tabs?id=1-2-3%26x");
+
+    snprintf(at.cursor, sizeof at.cursor, "5-6-7");
+    at.last_reply_mono_ns = 3 * NS_PER_S;
+    psapi->plan(&s, &pc, &at, &r);
+    assert_string_equal(r.url, "https://api.example/public-stash-tabs?id=5-6-7");
+    assert_string_equal(r.headers[0], "Authorization: Bearer secret");
+    assert_int_equal(r.not_before_mono_ns, 0); /* A page came: ask on at once. */
+    at.caught_up = true;
+    psapi->plan(&s, &pc, &at, &r);
+    assert_int_equal(r.not_before_mono_ns, 13 * NS_PER_S);
+}
+
+struct judged {
+    const char *cursor, *header, *body;
+    bool seed;
+    int status, code;
+    enum page_verdict verdict;
+    const char *next;
+};
+
+static void test_judge_believes_only_promised_answers(void **state) {
+    (void)state;
+    static const struct judged cases[] = {
+        {"1-1", NULL, "{\"next_change_id\":\"2-1\",\"stashes\":[{}]}", false, 200, 0, PAGE_NEW,
+         "2-1"},
+        {"1-1", "2-1", "{\"next_change_id\":\"2-1\",\"stashes\":[{}]}", false, 200, 0, PAGE_NEW,
+         "2-1"},
+        {"1-1", "3-1", "{\"next_change_id\":\"2-1\",\"stashes\":[{}]}", false, 200, ERR_PROTOCOL,
+         PAGE_INVALID, ""},
+        {"1-1", "1-1", "{\"next_change_id\":\"1-1\",\"stashes\":[]}", false, 200, 0, PAGE_EMPTY,
+         "1-1"},
+        {"1-1", NULL, "{\"next_change_id\":\"1-1\",\"stashes\":[{}]}", false, 200, 0, PAGE_REPEAT,
+         "1-1"},
+        /* One shard behind is behind, even when another is ahead, and even without stashes. */
+        {"5-10", NULL, "{\"next_change_id\":\"6-9\",\"stashes\":[{}]}", false, 200, ERR_PROTOCOL,
+         PAGE_REWIND, ""},
+        {"5-10", NULL, "{\"next_change_id\":\"4-10\",\"stashes\":[]}", false, 200, ERR_PROTOCOL,
+         PAGE_REWIND, ""},
+        {"9-9", NULL, "{\"next_change_id\":\"010-9\",\"stashes\":[{}]}", false, 200, 0, PAGE_NEW,
+         "010-9"},
+        {"99999999999999999999-1", NULL,
+         "{\"next_change_id\":\"99999999999999999998-1\",\"stashes\":[{}]}", false, 200,
+         ERR_PROTOCOL, PAGE_REWIND, ""},
+        /* A changed number of shards, and ids that are no numbers, are taken as they are. */
+        {"5-10", NULL, "{\"next_change_id\":\"1-1-1\",\"stashes\":[{}]}", false, 200, 0, PAGE_NEW,
+         "1-1-1"},
+        {"b", NULL, "{\"next_change_id\":\"a\",\"stashes\":[{}]}", false, 200, 0, PAGE_NEW, "a"},
+        {"1", NULL, "{}", false, 200, ERR_MALFORMED, PAGE_INVALID, ""},
+        {"1", NULL, "[]", false, 200, ERR_MALFORMED, PAGE_INVALID, ""},
+        {"1", NULL, "", false, 200, ERR_MALFORMED, PAGE_INVALID, ""},
+        {"1", NULL, "{\"next_change_id\":2,\"stashes\":[]}", false, 200, ERR_MALFORMED,
+         PAGE_INVALID, ""},
+        {"1", NULL, "{\"next_change_id\":\"2\",\"stashes\":{}}", false, 200, ERR_MALFORMED,
+         PAGE_INVALID, ""},
+        {"1", NULL, "{\"next_change_id\":\"2\\u0000\",\"stashes\":[]}", false, 200, ERR_MALFORMED,
+         PAGE_INVALID, ""},
+        {"1", NULL, "{\"next_change_id\":\"2\",\"stashes\":[", false, 200, ERR_MALFORMED,
+         PAGE_INVALID, ""},
+        {"1", NULL, "{\"next_change_id\":\"2\",\"stashes\":[\"\\ud800\"]}", false, 200,
+         ERR_MALFORMED, PAGE_INVALID, ""},
+        {"1", NULL, "{\"next_change_id\":\"2\",\"stashes\":[1e400,123456789012345678901]}", false,
+         200, 0, PAGE_NEW, "2"},
+        {"1", NULL, "{\"next_change_id\":\"2\",\"stashes\":[NaN]}", false, 200, ERR_MALFORMED,
+         PAGE_INVALID, ""},
+        {"1", NULL, "{\"next_change_id\":\"2\",\"stashes\":[]}", false, 503, ERR_PROTOCOL,
+         PAGE_INVALID, ""},
+        {"", NULL, "{\"psapi\":\"7-7\",\"x\":1}", true, 200, 0, PAGE_SEEDED, "7-7"},
+        {"", NULL, "{\"psapi\":7}", true, 200, ERR_MALFORMED, PAGE_INVALID, ""},
+    };
+    const struct source_type *psapi = source__find("psapi");
+    const struct stream_spec pc = {.key = "pc", .realm = "pc"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct judged *c = &cases[i];
+        const struct source_header header = {SLICE_LIT("X-Next-Change-ID"), slice__str(c->header)};
+        struct stream_state at = {0};
+        snprintf(at.cursor, sizeof at.cursor, "%s", c->cursor);
+        const struct source_answer answer = {.seed = c->seed,
+                                             .status = c->status,
+                                             .headers = &header,
+                                             .n_headers = c->header != NULL,
+                                             .body = slice__str(c->body)};
+        struct page_facts facts;
+        struct err e = {0};
+        int code = psapi->judge(&pc, &at, &answer, &facts, &e);
+        if (code != c->code || facts.verdict != c->verdict)
+            print_message("case %zu: %s\n", i, e.msg);
+        assert_int_equal(code, c->code);
+        assert_int_equal(facts.verdict, c->verdict);
+        assert_string_equal(facts.next_cursor, c->next);
+        assert_false(facts.block_page);
+    }
+}
+
+static void test_judge_knows_a_block_page(void **state) {
+    (void)state;
+    const struct stream_spec pc = {.key = "pc", .realm = "pc"};
+    const struct stream_state at = {.cursor = "1"};
+    const struct source_answer answer = {
+        .status = 200, .body = SLICE_LIT("\r\n <!DOCTYPE html><title>Just a moment")};
+    struct page_facts facts;
+    struct err e;
+    assert_int_equal(source__find("psapi")->judge(&pc, &at, &answer, &facts, &e), ERR_MALFORMED);
+    assert_true(facts.block_page);
+}
+
+static void decode(struct slice body, struct rows *rows) {
+    static const struct stream_spec pc = {.key = "pc", .realm = "pc"};
+    const struct page page = {.stream = &pc,
+                              .cursor_from = SLICE_LIT("10-20-30-40-50"),
+                              .cursor_to = SLICE_LIT("11-20-30-40-50"),
+                              .received_wall_ns = INT64_C(1800000000123) * NS_PER_MS,
+                              .lsn = 77,
+                              .body = body};
+    struct err e = {0};
+    *rows = (struct rows){0};
+    int code = source__find("psapi")->decode(&page, &context, rows, &e);
+    if (code != 0) print_message("%s\n", e.msg);
+    assert_int_equal(code, 0);
+}
+
+static void assert_str(const struct batch *b, const char *column, size_t row, const char *want) {
+    struct slice got = golden__str(b, column, row);
+    if (!slice__eq(got, slice__str(want)))
+        fail_msg("%s[%zu] is %.*s, not %s", column, row, SLICE_FMT(got), want);
+}
+
+static void test_decode_makes_the_expected_rows(void **state) {
+    (void)state;
+    struct buf body;
+    struct rows rows;
+    assert_true(golden__load("SOUK_SOURCE", "tests/data/psapi/page.json", &body));
+    decode(buf__slice(&body), &rows);
+
+    const struct batch *raw = golden__batch(&rows, &table_raw_public_stash_pages, "");
+    assert_int_equal(raw->n_rows, 1);
+    assert_int_equal(golden__int(raw, "stash_count", 0),
+                     5); /* The tombstone and a refused one too. */
+    assert_true(slice__eq(golden__str(raw, "payload", 0), buf__slice(&body)));
+    assert_str(raw, "next_cursor", 0, "11-20-30-40-50");
+    assert_int_equal(golden__str(raw, "payload_hash", 0).len, 32);
+
+    const struct batch *b = golden__batch(&rows, &table_bronze_public_stash, "Standard");
+    assert_int_equal(b->n_rows, 3);
+    assert_int_equal(golden__int(b, "ingested_at", 0), INT64_C(1800000000123));
+    assert_int_equal(golden__int(b, "ingest_ts", 0), INT64_C(1800000000123));
+    assert_int_equal(golden__int(b, "timestamp", 0), INT64_C(1800000000123));
+    assert_str(b, "realm", 0, "pc");
+    assert_str(b, "league", 0, "Standard");
+    assert_str(b, "cursor", 0, "10-20-30-40-50");
+    assert_str(b, "stash_id", 0, "aa02");
+    assert_str(b, "stash_name", 0, "~b/o 5 chaos r3");
+    assert_str(b, "stash_type", 0, "QuadStash");
+    assert_str(b, "listing_id", 0, "i1");
+    assert_str(b, "seller", 0, "Seller#1");
+    assert_str(b, "name", 0, "Doom Nail"); /* Without set prefixes. */
+    assert_str(b, "rarity", 0, "Rare");
+    assert_str(b, "item_type_id", 0, "accessories.ring");
+    assert_int_equal(golden__int(b, "ilvl", 0), 84);
+    assert_int_equal(golden__int(b, "identified", 0), 1);
+    assert_int_equal(golden__int(b, "corrupted", 0), 0);
+    assert_int_equal(golden__int(b, "corrupted", 1), 1);
+    assert_str(b, "note", 0, "~price 2/35 exa");
+    assert_str(b, "price_currency", 0, "exalted");
+    assert_str(b, "price_kind", 0, "price");
+    assert_str(b, "price_source", 0, "note");
+    assert_int_equal(golden__int(b, "price_amount", 0), 57143); /* 2/35 = 0.0571428... */
+    assert_int_equal(golden__int(b, "price_total", 0), 2000000);
+    assert_int_equal(golden__int(b, "price_lot", 0), 35000000);
+    assert_int_equal(golden__int(b, "lsn", 0), 77);
+    assert_str(
+        b, "extra", 0,
+        "{\"prefixes\":1,\"suffixes\":3,\"sockets\":\"R-G B\",\"x\":3,\"y\":1,\"w\":1,\"h\":1,"
+        "\"inventoryId\":\"Stash7\",\"shaper\":true,\"someNewFlag\":true,"
+        "\"implicitMods\":[\"+29% to Fire Resistance\"],"
+        "\"explicitMods\":[\"+10 to Strength\",\"+55 to maximum Life\"],"
+        "\"craftedMods\":[\"+14% to Cold Resistance\"],"
+        "\"fracturedMods\":[\"5% increased Attack Speed\"]}");
+    /* No note of its own: the tab's price, with text behind it. */
+    assert_str(b, "price_source", 1, "stash_name");
+    assert_str(b, "price_kind", 1, "b/o");
+    assert_int_equal(golden__int(b, "price_amount", 1), 5000000);
+    assert_str(b, "extra", 1,
+               "{\"newMods\":[\"brand \\\"new\\\"\",{\"mods\":[\"kept\"]}],"
+               "\"implicitMods\":[\"+29% to Fire Resistance\"],"
+               "\"explicitMods\":[\"+10 to Strength\",\"+55 to maximum Life\"],"
+               "\"craftedMods\":[\"+14% to Cold Resistance\"],"
+               "\"fracturedMods\":[\"5% increased Attack Speed\"]}");
+    /* No id: the stash and the place in it. Free text keeps the tab's price away. */
+    assert_str(b, "listing_id", 2, "aa02:2");
+    assert_str(b, "item_id", 2, "");
+    assert_str(b, "price_kind", 2, "");
+    assert_int_equal(golden__int(b, "price_amount", 2), 0);
+    assert_int_equal(golden__int(b, "stack_size", 2), 12);
+    assert_int_equal(golden__int(b, "ord", 2), 2);
+    assert_int_equal(golden__int(b, "mods_hash", 2), 0);
+    assert_str(b, "extra", 2,
+               "{\"properties\":[{\"name\":\"Stack Size\",\"values\":[[\"12/10\",0]],"
+               "\"displayMode\":0,\"progress\":0.5,\"n\":-7}]}");
+
+    const struct batch *other = golden__batch(&rows, &table_bronze_public_stash, "other");
+    assert_int_equal(other->n_rows, 2); /* i5 without its price, and i6. */
+    assert_str(other, "league", 0, "My Private (PL123)");
+    assert_str(other, "league_key", 0, "other");
+    assert_str(other, "seller", 0, "Zo\xc3\xab");
+    assert_str(other, "price_kind", 0, "");
+    assert_int_equal(golden__int(other, "ord", 0), 5);
+
+    const struct batch *hc = golden__batch(&rows, &table_bronze_public_stash, "Hardcore");
+    assert_int_equal(hc->n_rows, 1); /* The league of the item, as the stash names none. */
+    assert_str(hc, "price_currency", 0, "fusing");
+    assert_int_equal(golden__int(hc, "price_amount", 0), 500000);
+    assert_str(hc, "rarity", 0, "Unique");
+    assert_str(hc, "item_type_id", 0, "weapons.bow");
+
+    const struct batch *q = golden__batch(&rows, &table_bronze_quarantine, "");
+    static const char *const refused[][2] = {
+        {"stashes[2].items[0].ilvl", "wrong_type"},
+        {"stashes[2].items[1].frameType", "out_of_range"},
+        {"stashes[2].items[2].note", "bad_price"},
+        {"stashes[2].items[4].typeLine", "missing_field"},
+        {"stashes[2].items[5]", "wrong_type"},
+        {"stashes[2].items[6].explicitMods[1]", "wrong_type"},
+        {"stashes[2].items[7].stackSize", "wrong_type"},
+        {"stashes[3].accountName", "wrong_type"},
+    };
+    assert_int_equal(q->n_rows, 8);
+    for (size_t i = 0; i < 8; i++) {
+        assert_str(q, "field", i, refused[i][0]);
+        assert_str(q, "reason", i, refused[i][1]);
+        assert_str(q, "cursor", i, "10-20-30-40-50");
+        assert_int_equal(golden__int(q, "ord", i), i);
+    }
+    assert_str(q, "payload", 1,
+               "{\"id\":\"i4\",\"typeLine\":\"Exalted Orb\",\"ilvl\":84,\"frameType\":300}");
+    assert_str(q, "value", 6, "12345678901234567890123"); /* Exact. */
+    rows__fini(&rows);
+    buf__fini(&body);
+}
+
+static void test_equal_modifiers_hash_equally_in_both_shapes(void **state) {
+    (void)state;
+    struct buf body;
+    struct rows rows;
+    assert_true(golden__load("SOUK_SOURCE", "tests/data/psapi/page.json", &body));
+    decode(buf__slice(&body), &rows);
+    const struct batch *b = golden__batch(&rows, &table_bronze_public_stash, "Standard");
+    /* i2 has one list more, newMods; without it the two would be equal. */
+    assert_int_not_equal(golden__int(b, "mods_hash", 0), golden__int(b, "mods_hash", 1));
+    rows__fini(&rows);
+    char *at = memmem(body.base, body.len, "\"newMods\"", 9);
+    at[4] = 'X', at[5] = 'X', at[6] = 'X', at[7] = 'X'; /* Not a list of modifiers any more. */
+    decode(buf__slice(&body), &rows);
+    b = golden__batch(&rows, &table_bronze_public_stash, "Standard");
+    assert_int_equal(golden__int(b, "mods_hash", 0), golden__int(b, "mods_hash", 1));
+    assert_int_not_equal(golden__int(b, "mods_hash", 0), 0);
+    rows__fini(&rows);
+    buf__fini(&body);
+}
+
+static void test_refusals_of_a_page_are_bounded_and_counted(void **state) {
+    (void)state;
+    struct buf body = buf__init(1 << 20);
+    struct rows rows;
+    buf__append_str(&body, "{\"next_change_id\":\"2\",\"stashes\":[0");
+    for (int i = 1; i < 5000; i++) buf__append_str(&body, ",0");
+    buf__append_str(&body, "]}");
+    decode(buf__slice(&body), &rows);
+    const struct batch *q = golden__batch(&rows, &table_bronze_quarantine, "");
+    assert_int_equal(q->n_rows, 1001);
+    assert_str(q, "reason", 1000, "too_many");
+    assert_str(q, "value", 1000, "4000");
+    rows__fini(&rows);
+    buf__fini(&body);
+}
+
+static void test_decode_survives_nesting(void **state) {
+    (void)state;
+    enum { DEPTH = 10000 };
+    struct buf body = buf__init(1 << 20);
+    struct rows rows;
+    buf__append_str(&body, "{\"next_change_id\":\"2\",\"stashes\":[{\"id\":\"s\",\"items\":[{"
+                           "\"typeLine\":\"a\",\"unknown\":");
+    for (int i = 0; i < DEPTH; i++) buf__append_str(&body, "[");
+    for (int i = 0; i < DEPTH; i++) buf__append_str(&body, "]");
+    buf__append_str(&body, "},{\"typeLine\":\"b\",\"properties\":");
+    for (int i = 0; i < DEPTH; i++) buf__append_str(&body, "{\"k\":");
+    buf__append_str(&body, "1");
+    for (int i = 0; i < DEPTH; i++) buf__append_str(&body, "}");
+    buf__append_str(&body, "}]}]}");
+    decode(buf__slice(&body), &rows);
+    assert_int_equal(golden__count(&rows, &table_bronze_public_stash), 1);
+    const struct batch *q = golden__batch(&rows, &table_bronze_quarantine, "");
+    assert_int_equal(q->n_rows, 1);
+    assert_str(q, "reason", 0, "too_deep");
+    rows__fini(&rows);
+    buf__fini(&body);
+}
+
+static void test_a_malformed_page_makes_no_rows(void **state) {
+    (void)state;
+    static const struct stream_spec pc = {.key = "pc", .realm = "pc"};
+    static const char *const bodies[] = {"", "{}", "{\"next_change_id\":\"1\",\"stashes\":[{}",
+                                         "{\"next_change_id\":\"1\",\"stashes\":[\"\\ud800\"]}"};
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        const struct page page = {.stream = &pc, .body = slice__str(bodies[i])};
+        struct rows rows = {0};
+        struct err e = {0};
+        assert_int_equal(source__find("psapi")->decode(&page, &context, &rows, &e), ERR_MALFORMED);
+        assert_int_equal(rows__count(&rows), 0);
+        assert_true(strlen(e.msg) > 0);
+        rows__fini(&rows);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_streams_are_one_a_realm),
+        cmocka_unit_test(test_plan_seeds_asks_on_and_waits_at_the_end),
+        cmocka_unit_test(test_judge_believes_only_promised_answers),
+        cmocka_unit_test(test_judge_knows_a_block_page),
+        cmocka_unit_test(test_decode_makes_the_expected_rows),
+        cmocka_unit_test(test_equal_modifiers_hash_equally_in_both_shapes),
+        cmocka_unit_test(test_refusals_of_a_page_are_bounded_and_counted),
+        cmocka_unit_test(test_decode_survives_nesting),
+        cmocka_unit_test(test_a_malformed_page_makes_no_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
