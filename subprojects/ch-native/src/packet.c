@@ -204,10 +204,13 @@ static bool is_block(uint8_t packet) {
 /* Feeds the decoder from frames. A frame ends with its block at the latest. */
 static int read_framed_block(struct chn_parser *p, struct chn_decoder *d, struct chn_err *err) {
     for (;;) {
-        struct chn_reader plain = {p->plain.data, p->plain.data + p->plain.n};
-        int code = p->plain.n > 0 ? chn_decoder__feed(d, &plain, err) : CHN_MORE;
-        if (code < 0) return code;
-        chn_buf__drop(&p->plain, p->plain.n - chn_reader__left(&plain));
+        int code = CHN_MORE;
+        if (p->plain.n > 0) {
+            struct chn_reader plain = {p->plain.data, p->plain.data + p->plain.n};
+            code = chn_decoder__feed(d, &plain, err);
+            if (code < 0) return code;
+            chn_buf__drop(&p->plain, p->plain.n - chn_reader__left(&plain));
+        }
         if (code == 0) {
             if (p->plain.n == 0) return 0;
             return chn_err__setf(err, CHN_ERR_PROTOCOL, "compressed block: %zu bytes follow it in its frame", p->plain.n);

@@ -1,0 +1,36 @@
+/* The whole parser, from hello on. The first byte says how: bit 0 compressed, bits 1 to 7 the size of the pieces. */
+#include "packet.h"
+
+#include <stdlib.h>
+
+static void touch_block(const struct chn_block *block) {
+    char text[256];
+    for (size_t i = 0; i < chn_block__n_columns(block); i++)
+        for (uint64_t row = 0; row < chn_block__n_rows(block) && row < 64; row++)
+            chn_view__text(chn_block__column(block, i), row, text, sizeof text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct chn_parser p;
+    struct chn_err err;
+    int code = CHN_MORE;
+    if (size < 2) return 0;
+    size_t piece = data[0] >> 1 == 0 ? size : data[0] >> 1;
+    chn_parser__init(&p, 54464, 1 << 20);
+    for (size_t at = 1; at < size && code == CHN_MORE; at += piece) {
+        size_t n = size - at < piece ? size - at : piece;
+        uint8_t *copy = malloc(n); /* On its own, so that a read past the piece is seen. */
+        memcpy(copy, data + at, n);
+        enum chn_event event;
+        code = chn_parser__feed(&p, copy, n, &err);
+        while (code == 0 && (code = chn_parser__next(&p, &event, &err)) == 0) {
+            if (event == CHN_EVENT_HELLO) p.compressed = data[0] & 1;
+            if (event == CHN_EVENT_BLOCK) touch_block(&p.decoder.block);
+        }
+        free(copy);
+    }
+    chn_parser__fini(&p);
+    return 0;
+}

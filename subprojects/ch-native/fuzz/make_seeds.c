@@ -1,0 +1,75 @@
+/* Writes a few well-formed inputs for each fuzzer: `make_seeds DIR` fills DIR/packets, DIR/block and DIR/type. */
+#include "frame.h"
+#include "request.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+static const char *const types[] = {
+    "UInt8", "Int256", "Float32", "String", "FixedString(3)", "DateTime64(3, 'UTC')", "Decimal(38, 6)",
+    "Enum8('a' = 0, 'b' = 1)", "UUID", "Nullable(String)", "Array(Array(UInt16))", "Tuple(a UInt8, b String)",
+    "Map(String, LowCardinality(String))", "LowCardinality(Nullable(String))", "Array(LowCardinality(String))",
+};
+
+static void write_seed(const char *dir, const char *kind, size_t i, int first, const struct chn_buf *b) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, kind);
+    mkdir(path, 0755);
+    snprintf(path, sizeof path, "%s/%s/%02zu", dir, kind, i);
+    FILE *f = fopen(path, "wb");
+    if (f == NULL) return;
+    if (first >= 0) fputc(first, f);
+    fwrite(b->data, 1, b->n, f);
+    fclose(f);
+}
+
+/* Three rows of a type: two of what it starts from, and a nested one with an element. */
+static struct chn_builder *make_column(const char *type, struct chn_column *column) {
+    struct chn_builder *b = chn_builder__new("c", type, 1 << 16, NULL);
+    for (int i = 0; i < 2; i++) chn_builder__default(b);
+    for (uint32_t i = 0; chn_builder__child(b, i) != NULL; i++) chn_builder__default(chn_builder__child(b, i));
+    if (chn_builder__end(b) != 0) chn_builder__default(b);
+    chn_builder__column(b, column);
+    return b;
+}
+
+static void put_hello(struct chn_buf *b) {
+    chn_buf__put_varuint(b, 0);
+    chn_buf__put_string(b, "ClickHouse");
+    chn_buf__put_varuint(b, 26);
+    chn_buf__put_varuint(b, 7);
+    chn_buf__put_varuint(b, 54460);
+    chn_buf__put_string(b, "UTC");
+    chn_buf__put_string(b, "seed");
+    chn_buf__put_varuint(b, 2);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2) return 64;
+    mkdir(argv[1], 0755);
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        struct chn_column column;
+        struct chn_builder *builder = make_column(types[i], &column);
+        struct chn_buf heads = {0}, pieces = {0}, block = {0}, stream = {0}, name = {0};
+        chn_request__block(&heads, &pieces, 54460, &(struct chn_insert){.columns = &column, .n_columns = 1, .n_rows = 3});
+        const struct chn_slice *slices = (const struct chn_slice *)(const void *)pieces.data;
+        for (size_t k = 0; k < pieces.n / sizeof *slices; k++) chn_buf__put(&block, slices[k].data, slices[k].n);
+        write_seed(argv[1], "block", i, 1, &block);
+        chn_buf__put_string(&name, "");
+        put_hello(&stream);
+        chn_buf__put_u8(&stream, 1);
+        chn_buf__put(&stream, name.data, name.n);
+        if (i % 2 == 1) chn_frame__compress(&stream, &(struct chn_slice){block.data, block.n}, 1);
+        else chn_buf__put(&stream, block.data, block.n);
+        static const uint8_t tail[] = {3, 7, 1, 2, 0, 0, 9, 6, 3, 1, 99, 0, 0, 0, 5};
+        chn_buf__put(&stream, tail, sizeof tail);
+        write_seed(argv[1], "packets", i, (int)(i % 2), &stream);
+        name.n = 0;
+        chn_buf__put(&name, types[i], strlen(types[i]));
+        write_seed(argv[1], "type", i, -1, &name);
+        struct chn_buf *bufs[] = {&heads, &pieces, &block, &stream, &name};
+        for (size_t k = 0; k < sizeof bufs / sizeof bufs[0]; k++) chn_buf__fini(bufs[k]);
+        chn_builder__free(builder);
+    }
+    return 0;
+}
