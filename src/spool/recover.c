@@ -173,6 +173,15 @@ static int close_segment(struct work *w, struct scan *s, uint64_t above) {
     return mend_segment(w, s);
 }
 
+/* Takes away the empty segments above the tail: appending goes on above them. */
+static void drop_spares(const struct work *w, const struct sweep *sweep) {
+    char name[SEGMENT_NAME_SIZE];
+    for (size_t i = 0; i < sweep->n; i++) {
+        segment_name(sweep->files[i].number, ".wal", name);
+        if (sweep->files[i].spare) unlinkat(w->dir_fd, name, 0);
+    }
+}
+
 /* The tail, which is file @at: decides where appending goes on. */
 static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep, size_t at) {
     struct recovery *r = w->r;
@@ -187,11 +196,7 @@ static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep,
         /* Positions up to the highest name may have been given out. Empty segments are in the way.
          */
         follows = sweep->highest + 1;
-        for (size_t i = at + 1; i < sweep->n; i++) {
-            char name[SEGMENT_NAME_SIZE];
-            segment_name(sweep->files[i].number, ".wal", name);
-            if (sweep->files[i].spare) unlinkat(w->dir_fd, name, 0);
-        }
+        drop_spares(w, sweep);
         r->last_file = follows - 1;
         r->n_missing++;
         LOG_WARN("spool", "newest segment is gone", LOG_I("goes_on_in", follows));
@@ -216,14 +221,23 @@ static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep,
     return rc;
 }
 
-/* No segment holds anything: appending starts in the lowest empty one, or a new one. */
+/* No segment holds anything: appending starts in the lowest empty one, or in one above all names.
+ */
 static int start_empty(struct work *w, const struct sweep *sweep) {
-    uint64_t number =
-        sweep->n > 0 && !sweep->set_aside_top ? sweep->files[0].number : sweep->highest + 1;
-    w->r->last_file = number - (sweep->n > 0 && !sweep->set_aside_top ? 0 : 1);
-    for (size_t i = 1; i < sweep->n && sweep->files[i].number == number + i; i++)
-        w->r->last_file = number + i;
-    w->r->next_offset = SEGMENT_HEADER;
+    struct recovery *r = w->r;
+    uint64_t number = sweep->highest + 1, last = sweep->highest;
+    bool jump = sweep->set_aside_top;
+    for (size_t i = 0; i < sweep->n && !jump; i++) {
+        if (i == 0) number = last = sweep->files[0].number;
+        else if (sweep->files[i].number != ++last) jump = true;
+    }
+    if (jump) {
+        drop_spares(w, sweep);
+        number = sweep->highest + 1;
+        last = sweep->highest;
+    }
+    r->last_file = last;
+    r->next_offset = SEGMENT_HEADER;
     return add_segment(w, number, SEGMENT_HEADER, 0);
 }
 

@@ -112,6 +112,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         assert(rc == 0 || rc == ERR_CORRUPT || rc == ERR_CONFIG);
         if (rc == 0) {
             spool__status(s, &st);
+            if (getenv("FUZZ_VERBOSE") != NULL)
+                fprintf(stderr,
+                        "round %d: corrupt %" PRIu64 ", torn %" PRIu64 ", missing %u, clean %d\n",
+                        round, st.corrupt_bytes, st.torn_bytes, st.n_missing, st.was_clean);
             assert(round == 0 || (st.corrupt_bytes == 0 && st.torn_bytes == 0 && st.was_clean));
             read_all(s);
             struct slice part = SLICE_LIT("payload");
