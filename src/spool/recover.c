@@ -38,6 +38,7 @@ struct work {
     struct spool_form *f;
     int dir_fd, bad_fd;
     struct spool_view view;
+    uint64_t file_size; /* Of the segment in view. */
     struct err *e;
 };
 
@@ -87,7 +88,10 @@ static int scan_segment(struct work *w, const struct found *file, bool want_chec
                        .last_wall_ns = file->mtime_ns,
                        .mend.segment = file->number};
     int rc = view__open(&w->view, w->dir_fd, file->number);
-    if (rc == 0) w->r->n_scanned++;
+    if (rc == 0) {
+        w->file_size = w->view.limit;
+        view__skip_reserved(&w->view);
+    }
     while (rc == 0 && s->end < w->view.limit && !s->ended) {
         rc = view__record(&w->view, w->f, s->end, true, &h, &payload);
         if (rc < 0) break;
@@ -153,8 +157,8 @@ static int mend_segment(struct work *w, struct scan *s) {
 static int close_segment(struct work *w, struct scan *s, uint64_t above) {
     uint64_t next = s->ended ? s->next : s->mend.segment + 1;
     /* A file that was cut to its length ends where its END did, so zeros in it are damage too. */
-    if (!s->ended && w->view.limit > s->end && w->view.limit < w->f->segment_bytes)
-        s->data_end = w->view.limit;
+    if (!s->ended && w->file_size > s->end && w->file_size < w->f->segment_bytes)
+        s->data_end = w->file_size;
     if (!s->ended && s->data_end > s->end) s->mend.tail = (struct range){s->end, s->data_end};
     if (!s->ended && s->data_end == s->end) {
         LOG_WARN("spool", "segment is cut short", LOG_I("segment", s->mend.segment),
@@ -207,7 +211,7 @@ static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep,
         r->last_file = last_spare;
         s->mend.end_at = s->end;
         /* Also where nothing is torn: the file may be shorter than its segment. */
-        s->mend.cut = !s->ended && (s->data_end > s->end || w->view.limit < w->f->segment_bytes);
+        s->mend.cut = !s->ended && (s->data_end > s->end || w->file_size < w->f->segment_bytes);
     }
     int rc = mend_segment(w, s);
     if (rc == 0 && (jump || s->ended)) {
