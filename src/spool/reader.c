@@ -51,7 +51,7 @@ static int open_at(struct spool_reader *r, uint64_t until) {
     if (r->generation != generation) view__close(&r->view);
     r->generation = generation;
     for (;;) {
-        uint64_t segment = form__segment(&s->form, r->at), next;
+        uint64_t segment = form__segment(&s->form, r->at), next = 0;
         if (r->view.segment == segment) return 0;
         int err = view__open(&r->view, s->dir_fd, segment);
         if (err != -ENOENT) return err;

@@ -38,6 +38,7 @@ struct work {
     struct spool_form *f;
     int dir_fd, bad_fd;
     struct spool_view view;
+    uint64_t file_size; /* Of the segment in view. */
     struct err *e;
 };
 
@@ -87,7 +88,10 @@ static int scan_segment(struct work *w, const struct found *file, bool want_chec
                        .last_wall_ns = file->mtime_ns,
                        .mend.segment = file->number};
     int rc = view__open(&w->view, w->dir_fd, file->number);
-    if (rc == 0) w->r->n_scanned++;
+    if (rc == 0) {
+        w->file_size = w->view.limit;
+        view__skip_reserved(&w->view);
+    }
     while (rc == 0 && s->end < w->view.limit && !s->ended) {
         rc = view__record(&w->view, w->f, s->end, true, &h, &payload);
         if (rc < 0) break;
@@ -153,8 +157,8 @@ static int mend_segment(struct work *w, struct scan *s) {
 static int close_segment(struct work *w, struct scan *s, uint64_t above) {
     uint64_t next = s->ended ? s->next : s->mend.segment + 1;
     /* A file that was cut to its length ends where its END did, so zeros in it are damage too. */
-    if (!s->ended && w->view.limit > s->end && w->view.limit < w->f->segment_bytes)
-        s->data_end = w->view.limit;
+    if (!s->ended && w->file_size > s->end && w->file_size < w->f->segment_bytes)
+        s->data_end = w->file_size;
     if (!s->ended && s->data_end > s->end) s->mend.tail = (struct range){s->end, s->data_end};
     if (!s->ended && s->data_end == s->end) {
         LOG_WARN("spool", "segment is cut short", LOG_I("segment", s->mend.segment),
@@ -173,6 +177,15 @@ static int close_segment(struct work *w, struct scan *s, uint64_t above) {
     return mend_segment(w, s);
 }
 
+/* Takes away the empty segments above the tail: appending goes on above them. */
+static void drop_spares(const struct work *w, const struct sweep *sweep) {
+    char name[SEGMENT_NAME_SIZE];
+    for (size_t i = 0; i < sweep->n; i++) {
+        segment_name(sweep->files[i].number, ".wal", name);
+        if (sweep->files[i].spare) unlinkat(w->dir_fd, name, 0);
+    }
+}
+
 /* The tail, which is file @at: decides where appending goes on. */
 static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep, size_t at) {
     struct recovery *r = w->r;
@@ -187,11 +200,7 @@ static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep,
         /* Positions up to the highest name may have been given out. Empty segments are in the way.
          */
         follows = sweep->highest + 1;
-        for (size_t i = at + 1; i < sweep->n; i++) {
-            char name[SEGMENT_NAME_SIZE];
-            segment_name(sweep->files[i].number, ".wal", name);
-            if (sweep->files[i].spare) unlinkat(w->dir_fd, name, 0);
-        }
+        drop_spares(w, sweep);
         r->last_file = follows - 1;
         r->n_missing++;
         LOG_WARN("spool", "newest segment is gone", LOG_I("goes_on_in", follows));
@@ -202,7 +211,7 @@ static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep,
         r->last_file = last_spare;
         s->mend.end_at = s->end;
         /* Also where nothing is torn: the file may be shorter than its segment. */
-        s->mend.cut = !s->ended && (s->data_end > s->end || w->view.limit < w->f->segment_bytes);
+        s->mend.cut = !s->ended && (s->data_end > s->end || w->file_size < w->f->segment_bytes);
     }
     int rc = mend_segment(w, s);
     if (rc == 0 && (jump || s->ended)) {
@@ -216,14 +225,23 @@ static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep,
     return rc;
 }
 
-/* No segment holds anything: appending starts in the lowest empty one, or a new one. */
+/* No segment holds anything: appending starts in the lowest empty one, or in one above all names.
+ */
 static int start_empty(struct work *w, const struct sweep *sweep) {
-    uint64_t number =
-        sweep->n > 0 && !sweep->set_aside_top ? sweep->files[0].number : sweep->highest + 1;
-    w->r->last_file = number - (sweep->n > 0 && !sweep->set_aside_top ? 0 : 1);
-    for (size_t i = 1; i < sweep->n && sweep->files[i].number == number + i; i++)
-        w->r->last_file = number + i;
-    w->r->next_offset = SEGMENT_HEADER;
+    struct recovery *r = w->r;
+    uint64_t number = sweep->highest + 1, last = sweep->highest;
+    bool jump = sweep->set_aside_top;
+    for (size_t i = 0; i < sweep->n && !jump; i++) {
+        if (i == 0) number = last = sweep->files[0].number;
+        else if (sweep->files[i].number != ++last) jump = true;
+    }
+    if (jump) {
+        drop_spares(w, sweep);
+        number = sweep->highest + 1;
+        last = sweep->highest;
+    }
+    r->last_file = last;
+    r->next_offset = SEGMENT_HEADER;
     return add_segment(w, number, SEGMENT_HEADER, 0);
 }
 

@@ -21,7 +21,6 @@ struct recovery {
     uint64_t data_end_lsn; /* Behind the last page, slice or request; 0 when there is none. */
     uint64_t torn_bytes, corrupt_bytes;
     uint32_t n_missing;
-    uint64_t n_scanned; /* Segments that were read. */
 };
 
 void recovery__fini(struct recovery *r);

@@ -9,6 +9,9 @@
 int view__open(struct spool_view *v, int dir_fd, uint64_t segment);
 /** Sets the limit to the file's size as it is now. @return 0 or -errno. */
 int view__whole(struct spool_view *v);
+/** Lowers the limit to behind the last byte that was ever written, where the file system knows it.
+ *  To be called before anything is read, since what is read ahead counts as written. */
+void view__skip_reserved(struct spool_view *v);
 void view__close(struct spool_view *v);
 void view__fini(struct spool_view *v);
 /** @return @len bytes at @offset, borrowed until the next call. NULL when they do not all lie below
