@@ -7,11 +7,12 @@
 #define TEST_GOVERNOR_SIM_H
 
 #include "souk/governor.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include <cmocka.h> /* Needs what is above. */
 
 #define SIM_HITS 4096
 #define SIM_REQUESTS 1200
