@@ -51,8 +51,8 @@ static void test_what_cannot_be_read_is_no_licence(void **state) {
         "8:99999999:60",
         "+8:10:60",
         "8::60",
-        "1:1:1,1:2:1,1:3:1,1:4:1,1:5:1,1:6:1,1:7:1,1:8:1,1:9:1,1:10:1,1:11:1,1:12:1,"
-        "1:13:1,1:14:1,1:15:1,1:16:1,1:17:1"};
+        ("1:1:1,1:2:1,1:3:1,1:4:1,1:5:1,1:6:1,1:7:1,1:8:1,1:9:1,1:10:1,1:11:1,1:12:1,"
+         "1:13:1,1:14:1,1:15:1,1:16:1,1:17:1")};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct rate_headers h = READ("X-Rate-Limit-Policy", "p", "X-Rate-Limit-Rules", "Ip",
                                      "X-Rate-Limit-Ip", bad[i], "X-Rate-Limit-Ip-State", "1:10:0");
