@@ -11,21 +11,26 @@
 #define HOLD_MAX_NS (25 * 3600 * NS_PER_S)
 #define DAMAGED_HOLD_NS (66 * NS_PER_S)
 
+/** Times are saved as how far from now they are; LONG_AGO and NEVER stay what they are. */
 static void put_time(const struct governor *g, struct buf *out, int64_t mono_ns) {
     bool fixed = mono_ns == NEVER || mono_ns <= LONG_AGO;
-    int64_t wall_ns = fixed ? mono_ns : mono_ns - g->clock->mono_ns + g->clock->wall_ns;
-    buf__u64(out, (uint64_t)wall_ns);
+    buf__u64(out, (uint64_t)(fixed ? mono_ns : mono_ns - g->clock->mono_ns));
 }
 
+/** What is read from a saved state: the bytes, and how long ago they were saved. */
+struct taking {
+    struct reader r;
+    int64_t elapsed_ns; /* Not negative: a wall clock that was set back has aged nothing. */
+};
+
 /** @return the time as a monotonic one, at most @ahead_ns after now. */
-static int64_t take_time(const struct governor *g, struct reader *r, int64_t ahead_ns) {
-    int64_t wall_ns = (int64_t)reader__u64(r), mono_ns = 0;
-    if (wall_ns == NEVER) return ahead_ns == NEVER ? NEVER : g->clock->mono_ns + ahead_ns;
-    if (wall_ns <= LONG_AGO) return LONG_AGO;
-    int64_t past_ns = 0;
-    if (__builtin_sub_overflow(g->clock->wall_ns, wall_ns, &past_ns)) return g->clock->mono_ns;
-    if (past_ns < 0 && ahead_ns != NEVER && -past_ns > ahead_ns) past_ns = -ahead_ns;
-    if (__builtin_sub_overflow(g->clock->mono_ns, past_ns, &mono_ns)) return LONG_AGO;
+static int64_t take_time(const struct governor *g, struct taking *t, int64_t ahead_ns) {
+    int64_t away_ns = (int64_t)reader__u64(&t->r), mono_ns = 0;
+    if (away_ns == NEVER && ahead_ns == NEVER) return NEVER;
+    if (away_ns <= LONG_AGO) return LONG_AGO;
+    if (__builtin_sub_overflow(away_ns, t->elapsed_ns, &away_ns)) return LONG_AGO;
+    if (away_ns > ahead_ns) away_ns = ahead_ns;
+    if (__builtin_add_overflow(g->clock->mono_ns, away_ns, &mono_ns)) return NEVER;
     return mono_ns < LONG_AGO ? LONG_AGO : mono_ns;
 }
 
@@ -51,28 +56,28 @@ static void copy_string(char *out, size_t size, struct slice s) {
     snprintf(out, size, "%.*s", SLICE_FMT(s));
 }
 
-static void take_policy(struct governor *g, struct reader *r, struct policy *p) {
+static void take_policy(struct governor *g, struct taking *t, struct policy *p) {
     int64_t now_ns = g->clock->mono_ns;
-    policy__hold(p, take_time(g, r, HOLD_MAX_NS));
-    p->last_grant_ns = take_time(g, r, 0);
-    uint32_t n_inflight = reader__u32(r), n_windows = reader__u32(r);
+    policy__hold(p, take_time(g, t, HOLD_MAX_NS));
+    p->last_grant_ns = take_time(g, t, 0);
+    uint32_t n_inflight = reader__u32(&t->r), n_windows = reader__u32(&t->r);
     policy__fini(p);
-    for (uint32_t i = 0; i < n_windows && i < WINDOWS_MAX && !r->failed; i++) {
+    for (uint32_t i = 0; i < n_windows && i < WINDOWS_MAX && !t->r.failed; i++) {
         struct window *w = &p->windows[p->n_windows];
         *w = (struct window){0};
-        copy_string(w->rule, sizeof w->rule, reader__string(r));
-        w->limit = reader__u32(r);
-        w->period_s = reader__u32(r);
-        w->restriction_s = reader__u32(r);
-        w->hidden_ns = (int64_t)reader__u64(r);
-        uint32_t n = reader__u32(r);
+        copy_string(w->rule, sizeof w->rule, reader__string(&t->r));
+        w->limit = reader__u32(&t->r);
+        w->period_s = reader__u32(&t->r);
+        w->restriction_s = reader__u32(&t->r);
+        w->hidden_ns = (int64_t)reader__u64(&t->r);
+        uint32_t n = reader__u32(&t->r);
         if (n > RING_MAX || w->limit == 0 || w->period_s == 0 ||
             w->period_s > WINDOW_PERIOD_MAX_S || w->hidden_ns < 0 || w->hidden_ns > DISABLE_NS)
-            r->failed = true;
+            t->r.failed = true;
         p->n_windows++;
-        for (uint32_t k = 0; k < n && !r->failed; k++) window__spend(w, take_time(g, r, 0));
+        for (uint32_t k = 0; k < n && !t->r.failed; k++) window__spend(w, take_time(g, t, 0));
         /* When those in flight end, or ended, nobody will tell: now is the latest. */
-        for (uint32_t k = 0; k < n_inflight && k < RING_MAX && !r->failed; k++)
+        for (uint32_t k = 0; k < n_inflight && k < RING_MAX && !t->r.failed; k++)
             window__spend(w, now_ns);
     }
     measure__policy_init(g, p);
@@ -110,35 +115,35 @@ static void put_endpoint(const struct governor *g, struct buf *out, struct endpo
 }
 
 /** Reads an endpoint into @ep, which is a scratch one when nobody has that name any more. */
-static void take_endpoint(struct governor *g, struct reader *r, struct endpoint *ep,
+static void take_endpoint(struct governor *g, struct taking *t, struct endpoint *ep,
                           const char *policy) {
     uint64_t rate = 0;
-    take_policy(g, r, &ep->own);
-    ep->learned = reader__u8(r) != 0;
-    rate = reader__u64(r);
+    take_policy(g, t, &ep->own);
+    ep->learned = reader__u8(&t->r) != 0;
+    rate = reader__u64(&t->r);
     memcpy(&ep->rate_per_s, &rate, sizeof rate);
     if (!(ep->rate_per_s >= ep->o.rate_floor_per_s)) ep->rate_per_s = ep->o.rate_floor_per_s;
     if (ep->rate_per_s > ep->o.rate_per_s) ep->rate_per_s = ep->o.rate_per_s;
-    ep->rate_next_ns = take_time(g, r, 3600 * NS_PER_S);
-    ep->backoff_ns = take_time(g, r, HOLD_MAX_NS);
-    ep->disabled_until_ns = take_time(g, r, NEVER);
-    ep->n_fail = reader__u32(r) % 32;
-    ep->n_auth = reader__u32(r);
-    ep->n_blocks = reader__u32(r);
-    copy_string(ep->disabled_reason, sizeof ep->disabled_reason, reader__string(r));
-    uint32_t n = reader__u32(r);
-    if (n > INVALID_MAX) r->failed = true;
+    ep->rate_next_ns = take_time(g, t, 3600 * NS_PER_S);
+    ep->backoff_ns = take_time(g, t, HOLD_MAX_NS);
+    ep->disabled_until_ns = take_time(g, t, NEVER);
+    ep->n_fail = reader__u32(&t->r) % 32;
+    ep->n_auth = reader__u32(&t->r);
+    ep->n_blocks = reader__u32(&t->r);
+    copy_string(ep->disabled_reason, sizeof ep->disabled_reason, reader__string(&t->r));
+    uint32_t n = reader__u32(&t->r);
+    if (n > INVALID_MAX) t->r.failed = true;
     ep->n_invalid = 0;
-    for (uint32_t i = 0; i < n && !r->failed; i++)
-        ep->invalid_ns[ep->n_invalid++] = take_time(g, r, 0);
-    n = reader__u32(r);
-    for (uint32_t i = 0; i < n && !r->failed; i++) {
+    for (uint32_t i = 0; i < n && !t->r.failed; i++)
+        ep->invalid_ns[ep->n_invalid++] = take_time(g, t, 0);
+    n = reader__u32(&t->r);
+    for (uint32_t i = 0; i < n && !t->r.failed; i++) {
         char key[64];
-        copy_string(key, sizeof key, reader__string(r));
-        int64_t until_ns = take_time(g, r, ep->o.key_gap_ns);
-        if (!r->failed && until_ns > g->clock->mono_ns) endpoint__remember_key(ep, key, until_ns);
+        copy_string(key, sizeof key, reader__string(&t->r));
+        int64_t until_ns = take_time(g, t, ep->o.key_gap_ns);
+        if (!t->r.failed && until_ns > g->clock->mono_ns) endpoint__remember_key(ep, key, until_ns);
     }
-    struct policy *named = policy[0] == '\0' || ep->policy == NULL || r->failed
+    struct policy *named = policy[0] == '\0' || ep->policy == NULL || t->r.failed
                                ? NULL
                                : policy__named(g, ep->o.venue, policy);
     if (named != NULL) policy__bind(g, ep, named);
@@ -149,7 +154,7 @@ void governor__save(const struct governor *g, struct buf *out) {
     uint32_t n = 0;
     buf__u32(out, MAGIC);
     buf__u32(out, VERSION);
-    put_time(g, out, g->clock->mono_ns);
+    buf__u64(out, (uint64_t)g->clock->wall_ns);
     put_time(g, out, g->global_next_ns);
     buf__u32(out, (uint32_t)g->n_policies);
     for (struct policy *p = g->policies; p != NULL; p = p->next) {
@@ -170,40 +175,43 @@ static bool is_intact(struct slice saved) {
     return reader__u64(&r) == XXH3_64bits(saved.base, saved.len - 8);
 }
 
-static void take_all(struct governor *g, struct reader *r) {
+static void take_all(struct governor *g, struct taking *t) {
     char venue[64], name[256], policy[64];
     struct endpoint scratch;
-    take_time(g, r, 0);
-    g->global_next_ns = take_time(g, r, 60 * NS_PER_S);
-    uint32_t n = reader__u32(r);
-    for (uint32_t i = 0; i < n && !r->failed; i++) {
-        copy_string(venue, sizeof venue, reader__string(r));
-        copy_string(name, sizeof policy, reader__string(r));
+    int64_t saved_wall_ns = (int64_t)reader__u64(&t->r);
+    if (__builtin_sub_overflow(g->clock->wall_ns, saved_wall_ns, &t->elapsed_ns) ||
+        t->elapsed_ns < 0)
+        t->elapsed_ns = 0;
+    g->global_next_ns = take_time(g, t, 60 * NS_PER_S);
+    uint32_t n = reader__u32(&t->r);
+    for (uint32_t i = 0; i < n && !t->r.failed; i++) {
+        copy_string(venue, sizeof venue, reader__string(&t->r));
+        copy_string(name, sizeof policy, reader__string(&t->r));
         struct policy *p = name[0] == '\0' ? NULL : policy__named(g, venue, name);
-        if (p == NULL) r->failed = true;
-        else take_policy(g, r, p);
+        if (p == NULL) t->r.failed = true;
+        else take_policy(g, t, p);
     }
-    n = reader__u32(r);
-    for (uint32_t i = 0; i < n && !r->failed; i++) {
-        copy_string(name, sizeof name, reader__string(r));
-        copy_string(policy, sizeof policy, reader__string(r));
+    n = reader__u32(&t->r);
+    for (uint32_t i = 0; i < n && !t->r.failed; i++) {
+        copy_string(name, sizeof name, reader__string(&t->r));
+        copy_string(policy, sizeof policy, reader__string(&t->r));
         struct endpoint *ep = governor__find(g, name);
         if (ep != NULL) {
-            take_endpoint(g, r, ep, policy);
+            take_endpoint(g, t, ep, policy);
             measure__endpoint(ep);
             continue;
         }
         scratch = (struct endpoint){.g = g};
-        take_endpoint(g, r, &scratch, "");
+        take_endpoint(g, t, &scratch, "");
         policy__fini(&scratch.own);
     }
 }
 
 int governor__restore(struct governor *g, struct slice saved, struct err *e) {
-    struct reader r = reader__of(slice__of(saved.base, saved.len < 8 ? 0 : saved.len - 8));
-    bool fits = is_intact(saved) && reader__u32(&r) == MAGIC && reader__u32(&r) == VERSION;
-    if (fits) take_all(g, &r);
-    if (fits && !r.failed) return 0;
+    struct taking t = {.r = reader__of(slice__of(saved.base, saved.len < 8 ? 0 : saved.len - 8))};
+    bool fits = is_intact(saved) && reader__u32(&t.r) == MAGIC && reader__u32(&t.r) == VERSION;
+    if (fits) take_all(g, &t);
+    if (fits && !t.r.failed) return 0;
     g->suspect = true;
     for (size_t i = 0; i < g->n_endpoints; i++)
         policy__hold(g->endpoints[i]->policy, g->clock->mono_ns + DAMAGED_HOLD_NS);
