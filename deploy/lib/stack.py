@@ -72,12 +72,17 @@ def enabled(page):
 
 def config(template, target, settings):
     values = dict(setting.partition("=")[::2] for setting in settings)
+    used = set()
 
     def fill(found):
+        used.add(found.group(1))
         return values.get(found.group(1), found.group(0))
 
     with open(template, encoding="utf-8") as source:
         text = re.sub(r"\$\{([A-Z0-9_]+)(?::-([^}]*))?\}", fill, source.read())
+    if lost := sorted(set(values) - used):  # souk would run with other ports or upstreams than it was told.
+        print(f"{template} has no place for {', '.join(lost)}")
+        return 1
     with open(target, "w", encoding="utf-8") as out:
         out.write("# Written by deploy/quickstart from deploy/souk.yaml at each start: changes here are lost.\n" + text)
     return 0

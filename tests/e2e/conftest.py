@@ -15,6 +15,7 @@ import urllib.request
 
 import pytest
 
+os.environ["NO_PROXY"] = "127.0.0.1"  # Whatever proxy the machine has, the stack is not behind it.
 TOP = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = TOP / "build" / "test-results"
 READY = "Ctrl-C stops"  # The last words of the quickstart's table.

@@ -30,7 +30,7 @@ const serverNow = () => Date.now() + clockAhead;
 
 function take(answer, receivedAt) {
   answeredAt = receivedAt;
-  clockAhead = answer.now_ms - receivedAt;
+  clockAhead = Number.isFinite(answer.now_ms) ? answer.now_ms - receivedAt : 0;
   problem = '';
   status.draw(answer, serverNow());
   const level = answer.summary?.level ?? '';

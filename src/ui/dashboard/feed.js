@@ -14,11 +14,8 @@ const CRITICAL_EVERY_MS = 10_000;
 const firing = (alert) => alert.status === 'firing';
 const muted = (alert) => (alert.muted_by ?? []).length > 0;
 
-/** Snoozed until when, or 0; the contract leaves open whether it is a time or an object that holds one. */
-function snoozedUntil(alert) {
-  const until = Number(alert.snooze?.until_ts ?? alert.snooze?.until ?? alert.snooze ?? 0);
-  return Number.isFinite(until) ? until : 0;
-}
+/** Snoozed until when; 0 when it is not. */
+const snoozedUntil = (alert) => alert.snooze?.until_ts ?? 0;
 
 function byUrgency(a, b) {
   return firing(b) - firing(a) || (firing(a) ? (RANK[a.sev] ?? 3) - (RANK[b.sev] ?? 3) : b.last_ts - a.last_ts) || b.first_ts - a.first_ts || (a.id < b.id ? -1 : 1);

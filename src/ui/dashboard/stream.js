@@ -11,6 +11,8 @@ const BACKOFF_MAX_MS = 30_000;
 const POSITION_MS = 30_000;
 const CMD_MAX = 64; // Commands that wait for their answer.
 
+const flagKey = (flag) => `${flag.name} ${flag.class ?? ''}`;
+
 export class AlertStream extends EventTarget {
   alerts = new Map(); // By id, each as the server sent it last.
   flags = new Map();
@@ -112,7 +114,8 @@ export class AlertStream extends EventTarget {
       this.#move('catching_up');
     },
     snap_begin: (frame) => {
-      this.#staging = { epoch: frame.epoch, alerts: new Map() };
+      const flags = (frame.flags ?? []).filter((flag) => flag.value !== false);
+      this.#staging = { epoch: frame.epoch, alerts: new Map(), flags: new Map(flags.map((flag) => [flagKey(flag), flag])) };
     },
     snap: (frame) => {
       for (const alert of frame.alerts ?? []) this.#staging?.alerts.set(alert.id, alert);
@@ -122,6 +125,7 @@ export class AlertStream extends EventTarget {
       this.#epoch = this.#staging.epoch;
       this.#off = frame.off;
       this.alerts = this.#staging.alerts;
+      this.flags = this.#staging.flags;
       this.#staging = null;
       this.#changed({ kind: 'snapshot' });
     },
@@ -139,8 +143,8 @@ export class AlertStream extends EventTarget {
     },
     flag: (frame) => {
       if (!this.#follows(frame)) return;
-      if (frame.value) this.flags.set(`${frame.name} ${frame.class ?? ''}`, frame);
-      else this.flags.delete(`${frame.name} ${frame.class ?? ''}`);
+      if (frame.value) this.flags.set(flagKey(frame), frame);
+      else this.flags.delete(flagKey(frame));
       this.#changed({ kind: 'flag' });
     },
     hb: (frame) => {
