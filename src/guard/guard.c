@@ -191,13 +191,12 @@ static struct subject *get_subject(struct guard *g, const struct guard_source *s
     }
     snprintf(u->name, sizeof u->name, "%s", s->name);
     snprintf(u->stream, sizeof u->stream, "%s", s->stream);
-    char source[128], stream[256];
+    char source[128];
+    metric__label(slice__str(u->name), source, sizeof source);
     for (int k = 0; k < 3; k++)
-        u->m_fresh[k] = metrics__gauge(
-            g->metrics, "souk_source_freshness", "1 for the level a source is at",
-            "source=\"%s\",stream=\"%s\",level=\"%s\"",
-            metric__label(slice__str(u->name), source, sizeof source),
-            metric__label(slice__str(u->stream), stream, sizeof stream), level_names[k]);
+        u->m_fresh[k] = metrics__gauge(g->metrics, "souk_source_freshness",
+                                       "1 for the level of a source's worst stream",
+                                       "source=\"%s\",level=\"%s\"", source, level_names[k]);
     return g->subjects[g->n_subjects++] = u;
 }
 
@@ -221,7 +220,6 @@ static void set_level(struct subject *u, const struct finding *found, const stru
             snprintf(u->reason, sizeof u->reason, "frozen: the cursor went backwards");
         else snprintf(u->reason, sizeof u->reason, "%.120s", s->disabled_reason);
     }
-    for (int k = 0; k < 3; k++) series__set(u->m_fresh[k], (int)u->level == k);
 }
 
 static void clear_subject(struct guard *g, struct subject *u) {
@@ -232,7 +230,6 @@ static void clear_subject(struct guard *g, struct subject *u) {
     }
     u->level = GUARD_GREEN;
     u->reason[0] = '\0';
-    for (int k = 0; k < 3; k++) series__set(u->m_fresh[k], k == GUARD_GREEN);
 }
 
 static void judge_source(struct guard *g, const struct guard_facts *facts,
@@ -319,6 +316,18 @@ static void print_grouped(double v, char out[40]) {
     out[k] = '\0';
 }
 
+/* A source is as good as its worst stream. */
+static void export_levels(const struct guard *g) {
+    for (size_t i = 0; i < g->n_subjects; i++) {
+        const struct subject *u = g->subjects[i];
+        enum guard_level worst = GUARD_GREEN;
+        for (size_t k = 0; k < g->n_subjects; k++)
+            if (g->subjects[k]->level > worst && strcmp(g->subjects[k]->name, u->name) == 0)
+                worst = g->subjects[k]->level;
+        for (int k = 0; k < 3; k++) series__set(u->m_fresh[k], k == (int)worst);
+    }
+}
+
 static void sum_up(struct guard *g, const struct guard_facts *facts) {
     size_t n = 0, n_fresh = 0;
     g->level = g->store.level > g->spool.level ? g->store.level : g->spool.level;
@@ -344,6 +353,7 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
         at += snprintf(g->summary + at, sizeof g->summary - (size_t)at, "; %s rows/s stored", rows);
     snprintf(g->summary + at, sizeof g->summary - (size_t)at, "%s%s", store, spool);
     series__set(g->m_level, (double)g->level);
+    export_levels(g);
 }
 
 void guard__evaluate(struct guard *g, const struct guard_facts *facts) {
