@@ -1,0 +1,387 @@
+/* The rules of the guard. Each condition of each subject (a source's stream, the store, the spool)
+ * has a level; raising follows at once, clearing after GUARD_HEALTHY good evaluations.
+ *
+ * An incident is raised when its level changes and again every REPEAT_NS with a fresh body: the
+ * alerts room counts the repeats, and one event in five seconds is enough for people. */
+#include "souk/guard.h"
+#include "souk/core/log.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define REPEAT_NS (5 * NS_PER_S)
+#define JUMP_NS (2 * NS_PER_S)
+#define STORE_AMBER_S 5.0
+#define STORE_RED_S 60.0
+#define SPOOL_AMBER 0.8
+#define TEXT_MAX 400
+
+enum rule { RULE_DRIFT, RULE_THROTTLED, RULE_DISABLED, RULE_REWIND, SOURCE_RULES };
+static const char *const rule_classes[] = {"drift", "throttled", "disabled", "rewind"};
+static const char *const runbooks[] = {"/runbook#drift", "/runbook#throttled", "/runbook#disabled",
+                                       "/runbook#rewind"};
+
+/** One condition of one subject. */
+struct condition {
+    enum guard_level level; /* As raised; GREEN: not raised. */
+    unsigned n_good;        /* Good evaluations in a row. */
+    int64_t raised_mono_ns;
+};
+
+struct subject {
+    char name[64], stream[128];
+    struct condition rules[SOURCE_RULES];
+    enum guard_level level;
+    char reason[128];
+    bool seen; /* In the table of this evaluation. */
+    struct series *m_fresh[3];
+};
+
+struct guard {
+    const struct clock *clock;
+    struct metrics *metrics;
+    struct alerts *alerts;
+    struct subject *subjects[GUARD_SOURCES_MAX]; /* Owned. */
+    size_t n_subjects;
+    struct condition store, spool;
+    enum guard_level level;
+    char summary[256];
+    int64_t last_mono_ns, last_wall_ns;
+    bool jumped, told_full;
+    struct series *m_level, *m_jumps;
+};
+
+static const char *const level_names[] = {"green", "amber", "red"};
+const char *guard_level__name(enum guard_level level) { return level_names[level]; }
+
+int guard__open(struct guard **out, const struct clock *clock, struct metrics *metrics,
+                struct alerts *alerts, struct err *e) {
+    struct guard *g = calloc(1, sizeof *g);
+    *out = g;
+    if (g == NULL) return err__setf(e, ERR_NOMEM, "out of memory");
+    g->clock = clock;
+    g->metrics = metrics;
+    g->alerts = alerts;
+    g->m_level = metrics__gauge(metrics, "souk_guard_level", "0 green, 1 amber, 2 red", "%s", "");
+    g->m_jumps = metrics__counter(metrics, "souk_clock_jump_total",
+                                  "Jumps of the wall clock by more than 2 s", "%s", "");
+    snprintf(g->summary, sizeof g->summary, "nothing judged yet");
+    return 0;
+}
+
+void guard__free(struct guard *g) {
+    for (size_t i = 0; g != NULL && i < g->n_subjects; i++) free(g->subjects[i]);
+    free(g);
+}
+
+/* What an alert says; filled by the rules. */
+struct finding {
+    enum guard_level level;
+    char title[128], body[TEXT_MAX];
+    struct alert_why why;
+};
+
+static void apply(struct guard *g, struct condition *c, const struct finding *f, const char *class,
+                  const char *runbook, const struct alert_label *labels, size_t n_labels) {
+    if (f->level == GUARD_GREEN) {
+        if (c->level == GUARD_GREEN || ++c->n_good < GUARD_HEALTHY) return;
+        *c = (struct condition){0};
+        alerts__clear(g->alerts, class, labels, n_labels);
+        return;
+    }
+    c->n_good = 0;
+    if (c->level == f->level && g->clock->mono_ns - c->raised_mono_ns < REPEAT_NS) return;
+    c->level = f->level;
+    c->raised_mono_ns = g->clock->mono_ns;
+    struct alert_signal s = {.class = class,
+                             .sev = f->level == GUARD_RED ? ALERT_CRITICAL : ALERT_WARNING,
+                             .title = f->title,
+                             .body = f->body,
+                             .labels = labels,
+                             .n_labels = n_labels,
+                             .why = &f->why,
+                             .n_why = f->why.key != NULL,
+                             .runbook = runbook,
+                             .seen_wall_ns = g->clock->wall_ns};
+    alerts__raise(g->alerts, &s);
+}
+
+/* A time for people: 12:34:56 UTC. */
+static const char *clock_text(int64_t ms, char out[40]) {
+    if (ms <= 0) return "the start";
+    char iso[40];
+    clock__iso(ms * NS_PER_MS, iso, sizeof iso);
+    snprintf(out, 40, "%.8s UTC", iso + 11);
+    return out;
+}
+
+static double age_s(const struct guard *g, int64_t ms) {
+    double s = (double)(g->clock->wall_ns / NS_PER_MS - ms) / 1000;
+    return s < 0 ? 0 : s;
+}
+
+static void judge_drift(const struct guard *g, const struct guard_facts *facts,
+                        const struct guard_source *s, struct finding *f) {
+    double amber_s = s->amber_s > 0 ? s->amber_s : 20, red_s = s->red_s > 0 ? s->red_s : 60;
+    int64_t since_ms = s->last_success_ms > 0 ? s->last_success_ms : facts->started_ms;
+    double age = age_s(g, since_ms);
+    char at[40];
+    f->level = age > red_s ? GUARD_RED : age > amber_s ? GUARD_AMBER : GUARD_GREEN;
+    f->why = (struct alert_why){"lag_s", ">", f->level == GUARD_RED ? red_s : amber_s, age};
+    snprintf(f->title, sizeof f->title, "No answer from %s %s for %.0f s", s->name, s->stream, age);
+    snprintf(f->body, sizeof f->body,
+             "The last good answer came at %s. %s Rows of this source are stale until it answers. "
+             "Check the network and the upstream's status page; souk keeps trying at the pace the "
+             "upstream allows.",
+             clock_text(since_ms, at),
+             s->throttled ? "The upstream has blocked us for a while."
+                          : "The endpoint is not blocked by a rate limit.");
+}
+
+static void judge_throttled(const struct guard *g, const struct guard_source *s,
+                            struct finding *f) {
+    (void)g;
+    char until[40];
+    f->level = s->throttled ? GUARD_AMBER : GUARD_GREEN;
+    snprintf(f->title, sizeof f->title, "%s %s is throttled by the upstream", s->name, s->stream);
+    snprintf(f->body, sizeof f->body,
+             "The upstream answered that we ask too much, and nothing is asked until %s. souk "
+             "resumes by itself. If this repeats, look for another program behind the same address "
+             "or account, and lower the target rate.",
+             s->blocked_until_ms > 0 ? clock_text(s->blocked_until_ms, until)
+                                     : "it allows it again");
+}
+
+static void judge_disabled(const struct guard_source *s, struct finding *f) {
+    bool disabled = s->disabled_reason != NULL && s->disabled_reason[0] != '\0';
+    f->level = disabled ? GUARD_RED : GUARD_GREEN;
+    snprintf(f->title, sizeof f->title, "%s %s is switched off", s->name, s->stream);
+    snprintf(f->body, sizeof f->body,
+             "souk stopped asking because of errors that asking again would not cure: %.160s. "
+             "Correct the cause (credentials, address, permissions) and reload the configuration.",
+             disabled ? s->disabled_reason : "");
+}
+
+static void judge_rewind(const struct guard_source *s, struct finding *f) {
+    char at[40];
+    f->level = s->rewound ? GUARD_RED : GUARD_GREEN;
+    snprintf(f->title, sizeof f->title, "The cursor of %s %s went backwards", s->name, s->stream);
+    snprintf(f->body, sizeof f->body,
+             "The upstream answered with a cursor behind ours; it last advanced at %s. The source "
+             "is frozen so that nothing is read twice. Compare with the upstream's head, then set "
+             "the cursor with souk cursor set and a reason.",
+             clock_text(s->last_advance_ms, at));
+}
+
+static struct subject *find_subject(const struct guard *g, const char *name, const char *stream) {
+    for (size_t i = 0; i < g->n_subjects; i++)
+        if (strcmp(g->subjects[i]->stream, stream) == 0 && strcmp(g->subjects[i]->name, name) == 0)
+            return g->subjects[i];
+    return NULL;
+}
+
+static struct subject *get_subject(struct guard *g, const struct guard_source *s) {
+    struct subject *u = find_subject(g, s->name, s->stream);
+    if (u != NULL) return u;
+    u = g->n_subjects < GUARD_SOURCES_MAX ? calloc(1, sizeof *u) : NULL;
+    if (u == NULL) {
+        if (!g->told_full) LOG_WARN("guard", "too many sources to judge", LOG_S("source", s->name));
+        g->told_full = true;
+        return NULL;
+    }
+    snprintf(u->name, sizeof u->name, "%s", s->name);
+    snprintf(u->stream, sizeof u->stream, "%s", s->stream);
+    char source[128];
+    metric__label(slice__str(u->name), source, sizeof source);
+    for (int k = 0; k < 3; k++)
+        u->m_fresh[k] = metrics__gauge(g->metrics, "souk_source_freshness",
+                                       "1 for the level of a source's worst stream",
+                                       "source=\"%s\",level=\"%s\"", source, level_names[k]);
+    return g->subjects[g->n_subjects++] = u;
+}
+
+static void set_level(struct subject *u, const struct finding *found, const struct guard_source *s,
+                      double age) {
+    u->level = GUARD_GREEN;
+    u->reason[0] = '\0';
+    for (int k = 0; k < SOURCE_RULES; k++) {
+        /* Recovering ones stay at their level until they are cleared. */
+        enum guard_level level =
+            found[k].level > u->rules[k].level ? found[k].level : u->rules[k].level;
+        if (level <= u->level) continue;
+        u->level = level;
+        if (k == RULE_DRIFT && found[k].level == GUARD_GREEN)
+            snprintf(u->reason, sizeof u->reason, "recovering");
+        else if (k == RULE_DRIFT)
+            snprintf(u->reason, sizeof u->reason, "no answer for %.0f s", age);
+        else if (k == RULE_THROTTLED)
+            snprintf(u->reason, sizeof u->reason, "throttled by the upstream");
+        else if (k == RULE_REWIND)
+            snprintf(u->reason, sizeof u->reason, "frozen: the cursor went backwards");
+        else snprintf(u->reason, sizeof u->reason, "%.120s", s->disabled_reason);
+    }
+}
+
+static void clear_subject(struct guard *g, struct subject *u) {
+    struct alert_label labels[] = {{"source", u->name}, {"stream", u->stream}};
+    for (int k = 0; k < SOURCE_RULES; k++) {
+        if (u->rules[k].level != GUARD_GREEN) alerts__clear(g->alerts, rule_classes[k], labels, 2);
+        u->rules[k] = (struct condition){0};
+    }
+    u->level = GUARD_GREEN;
+    u->reason[0] = '\0';
+}
+
+static void judge_source(struct guard *g, const struct guard_facts *facts,
+                         const struct guard_source *s) {
+    struct subject *u = get_subject(g, s);
+    if (u == NULL) return;
+    u->seen = true;
+    if (!s->enabled) {
+        clear_subject(g, u);
+        return;
+    }
+    struct alert_label labels[] = {{"source", u->name}, {"stream", u->stream}};
+    struct finding found[SOURCE_RULES] = {0};
+    judge_throttled(g, s, &found[RULE_THROTTLED]);
+    judge_disabled(s, &found[RULE_DISABLED]);
+    judge_rewind(s, &found[RULE_REWIND]);
+    if (!g->jumped) judge_drift(g, facts, s, &found[RULE_DRIFT]);
+    else
+        found[RULE_DRIFT].level = u->rules[RULE_DRIFT].level; /* Rests: neither better nor worse. */
+    for (int k = 0; k < SOURCE_RULES; k++) {
+        if (k == RULE_DRIFT && g->jumped) continue;
+        apply(g, &u->rules[k], &found[k], rule_classes[k], runbooks[k], labels, 2);
+    }
+    set_level(u, found, s,
+              age_s(g, s->last_success_ms > 0 ? s->last_success_ms : facts->started_ms));
+}
+
+static void judge_store(struct guard *g, const struct guard_store *s) {
+    struct finding f = {0};
+    char at[40];
+    double age = age_s(g, s->since_ms);
+    if (!s->connected && age > STORE_AMBER_S) f.level = age > STORE_RED_S ? GUARD_RED : GUARD_AMBER;
+    f.why =
+        (struct alert_why){"away_s", ">", f.level == GUARD_RED ? STORE_RED_S : STORE_AMBER_S, age};
+    snprintf(f.title, sizeof f.title, "ClickHouse is away for %.0f s", age);
+    snprintf(f.body, sizeof f.body,
+             "The last connection ended at %s%s%.120s. Pages are kept on local disk and nothing is "
+             "lost while the spool has room; it is sent when ClickHouse is back. Check that the "
+             "server runs and that its address and password are right.",
+             clock_text(s->since_ms, at),
+             s->last_error != NULL && s->last_error[0] != '\0' ? ": " : "",
+             s->last_error != NULL ? s->last_error : "");
+    apply(g, &g->store, &f, "store_away", "/runbook#store_away", NULL, 0);
+}
+
+static void judge_spool(struct guard *g, const struct guard_spool *s) {
+    struct finding f = {0};
+    double ratio = s->quota_bytes > 0 ? (double)s->bytes / (double)s->quota_bytes : 0;
+    f.level = s->full || s->failed ? GUARD_RED : ratio >= SPOOL_AMBER ? GUARD_AMBER : GUARD_GREEN;
+    f.why = (struct alert_why){"used_ratio", ">=", s->full ? 1 : SPOOL_AMBER, ratio};
+    snprintf(f.title, sizeof f.title,
+             s->failed ? "The spool has failed" : "The spool is %.0f %% full", ratio * 100);
+    snprintf(f.body, sizeof f.body, "%s",
+             s->failed ? "Writing to the local disk failed, so nothing new is fetched: a page that "
+                         "is not on disk could be lost. Check the disk and its free space, then "
+                         "restart souk."
+             : s->full
+                 ? "Its quota is used up, so the sources pause; the upstreams keep the data. "
+                   "Bring ClickHouse back, or raise the quota if the disk has room."
+                 : "ClickHouse takes less than the sources bring. When the quota is used up the "
+                   "sources pause. Check ClickHouse, or raise the quota if the disk has room.");
+    apply(g, &g->spool, &f, "spool", "/runbook#spool", NULL, 0);
+}
+
+/* A jump of the wall clock would make everything look old, or new. */
+static void watch_clock(struct guard *g) {
+    int64_t off_ns = (g->clock->wall_ns - g->last_wall_ns) - (g->clock->mono_ns - g->last_mono_ns);
+    g->jumped = g->last_mono_ns != 0 && (off_ns > JUMP_NS || off_ns < -JUMP_NS);
+    g->last_mono_ns = g->clock->mono_ns;
+    g->last_wall_ns = g->clock->wall_ns;
+    if (!g->jumped) return;
+    series__inc(g->m_jumps);
+    LOG_WARN("guard", "the wall clock jumped", LOG_I("by_ms", off_ns / NS_PER_MS));
+}
+
+/* 1234567 as 1,234,567. */
+static void print_grouped(double v, char out[40]) {
+    char digits[32];
+    int n = snprintf(digits, sizeof digits, "%.0f", v < 0 ? 0 : v > 1e15 ? 1e15 : v), k = 0;
+    for (int i = 0; i < n; i++) {
+        if (i > 0 && (n - i) % 3 == 0) out[k++] = ',';
+        out[k++] = digits[i];
+    }
+    out[k] = '\0';
+}
+
+/* A source is as good as its worst stream. */
+static void export_levels(const struct guard *g) {
+    for (size_t i = 0; i < g->n_subjects; i++) {
+        const struct subject *u = g->subjects[i];
+        enum guard_level worst = GUARD_GREEN;
+        for (size_t k = 0; k < g->n_subjects; k++)
+            if (g->subjects[k]->level > worst && strcmp(g->subjects[k]->name, u->name) == 0)
+                worst = g->subjects[k]->level;
+        for (int k = 0; k < 3; k++) series__set(u->m_fresh[k], k == (int)worst);
+    }
+}
+
+static void sum_up(struct guard *g, const struct guard_facts *facts) {
+    size_t n = 0, n_fresh = 0;
+    g->level = g->store.level > g->spool.level ? g->store.level : g->spool.level;
+    for (size_t i = 0; i < facts->n_sources; i++) {
+        const struct guard_source *s = &facts->sources[i];
+        if (!s->enabled) continue;
+        enum guard_level level = guard__source(g, s->name, s->stream, NULL);
+        n++;
+        n_fresh += level == GUARD_GREEN;
+        if (level > g->level) g->level = level;
+    }
+    char rows[40];
+    print_grouped(facts->store.rows_per_s, rows);
+    const char *store =
+        g->store.level != GUARD_GREEN ? "; ClickHouse is away, pages wait on disk" : "";
+    const char *spool = facts->spool.failed             ? "; the spool has failed"
+                        : facts->spool.full             ? "; the spool is full"
+                        : g->spool.level != GUARD_GREEN ? "; the spool fills"
+                                                        : "";
+    int at = snprintf(g->summary, sizeof g->summary, "%zu of %zu source%s fresh", n_fresh, n,
+                      n == 1 ? "" : "s");
+    if (store[0] == '\0' && facts->store.rows_per_s >= 0)
+        at += snprintf(g->summary + at, sizeof g->summary - (size_t)at, "; %s rows/s stored", rows);
+    snprintf(g->summary + at, sizeof g->summary - (size_t)at, "%s%s", store, spool);
+    series__set(g->m_level, (double)g->level);
+    export_levels(g);
+}
+
+void guard__evaluate(struct guard *g, const struct guard_facts *facts) {
+    watch_clock(g);
+    for (size_t i = 0; i < g->n_subjects; i++) g->subjects[i]->seen = false;
+    for (size_t i = 0; i < facts->n_sources; i++) judge_source(g, facts, &facts->sources[i]);
+    for (size_t i = 0; i < g->n_subjects;) {
+        struct subject *u = g->subjects[i];
+        if (u->seen) {
+            i++;
+            continue;
+        }
+        clear_subject(g, u);
+        for (int k = 0; k < 3; k++) series__set(u->m_fresh[k], 0);
+        free(u);
+        g->subjects[i] = g->subjects[--g->n_subjects];
+    }
+    judge_store(g, &facts->store);
+    judge_spool(g, &facts->spool);
+    sum_up(g, facts);
+}
+
+enum guard_level guard__source(const struct guard *g, const char *name, const char *stream,
+                               const char **reason) {
+    const struct subject *u = find_subject(g, name, stream);
+    if (reason != NULL) *reason = u == NULL ? "" : u->reason;
+    return u == NULL ? GUARD_GREEN : u->level;
+}
+
+enum guard_level guard__level(const struct guard *g) { return g->level; }
+const char *guard__summary(const struct guard *g) { return g->summary; }
