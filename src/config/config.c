@@ -294,6 +294,12 @@ int config__print(const struct config *c, struct buf *out) {
         shown.clickhouse.password = masked;
         shown.clickhouse.password_file = nothing; /* It was read: both at once would not load. */
     }
+    /* libcyaml leaves out lists without memory, but empty is not the default of all of them. */
+    static char *none[1];
+    char ***lists[] = {&shown.leagues, &shown.hub.allow_origins, &shown.sources.psapi.realms,
+                       &shown.sources.poe_ninja.leagues, &shown.sources.poe_ninja.kinds};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        if (*lists[i] == NULL) *lists[i] = none;
     cyaml_err_t code = cyaml_save_data(&text, &len, &config, &config_schema, &shown, 0);
     if (code != CYAML_OK) return ERR_NOMEM;
     bool fits = buf__append(out, text, len);
