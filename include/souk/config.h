@@ -1,0 +1,115 @@
+/* The configuration: souk.yaml, checked as a whole before anything of it is used.
+ *
+ * Reading is strict. An unknown key is an error that names the nearest known one; every error has
+ * its file and line, and all of them are reported at once (up to CONFIG_ERRORS_MAX). YAML's
+ * anchors and aliases are refused, files are at most CONFIG_BYTES_MAX. In every value, ${NAME} is
+ * replaced by that environment variable, and ${NAME:-text} by text when it is not set or empty.
+ * Then these variables override what the file says (contracts/cli.md): CH_HOST, CH_PORT, CH_USER,
+ * CH_PASSWORD, CH_DATABASE, POE_CLIENT_ID, POE_CLIENT_SECRET, POE_USER_AGENT, POE_CURSOR_DIR (the
+ * state directory), POE_THROTTLER_URL, THROTTLER_API_KEY.
+ *
+ * Everything here blocks for file reads: for start-up and reload only. */
+#ifndef SOUK_CONFIG_H
+#define SOUK_CONFIG_H
+
+#include "souk/core/buf.h"
+#include "souk/core/err.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CONFIG_ERRORS_MAX 32
+#define CONFIG_BYTES_MAX ((size_t)1 << 20)
+
+struct config_errors {
+    char line[CONFIG_ERRORS_MAX][320]; /* file:line: message (expected form). Line 0: not in it. */
+    size_t n;
+    size_t n_more; /* Errors beyond the bound: not kept. */
+};
+
+enum config_compression { CONFIG_COMPRESSION_NONE, CONFIG_COMPRESSION_LZ4 };
+enum config_log_format { CONFIG_LOG_LOGFMT, CONFIG_LOG_JSON };
+enum config_log_level { CONFIG_LOG_DEBUG, CONFIG_LOG_INFO, CONFIG_LOG_WARN, CONFIG_LOG_ERROR };
+
+struct config_psapi {
+    bool enabled;
+    char *base_url, *seed_url; /* Without a slash at the end. seed_url may be "". */
+    char *start;               /* head, oldest, or a change id. */
+    char **realms;             /* pc, xbox, sony. */
+    uint32_t n_realms;
+    double period_s, rate_per_s;
+    int64_t hidden_bucket_ms;
+    char *token_env; /* Name of the variable that holds a bearer token. "": none. */
+};
+
+struct config_poe_ninja {
+    bool enabled;
+    char *base_url;
+    char **leagues, **kinds; /* Kinds look like exchange/Currency. */
+    uint32_t n_leagues, n_kinds;
+    double period_s, rate_per_s;
+};
+
+struct config_freshness {
+    double amber_s, red_s; /* Age of the last synced page. */
+};
+
+/** All pointers are owned by the struct and never NULL, unless said otherwise. */
+struct config {
+    struct {
+        char *project, *version, *contact, *client_id;
+    } agent;
+    bool live; /* Real upstreams: then a contact is needed. */
+    char *state_dir;
+    struct {
+        enum config_log_format format;
+        enum config_log_level level;
+    } log;
+    struct {
+        char *host, *user, *password, *password_file, *database;
+        int64_t port; /* Native protocol. */
+        enum config_compression compression;
+    } clickhouse;
+    struct {
+        int64_t quota_mib;
+        double retain_hours;
+    } spool;
+    struct {
+        char *host, *tokens_file;
+        int64_t port;
+        char **allow_origins;
+        uint32_t n_allow_origins;
+    } hub;
+    char **leagues; /* Followed: partitions of their own. */
+    uint32_t n_leagues;
+    struct {
+        struct config_psapi psapi;
+        struct config_poe_ninja poe_ninja;
+    } sources;
+    struct {
+        struct config_freshness psapi, poe_ninja;
+    } alerts;
+    struct {
+        int64_t rows, bytes_mib, age_ms;
+    } batch;
+    /* From the environment, never from the file. */
+    char *client_secret, *throttler_url, *throttler_api_key; /* "" when not set. */
+    char *psapi_token;                                       /* Value of token_env. */
+    char *user_agent; /* What every request says: built from agent, or POE_USER_AGENT. */
+};
+
+/** Looks up a variable. @return NULL when it is not set. */
+typedef const char *(*config_env)(const char *name);
+
+/** Reads @path with the process's environment. @return 0 with *@out owned by the caller, or
+ *  ERR_NOT_FOUND, ERR_IO, ERR_LIMIT, ERR_NOMEM or ERR_CONFIG; @errs then has one line or more. */
+int config__load(const char *path, struct config **out, struct config_errors *errs);
+/** The same for bytes in memory: @name is the file's name in messages; @env NULL is getenv. */
+int config__parse(const char *name, struct slice text, config_env env, struct config **out,
+                  struct config_errors *errs);
+/** Frees @c. Accepts NULL. */
+void config__free(struct config *c);
+/** Appends @c as YAML, with every default spelled out and secrets as ***. @return 0, ERR_NOMEM or
+ *  ERR_FULL. What it prints loads again. */
+int config__print(const struct config *c, struct buf *out);
+
+#endif

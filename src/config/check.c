@@ -1,0 +1,199 @@
+/* What values mean: ranges, URLs, and what live use asks for. Each message says what to write. */
+#include "internal.h"
+#include <stdio.h>
+#include <string.h>
+
+static void check_range(struct config_job *job, const char *path, int64_t v, int64_t low,
+                        int64_t high) {
+    if (v < low || v > high)
+        job__errorf(job, job__line(job, path), "%s is %lld (expected %lld to %lld)", path,
+                    (long long)v, (long long)low, (long long)high);
+}
+
+static void check_positive(struct config_job *job, const char *path, double v, double high) {
+    if (!(v > 0 && v <= high))
+        job__errorf(job, job__line(job, path), "%s is %g (expected more than 0, at most %g)", path,
+                    v, high);
+}
+
+static bool is_printable(const char *z) {
+    for (; *z != '\0'; z++)
+        if ((unsigned char)*z <= 0x20 || (unsigned char)*z >= 0x7f) return false;
+    return true;
+}
+
+static bool is_url(const char *z) {
+    const char *host = strncmp(z, "http://", 7) == 0    ? z + 7
+                       : strncmp(z, "https://", 8) == 0 ? z + 8
+                                                        : "";
+    return host[0] != '\0' && host[0] != '/' && host[0] != ':' && is_printable(z) &&
+           strpbrk(z, "\"<>\\^`{|}@?#") == NULL;
+}
+
+static void check_url(struct config_job *job, const char *path, const char *z) {
+    if (!is_url(z))
+        job__errorf(job, job__line(job, path),
+                    "%s is \"%.80s\" (expected http://host or https://host)", path, z);
+}
+
+static bool is_contact(const char *z) {
+    const char *at = strchr(z, '@');
+    if (strncmp(z, "http", 4) == 0) return is_url(z);
+    return is_printable(z) && strpbrk(z, "()") == NULL && at != NULL && at > z &&
+           strchr(at + 1, '@') == NULL && strchr(at, '.') != NULL && at[1] != '.';
+}
+
+static void check_word(struct config_job *job, const char *path, const char *z) {
+    if (z[0] == '\0' || !is_printable(z) || strpbrk(z, "()/") != NULL)
+        job__errorf(job, job__line(job, path),
+                    "%s is \"%.64s\" (expected a word of printable ASCII without ( ) and /)", path,
+                    z);
+}
+
+static void check_filled(struct config_job *job, const char *path, const char *z) {
+    if (z[0] == '\0')
+        job__errorf(job, job__line(job, path), "%s is empty (expected a value)", path);
+}
+
+static void check_list(struct config_job *job, const char *path, char *const *list, uint32_t n,
+                       bool (*valid)(const char *z), const char *form) {
+    for (uint32_t i = 0; i < n; i++) {
+        char at[96];
+        snprintf(at, sizeof at, "%s[%u]", path, i);
+        if (!valid(list[i]))
+            job__errorf(job, job__line(job, at), "%s is \"%.64s\" (expected %s)", at, list[i],
+                        form);
+        for (uint32_t j = 0; j < i; j++)
+            if (strcmp(list[i], list[j]) == 0) {
+                job__errorf(job, job__line(job, at), "%s: \"%.64s\" is listed twice", at, list[i]);
+                break;
+            }
+    }
+}
+
+static bool is_league(const char *z) {
+    size_t n = strlen(z);
+    for (const char *c = z; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) return false;
+    return n > 0 && n < 64 && z[0] != ' ' && z[n - 1] != ' ';
+}
+static bool is_realm(const char *z) {
+    return strcmp(z, "pc") == 0 || strcmp(z, "xbox") == 0 || strcmp(z, "sony") == 0;
+}
+static bool is_kind(const char *z) {
+    static const char *const families[] = {"exchange/", "item/", "currency/"};
+    for (size_t i = 0; i < 3; i++) {
+        size_t n = strlen(families[i]);
+        if (strncmp(z, families[i], n) != 0) continue;
+        size_t word = strspn(z + n, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
+        return word > 0 && word < 32 && z[n + word] == '\0';
+    }
+    return false;
+}
+static bool is_start(const char *z) {
+    size_t n = strspn(z, "0123456789-");
+    return strcmp(z, "head") == 0 || strcmp(z, "oldest") == 0 ||
+           (n > 0 && n < 256 && z[n] == '\0' && z[0] != '-' && z[n - 1] != '-');
+}
+static bool is_origin(const char *z) {
+    return is_url(z) && strchr(strstr(z, "//") + 2, '/') == NULL;
+}
+
+static void check_agent(struct config_job *job, const struct config *c) {
+    check_word(job, "agent.project", c->agent.project);
+    check_word(job, "agent.version", c->agent.version);
+    check_word(job, "agent.client_id", c->agent.client_id);
+    if (c->agent.contact[0] != '\0' && !is_contact(c->agent.contact))
+        job__errorf(
+            job, job__line(job, "agent.contact"),
+            "agent.contact is \"%.64s\" (expected you@example.org or https://example.org/you)",
+            c->agent.contact);
+    /* The vendors ask for it, and block what does not say who it is. */
+    if (c->live && c->agent.contact[0] == '\0')
+        job__errorf(job, job__line(job, "live"),
+                    "live is true and agent.contact is empty (expected your e-mail address or URL, "
+                    "as in agent: {contact: you@example.org})");
+    for (const char *z = c->user_agent; *z != '\0'; z++)
+        if ((unsigned char)*z < 0x20 || (unsigned char)*z >= 0x7f) {
+            job__errorf(job, 0, "POE_USER_AGENT is not printable ASCII");
+            break;
+        }
+}
+
+static void check_sources(struct config_job *job, const struct config *c) {
+    const struct config_psapi *p = &c->sources.psapi;
+    const struct config_poe_ninja *n = &c->sources.poe_ninja;
+    check_url(job, "sources.psapi.base_url", p->base_url);
+    if (p->seed_url[0] != '\0') check_url(job, "sources.psapi.seed_url", p->seed_url);
+    if (!is_start(p->start))
+        job__errorf(job, job__line(job, "sources.psapi.start"),
+                    "sources.psapi.start is \"%.64s\" (expected head, oldest or a change id)",
+                    p->start);
+    if (strcmp(p->start, "head") == 0 && p->seed_url[0] == '\0' && p->enabled)
+        job__errorf(
+            job, job__line(job, "sources.psapi.start"),
+            "sources.psapi.start is head and seed_url is empty (expected a seed_url, or oldest)");
+    if (p->enabled && p->n_realms == 0)
+        job__errorf(job, job__line(job, "sources.psapi.realms"),
+                    "sources.psapi.realms is empty (expected pc, xbox or sony)");
+    check_list(job, "sources.psapi.realms", p->realms, p->n_realms, is_realm, "pc, xbox or sony");
+    check_positive(job, "sources.psapi.period_s", p->period_s, 86400);
+    check_positive(job, "sources.psapi.rate_per_s", p->rate_per_s, 10);
+    check_range(job, "sources.psapi.hidden_bucket_ms", p->hidden_bucket_ms, 0, 600000);
+    check_url(job, "sources.poe_ninja.base_url", n->base_url);
+    check_list(job, "sources.poe_ninja.leagues", n->leagues, n->n_leagues, is_league,
+               "a league's name, below 64 bytes");
+    check_list(job, "sources.poe_ninja.kinds", n->kinds, n->n_kinds, is_kind,
+               "exchange/, item/ or currency/ and a type, as exchange/Currency");
+    check_positive(job, "sources.poe_ninja.period_s", n->period_s, 86400);
+    if (!(n->rate_per_s > 0 && n->rate_per_s <= 1))
+        job__errorf(job, job__line(job, "sources.poe_ninja.rate_per_s"),
+                    "sources.poe_ninja.rate_per_s is %g (expected more than 0, at most 1)",
+                    n->rate_per_s);
+}
+
+static void check_freshness(struct config_job *job, const char *path,
+                            const struct config_freshness *f) {
+    char at[64];
+    snprintf(at, sizeof at, "%s.amber_s", path);
+    check_positive(job, at, f->amber_s, 1e6);
+    snprintf(at, sizeof at, "%s.red_s", path);
+    check_positive(job, at, f->red_s, 1e6);
+    if (f->red_s < f->amber_s)
+        job__errorf(job, job__line(job, at), "%s is %g (expected at least amber_s, %g)", at,
+                    f->red_s, f->amber_s);
+}
+
+void config__check(struct config_job *job, const struct config *c) {
+    check_agent(job, c);
+    check_filled(job, "state_dir", c->state_dir);
+    check_filled(job, "clickhouse.host", c->clickhouse.host);
+    check_range(job, "clickhouse.port", c->clickhouse.port, 1, 65535);
+    check_filled(job, "clickhouse.user", c->clickhouse.user);
+    if (c->clickhouse.database[0] == '\0' ||
+        strspn(c->clickhouse.database,
+               "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") !=
+            strlen(c->clickhouse.database))
+        job__errorf(job, job__line(job, "clickhouse.database"),
+                    "clickhouse.database is \"%.64s\" (expected letters, digits and _)",
+                    c->clickhouse.database);
+    check_range(job, "spool.quota_mib", c->spool.quota_mib, 64, 1 << 24);
+    if (!(c->spool.retain_hours >= 0 && c->spool.retain_hours <= 8784))
+        job__errorf(job, job__line(job, "spool.retain_hours"),
+                    "spool.retain_hours is %g (expected 0 to 8784)", c->spool.retain_hours);
+    check_filled(job, "hub.host", c->hub.host);
+    check_range(job, "hub.port", c->hub.port, 1, 65535);
+    check_list(job, "hub.allow_origins", c->hub.allow_origins, c->hub.n_allow_origins, is_origin,
+               "an origin, as https://example.org");
+    check_list(job, "leagues", c->leagues, c->n_leagues, is_league,
+               "a league's name, below 64 bytes");
+    check_sources(job, c);
+    check_freshness(job, "alerts.psapi", &c->alerts.psapi);
+    check_freshness(job, "alerts.poe_ninja", &c->alerts.poe_ninja);
+    check_range(job, "batch.rows", c->batch.rows, 1, 1000000);
+    check_range(job, "batch.bytes_mib", c->batch.bytes_mib, 1, 64);
+    check_range(job, "batch.age_ms", c->batch.age_ms, 1, 60000);
+    if (c->throttler_url[0] != '\0' && !is_url(c->throttler_url))
+        job__errorf(job, 0, "POE_THROTTLER_URL is \"%.80s\" (expected http://host or https://host)",
+                    c->throttler_url);
+}

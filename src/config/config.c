@@ -1,0 +1,308 @@
+/* Loading: check the tree, let libcyaml fill the struct, then defaults, environment, judgement. */
+#include "internal.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void job__errorf(struct config_job *job, int line, const char *fmt, ...) {
+    struct config_errors *errs = job->errs;
+    if (errs->n == CONFIG_ERRORS_MAX) {
+        errs->n_more++;
+        return;
+    }
+    char *at = errs->line[errs->n++];
+    size_t size = sizeof errs->line[0];
+    va_list args;
+    va_start(args, fmt);
+    int n = snprintf(at, size, "%.120s:%d: ", job->name, line);
+    vsnprintf(at + n, size - (size_t)n, fmt, args);
+    va_end(args);
+    for (; *at != '\0'; at++) /* One line each, whatever the file holds. */
+        if ((unsigned char)*at < 0x20) *at = ' ';
+}
+
+int job__line(const struct config_job *job, const char *path) {
+    for (size_t i = 0; i < job->n_places; i++)
+        if (strcmp(job->places[i].path, path) == 0) return job->places[i].line;
+    return 0;
+}
+
+static void *on_memory(void *ctx, void *ptr, size_t size) {
+    (void)ctx;
+    if (size > 0) return realloc(ptr, size);
+    free(ptr);
+    return NULL;
+}
+
+static void on_cyaml_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
+    char text[200];
+    if (level < CYAML_LOG_ERROR) return;
+    vsnprintf(text, sizeof text, fmt, args);
+    if (ctx != NULL) job__errorf(ctx, 0, "%s", text);
+}
+
+static cyaml_config_t cyaml_config(struct config_job *job) {
+    return (cyaml_config_t){.log_fn = on_cyaml_log,
+                            .log_ctx = job,
+                            .mem_fn = on_memory,
+                            .log_level = CYAML_LOG_ERROR,
+                            .flags = CYAML_CFG_NO_ALIAS | CYAML_CFG_STYLE_BLOCK};
+}
+
+/* Defaults, told apart from values that equal zero by whether the file has the path. */
+static bool set_str(char **field, const char *value) {
+    char *copy = strdup(value);
+    if (copy == NULL) return false;
+    free(*field);
+    *field = copy;
+    return true;
+}
+static bool fill_str(char **field, const char *value) {
+    return *field != NULL || set_str(field, value);
+}
+static void fill_int(const struct config_job *job, const char *path, int64_t *field,
+                     int64_t value) {
+    if (job__line(job, path) == 0) *field = value;
+}
+static void fill_num(const struct config_job *job, const char *path, double *field, double value) {
+    if (job__line(job, path) == 0) *field = value;
+}
+static bool fill_list(const struct config_job *job, const char *path, char ***list, uint32_t *n,
+                      const char *const *values, uint32_t n_values) {
+    if (job__line(job, path) != 0) return true;
+    *list = calloc(n_values, sizeof **list);
+    if (*list == NULL) return false;
+    for (*n = 0; *n < n_values; ++*n)
+        if (((*list)[*n] = strdup(values[*n])) == NULL) return false;
+    return true;
+}
+
+static bool fill_strings(struct config *c) {
+    struct {
+        char **field;
+        const char *value;
+    } table[] = {
+        {&c->agent.project, "souk"},
+        {&c->agent.version, SOUK_VERSION},
+        {&c->agent.contact, ""},
+        {&c->agent.client_id, c->agent.project == NULL ? "souk" : c->agent.project},
+        {&c->state_dir, "state"},
+        {&c->clickhouse.host, "127.0.0.1"},
+        {&c->clickhouse.user, "default"},
+        {&c->clickhouse.password, ""},
+        {&c->clickhouse.password_file, ""},
+        {&c->clickhouse.database, "poe_trade"},
+        {&c->hub.host, "127.0.0.1"},
+        {&c->hub.tokens_file, ""},
+        {&c->sources.psapi.base_url, "https://api.pathofexile.com"},
+        {&c->sources.psapi.seed_url, "https://www.pathofexile.com"},
+        {&c->sources.psapi.start, "head"},
+        {&c->sources.psapi.token_env, ""},
+        {&c->sources.poe_ninja.base_url, "https://poe.ninja"},
+        {&c->client_secret, ""},
+        {&c->throttler_url, ""},
+        {&c->throttler_api_key, ""},
+        {&c->psapi_token, ""},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (!fill_str(table[i].field, table[i].value)) return false;
+    return true;
+}
+
+static bool fill_defaults(const struct config_job *job, struct config *c) {
+    static const char *const leagues[] = {"Standard"}, *const realms[] = {"pc"},
+                             *const kinds[] = {"exchange/Currency"};
+    struct config_psapi *p = &c->sources.psapi;
+    struct config_poe_ninja *n = &c->sources.poe_ninja;
+    if (job__line(job, "log.level") == 0) c->log.level = CONFIG_LOG_INFO;
+    if (job__line(job, "clickhouse.compression") == 0)
+        c->clickhouse.compression = CONFIG_COMPRESSION_LZ4;
+    if (job__line(job, "sources.psapi.enabled") == 0) p->enabled = true;
+    if (job__line(job, "sources.poe_ninja.enabled") == 0) n->enabled = true;
+    fill_int(job, "clickhouse.port", &c->clickhouse.port, 9000);
+    fill_int(job, "spool.quota_mib", &c->spool.quota_mib, 4096);
+    fill_num(job, "spool.retain_hours", &c->spool.retain_hours, 24);
+    fill_int(job, "hub.port", &c->hub.port, 8686);
+    fill_num(job, "sources.psapi.period_s", &p->period_s, 1);
+    fill_num(job, "sources.psapi.rate_per_s", &p->rate_per_s, 1);
+    fill_int(job, "sources.psapi.hidden_bucket_ms", &p->hidden_bucket_ms, 5000);
+    fill_num(job, "sources.poe_ninja.period_s", &n->period_s, 300);
+    fill_num(job, "sources.poe_ninja.rate_per_s", &n->rate_per_s, 0.8);
+    fill_num(job, "alerts.psapi.amber_s", &c->alerts.psapi.amber_s, 20);
+    fill_num(job, "alerts.psapi.red_s", &c->alerts.psapi.red_s, 60);
+    fill_num(job, "alerts.poe_ninja.amber_s", &c->alerts.poe_ninja.amber_s, 180);
+    fill_num(job, "alerts.poe_ninja.red_s", &c->alerts.poe_ninja.red_s, 600);
+    fill_int(job, "batch.rows", &c->batch.rows, 50000);
+    fill_int(job, "batch.bytes_mib", &c->batch.bytes_mib, 8);
+    fill_int(job, "batch.age_ms", &c->batch.age_ms, 1000);
+    return fill_strings(c) && fill_list(job, "leagues", &c->leagues, &c->n_leagues, leagues, 1) &&
+           fill_list(job, "sources.psapi.realms", &p->realms, &p->n_realms, realms, 1) &&
+           fill_list(job, "sources.poe_ninja.leagues", &n->leagues, &n->n_leagues, leagues, 1) &&
+           fill_list(job, "sources.poe_ninja.kinds", &n->kinds, &n->n_kinds, kinds, 1);
+}
+
+static void read_password(struct config_job *job, struct config *c) {
+    char text[1024];
+    const char *path = c->clickhouse.password_file;
+    int line = job__line(job, "clickhouse.password_file");
+    if (path[0] == '\0') return;
+    if (job__line(job, "clickhouse.password") != 0 && c->clickhouse.password[0] != '\0') {
+        job__errorf(job, line, "clickhouse has both password and password_file (expected one)");
+        return;
+    }
+    FILE *file = fopen(path, "re");
+    size_t n = file == NULL ? 0 : fread(text, 1, sizeof text - 1, file);
+    if (file == NULL || ferror(file))
+        job__errorf(job, line, "clickhouse.password_file \"%.100s\": %s", path, strerror(errno));
+    else if (n == sizeof text - 1)
+        job__errorf(job, line, "clickhouse.password_file \"%.100s\" is over 1022 bytes", path);
+    if (file != NULL) fclose(file);
+    text[n] = '\0';
+    text[strcspn(text, "\r\n")] = '\0';
+    if (!set_str(&c->clickhouse.password, text)) job__errorf(job, line, "out of memory");
+}
+
+static bool apply_env(struct config_job *job, struct config *c) {
+    struct {
+        const char *name;
+        char **field;
+    } table[] = {{"CH_HOST", &c->clickhouse.host},
+                 {"CH_USER", &c->clickhouse.user},
+                 {"CH_PASSWORD", &c->clickhouse.password},
+                 {"CH_DATABASE", &c->clickhouse.database},
+                 {"POE_CLIENT_ID", &c->agent.client_id},
+                 {"POE_CLIENT_SECRET", &c->client_secret},
+                 {"POE_CURSOR_DIR", &c->state_dir},
+                 {"POE_THROTTLER_URL", &c->throttler_url},
+                 {"THROTTLER_API_KEY", &c->throttler_api_key},
+                 {c->sources.psapi.token_env, &c->psapi_token}};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        const char *value = table[i].name[0] == '\0' ? NULL : job->env(table[i].name);
+        if (value != NULL && value[0] != '\0' && !set_str(table[i].field, value)) return false;
+    }
+    const char *port = job->env("CH_PORT");
+    if (port != NULL && port[0] != '\0' &&
+        (!slice__int64(slice__str(port), &c->clickhouse.port) || c->clickhouse.port < 1 ||
+         c->clickhouse.port > 65535)) {
+        job__errorf(job, 0, "CH_PORT is \"%.40s\" (expected 1 to 65535)", port);
+        c->clickhouse.port = 9000;
+    }
+    return true;
+}
+
+/* The vendors' form: OAuth {client}/{version} (contact: {contact}), then who makes the request. */
+static bool build_agent(const struct config_job *job, struct config *c) {
+    const char *given = job->env("POE_USER_AGENT");
+    char text[4096];
+    if (given == NULL || given[0] == '\0') {
+        snprintf(text, sizeof text, "OAuth %s/%s (contact: %s) souk/" SOUK_VERSION,
+                 c->agent.client_id, c->agent.version, c->agent.contact);
+        given = text;
+    }
+    return set_str(&c->user_agent, given);
+}
+
+static void strip_slashes(char *url) {
+    for (size_t n = strlen(url); n > 0 && url[n - 1] == '/'; n--) url[n - 1] = '\0';
+}
+
+static int fill(struct config_job *job, struct config *c) {
+    if (!fill_defaults(job, c)) return ERR_NOMEM;
+    read_password(job, c);
+    if (!apply_env(job, c) || !build_agent(job, c)) return ERR_NOMEM;
+    strip_slashes(c->sources.psapi.base_url);
+    strip_slashes(c->sources.psapi.seed_url);
+    strip_slashes(c->sources.poe_ninja.base_url);
+    config__check(job, c);
+    return job->errs->n > 0 ? ERR_CONFIG : 0;
+}
+
+static const char *process_env(const char *name) { return getenv(name); }
+
+int config__parse(const char *name, struct slice text, config_env env, struct config **out,
+                  struct config_errors *errs) {
+    struct config_job job = {.name = name, .env = env == NULL ? process_env : env, .errs = errs};
+    struct buf checked = buf__init(4 * CONFIG_BYTES_MAX);
+    struct config *c = NULL;
+    int rc = 0;
+    *out = NULL;
+    *errs = (struct config_errors){0};
+    if (text.len > CONFIG_BYTES_MAX) {
+        job__errorf(&job, 0, "the file is over %zu bytes", CONFIG_BYTES_MAX);
+        return ERR_LIMIT;
+    }
+    job.places = calloc(CONFIG_NODES_MAX, sizeof *job.places);
+    rc = job.places == NULL ? ERR_NOMEM : tree__check(&job, text, &checked);
+    if (rc == 0) {
+        cyaml_config_t config = cyaml_config(&job);
+        cyaml_err_t code = cyaml_load_data((const uint8_t *)checked.base, checked.len, &config,
+                                           &config_schema, (cyaml_data_t **)&c, NULL);
+        if (code == CYAML_ERR_OOM) rc = ERR_NOMEM;
+        else if (code != CYAML_OK) rc = ERR_CONFIG;
+        if (rc == 0 && c == NULL && (c = calloc(1, sizeof *c)) == NULL) rc = ERR_NOMEM;
+        if (rc == ERR_CONFIG && errs->n == 0) job__errorf(&job, 0, "%s", cyaml_strerror(code));
+    }
+    if (rc == 0) rc = fill(&job, c);
+    if (rc == ERR_NOMEM && errs->n == 0) job__errorf(&job, 0, "out of memory");
+    buf__fini(&checked);
+    for (size_t i = 0; i < job.n_places; i++) free(job.places[i].path);
+    free(job.places);
+    if (rc != 0) config__free(c);
+    else *out = c;
+    return rc;
+}
+
+int config__load(const char *path, struct config **out, struct config_errors *errs) {
+    struct config_job job = {.name = path, .errs = errs};
+    *out = NULL;
+    *errs = (struct config_errors){0};
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        int rc = errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+        job__errorf(&job, 0, "%s", strerror(errno));
+        return rc;
+    }
+    char *bytes = malloc(CONFIG_BYTES_MAX + 1);
+    size_t n = bytes == NULL ? 0 : fread(bytes, 1, CONFIG_BYTES_MAX + 1, file);
+    int rc = bytes == NULL ? ERR_NOMEM : ferror(file) ? ERR_IO : 0;
+    if (rc != 0) job__errorf(&job, 0, "%s", rc == ERR_IO ? strerror(errno) : "out of memory");
+    fclose(file);
+    if (rc == 0) rc = config__parse(path, slice__of(bytes, n), NULL, out, errs);
+    free(bytes);
+    return rc;
+}
+
+void config__free(struct config *c) {
+    if (c == NULL) return;
+    cyaml_config_t config = cyaml_config(NULL);
+    free(c->client_secret);
+    free(c->throttler_url);
+    free(c->throttler_api_key);
+    free(c->psapi_token);
+    free(c->user_agent);
+    cyaml_free(&config, &config_schema, c, 0);
+}
+
+int config__print(const struct config *c, struct buf *out) {
+    static char masked[] = "***", nothing[] = "";
+    cyaml_config_t config = cyaml_config(NULL);
+    struct config shown = *c; /* Shares the pointers; only the secret differs. */
+    char *text = NULL;
+    size_t len = 0;
+    if (shown.clickhouse.password[0] != '\0') {
+        shown.clickhouse.password = masked;
+        shown.clickhouse.password_file = nothing; /* It was read: both at once would not load. */
+    }
+    /* libcyaml leaves out lists without memory, but empty is not the default of all of them. */
+    static char *none[1];
+    char ***lists[] = {&shown.leagues, &shown.hub.allow_origins, &shown.sources.psapi.realms,
+                       &shown.sources.poe_ninja.leagues, &shown.sources.poe_ninja.kinds};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        if (*lists[i] == NULL) *lists[i] = none;
+    cyaml_err_t code = cyaml_save_data(&text, &len, &config, &config_schema, &shown, 0);
+    if (code != CYAML_OK) return ERR_NOMEM;
+    bool fits = buf__append(out, text, len);
+    free(text);
+    return fits ? 0 : ERR_FULL;
+}
