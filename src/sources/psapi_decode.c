@@ -155,16 +155,18 @@ static void walk_stash(struct walk *w, yyjson_val *json, size_t stash_index) {
     struct stash stash;
     struct decode_fault fault = {.kind = DECODE_FINE};
     char at[32];
-    snprintf(at, sizeof at, "stashes[%zu]", stash_index);
     if (!read_stash(json, &stash, &fault)) {
+        snprintf(at, sizeof at, "stashes[%zu]", stash_index);
         refusals__fault(&w->refusals, at, &fault, json);
         return;
     }
     if (!stash.listed) return;
     stash.tab_verdict = price_note__read(stash.name, PRICE_IN_TAB_NAME, &stash.tab_price);
-    if (stash.tab_verdict == PRICE_BAD)
+    if (stash.tab_verdict == PRICE_BAD) {
+        snprintf(at, sizeof at, "stashes[%zu]", stash_index);
         refusals__add(&w->refusals, QUALITY_BAD_PRICE, at, "stash", yyjson_obj_get(json, "stash"),
                       NULL);
+    }
     size_t i, n;
     yyjson_val *item;
     yyjson_arr_foreach(stash.items, i, n, item) {
