@@ -89,10 +89,12 @@ bool buf__json_string(struct buf *b, struct slice s) {
     return buf__append(b, "\"", 1);
 }
 
-static bool append_le(struct buf *b, uint64_t v, size_t width) {
-    unsigned char bytes[8];
-    for (size_t i = 0; i < width; i++) bytes[i] = (unsigned char)(v >> (8 * i));
-    return buf__append(b, bytes, width);
+static inline bool append_le(struct buf *b, uint64_t v, size_t width) {
+    char *at = buf__reserve(b, width);
+    if (at == NULL) return false;
+    for (size_t i = 0; i < width; i++) at[i] = (char)(v >> (8 * i));
+    b->len += width;
+    return true;
 }
 
 bool buf__u8(struct buf *b, uint8_t v) { return buf__append(b, &v, 1); }
@@ -119,8 +121,10 @@ bool buf__varint(struct buf *b, uint64_t v) {
 bool buf__string(struct buf *b, struct slice s) {
     char *start = buf__reserve(b, s.len + 10);
     if (start == NULL) return false;
-    char *at = put_varint(start, s.len);
-    if (s.len > 0) memcpy(at, s.base, s.len);
+    char *at = start;
+    if (s.len < 0x80) *at++ = (char)s.len;
+    else at = put_varint(at, s.len);
+    buf__copy(at, s.base, s.len);
     b->len += (size_t)(at - start) + s.len;
     return true;
 }

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static char *put(char *at, const char *bytes, size_t n) {
-    memcpy(at, bytes, n);
+static inline char *put(char *at, const char *bytes, size_t n) {
+    buf__copy(at, bytes, n);
     return at + n;
 }
 
@@ -44,6 +44,11 @@ void decode__write_str(struct buf *out, yyjson_val *v) {
 static void write_uint(struct buf *out, uint64_t n, bool negative) {
     char text[24];
     size_t at = sizeof text;
+    if (n < 10 && !negative) { /* Most are. */
+        text[0] = (char)('0' + n);
+        buf__append(out, text, 1);
+        return;
+    }
     do text[--at] = (char)('0' + n % 10);
     while ((n /= 10) > 0);
     if (negative) text[--at] = '-';
@@ -80,19 +85,11 @@ static bool write_value(struct buf *out, yyjson_val *v, size_t len_max, int dept
         buf__append(out, "null", 4);
         return false;
     }
-    bool whole = true;
+    bool whole = true, is_obj = yyjson_is_obj(v);
     size_t i, n;
     yyjson_val *key, *child;
-    if (yyjson_is_arr(v)) {
-        buf__append(out, "[", 1);
-        yyjson_arr_foreach(v, i, n, child) {
-            if (i > 0) buf__append(out, ",", 1);
-            whole = write_value(out, child, len_max, depth + 1) && whole;
-            if (out->len > len_max) return false;
-        }
-        buf__append(out, "]", 1);
-    } else {
-        buf__append(out, "{", 1);
+    buf__append(out, is_obj ? "{" : "[", 1);
+    if (is_obj) {
         yyjson_obj_foreach(v, i, n, key, child) {
             if (i > 0) buf__append(out, ",", 1);
             decode__write_str(out, key);
@@ -100,8 +97,14 @@ static bool write_value(struct buf *out, yyjson_val *v, size_t len_max, int dept
             whole = write_value(out, child, len_max, depth + 1) && whole;
             if (out->len > len_max) return false;
         }
-        buf__append(out, "}", 1);
+    } else {
+        yyjson_arr_foreach(v, i, n, child) {
+            if (i > 0) buf__append(out, ",", 1);
+            whole = write_value(out, child, len_max, depth + 1) && whole;
+            if (out->len > len_max) return false;
+        }
     }
+    buf__append(out, is_obj ? "}" : "]", 1);
     return whole;
 }
 

@@ -27,6 +27,7 @@ struct walk {
     struct slice realm;
     int64_t received_ms;
     uint32_t n_items;
+    size_t n_expected; /* Items in the page, for sizing. */
 };
 
 static bool read_stash(yyjson_val *json, struct stash *out, struct decode_fault *f) {
@@ -75,6 +76,21 @@ static int find_price(const struct stash *stash, const struct psapi_item *item, 
     return FROM_TAB;
 }
 
+/* Takes the memory for the rows of a page at once: growing 36 columns step by step copies each of
+ * them twice. Only the first partitions get it, as most items lie there; what is not written to is
+ * never resident. */
+static void reserve_columns(const struct walk *w, struct batch *b) {
+    enum { BATCHES_MAX = 4, ROWS_MAX = 20000, TEXT_BYTES = 24, EXTRA_BYTES = 400 };
+    size_t n_rows = w->n_expected < ROWS_MAX ? w->n_expected : ROWS_MAX;
+    if (w->out->n > BATCHES_MAX) return;
+    for (size_t i = 0; i < b->table->n_columns; i++) {
+        const struct column_desc *c = &b->table->columns[i];
+        size_t width = c->kind != COLUMN_STR ? 8 : TEXT_BYTES;
+        if (strcmp(c->name, "extra") == 0) width = EXTRA_BYTES;
+        buf__reserve(&b->columns[i].data, n_rows * width);
+    }
+}
+
 static void write_item(struct walk *w, const struct stash *stash, const struct psapi_item *item,
                        size_t index, const struct price *price, int source) {
     const struct page *page = w->page;
@@ -82,6 +98,7 @@ static void write_item(struct walk *w, const struct stash *stash, const struct p
     struct slice league_key = source__league_key(w->context, league);
     struct batch *b = rows__batch(w->out, &table_bronze_public_stash, league_key);
     if (b == NULL) return;
+    if (b->n_rows == 0) reserve_columns(w, b);
     char listing[PSAPI_TEXT_MAX + 24];
     struct slice listing_id = item->id;
     if (listing_id.len == 0) {
@@ -155,16 +172,18 @@ static void walk_stash(struct walk *w, yyjson_val *json, size_t stash_index) {
     struct stash stash;
     struct decode_fault fault = {.kind = DECODE_FINE};
     char at[32];
-    snprintf(at, sizeof at, "stashes[%zu]", stash_index);
     if (!read_stash(json, &stash, &fault)) {
+        snprintf(at, sizeof at, "stashes[%zu]", stash_index);
         refusals__fault(&w->refusals, at, &fault, json);
         return;
     }
     if (!stash.listed) return;
     stash.tab_verdict = price_note__read(stash.name, PRICE_IN_TAB_NAME, &stash.tab_price);
-    if (stash.tab_verdict == PRICE_BAD)
+    if (stash.tab_verdict == PRICE_BAD) {
+        snprintf(at, sizeof at, "stashes[%zu]", stash_index);
         refusals__add(&w->refusals, QUALITY_BAD_PRICE, at, "stash", yyjson_obj_get(json, "stash"),
                       NULL);
+    }
     size_t i, n;
     yyjson_val *item;
     yyjson_arr_foreach(stash.items, i, n, item) {
@@ -215,6 +234,9 @@ int psapi__decode(const struct page *page, const struct decode_context *context,
     refusals__init(&w.refusals, page, PSAPI_NAME, table_bronze_public_stash.name, out);
     write_raw(&w, yyjson_arr_size(stashes));
     size_t i, n;
+    yyjson_arr_foreach(stashes, i, n, stash) {
+        w.n_expected += yyjson_arr_size(yyjson_obj_getn(stash, "items", 5));
+    }
     yyjson_arr_foreach(stashes, i, n, stash) walk_stash(&w, stash, i);
     refusals__end(&w.refusals);
     refusals__fini(&w.refusals);

@@ -139,7 +139,7 @@ static void extra_key(struct buf *extra, struct slice key) {
     if (at == NULL) return;
     *at++ = extra->len == 0 ? '{' : ',';
     *at++ = '"';
-    memcpy(at, key.base, key.len);
+    buf__copy(at, key.base, key.len);
     at += key.len;
     *at++ = '"';
     *at++ = ':';

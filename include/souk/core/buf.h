@@ -26,12 +26,32 @@ static inline char *buf__reserve(struct buf *b, size_t more) {
     if (b->base != NULL && !b->failed && b->cap - b->len >= more) return b->base + b->len;
     return buf__grow(b, more);
 }
+/* memcpy whose short copies, most of them, are two moves that may overlap instead of a call. */
+static inline void buf__copy(char *to, const char *from, size_t n) {
+    if (n > 32) {
+        memcpy(to, from, n);
+    } else if (n >= 16) {
+        char a[16], z[16];
+        memcpy(a, from, 16), memcpy(z, from + n - 16, 16);
+        memcpy(to, a, 16), memcpy(to + n - 16, z, 16);
+    } else if (n >= 8) {
+        uint64_t a, z;
+        memcpy(&a, from, 8), memcpy(&z, from + n - 8, 8);
+        memcpy(to, &a, 8), memcpy(to + n - 8, &z, 8);
+    } else if (n >= 4) {
+        uint32_t a, z;
+        memcpy(&a, from, 4), memcpy(&z, from + n - 4, 4);
+        memcpy(to, &a, 4), memcpy(to + n - 4, &z, 4);
+    } else {
+        for (size_t i = 0; i < n; i++) to[i] = from[i];
+    }
+}
 /** Append. @return false, and failed is set, when @b would exceed its bound. */
 static inline bool buf__append(struct buf *b, const void *bytes, size_t len) {
     if (len == 0) return !b->failed;
     char *at = buf__reserve(b, len);
     if (at == NULL) return false;
-    memcpy(at, bytes, len);
+    buf__copy(at, bytes, len);
     b->len += len;
     return true;
 }
