@@ -1,9 +1,10 @@
 #include "client.h"
 
-#include <stdarg.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <stdarg.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static void keep_err(struct client *c, const struct chn_err *err, const struct chn_exception *e) {
     c->done = true;
@@ -42,7 +43,8 @@ void client__wait(struct client *c) {
     while (!c->done) assert_true(uv_run(&c->loop, UV_RUN_ONCE) || c->done);
 }
 
-void client__on_connect(struct chn_conn *conn, void *data, const struct chn_err *err, const struct chn_exception *e) {
+void client__on_connect(struct chn_conn *conn, void *data, const struct chn_err *err,
+                        const struct chn_exception *e) {
     (void)conn;
     keep_err(data, err, e);
 }

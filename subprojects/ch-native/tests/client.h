@@ -7,7 +7,7 @@
 struct client {
     uv_loop_t loop;
     struct chn_conn *conn;
-    bool done; /* The callback of the last request has come. */
+    bool done;          /* The callback of the last request has come. */
     struct chn_err err; /* Of it; code 0 when all was well. */
     struct chn_exception exception;
     enum chn_outcome outcome;
@@ -31,7 +31,8 @@ enum chn_outcome client__insert(struct client *c, const struct chn_insert *inser
 void client__wait(struct client *c);
 
 /* The callbacks, for tests which start requests themselves; their data is the client. */
-void client__on_connect(struct chn_conn *conn, void *data, const struct chn_err *err, const struct chn_exception *e);
+void client__on_connect(struct chn_conn *conn, void *data, const struct chn_err *err,
+                        const struct chn_exception *e);
 void client__on_insert(struct chn_conn *conn, void *data, const struct chn_insert_result *result);
 void client__on_query(struct chn_conn *conn, void *data, const struct chn_query_result *result);
 
