@@ -124,3 +124,7 @@ enum chn_outcome client__insert(struct client *c, const struct chn_insert *inser
     client__wait(c);
     return c->outcome;
 }
+
+void client__run(struct client *c, const char *sql) {
+    if (client__sql(c, sql, CHN_NO_COMPRESSION) != 0) fail_msg("%s", c->err.msg);
+}

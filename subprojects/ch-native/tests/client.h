@@ -26,6 +26,8 @@ int client__ping(struct client *c);
 /** @return 0 or the code of @err; the rows are in @text. */
 int client__query(struct client *c, const struct chn_query *query);
 int client__sql(struct client *c, const char *sql, enum chn_compression compression);
+/** The same, which must go well. */
+void client__run(struct client *c, const char *sql);
 enum chn_outcome client__insert(struct client *c, const struct chn_insert *insert);
 /** Runs the loop until the request under way has called back. */
 void client__wait(struct client *c);
