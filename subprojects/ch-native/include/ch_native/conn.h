@@ -81,8 +81,8 @@ struct chn_conn *chn_conn__new(uv_loop_t *loop, const struct chn_options *option
 
 typedef void (*chn_close_cb)(void *data);
 /**
- * Closes for good and frees. A request under way hears CHN_ERR_CANCELED first. @cb (may be NULL) is
- * the last that happens.
+ * Closes for good and frees. A request under way hears CHN_ERR_CANCELED first, before this
+ * returns unless the thread pool has it. @cb (may be NULL) is the last that happens.
  */
 void chn_conn__close(struct chn_conn *conn, chn_close_cb cb, void *data);
 
@@ -186,9 +186,10 @@ int chn_conn__insert(struct chn_conn *conn, const struct chn_insert *insert, chn
                      void *data);
 
 /**
- * Ends the request under way early; its callback hears CHN_ERR_CANCELED. A query is asked to stop
- * and the connection stays usable; anything else closes it (a server may store part of a canceled
- * insert). Nothing when nothing is under way.
+ * Ends the request under way early; its callback hears CHN_ERR_CANCELED. A query is asked to stop,
+ * and the connection stays usable. Anything else closes it, as a server may store part of a
+ * canceled insert, and calls back before this returns (an insert in the thread pool: when the pool
+ * is done). Nothing when nothing is under way.
  */
 void chn_conn__cancel(struct chn_conn *conn);
 
