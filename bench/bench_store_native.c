@@ -1,10 +1,10 @@
 /*
- * What does it cost to insert rows like those of the bronze tables: natively with ch-native, with and without LZ4, and
- * over HTTP as RowBinary with libcurl, into Engine=Null (the client's and the protocol's cost) and MergeTree (what a
- * user sees)?
+ * What does it cost to insert rows like those of the bronze tables: natively with ch-native, with
+ * and without LZ4, and over HTTP as RowBinary with libcurl, into Engine=Null (the client's and the
+ * protocol's cost) and MergeTree (what a user sees)?
  *
- * Client CPU is getrusage() of this process, pool threads included; the row generator's share is measured first and
- * taken off in the last column. It prints a table and judges nothing.
+ * Client CPU is getrusage() of this process, pool threads included; the row generator's share is
+ * measured first and taken off in the last column. It prints a table and judges nothing.
  */
 #include "native_rows.h"
 
@@ -42,18 +42,20 @@ static struct stopwatch read_watch(void) {
     getrusage(RUSAGE_SELF, &use);
     return (struct stopwatch){
         (double)now.tv_sec + (double)now.tv_nsec / 1e9,
-        (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) + (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6,
+        (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+            (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6,
     };
 }
 
 /* @http_cpu_s is what RowBinary took for the same, 0 for itself. */
-static double report(const struct bench *b, const char *engine, const char *client, unsigned block, const char *codec,
-                     struct stopwatch from, double http_cpu_s) {
+static double report(const struct bench *b, const char *engine, const char *client, unsigned block,
+                     const char *codec, struct stopwatch from, double http_cpu_s) {
     struct stopwatch to = read_watch();
-    double wall_s = to.wall_s - from.wall_s, cpu_s = to.cpu_s - from.cpu_s, millions = (double)b->n_rows / 1e6;
+    double wall_s = to.wall_s - from.wall_s, cpu_s = to.cpu_s - from.cpu_s,
+           millions = (double)b->n_rows / 1e6;
     double net_ns = (cpu_s / millions - b->generator_s) * 1e3;
-    printf("%-9s  %-9s  %7u  %-5s  %7.2f  %9.0f  %12.3f  %9.0f  ", engine, client, block, codec, wall_s,
-           (double)b->n_rows / wall_s, cpu_s / millions, net_ns);
+    printf("%-9s  %-9s  %7u  %-5s  %7.2f  %9.0f  %12.3f  %9.0f  ", engine, client, block, codec,
+           wall_s, (double)b->n_rows / wall_s, cpu_s / millions, net_ns);
     if (http_cpu_s > 0) printf("%6.2f\n", http_cpu_s / cpu_s);
     else printf("%6s\n", "1");
     fflush(stdout);
@@ -62,7 +64,8 @@ static double report(const struct bench *b, const char *engine, const char *clie
 
 /* --- Native --- */
 
-static void on_connect(struct chn_conn *conn, void *data, const struct chn_err *err, const struct chn_exception *exception) {
+static void on_connect(struct chn_conn *conn, void *data, const struct chn_err *err,
+                       const struct chn_exception *exception) {
     struct bench *b = data;
     (void)conn;
     (void)exception;
@@ -86,7 +89,8 @@ static bool wait_done(struct bench *b) {
 
 static bool run_sql(struct bench *b, const char *sql) {
     b->done = false;
-    return chn_conn__query(b->conn, &(struct chn_query){.sql = sql}, on_query, b) == 0 && wait_done(b);
+    return chn_conn__query(b->conn, &(struct chn_query){.sql = sql}, on_query, b) == 0 &&
+           wait_done(b);
 }
 
 static void append_row(struct bench *b, const struct native_row *row) {
@@ -102,7 +106,8 @@ static void append_row(struct bench *b, const struct native_row *row) {
     chn_builder__string(c[8], row->hash, sizeof row->hash);
 }
 
-static bool insert_native(struct bench *b, const char *table, unsigned block, enum chn_compression compression) {
+static bool insert_native(struct bench *b, const char *table, unsigned block,
+                          enum chn_compression compression) {
     uint64_t seed = 88172645463325252u;
     struct native_row row;
     for (uint64_t sent = 0; sent < b->n_rows; sent += block) {
@@ -115,8 +120,11 @@ static bool insert_native(struct bench *b, const char *table, unsigned block, en
         }
         for (int i = 0; i < N_COLUMNS; i++)
             if (chn_builder__column(b->builders[i], &columns[i]) != 0) return false;
-        const struct chn_insert insert = {
-            .table = table, .columns = columns, .n_columns = N_COLUMNS, .n_rows = n, .compression = compression};
+        const struct chn_insert insert = {.table = table,
+                                          .columns = columns,
+                                          .n_columns = N_COLUMNS,
+                                          .n_rows = n,
+                                          .compression = compression};
         b->done = false;
         if (chn_conn__insert(b->conn, &insert, on_insert, b) != 0 || !wait_done(b)) return false;
     }
@@ -135,7 +143,8 @@ static void put(struct body *body, const void *data, size_t n) {
     body->n += n;
 }
 
-static void put_string(struct body *body, const void *data, size_t n) { /* All of them are below 128 bytes. */
+static void put_string(struct body *body, const void *data,
+                       size_t n) { /* All of them are below 128 bytes. */
     body->data[body->n++] = (uint8_t)n;
     put(body, data, n);
 }
@@ -155,8 +164,9 @@ static bool insert_http(struct bench *b, const char *table, unsigned block) {
     CURL *curl = curl_easy_init();
     body.data = malloc(body.capacity);
     bool ok = curl != NULL && body.data != NULL;
-    snprintf(url, sizeof url, "http://%s:%u/?async_insert=0&query=INSERT%%20INTO%%20%s%%20FORMAT%%20RowBinary", b->host,
-             b->http_port, table);
+    snprintf(url, sizeof url,
+             "http://%s:%u/?async_insert=0&query=INSERT%%20INTO%%20%s%%20FORMAT%%20RowBinary",
+             b->host, b->http_port, table);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, ignore_answer);
     curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
@@ -200,7 +210,8 @@ static bool run_engine(struct bench *b, const char *engine, const char *table) {
         for (enum chn_compression z = CHN_NO_COMPRESSION; z <= CHN_LZ4; z++) {
             from = read_watch();
             if (!insert_native(b, table, blocks[i], z)) return false;
-            report(b, engine, "ch-native", blocks[i], z == CHN_LZ4 ? "lz4" : "none", from, http_cpu_s);
+            report(b, engine, "ch-native", blocks[i], z == CHN_LZ4 ? "lz4" : "none", from,
+                   http_cpu_s);
         }
     }
     return true;
@@ -217,7 +228,8 @@ static bool run_all(struct bench *b) {
     for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
         snprintf(sql, sizeof sql, "DROP TABLE IF EXISTS %s", engines[i].table);
         if (!run_sql(b, sql)) return false;
-        snprintf(sql, sizeof sql, "CREATE TABLE %s (%s) ENGINE = %s", engines[i].table, native_table_columns, engines[i].engine);
+        snprintf(sql, sizeof sql, "CREATE TABLE %s (%s) ENGINE = %s", engines[i].table,
+                 native_table_columns, engines[i].engine);
         bool ok = run_sql(b, sql) && run_engine(b, engines[i].name, engines[i].table);
         snprintf(sql, sizeof sql, "DROP TABLE IF EXISTS %s", engines[i].table);
         if (!ok || !run_sql(b, sql)) return false;
@@ -234,23 +246,29 @@ static void measure_generator(struct bench *b) {
         sum += row.ts + row.hash[0];
     }
     b->generator_s = read_watch().cpu_s - from.cpu_s;
-    printf("generator: %.3f CPU s a million rows (checksum %llx)\n\n", b->generator_s, (unsigned long long)sum);
+    printf("generator: %.3f CPU s a million rows (checksum %llx)\n\n", b->generator_s,
+           (unsigned long long)sum);
 }
 
 static bool make_builders(struct bench *b) {
     static const char *const columns[N_COLUMNS][2] = {
-        {"ts", "DateTime"}, {"id", "String"},     {"league", "String"},   {"seller", "String"},         {"item", "String"},
-        {"price", "Float64"}, {"stack", "UInt32"}, {"currency", "String"}, {"hash", "FixedString(32)"},
+        {"ts", "DateTime"},   {"id", "String"},       {"league", "String"},
+        {"seller", "String"}, {"item", "String"},     {"price", "Float64"},
+        {"stack", "UInt32"},  {"currency", "String"}, {"hash", "FixedString(32)"},
     };
     for (int i = 0; i < N_COLUMNS; i++)
-        if ((b->builders[i] = chn_builder__new(columns[i][0], columns[i][1], COLUMN_BYTES_MAX, NULL)) == NULL) return false;
+        if ((b->builders[i] =
+                 chn_builder__new(columns[i][0], columns[i][1], COLUMN_BYTES_MAX, NULL)) == NULL)
+            return false;
     return true;
 }
 
 int main(int argc, char **argv) {
-    static struct bench b = {.host = "127.0.0.1", .port = 9000, .http_port = 8123, .n_rows = 5000000};
-    static const struct option table[] = {{"host", 1, NULL, 'h'}, {"port", 1, NULL, 'p'},   {"http-port", 1, NULL, 'w'},
-                                          {"rows", 1, NULL, 'n'}, {"help", 0, NULL, '?'}, {NULL, 0, NULL, 0}};
+    static struct bench b = {
+        .host = "127.0.0.1", .port = 9000, .http_port = 8123, .n_rows = 5000000};
+    static const struct option table[] = {{"host", 1, NULL, 'h'},      {"port", 1, NULL, 'p'},
+                                          {"http-port", 1, NULL, 'w'}, {"rows", 1, NULL, 'n'},
+                                          {"help", 0, NULL, '?'},      {NULL, 0, NULL, 0}};
     for (int opt; (opt = getopt_long(argc, argv, "", table, NULL)) != -1;) {
         if (opt == 'h') b.host = optarg;
         else if (opt == 'p') b.port = (unsigned)strtoul(optarg, NULL, 10);
@@ -263,17 +281,18 @@ int main(int argc, char **argv) {
     }
     signal(SIGPIPE, SIG_IGN);
     struct chn_err err;
-    const struct chn_options options = {.host = b.host, .port = (uint16_t)b.port, .client_name = "souk-bench"};
+    const struct chn_options options = {
+        .host = b.host, .port = (uint16_t)b.port, .client_name = "souk-bench"};
     uv_loop_init(&b.loop);
     b.conn = chn_conn__new(&b.loop, &options, &err);
     if (b.n_rows == 0 || b.conn == NULL || !make_builders(&b)) return 1;
     if (chn_conn__connect(b.conn, on_connect, &b) != 0 || !wait_done(&b)) return 1;
     const struct chn_server *server = chn_conn__server(b.conn);
-    printf("%s %u.%u.%u, %llu rows a run\n", server->name, server->major, server->minor, server->patch,
-           (unsigned long long)b.n_rows);
+    printf("%s %u.%u.%u, %llu rows a run\n", server->name, server->major, server->minor,
+           server->patch, (unsigned long long)b.n_rows);
     measure_generator(&b);
-    printf("%-9s  %-9s  %7s  %-5s  %7s  %9s  %12s  %9s  %6s\n", "engine", "client", "block", "codec", "wall s", "rows/s",
-           "CPU s/M rows", "ns/row net", "x HTTP");
+    printf("%-9s  %-9s  %7s  %-5s  %7s  %9s  %12s  %9s  %6s\n", "engine", "client", "block",
+           "codec", "wall s", "rows/s", "CPU s/M rows", "ns/row net", "x HTTP");
     bool ok = run_all(&b);
     for (int i = 0; i < N_COLUMNS; i++) chn_builder__free(b.builders[i]);
     chn_conn__close(b.conn, NULL, NULL);

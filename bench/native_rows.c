@@ -2,18 +2,27 @@
 
 #include <string.h>
 
-const char native_table_columns[] =
-    "ts DateTime, id String, league String, seller String, item String, price Float64, stack UInt32, currency String, "
-    "hash FixedString(32)";
+const char native_table_columns[] = "ts DateTime, id String, league String, seller String, item "
+                                    "String, price Float64, stack UInt32, currency String, "
+                                    "hash FixedString(32)";
 
 static const struct {
     const char *text;
     size_t n;
 } leagues[] = {{"Standard", 8}, {"Hardcore", 8}, {"Settlers", 8}, {"Hardcore Settlers", 17}},
   currencies[] = {{"chaos", 5}, {"divine", 6}, {"exalted", 7}, {"mirror", 6}, {"vaal", 4}},
-  items[] = {{"Headhunter", 10},      {"Mageblood", 9},        {"Exalted Orb", 11},     {"Timeworn Reliquary Key", 22},
-             {"Watcher's Eye", 13},   {"Ancient Orb", 11},     {"The Apothecary", 14},  {"Large Cluster Jewel", 19},
-             {"Blueprint: Bunker", 17}, {"Orb of Conflict", 15}, {"Sacred Crystallised Lifeforce", 29}, {"Mirror Shard", 12}};
+  items[] = {{"Headhunter", 10},
+             {"Mageblood", 9},
+             {"Exalted Orb", 11},
+             {"Timeworn Reliquary Key", 22},
+             {"Watcher's Eye", 13},
+             {"Ancient Orb", 11},
+             {"The Apothecary", 14},
+             {"Large Cluster Jewel", 19},
+             {"Blueprint: Bunker", 17},
+             {"Orb of Conflict", 15},
+             {"Sacred Crystallised Lifeforce", 29},
+             {"Mirror Shard", 12}};
 
 static uint64_t next_random(uint64_t *seed) {
     *seed ^= *seed << 13;
@@ -42,7 +51,8 @@ void native_rows__next(struct native_row *row, uint64_t *seed) {
     memcpy(row->seller, "seller", 6);
     uint32_t number = (uint32_t)(r >> 16 & 0xffff);
     size_t n = 6;
-    for (uint32_t unit = 10000; unit > 0; unit /= 10) row->seller[n++] = (char)('0' + number / unit % 10);
+    for (uint32_t unit = 10000; unit > 0; unit /= 10)
+        row->seller[n++] = (char)('0' + number / unit % 10);
     memcpy(row->seller + n, "#1234", 5);
     row->seller_bytes = n + 5;
 }

@@ -1,4 +1,5 @@
-/** Rows like those of the public stash feed, for benches: random ids and hashes, few leagues and currencies. */
+/** Rows like those of the public stash feed, for benches: random ids and hashes, few leagues and
+ * currencies. */
 #ifndef SOUK_BENCH_NATIVE_ROWS_H
 #define SOUK_BENCH_NATIVE_ROWS_H
 

@@ -1,7 +1,8 @@
 /*
- * Starts the engine. The happy path: find the library, fork with a terminal, load it in the child, call its
- * command-line entry, which returns when the engine ends. What can fail: no library (one line, exit 69), a library
- * that does not load or lacks the entry (the child says so on the launcher's standard error and exits 69), no terminal.
+ * Starts the engine. The happy path: find the library, fork with a terminal, load it in the child,
+ * call its command-line entry, which returns when the engine ends. What can fail: no library (one
+ * line, exit 69), a library that does not load or lacks the entry (the child says so on the
+ * launcher's standard error and exits 69), no terminal.
  */
 #include "engine.h"
 
@@ -57,8 +58,10 @@ bool engine__find_library(const char *wanted, char path[static PATH_MAX]) {
     return false;
 }
 
-/* In the child. Its standard streams are the terminal; @error_fd is the launcher's standard error. */
-static _Noreturn void run_child(pid_t parent, const char *library, const char *config_file, bool http, int error_fd) {
+/* In the child. Its standard streams are the terminal; @error_fd is the launcher's standard error.
+ */
+static _Noreturn void run_child(pid_t parent, const char *library, const char *config_file,
+                                bool http, int error_fd) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _exit(0); /* It died before the line above. */
     sigset_t none;
@@ -74,14 +77,16 @@ static _Noreturn void run_child(pid_t parent, const char *library, const char *c
     }
     close(error_fd);
     void *(*query_cmdline)(int, char **);
-    memcpy(&query_cmdline, &symbol, sizeof query_cmdline); /* ISO C has no cast from object to function pointer. */
+    memcpy(&query_cmdline, &symbol,
+           sizeof query_cmdline); /* ISO C has no cast from object to function pointer. */
 
     char config_option[PATH_MAX + 16];
     snprintf(config_option, sizeof config_option, "--config-file=%s", config_file);
     char name[] = "clickhouse", interactive[] = "--interactive", query[] = "--query";
     char start_tcp[] = "SYSTEM START LISTEN TCP", start_http[] = "SYSTEM START LISTEN HTTP";
     /* TCP last: once it answers, both listen. */
-    char *with_http[] = {name, config_option, interactive, query, start_http, query, start_tcp, NULL};
+    char *with_http[] = {name,       config_option, interactive, query,
+                         start_http, query,         start_tcp,   NULL};
     char *tcp_only[] = {name, config_option, interactive, query, start_tcp, NULL};
     char **argv = http ? with_http : tcp_only;
     int argc = http ? 7 : 5;

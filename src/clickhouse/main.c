@@ -1,9 +1,10 @@
 /*
  * souk-clickhouse: runs the embedded ClickHouse and keeps it running.
  *
- * The happy path: lock the folder, check that the ports are free, start the engine, say `ready` on standard output
- * once the engine has answered a hello, wait for SIGTERM or SIGINT, end the engine, exit 0. An engine that dies is
- * started again after a growing pause; five deaths in half a minute are too many (exit 1).
+ * The happy path: lock the folder, check that the ports are free, start the engine, say `ready` on
+ * standard output once the engine has answered a hello, wait for SIGTERM or SIGINT, end the engine,
+ * exit 0. An engine that dies is started again after a growing pause; five deaths in half a minute
+ * are too many (exit 1).
  *
  * Exit codes: 0 asked to end; 1 failed; 64 wrong usage; 69 no library; 75 the folder is in use.
  */
@@ -31,12 +32,12 @@
 enum {
     EXIT_USAGE = 64,
     PROBE_GAP_MS = 50,
-    PROBE_LIMIT_MS = 1000,     /* One attempt. */
-    START_LIMIT_MS = 120000,   /* From fork to hello; a cold disk reads half a gigabyte. */
-    STOP_LIMIT_MS = 10000,     /* From SIGTERM to SIGKILL. */
+    PROBE_LIMIT_MS = 1000,   /* One attempt. */
+    START_LIMIT_MS = 120000, /* From fork to hello; a cold disk reads half a gigabyte. */
+    STOP_LIMIT_MS = 10000,   /* From SIGTERM to SIGKILL. */
     BACKOFF_MIN_MS = 100,
     BACKOFF_MAX_MS = 5000,
-    DEATHS_MAX = 5,            /* Within the window below. */
+    DEATHS_MAX = 5, /* Within the window below. */
     DEATHS_WINDOW_MS = 30000,
 };
 
@@ -58,13 +59,13 @@ struct launcher {
     struct sockaddr_storage address; /* Of the native port. */
     socklen_t address_bytes;
     int signal_fd;
-    int64_t started_ms, probed_ms;   /* Of this engine; of the attempt under way or last made. */
-    int64_t due_ms;                  /* When to start again (pausing), to kill (stopping). */
+    int64_t started_ms, probed_ms; /* Of this engine; of the attempt under way or last made. */
+    int64_t due_ms;                /* When to start again (pausing), to kill (stopping). */
     int64_t backoff_ms;
-    int64_t death_ms[DEATHS_MAX];    /* The last deaths, a ring. */
+    int64_t death_ms[DEATHS_MAX]; /* The last deaths, a ring. */
     unsigned n_deaths;
     int exit_code;
-    bool killed;                     /* SIGKILL has been sent. */
+    bool killed; /* SIGKILL has been sent. */
 };
 
 static int64_t now_ms(void) {
@@ -83,18 +84,21 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *format, .
 }
 
 static void print_help(void) {
-    puts("usage: souk-clickhouse --path DIR [options]\n"
-         "\n"
-         "Runs the embedded ClickHouse (libchdb) and keeps it running until SIGTERM or SIGINT.\n"
-         "\n"
-         "  --path DIR          folder of the data, the configuration, the lock and clickhouse.log\n"
-         "  --tcp-port N        port of the native protocol (9000; 0 picks a free one)\n"
-         "  --http-port N       port of HTTP (8123; 0 picks a free one)\n"
-         "  --no-http           serve the native protocol only\n"
-         "  --listen-host HOST  address to listen on (127.0.0.1); there is no password, so keep it on loopback\n"
-         "  --lib FILE          libchdb.so; else $SOUK_LIBCHDB, then the places where deploy/install puts it\n"
-         "  --quiet             print no `ready` line\n"
-         "  --help, --version");
+    puts(
+        "usage: souk-clickhouse --path DIR [options]\n"
+        "\n"
+        "Runs the embedded ClickHouse (libchdb) and keeps it running until SIGTERM or SIGINT.\n"
+        "\n"
+        "  --path DIR          folder of the data, the configuration, the lock and clickhouse.log\n"
+        "  --tcp-port N        port of the native protocol (9000; 0 picks a free one)\n"
+        "  --http-port N       port of HTTP (8123; 0 picks a free one)\n"
+        "  --no-http           serve the native protocol only\n"
+        "  --listen-host HOST  address to listen on (127.0.0.1); there is no password, so keep it "
+        "on loopback\n"
+        "  --lib FILE          libchdb.so; else $SOUK_LIBCHDB, then the places where "
+        "deploy/install puts it\n"
+        "  --quiet             print no `ready` line\n"
+        "  --help, --version");
 }
 
 static bool parse_port(const char *text, int *port) {
@@ -108,15 +112,31 @@ static bool parse_port(const char *text, int *port) {
 
 /* @return -1 to go on, else the exit code. */
 static int parse_options(struct options *o, int argc, char **argv) {
-    enum { OPT_PATH = 256, OPT_TCP, OPT_HTTP, OPT_NO_HTTP, OPT_HOST, OPT_LIB, OPT_QUIET, OPT_HELP, OPT_VERSION };
-    static const struct option table[] = {
-        {"path", required_argument, NULL, OPT_PATH},        {"tcp-port", required_argument, NULL, OPT_TCP},
-        {"http-port", required_argument, NULL, OPT_HTTP},   {"no-http", no_argument, NULL, OPT_NO_HTTP},
-        {"listen-host", required_argument, NULL, OPT_HOST}, {"lib", required_argument, NULL, OPT_LIB},
-        {"quiet", no_argument, NULL, OPT_QUIET},            {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},        {NULL, 0, NULL, 0},
+    enum {
+        OPT_PATH = 256,
+        OPT_TCP,
+        OPT_HTTP,
+        OPT_NO_HTTP,
+        OPT_HOST,
+        OPT_LIB,
+        OPT_QUIET,
+        OPT_HELP,
+        OPT_VERSION
     };
-    *o = (struct options){.listen_host = "127.0.0.1", .tcp_port = 9000, .http_port = 8123, .http = true};
+    static const struct option table[] = {
+        {"path", required_argument, NULL, OPT_PATH},
+        {"tcp-port", required_argument, NULL, OPT_TCP},
+        {"http-port", required_argument, NULL, OPT_HTTP},
+        {"no-http", no_argument, NULL, OPT_NO_HTTP},
+        {"listen-host", required_argument, NULL, OPT_HOST},
+        {"lib", required_argument, NULL, OPT_LIB},
+        {"quiet", no_argument, NULL, OPT_QUIET},
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    *o = (struct options){
+        .listen_host = "127.0.0.1", .tcp_port = 9000, .http_port = 8123, .http = true};
     for (int opt; (opt = getopt_long(argc, argv, "", table, NULL)) != -1;) {
         bool ok = true;
         switch (opt) {
@@ -137,18 +157,22 @@ static int parse_options(struct options *o, int argc, char **argv) {
         }
     }
     if (o->path == NULL || optind != argc) {
-        complain(o->path == NULL ? "--path is missing; see --help" : "unexpected argument; see --help");
+        complain(o->path == NULL ? "--path is missing; see --help"
+                                 : "unexpected argument; see --help");
         return EXIT_USAGE;
     }
     return -1;
 }
 
 /*
- * Binds @port once to see that it is free, and picks one when it is 0. Somebody else may take it before the engine
- * does; then the engine does not get ready, and its log says why.
+ * Binds @port once to see that it is free, and picks one when it is 0. Somebody else may take it
+ * before the engine does; then the engine does not get ready, and its log says why.
  */
-static int check_port(const char *host, int *port, struct sockaddr_storage *address, socklen_t *address_bytes) {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST};
+static int check_port(const char *host, int *port, struct sockaddr_storage *address,
+                      socklen_t *address_bytes) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICHOST};
     struct addrinfo *info = NULL;
     char service[8];
     snprintf(service, sizeof service, "%d", *port);
@@ -219,7 +243,9 @@ static void describe_death(int status, char text[static 128]) {
     if (!WIFSIGNALED(status)) snprintf(text, 128, "exited with code %d", WEXITSTATUS(status));
     else if (WTERMSIG(status) == SIGILL)
         snprintf(text, 128, "died of an illegal instruction (it needs a processor with AVX2)");
-    else snprintf(text, 128, "died of signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(text, 128, "died of signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
 }
 
 static void on_death(struct launcher *l, int status) {
@@ -232,17 +258,19 @@ static void on_death(struct launcher *l, int status) {
     }
     char text[128];
     describe_death(status, text);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == ENGINE_EXIT_NO_LIBRARY && l->state == STATE_STARTING) {
+    if (WIFEXITED(status) && WEXITSTATUS(status) == ENGINE_EXIT_NO_LIBRARY &&
+        l->state == STATE_STARTING) {
         l->exit_code = ENGINE_EXIT_NO_LIBRARY; /* The child has said why. */
         return;
     }
     int64_t now = now_ms();
     if (now - l->started_ms > DEATHS_WINDOW_MS) l->backoff_ms = BACKOFF_MIN_MS;
     l->death_ms[l->n_deaths++ % DEATHS_MAX] = now;
-    int64_t oldest = l->death_ms[l->n_deaths % DEATHS_MAX]; /* The one that the next death will overwrite. */
+    int64_t oldest =
+        l->death_ms[l->n_deaths % DEATHS_MAX]; /* The one that the next death will overwrite. */
     if (l->n_deaths >= DEATHS_MAX && now - oldest <= DEATHS_WINDOW_MS) {
-        complain("the engine %s: %d deaths in %d s, giving up; see %s", text, DEATHS_MAX, DEATHS_WINDOW_MS / 1000,
-                 l->dir.log_file);
+        complain("the engine %s: %d deaths in %d s, giving up; see %s", text, DEATHS_MAX,
+                 DEATHS_WINDOW_MS / 1000, l->dir.log_file);
         l->exit_code = 1;
         return;
     }
@@ -267,7 +295,8 @@ static void on_ready(struct launcher *l) {
     if (!l->options.quiet) {
         printf("ready tcp=%s:%d", l->options.listen_host, l->options.tcp_port);
         if (l->options.http) printf(" http=%s:%d", l->options.listen_host, l->options.http_port);
-        printf(" version=%s in %.2f s\n", l->probe.version, (double)(now_ms() - l->started_ms) / 1000);
+        printf(" version=%s in %.2f s\n", l->probe.version,
+               (double)(now_ms() - l->started_ms) / 1000);
         fflush(stdout);
     }
     probe__stop(&l->probe);
@@ -278,7 +307,8 @@ static void on_time(struct launcher *l) {
     switch (l->state) {
     case STATE_STARTING:
         if (now - l->started_ms > START_LIMIT_MS && !l->killed) {
-            complain("the engine did not answer within %d s; see %s", START_LIMIT_MS / 1000, l->dir.log_file);
+            complain("the engine did not answer within %d s; see %s", START_LIMIT_MS / 1000,
+                     l->dir.log_file);
             l->killed = true;
             kill(l->engine.pid, SIGKILL);
         }
@@ -330,8 +360,10 @@ static void turn(struct launcher *l) {
 static int prepare(struct launcher *l) {
     char error[512];
     if (!engine__find_library(l->options.library, l->library)) {
-        complain("libchdb.so is not there%s%s: run deploy/install --run, or name it with --lib or $SOUK_LIBCHDB",
-                 l->options.library != NULL ? " as " : "", l->options.library != NULL ? l->options.library : "");
+        complain("libchdb.so is not there%s%s: run deploy/install --run, or name it with --lib or "
+                 "$SOUK_LIBCHDB",
+                 l->options.library != NULL ? " as " : "",
+                 l->options.library != NULL ? l->options.library : "");
         return ENGINE_EXIT_NO_LIBRARY;
     }
     int code = workdir__open(&l->dir, l->options.path, error);
@@ -343,7 +375,8 @@ static int prepare(struct launcher *l) {
     socklen_t http_bytes;
     code = check_port(l->options.listen_host, &l->options.tcp_port, &l->address, &l->address_bytes);
     if (code == 0 && l->options.http)
-        code = check_port(l->options.listen_host, &l->options.http_port, &http_address, &http_bytes);
+        code =
+            check_port(l->options.listen_host, &l->options.http_port, &http_address, &http_bytes);
     if (code != 0) return code;
     aim_at_loopback(&l->address);
     code = workdir__write_config(&l->dir, l->options.listen_host, l->options.tcp_port,

@@ -1,7 +1,7 @@
 /*
- * A client hello and as much of the server's answer as its version needs. The layout is that of the native protocol
- * at revision 54412: VarUInt packet type, String name, VarUInt major, minor, revision, String timezone, String display
- * name, VarUInt patch.
+ * A client hello and as much of the server's answer as its version needs. The layout is that of the
+ * native protocol at revision 54412: VarUInt packet type, String name, VarUInt major, minor,
+ * revision, String timezone, String display name, VarUInt patch.
  */
 #include "probe.h"
 
@@ -13,8 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* 0, "souk-clickhouse", 0.1, revision 54412 as VarUInt, database "default", user "default", no password. */
-static const unsigned char client_hello[] = "\0\017souk-clickhouse\0\001\214\251\003\007default\007default\0";
+/* 0, "souk-clickhouse", 0.1, revision 54412 as VarUInt, database "default", user "default", no
+ * password. */
+static const unsigned char client_hello[] =
+    "\0\017souk-clickhouse\0\001\214\251\003\007default\007default\0";
 
 struct cursor {
     const unsigned char *at, *end;

@@ -10,9 +10,9 @@
 struct probe {
     int fd; /* -1 when not connected. */
     bool said_hello;
-    size_t n;                 /* Bytes of the answer so far. */
+    size_t n; /* Bytes of the answer so far. */
     unsigned char answer[512];
-    char version[64];         /* E.g. 26.7.2, once probe__step() returned 1. */
+    char version[64]; /* E.g. 26.7.2, once probe__step() returned 1. */
 };
 
 /** Begins a new attempt, ending the last one. @return whether the connection is under way. */
@@ -21,7 +21,8 @@ bool probe__start(struct probe *probe, const struct sockaddr *address, socklen_t
 /** The poll(2) events that it waits for; its descriptor is @fd. */
 short probe__events(const struct probe *probe);
 
-/** Goes on after poll(2) said so. @return 1 when the engine has said hello, 0 to wait, -1 when this attempt failed. */
+/** Goes on after poll(2) said so. @return 1 when the engine has said hello, 0 to wait, -1 when this
+ * attempt failed. */
 int probe__step(struct probe *probe);
 
 /** Ends the attempt. */

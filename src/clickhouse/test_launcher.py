@@ -180,6 +180,14 @@ class LauncherTest(unittest.TestCase):
         self.assertEqual(run.stderr.count("starting again"), 4)
         self.assertIn("giving up", run.stderr)
 
+    def test_a_large_log_is_turned_over(self):
+        os.mkdir(self.path)
+        log = pathlib.Path(self.path) / "clickhouse.log"
+        log.write_bytes(b"x" * ((16 << 20) + 1))
+        self.assertEqual(self.start().stop(), 0)
+        self.assertEqual(log.with_suffix(".log.1").stat().st_size, (16 << 20) + 1)
+        self.assertLess(log.stat().st_size, 1 << 20)
+
     def test_no_http(self):
         one = Launcher(self.path, "--tcp-port", "0", "--no-http").ready()
         self.assertIsNone(one.http)

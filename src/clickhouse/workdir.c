@@ -1,6 +1,7 @@
 /*
- * What lies in the folder of an embedded ClickHouse. `db/` is the engine's own. The configuration is made for a
- * development machine: small caches and pools, since the defaults are sized for a server with all memory to itself.
+ * What lies in the folder of an embedded ClickHouse. `db/` is the engine's own. The configuration
+ * is made for a development machine: small caches and pools, since the defaults are sized for a
+ * server with all memory to itself.
  */
 #include "workdir.h"
 
@@ -54,7 +55,8 @@ int workdir__open(struct workdir *dir, const char *path, char error[static 512])
     }
     if (strpbrk(dir->path, "<>&\"'") != NULL || !join(dir->config_file, dir->path, "config.xml") ||
         !join(dir->log_file, dir->path, "clickhouse.log")) {
-        snprintf(error, 512, "%.400s: the name of the folder is too long, or has one of < > & \" '", dir->path);
+        snprintf(error, 512, "%.400s: the name of the folder is too long, or has one of < > & \" '",
+                 dir->path);
         return 1;
     }
     return lock_folder(dir, error);
@@ -77,42 +79,49 @@ static const char config_format[] =
     "  <compiled_expression_cache_size>16777216</compiled_expression_cache_size>\n"
     "  <max_concurrent_queries>200</max_concurrent_queries>\n"
     "  <background_pool_size>2</background_pool_size>\n"
-    "  <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>\n"
+    "  "
+    "<background_merges_mutations_concurrency_ratio>2</"
+    "background_merges_mutations_concurrency_ratio>\n"
     "  <background_move_pool_size>1</background_move_pool_size>\n"
     "  <background_fetches_pool_size>1</background_fetches_pool_size>\n"
     "  <background_common_pool_size>2</background_common_pool_size>\n"
     "  <background_schedule_pool_size>8</background_schedule_pool_size>\n"
     "  <background_buffer_flush_schedule_pool_size>1</background_buffer_flush_schedule_pool_size>\n"
-    "  <background_message_broker_schedule_pool_size>1</background_message_broker_schedule_pool_size>\n"
+    "  "
+    "<background_message_broker_schedule_pool_size>1</"
+    "background_message_broker_schedule_pool_size>\n"
     "  <background_distributed_schedule_pool_size>1</background_distributed_schedule_pool_size>\n"
     "  <tables_loader_foreground_pool_size>2</tables_loader_foreground_pool_size>\n"
     "  <tables_loader_background_pool_size>2</tables_loader_background_pool_size>\n"
     "  <asynchronous_metrics_update_period_s>30</asynchronous_metrics_update_period_s>\n"
     "  <merge_tree>\n"
-    /* With two merging threads the default of 8 free slots would keep big merges from ever starting. */
+    /* With two merging threads the default of 8 free slots would keep big merges from ever
+       starting. */
     "    <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1"
     "</number_of_free_entries_in_pool_to_lower_max_size_of_merge>\n"
-    "    <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>\n"
+    "    "
+    "<number_of_free_entries_in_pool_to_execute_mutation>1</"
+    "number_of_free_entries_in_pool_to_execute_mutation>\n"
     "    <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1"
     "</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>\n"
     "  </merge_tree>\n"
     "</clickhouse>\n";
 
-static const char users_text[] =
-    "<clickhouse>\n"
-    "  <!-- Written by souk-clickhouse at each start. No password: the engine listens on loopback only. -->\n"
-    "  <profiles><default></default></profiles>\n"
-    "  <users>\n"
-    "    <default>\n"
-    "      <password></password>\n"
-    "      <networks><ip>::/0</ip></networks>\n"
-    "      <profile>default</profile>\n"
-    "      <quota>default</quota>\n"
-    "      <access_management>1</access_management>\n"
-    "    </default>\n"
-    "  </users>\n"
-    "  <quotas><default></default></quotas>\n"
-    "</clickhouse>\n";
+static const char users_text[] = "<clickhouse>\n"
+                                 "  <!-- Written by souk-clickhouse at each start. No password: "
+                                 "the engine listens on loopback only. -->\n"
+                                 "  <profiles><default></default></profiles>\n"
+                                 "  <users>\n"
+                                 "    <default>\n"
+                                 "      <password></password>\n"
+                                 "      <networks><ip>::/0</ip></networks>\n"
+                                 "      <profile>default</profile>\n"
+                                 "      <quota>default</quota>\n"
+                                 "      <access_management>1</access_management>\n"
+                                 "    </default>\n"
+                                 "  </users>\n"
+                                 "  <quotas><default></default></quotas>\n"
+                                 "</clickhouse>\n";
 
 /* Replaces a file whole, so that an engine that starts meanwhile never reads half of one. */
 static int replace_file(const char *folder, const char *name, const char *text, size_t bytes) {
@@ -126,13 +135,16 @@ static int replace_file(const char *folder, const char *name, const char *text, 
     return code;
 }
 
-int workdir__write_config(struct workdir *dir, const char *listen_host, int tcp_port, int http_port) {
+int workdir__write_config(struct workdir *dir, const char *listen_host, int tcp_port,
+                          int http_port) {
     char http_line[64] = "";
-    if (http_port != 0) snprintf(http_line, sizeof http_line, "  <http_port>%d</http_port>\n", http_port);
+    if (http_port != 0)
+        snprintf(http_line, sizeof http_line, "  <http_port>%d</http_port>\n", http_port);
     size_t capacity = sizeof config_format + 3 * PATH_MAX + 512;
     char *text = malloc(capacity);
     if (text == NULL) return -ENOMEM;
-    int n = snprintf(text, capacity, config_format, dir->path, dir->path, dir->path, listen_host, tcp_port, http_line);
+    int n = snprintf(text, capacity, config_format, dir->path, dir->path, dir->path, listen_host,
+                     tcp_port, http_line);
     int code = n > 0 && (size_t)n < capacity ? 0 : -ENAMETOOLONG;
     if (code == 0) code = replace_file(dir->path, "config.xml", text, (size_t)n);
     if (code == 0) code = replace_file(dir->path, "users.xml", users_text, sizeof users_text - 1);

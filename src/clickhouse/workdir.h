@@ -11,22 +11,27 @@ struct workdir {
     char path[PATH_MAX];        /* Absolute. */
     char config_file[PATH_MAX]; /* <path>/config.xml, written at each start. */
     char log_file[PATH_MAX];    /* <path>/clickhouse.log. */
-    int lock_fd;                /* Holds the lock as long as it is open, here or in the engine. -1 when not locked. */
-    int log_fd;                 /* -1 when not open. */
+    int lock_fd; /* Holds the lock as long as it is open, here or in the engine. -1 when not locked.
+                  */
+    int log_fd;  /* -1 when not open. */
     size_t log_bytes;
 };
 
 /**
  * Makes the folder @path if it is not there, and locks it.
- * @error receives one line. @return 0, or the exit code to end with: 75 when another launcher has it, else 1.
+ * @error receives one line. @return 0, or the exit code to end with: 75 when another launcher has
+ * it, else 1.
  */
 int workdir__open(struct workdir *dir, const char *path, char error[static 512]);
 
-/** Writes config.xml and users.xml. @listen_host, @tcp_port, @http_port (0 = no HTTP) as the engine shall have them.
+/** Writes config.xml and users.xml. @listen_host, @tcp_port, @http_port (0 = no HTTP) as the engine
+ * shall have them.
  *  @return 0 or a negative errno. */
-int workdir__write_config(struct workdir *dir, const char *listen_host, int tcp_port, int http_port);
+int workdir__write_config(struct workdir *dir, const char *listen_host, int tcp_port,
+                          int http_port);
 
-/** Appends to the log, turning it over when it is full. What cannot be written is lost: the engine matters more. */
+/** Appends to the log, turning it over when it is full. What cannot be written is lost: the engine
+ * matters more. */
 void workdir__log(struct workdir *dir, const char *text, size_t bytes);
 
 /** Closes what is open; the lock goes when the engine has ended too. */

@@ -1,4 +1,5 @@
-/* The block decoder alone, at 54412 or 54460 by the first byte, so that frames' checksums are not in the way. */
+/* The block decoder alone, at 54412 or 54460 by the first byte, so that frames' checksums are not
+ * in the way. */
 #include "block.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,4 +1,5 @@
-/* The whole parser, from hello on. The first byte says how: bit 0 compressed, bits 1 to 7 the size of the pieces. */
+/* The whole parser, from hello on. The first byte says how: bit 0 compressed, bits 1 to 7 the size
+ * of the pieces. */
 #include "packet.h"
 
 #include <stdlib.h>

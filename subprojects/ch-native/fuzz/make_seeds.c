@@ -1,4 +1,5 @@
-/* Writes a few well-formed inputs for each fuzzer: `make_seeds DIR` fills DIR/packets, DIR/block and DIR/type. */
+/* Writes a few well-formed inputs for each fuzzer: `make_seeds DIR` fills DIR/packets, DIR/block
+ * and DIR/type. */
 #include "frame.h"
 #include "request.h"
 
@@ -6,12 +7,25 @@
 #include <sys/stat.h>
 
 static const char *const types[] = {
-    "UInt8", "Int256", "Float32", "String", "FixedString(3)", "DateTime64(3, 'UTC')", "Decimal(38, 6)",
-    "Enum8('a' = 0, 'b' = 1)", "UUID", "Nullable(String)", "Array(Array(UInt16))", "Tuple(a UInt8, b String)",
-    "Map(String, LowCardinality(String))", "LowCardinality(Nullable(String))", "Array(LowCardinality(String))",
+    "UInt8",
+    "Int256",
+    "Float32",
+    "String",
+    "FixedString(3)",
+    "DateTime64(3, 'UTC')",
+    "Decimal(38, 6)",
+    "Enum8('a' = 0, 'b' = 1)",
+    "UUID",
+    "Nullable(String)",
+    "Array(Array(UInt16))",
+    "Tuple(a UInt8, b String)",
+    "Map(String, LowCardinality(String))",
+    "LowCardinality(Nullable(String))",
+    "Array(LowCardinality(String))",
 };
 
-static void write_seed(const char *dir, const char *kind, size_t i, int first, const struct chn_buf *b) {
+static void write_seed(const char *dir, const char *kind, size_t i, int first,
+                       const struct chn_buf *b) {
     char path[512];
     snprintf(path, sizeof path, "%s/%s", dir, kind);
     mkdir(path, 0755);
@@ -27,7 +41,8 @@ static void write_seed(const char *dir, const char *kind, size_t i, int first, c
 static struct chn_builder *make_column(const char *type, struct chn_column *column) {
     struct chn_builder *b = chn_builder__new("c", type, 1 << 16, NULL);
     for (int i = 0; i < 2; i++) chn_builder__default(b);
-    for (uint32_t i = 0; chn_builder__child(b, i) != NULL; i++) chn_builder__default(chn_builder__child(b, i));
+    for (uint32_t i = 0; chn_builder__child(b, i) != NULL; i++)
+        chn_builder__default(chn_builder__child(b, i));
     if (chn_builder__end(b) != 0) chn_builder__default(b);
     chn_builder__column(b, column);
     return b;
@@ -51,9 +66,11 @@ int main(int argc, char **argv) {
         struct chn_column column;
         struct chn_builder *builder = make_column(types[i], &column);
         struct chn_buf heads = {0}, pieces = {0}, block = {0}, stream = {0}, name = {0};
-        chn_request__block(&heads, &pieces, 54460, &(struct chn_insert){.columns = &column, .n_columns = 1, .n_rows = 3});
+        chn_request__block(&heads, &pieces, 54460,
+                           &(struct chn_insert){.columns = &column, .n_columns = 1, .n_rows = 3});
         const struct chn_slice *slices = (const struct chn_slice *)(const void *)pieces.data;
-        for (size_t k = 0; k < pieces.n / sizeof *slices; k++) chn_buf__put(&block, slices[k].data, slices[k].n);
+        for (size_t k = 0; k < pieces.n / sizeof *slices; k++)
+            chn_buf__put(&block, slices[k].data, slices[k].n);
         write_seed(argv[1], "block", i, 1, &block);
         chn_buf__put_string(&name, "");
         put_hello(&stream);

@@ -15,7 +15,7 @@ int chn_err__setf(struct chn_err *err, int code, const char *format, ...) {
 
 const char *chn_err__text(int code) {
     switch (code) {
-#define CODE_TEXT(code, text)                                                                                          \
+#define CODE_TEXT(code, text)                                                                      \
     case code: return text;
         CHN_ERR_MAP(CODE_TEXT)
 #undef CODE_TEXT

@@ -18,10 +18,11 @@ struct chn_view {
     const struct chn_type *type; /* Borrowed from the column. */
     uint64_t n;                  /* Rows; of an array's child, elements. */
     uint64_t n_done;             /* Strings read so far. */
-    struct chn_buf data;         /* Values; strings; null map; array offsets (u64 LE); LowCardinality keys. */
-    struct chn_buf ends;         /* Strings: where each ends in @data, uint64_t. */
-    uint32_t key_width;          /* LowCardinality: bytes of a key. */
-    uint32_t n_children;         /* LowCardinality has one, its dictionary. */
+    struct chn_buf
+        data; /* Values; strings; null map; array offsets (u64 LE); LowCardinality keys. */
+    struct chn_buf ends; /* Strings: where each ends in @data, uint64_t. */
+    uint32_t key_width;  /* LowCardinality: bytes of a key. */
+    uint32_t n_children; /* LowCardinality has one, its dictionary. */
     struct chn_view *children;
 };
 
@@ -35,11 +36,18 @@ struct chn_block_column {
 struct chn_block {
     enum chn_block_kind kind;
     uint64_t n_rows;
-    size_t n_columns, n_alive; /* Alive: kept from the last block, so that their memory can be used again. */
+    size_t n_columns,
+        n_alive; /* Alive: kept from the last block, so that their memory can be used again. */
     struct chn_block_column *columns;
 };
 
-enum chn_decode_step { CHN_STEP_INFO, CHN_STEP_SIZE, CHN_STEP_HEAD, CHN_STEP_PREFIX, CHN_STEP_DATA };
+enum chn_decode_step {
+    CHN_STEP_INFO,
+    CHN_STEP_SIZE,
+    CHN_STEP_HEAD,
+    CHN_STEP_PREFIX,
+    CHN_STEP_DATA
+};
 
 struct chn_decode_frame {
     struct chn_view *view;

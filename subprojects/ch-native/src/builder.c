@@ -1,6 +1,7 @@
 /*
- * Builders: a tree of nodes like the type's, each with the bytes of its own stream. A dictionary node keeps u32 keys
- * and a hash table of what is in its dictionary; its keys are narrowed when the column is taken.
+ * Builders: a tree of nodes like the type's, each with the bytes of its own stream. A dictionary
+ * node keeps u32 keys and a hash table of what is in its dictionary; its keys are narrowed when the
+ * column is taken.
  */
 #include <ch_native/builder.h>
 
@@ -12,7 +13,8 @@
 struct dictionary {
     uint32_t *slots; /* Key + 1; 0 is empty. A power of two of them. */
     size_t n_slots;
-    struct chn_buf starts; /* Of each string's bytes in the child's data, uint64_t; its length lies in @lengths. */
+    struct chn_buf starts; /* Of each string's bytes in the child's data, uint64_t; its length lies
+                              in @lengths. */
     struct chn_buf lengths;
     struct chn_buf narrow; /* The keys as they go out. */
     uint8_t head[16], tail[8];
@@ -35,7 +37,8 @@ struct chn_builder {
 
 static const uint8_t low_cardinality_prefix[8] = {1};
 
-static bool make_node(struct chn_builder *b, struct chn_builder *root, const struct chn_type *type) {
+static bool make_node(struct chn_builder *b, struct chn_builder *root,
+                      const struct chn_type *type) {
     b->root = root;
     b->type = type;
     uint32_t n_children = type->n_children;
@@ -80,7 +83,8 @@ void chn_builder__free(struct chn_builder *b) {
     free(b);
 }
 
-struct chn_builder *chn_builder__new(const char *name, const char *type, size_t bytes_max, struct chn_err *err) {
+struct chn_builder *chn_builder__new(const char *name, const char *type, size_t bytes_max,
+                                     struct chn_err *err) {
     struct chn_type *parsed = chn_type__parse(type, strlen(type), err);
     if (parsed == NULL) return NULL;
     struct chn_builder *b = calloc(1, sizeof *b);
@@ -107,7 +111,8 @@ static void reset_node(struct chn_builder *b) {
     b->data.failed = false;
     for (uint32_t i = 0; i < b->n_children; i++) reset_node(&b->children[i]);
     if (b->dictionary == NULL) return;
-    if (b->dictionary->slots != NULL) memset(b->dictionary->slots, 0, b->dictionary->n_slots * sizeof(uint32_t));
+    if (b->dictionary->slots != NULL)
+        memset(b->dictionary->slots, 0, b->dictionary->n_slots * sizeof(uint32_t));
     b->dictionary->starts.n = b->dictionary->lengths.n = b->dictionary->narrow.n = 0;
 }
 
@@ -149,15 +154,15 @@ static inline int put_fixed(struct chn_builder *b, uint64_t value) {
 }
 
 /*
- * A Nullable's value: room for its null byte is taken first, so that nothing has to be taken back from the value when
- * there is none.
+ * A Nullable's value: room for its null byte is taken first, so that nothing has to be taken back
+ * from the value when there is none.
  */
-#define THROUGH_NULLABLE(b, call)                                                                                      \
-    do {                                                                                                               \
-        if ((b)->type->kind == CHN_NULLABLE) {                                                                         \
-            int code_ = make_room((b), 1);                                                                             \
-            return code_ != 0 ? code_ : end_value((b), (call));                                                        \
-        }                                                                                                              \
+#define THROUGH_NULLABLE(b, call)                                                                  \
+    do {                                                                                           \
+        if ((b)->type->kind == CHN_NULLABLE) {                                                     \
+            int code_ = make_room((b), 1);                                                         \
+            return code_ != 0 ? code_ : end_value((b), (call));                                    \
+        }                                                                                          \
     } while (0)
 
 /* Marks the value that was just appended below a Nullable as not NULL, or gives the room back. */
@@ -182,7 +187,9 @@ int chn_builder__u64(struct chn_builder *b, uint64_t value) {
     case CHN_IPV4: return value <= UINT32_MAX ? put_fixed(b, value) : CHN_ERR_ARGUMENT;
     case CHN_DATE: return value <= UINT16_MAX ? put_fixed(b, value) : CHN_ERR_ARGUMENT;
     case CHN_BOOL: return value <= 1 ? put_fixed(b, value) : CHN_ERR_ARGUMENT;
-    case CHN_NULLABLE: THROUGH_NULLABLE(b, chn_builder__u64(&b->children[0], value)); return CHN_ERR_TYPE;
+    case CHN_NULLABLE:
+        THROUGH_NULLABLE(b, chn_builder__u64(&b->children[0], value));
+        return CHN_ERR_TYPE;
     case CHN_INT:
     case CHN_DATE32:
     case CHN_DATETIME64:
@@ -209,18 +216,24 @@ int chn_builder__i64(struct chn_builder *b, int64_t value) {
         if (type->width == 16) return chn_builder__i128(b, (uint64_t)value, value < 0 ? -1 : 0);
         if (type->width > 16) return CHN_ERR_TYPE;
         bound = type->width == 8 ? INT64_MAX : ((int64_t)1 << (8 * type->width - 1)) - 1;
-        return value >= -bound - 1 && value <= bound ? put_fixed(b, (uint64_t)value) : CHN_ERR_ARGUMENT;
+        return value >= -bound - 1 && value <= bound ? put_fixed(b, (uint64_t)value)
+                                                     : CHN_ERR_ARGUMENT;
     case CHN_DATETIME64: return put_fixed(b, (uint64_t)value);
-    case CHN_DATE32: return value >= INT32_MIN && value <= INT32_MAX ? put_fixed(b, (uint64_t)value) : CHN_ERR_ARGUMENT;
+    case CHN_DATE32:
+        return value >= INT32_MIN && value <= INT32_MAX ? put_fixed(b, (uint64_t)value)
+                                                        : CHN_ERR_ARGUMENT;
     case CHN_DECIMAL:
         if (type->width == 16) return chn_builder__i128(b, (uint64_t)value, value < 0 ? -1 : 0);
         if (type->width > 16) return CHN_ERR_TYPE;
-        return fits_decimal(value, type->precision) ? put_fixed(b, (uint64_t)value) : CHN_ERR_ARGUMENT;
+        return fits_decimal(value, type->precision) ? put_fixed(b, (uint64_t)value)
+                                                    : CHN_ERR_ARGUMENT;
     case CHN_ENUM:
         for (uint32_t i = 0; i < type->n_names; i++)
             if (type->names[i].value == value) return put_fixed(b, (uint64_t)value);
         return CHN_ERR_ARGUMENT;
-    case CHN_NULLABLE: THROUGH_NULLABLE(b, chn_builder__i64(&b->children[0], value)); return CHN_ERR_TYPE;
+    case CHN_NULLABLE:
+        THROUGH_NULLABLE(b, chn_builder__i64(&b->children[0], value));
+        return CHN_ERR_TYPE;
     case CHN_UINT:
     case CHN_BOOL:
     case CHN_DATE:
@@ -233,7 +246,8 @@ int chn_builder__i64(struct chn_builder *b, int64_t value) {
 int chn_builder__i128(struct chn_builder *b, uint64_t low, int64_t high) {
     enum chn_kind kind = b->type->kind;
     THROUGH_NULLABLE(b, chn_builder__i128(&b->children[0], low, high));
-    if (b->type->width != 16 || (kind != CHN_INT && kind != CHN_UINT && kind != CHN_DECIMAL)) return CHN_ERR_TYPE;
+    if (b->type->width != 16 || (kind != CHN_INT && kind != CHN_UINT && kind != CHN_DECIMAL))
+        return CHN_ERR_TYPE;
     int code = make_room(b, 16);
     if (code != 0) return code;
     chn_store_le(b->data.data + b->data.n, low, 8);
@@ -275,12 +289,15 @@ static int put_string(struct chn_builder *b, const void *data, size_t n) {
 
 /* --- LowCardinality(String) and LowCardinality(Nullable(String)) --- */
 
-static bool has_null_slot(const struct chn_builder *b) { return b->type->children[0]->kind == CHN_NULLABLE; }
+static bool has_null_slot(const struct chn_builder *b) {
+    return b->type->children[0]->kind == CHN_NULLABLE;
+}
 
 static int add_word(struct chn_builder *b, const void *data, size_t n) {
     struct dictionary *d = b->dictionary;
     struct chn_builder *words = &b->children[0];
-    if (!chn_buf__reserve(&d->starts, 8) || !chn_buf__reserve(&d->lengths, 8)) return CHN_ERR_MEMORY;
+    if (!chn_buf__reserve(&d->starts, 8) || !chn_buf__reserve(&d->lengths, 8))
+        return CHN_ERR_MEMORY;
     int code = put_string(words, data, n);
     if (code != 0) return code;
     uint64_t start = words->data.n - n, length = n;
@@ -307,7 +324,8 @@ static int grow_slots(struct chn_builder *b) {
     size_t n_slots = d->n_slots == 0 ? 64 : d->n_slots * 2;
     uint32_t *slots = calloc(n_slots, sizeof *slots);
     if (slots == NULL) return CHN_ERR_MEMORY;
-    for (uint32_t key = has_null_slot(b); key < n_words; key++) { /* The NULL slot is found by nobody. */
+    for (uint32_t key = has_null_slot(b); key < n_words;
+         key++) { /* The NULL slot is found by nobody. */
         uint64_t start, length;
         memcpy(&start, d->starts.data + (size_t)key * 8, sizeof start);
         memcpy(&length, d->lengths.data + (size_t)key * 8, sizeof length);
@@ -390,7 +408,9 @@ int chn_builder__string(struct chn_builder *b, const void *data, size_t n) {
     switch (type->kind) {
     case CHN_STRING: return put_string(b, data, n);
     case CHN_LOW_CARDINALITY: return put_word(b, data, n);
-    case CHN_NULLABLE: THROUGH_NULLABLE(b, chn_builder__string(&b->children[0], data, n)); return CHN_ERR_TYPE;
+    case CHN_NULLABLE:
+        THROUGH_NULLABLE(b, chn_builder__string(&b->children[0], data, n));
+        return CHN_ERR_TYPE;
     case CHN_UUID: return put_uuid_text(b, data, n);
     case CHN_FIXED_STRING: {
         if (n > type->width) return CHN_ERR_ARGUMENT;
@@ -479,7 +499,8 @@ int chn_builder__default(struct chn_builder *b) {
 }
 
 struct chn_builder *chn_builder__child(struct chn_builder *b, uint32_t i) {
-    bool nested = b->type->kind == CHN_ARRAY || b->type->kind == CHN_MAP || b->type->kind == CHN_TUPLE;
+    bool nested =
+        b->type->kind == CHN_ARRAY || b->type->kind == CHN_MAP || b->type->kind == CHN_TUPLE;
     return nested && i < b->n_children ? &b->children[i] : NULL;
 }
 
@@ -512,7 +533,8 @@ size_t chn_builder__n_bytes(const struct chn_builder *b) { return b->root->bytes
 /* --- Taking the column --- */
 
 static void add_part(struct chn_builder *b, const void *data, size_t n) {
-    if (n > 0) chn_buf__put(&b->root->parts, &(struct chn_slice){data, n}, sizeof(struct chn_slice));
+    if (n > 0)
+        chn_buf__put(&b->root->parts, &(struct chn_slice){data, n}, sizeof(struct chn_slice));
 }
 
 static void add_prefixes(struct chn_builder *b) {

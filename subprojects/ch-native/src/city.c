@@ -1,6 +1,7 @@
 /*
- * CityHash128 1.0.2. Inputs of 128 bytes and more run a loop that mixes 64 bytes a step into seven words; shorter ones
- * run a Murmur-like loop of 16 bytes a step. Words are read little endian whatever the machine is.
+ * CityHash128 1.0.2. Inputs of 128 bytes and more run a loop that mixes 64 bytes a step into seven
+ * words; shorter ones run a Murmur-like loop of 16 bytes a step. Words are read little endian
+ * whatever the machine is.
  */
 #include "city.h"
 
@@ -11,7 +12,9 @@ static const uint64_t k0 = 0xc3a5c85c97cb3127u, k1 = 0xb492b66fbe98f273u, k2 = 0
 
 static uint64_t load(const uint8_t *p) { return chn_load_u64(p); }
 
-static uint64_t rotate(uint64_t x, unsigned bits) { return bits == 0 ? x : x >> bits | x << (64 - bits); }
+static uint64_t rotate(uint64_t x, unsigned bits) {
+    return bits == 0 ? x : x >> bits | x << (64 - bits);
+}
 
 static uint64_t mix(uint64_t x) { return x ^ x >> 47; }
 
@@ -87,7 +90,8 @@ static struct chn_u128 hash_long(const uint8_t *p, size_t n, struct chn_u128 see
     }
     y += rotate(w.low, 37) * k0 + z;
     x += rotate(v.low + z, 49) * k0;
-    /* The rest from its end in steps of 32; the last step reaches back into what the loop above has seen. */
+    /* The rest from its end in steps of 32; the last step reaches back into what the loop above has
+     * seen. */
     const uint8_t *end = p + n;
     for (size_t done = 0; done < n;) {
         done += 32;

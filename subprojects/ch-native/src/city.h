@@ -1,6 +1,6 @@
 /**
- * CityHash128 as of CityHash 1.0.2, which guards ClickHouse's compressed frames. Later releases of CityHash give other
- * values: a frame made with them is refused as CHECKSUM_DOESNT_MATCH.
+ * CityHash128 as of CityHash 1.0.2, which guards ClickHouse's compressed frames. Later releases of
+ * CityHash give other values: a frame made with them is refused as CHECKSUM_DOESNT_MATCH.
  */
 #ifndef CHN_CITY_H
 #define CHN_CITY_H
@@ -12,7 +12,8 @@ struct chn_u128 {
     uint64_t low, high;
 };
 
-/** @return the hash of @n bytes at @data. On the wire the low half goes first, each half little endian. */
+/** @return the hash of @n bytes at @data. On the wire the low half goes first, each half little
+ * endian. */
 struct chn_u128 chn_city__hash128(const void *data, size_t n);
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * The life of a connection. The happy path: resolve the name, connect to the first address that answers, send the
- * hello, read the server's, send the addendum, be ready; then events of the parser go to whoever's request is under
- * way. What can fail ends in chn_conn__fail(): the link is dropped and the request told, once.
+ * The life of a connection. The happy path: resolve the name, connect to the first address that
+ * answers, send the hello, read the server's, send the addendum, be ready; then events of the
+ * parser go to whoever's request is under way. What can fail ends in chn_conn__fail(): the link is
+ * dropped and the request told, once.
  */
 #include "conn.h"
 
@@ -14,8 +15,8 @@ static const uint32_t state_next[] = {
     [CHN_RESOLVING] = 1u << CHN_CONNECTING | 1u << CHN_CLOSED,
     [CHN_CONNECTING] = 1u << CHN_CONNECTING | 1u << CHN_HELLO | 1u << CHN_CLOSED,
     [CHN_HELLO] = 1u << CHN_READY | 1u << CHN_CLOSED,
-    [CHN_READY] = 1u << CHN_PING | 1u << CHN_QUERY | 1u << CHN_PACKING | 1u << CHN_HEADER | 1u << CHN_SENDING |
-                  1u << CHN_CLOSED,
+    [CHN_READY] = 1u << CHN_PING | 1u << CHN_QUERY | 1u << CHN_PACKING | 1u << CHN_HEADER |
+                  1u << CHN_SENDING | 1u << CHN_CLOSED,
     [CHN_PING] = 1u << CHN_READY | 1u << CHN_CLOSED,
     [CHN_QUERY] = 1u << CHN_READY | 1u << CHN_CANCELING | 1u << CHN_CLOSED,
     [CHN_CANCELING] = 1u << CHN_READY | 1u << CHN_CLOSED,
@@ -26,10 +27,17 @@ static const uint32_t state_next[] = {
 };
 
 static const char *const state_names[] = {
-    [CHN_CLOSED] = "closed",       [CHN_RESOLVING] = "resolving the name", [CHN_CONNECTING] = "connecting",
-    [CHN_HELLO] = "saying hello",  [CHN_READY] = "idle",                   [CHN_PING] = "ping",
-    [CHN_QUERY] = "query",         [CHN_CANCELING] = "cancel",             [CHN_PACKING] = "compressing",
-    [CHN_HEADER] = "waiting for the table's columns", [CHN_SENDING] = "sending",
+    [CHN_CLOSED] = "closed",
+    [CHN_RESOLVING] = "resolving the name",
+    [CHN_CONNECTING] = "connecting",
+    [CHN_HELLO] = "saying hello",
+    [CHN_READY] = "idle",
+    [CHN_PING] = "ping",
+    [CHN_QUERY] = "query",
+    [CHN_CANCELING] = "cancel",
+    [CHN_PACKING] = "compressing",
+    [CHN_HEADER] = "waiting for the table's columns",
+    [CHN_SENDING] = "sending",
     [CHN_ACK] = "waiting for the acknowledgement",
 };
 
@@ -41,7 +49,8 @@ static void on_timeout(uv_timer_t *timer) {
         return;
     }
     struct chn_err err;
-    chn_err__setf(&err, CHN_ERR_TIMEOUT, "%s:%u: %s took too long%s", c->host, c->options.port, state_names[c->state],
+    chn_err__setf(&err, CHN_ERR_TIMEOUT, "%s:%u: %s took too long%s", c->host, c->options.port,
+                  state_names[c->state],
                   c->state == CHN_HELLO ? " (is this the port of the native protocol?)" : "");
     chn_conn__fail(c, &err);
 }
@@ -105,7 +114,8 @@ void chn_conn__drop(struct chn_conn *c) {
     c->write_failed = false;
 }
 
-static void end_connect(struct chn_conn *c, const struct chn_err *err, const struct chn_exception *exception) {
+static void end_connect(struct chn_conn *c, const struct chn_err *err,
+                        const struct chn_exception *exception) {
     chn_connect_cb cb = c->cb.connect;
     void *data = c->cb_data;
     uv_freeaddrinfo(c->addresses);
@@ -120,7 +130,9 @@ void chn_conn__fail(struct chn_conn *c, const struct chn_err *err) {
     case CHN_CLOSED: break;
     case CHN_RESOLVING:
     case CHN_CONNECTING:
-    case CHN_HELLO: end_connect(c, err, err->code == CHN_ERR_EXCEPTION ? &c->parser.exception : NULL); break;
+    case CHN_HELLO:
+        end_connect(c, err, err->code == CHN_ERR_EXCEPTION ? &c->parser.exception : NULL);
+        break;
     case CHN_READY:
         if (c->options.on_lost != NULL && !c->closing) c->options.on_lost(c, c->options.data, err);
         break;
@@ -140,7 +152,8 @@ void chn_conn__close(struct chn_conn *c, chn_close_cb cb, void *data) {
     c->close_cb = cb;
     c->close_data = data;
     struct chn_err err;
-    chn_err__setf(&err, CHN_ERR_CANCELED, "%s:%u: closed during %s", c->host, c->options.port, state_names[c->state]);
+    chn_err__setf(&err, CHN_ERR_CANCELED, "%s:%u: closed during %s", c->host, c->options.port,
+                  state_names[c->state]);
     chn_conn__fail(c, &err);
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }
@@ -148,7 +161,8 @@ void chn_conn__close(struct chn_conn *c, chn_close_cb cb, void *data) {
 void chn_conn__cancel(struct chn_conn *c) {
     struct chn_err err;
     if (c->state == CHN_CLOSED || c->state == CHN_READY || c->state == CHN_CANCELING) return;
-    chn_err__setf(&err, CHN_ERR_CANCELED, "%s:%u: canceled during %s", c->host, c->options.port, state_names[c->state]);
+    chn_err__setf(&err, CHN_ERR_CANCELED, "%s:%u: canceled during %s", c->host, c->options.port,
+                  state_names[c->state]);
     if (c->state != CHN_QUERY) {
         chn_conn__fail(c, &err);
         return;
@@ -175,8 +189,10 @@ static void on_written(uv_write_t *req, int status) {
     if (link->dead) return;
     struct chn_conn *c = link->conn;
     if (status < 0) {
-        /* The server may have closed after it sent why: go on reading until its end, but not for long. */
-        chn_err__setf(&c->err, CHN_ERR_LOST, "%s:%u: write: %s", c->host, c->options.port, uv_strerror(status));
+        /* The server may have closed after it sent why: go on reading until its end, but not for
+         * long. */
+        chn_err__setf(&c->err, CHN_ERR_LOST, "%s:%u: write: %s", c->host, c->options.port,
+                      uv_strerror(status));
         c->write_failed = true;
         uv_timer_start(&c->timer, on_timeout, CHN_DRAIN_MS, 0);
         return;
@@ -188,7 +204,9 @@ static void on_written(uv_write_t *req, int status) {
 
 int chn_conn__write(struct chn_conn *c, const uv_buf_t *bufs, unsigned n, struct chn_err *err) {
     struct chn_write *write = malloc(sizeof *write);
-    if (write == NULL) return chn_err__setf(err, CHN_ERR_MEMORY, "%s:%u: write: no memory", c->host, c->options.port);
+    if (write == NULL)
+        return chn_err__setf(err, CHN_ERR_MEMORY, "%s:%u: write: no memory", c->host,
+                             c->options.port);
     write->link = c->link;
     int code = uv_write(&write->req, (uv_stream_t *)&c->link->tcp, bufs, n, on_written);
     if (code == 0) {
@@ -196,11 +214,13 @@ int chn_conn__write(struct chn_conn *c, const uv_buf_t *bufs, unsigned n, struct
         return 0;
     }
     free(write);
-    return chn_err__setf(err, CHN_ERR_LOST, "%s:%u: write: %s", c->host, c->options.port, uv_strerror(code));
+    return chn_err__setf(err, CHN_ERR_LOST, "%s:%u: write: %s", c->host, c->options.port,
+                         uv_strerror(code));
 }
 
 static int write_head(struct chn_conn *c, struct chn_err *err) {
-    if (c->head.failed) return chn_err__setf(err, CHN_ERR_MEMORY, "%s:%u: no memory", c->host, c->options.port);
+    if (c->head.failed)
+        return chn_err__setf(err, CHN_ERR_MEMORY, "%s:%u: no memory", c->host, c->options.port);
     uv_buf_t buf = uv_buf_init((char *)c->head.data, (unsigned)c->head.n);
     return c->head.n == 0 ? 0 : chn_conn__write(c, &buf, 1, err);
 }
@@ -209,8 +229,10 @@ static void on_hello(struct chn_conn *c) {
     struct chn_err err;
     const struct chn_server *s = &c->parser.server;
     if (s->revision < CHN_REVISION_MIN) {
-        chn_err__setf(&err, CHN_ERR_PROTOCOL, "%s:%u: server %.60s %u.%u speaks revision %u, %d is the oldest supported", c->host,
-                      c->options.port, s->name, s->major, s->minor, s->revision, CHN_REVISION_MIN);
+        chn_err__setf(&err, CHN_ERR_PROTOCOL,
+                      "%s:%u: server %.60s %u.%u speaks revision %u, %d is the oldest supported",
+                      c->host, c->options.port, s->name, s->major, s->minor, s->revision,
+                      CHN_REVISION_MIN);
         chn_conn__fail(c, &err);
         return;
     }
@@ -230,8 +252,8 @@ static void on_unexpected(struct chn_conn *c, enum chn_event event) {
         chn_err__setf(&err, CHN_ERR_EXCEPTION, "%s:%u: code %d: %.150s", c->host, c->options.port,
                       c->parser.exception.code, c->parser.exception.message);
     else
-        chn_err__setf(&err, CHN_ERR_PROTOCOL, "%s:%u: unexpected packet of type %d during %s", c->host,
-                      c->options.port, c->parser.packet, state_names[c->state]);
+        chn_err__setf(&err, CHN_ERR_PROTOCOL, "%s:%u: unexpected packet of type %d during %s",
+                      c->host, c->options.port, c->parser.packet, state_names[c->state]);
     chn_conn__fail(c, &err);
 }
 
@@ -272,7 +294,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
     if (n < 0) {
         if (c->write_failed) err = c->err; /* The first sign of it. */
         else
-            chn_err__setf(&err, CHN_ERR_LOST, "%s:%u: the server closed the connection during %s (%s)", c->host,
+            chn_err__setf(&err, CHN_ERR_LOST,
+                          "%s:%u: the server closed the connection during %s (%s)", c->host,
                           c->options.port, state_names[c->state], uv_strerror((int)n));
         chn_conn__fail(c, &err);
         return;
@@ -297,20 +320,24 @@ static void on_connected(uv_connect_t *req, int status) {
     struct chn_err err;
     if (link->dead) return;
     if (status < 0) {
-        chn_err__setf(&err, CHN_ERR_LOST, "%s:%u: connect: %s", c->host, c->options.port, uv_strerror(status));
+        chn_err__setf(&err, CHN_ERR_LOST, "%s:%u: connect: %s", c->host, c->options.port,
+                      uv_strerror(status));
         link->dead = true;
         uv_close((uv_handle_t *)&link->tcp, on_link_closed);
         c->link = NULL;
         try_address(c, &err);
         return;
     }
-    uv_tcp_nodelay(&link->tcp, 1); /* Else a small last segment waits 40 ms for an acknowledgement. */
+    uv_tcp_nodelay(&link->tcp,
+                   1); /* Else a small last segment waits 40 ms for an acknowledgement. */
     chn_conn__move(c, CHN_HELLO, chn_or(c->options.hello_ms, 5000));
     chn_parser__reset(&c->parser, c->client.advertised);
     c->head.n = 0;
     chn_request__hello(&c->head, &c->client);
     int code = uv_read_start((uv_stream_t *)&link->tcp, on_alloc, on_read);
-    if (code != 0) chn_err__setf(&err, CHN_ERR_LOST, "%s:%u: read: %s", c->host, c->options.port, uv_strerror(code));
+    if (code != 0)
+        chn_err__setf(&err, CHN_ERR_LOST, "%s:%u: read: %s", c->host, c->options.port,
+                      uv_strerror(code));
     if (code == 0) code = write_head(c, &err);
     if (code != 0) chn_conn__fail(c, &err);
 }
@@ -326,7 +353,8 @@ static void try_address(struct chn_conn *c, const struct chn_err *last) {
         int code = uv_tcp_init(c->loop, &link->tcp);
         if (code != 0) {
             free(link);
-            chn_err__setf(&err, CHN_ERR_LOST, "%s:%u: socket: %s", c->host, c->options.port, uv_strerror(code));
+            chn_err__setf(&err, CHN_ERR_LOST, "%s:%u: socket: %s", c->host, c->options.port,
+                          uv_strerror(code));
             break;
         }
         c->n_open++;
@@ -337,7 +365,8 @@ static void try_address(struct chn_conn *c, const struct chn_err *last) {
             chn_conn__move(c, CHN_CONNECTING, chn_or(c->options.connect_ms, 5000));
             return;
         }
-        chn_err__setf(&err, CHN_ERR_LOST, "%s:%u: connect: %s", c->host, c->options.port, uv_strerror(code));
+        chn_err__setf(&err, CHN_ERR_LOST, "%s:%u: connect: %s", c->host, c->options.port,
+                      uv_strerror(code));
         link->dead = true;
         uv_close((uv_handle_t *)&link->tcp, on_link_closed);
         c->link = NULL;
@@ -346,7 +375,8 @@ static void try_address(struct chn_conn *c, const struct chn_err *last) {
 }
 
 struct resolver {
-    uv_getaddrinfo_t req; /* First: chn_conn's pointer is to it. Its data is the connection, NULL once dropped. */
+    uv_getaddrinfo_t req; /* First: chn_conn's pointer is to it. Its data is the connection, NULL
+                             once dropped. */
     struct chn_conn *conn;
 };
 
@@ -377,7 +407,8 @@ int chn_conn__connect(struct chn_conn *c, chn_connect_cb cb, void *data) {
     resolver->req.data = c;
     char service[8];
     snprintf(service, sizeof service, "%u", c->options.port);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     int code = uv_getaddrinfo(c->loop, &resolver->req, on_resolved, c->host, service, &hints);
     if (code != 0) {
         free(resolver);
@@ -406,13 +437,16 @@ int chn_conn__ping(struct chn_conn *c, chn_ping_cb cb, void *data) {
 
 /* --- Making --- */
 
-static char *copy_or(const char *text, const char *otherwise) { return strdup(text != NULL ? text : otherwise); }
+static char *copy_or(const char *text, const char *otherwise) {
+    return strdup(text != NULL ? text : otherwise);
+}
 
-struct chn_conn *chn_conn__new(uv_loop_t *loop, const struct chn_options *options, struct chn_err *err) {
+struct chn_conn *chn_conn__new(uv_loop_t *loop, const struct chn_options *options,
+                               struct chn_err *err) {
     uint32_t revision = chn_or(options->revision, CHN_REVISION_DEFAULT);
     if (revision < CHN_REVISION_MIN || revision > CHN_REVISION_MAX) {
-        chn_err__setf(err, CHN_ERR_ARGUMENT, "revision %u is not from %d to %d", revision, CHN_REVISION_MIN,
-                      CHN_REVISION_MAX);
+        chn_err__setf(err, CHN_ERR_ARGUMENT, "revision %u is not from %d to %d", revision,
+                      CHN_REVISION_MIN, CHN_REVISION_MAX);
         return NULL;
     }
     struct chn_conn *c = calloc(1, sizeof *c);
@@ -431,8 +465,10 @@ struct chn_conn *chn_conn__new(uv_loop_t *loop, const struct chn_options *option
     c->quota_key = copy_or(options->quota_key, "");
     size_t n = sizeof c->hostname;
     if (uv_os_gethostname(c->hostname, &n) != 0) c->hostname[0] = '\0';
-    c->client = (struct chn_client){c->client_name, c->quota_key, c->database, c->user, c->password, c->hostname, revision};
-    chn_parser__init(&c->parser, revision, options->block_bytes_max != 0 ? options->block_bytes_max : (size_t)256 << 20);
+    c->client = (struct chn_client){c->client_name, c->quota_key, c->database, c->user,
+                                    c->password,    c->hostname,  revision};
+    chn_parser__init(&c->parser, revision,
+                     options->block_bytes_max != 0 ? options->block_bytes_max : (size_t)256 << 20);
     bool whole = c->host != NULL && c->database != NULL && c->user != NULL && c->password != NULL &&
                  c->client_name != NULL && c->quota_key != NULL;
     if (!whole || uv_timer_init(loop, &c->timer) != 0) {

@@ -1,7 +1,7 @@
 /**
- * A connection inside. conn.c connects, reads, times out and closes; query.c and insert.c are what a ready connection
- * is used for. A link is one TCP handle with its fate: a connection that is made again gets a new link, and whatever
- * the old one still calls back is recognised as dead.
+ * A connection inside. conn.c connects, reads, times out and closes; query.c and insert.c are what
+ * a ready connection is used for. A link is one TCP handle with its fate: a connection that is made
+ * again gets a new link, and whatever the old one still calls back is recognised as dead.
  */
 #ifndef CHN_CONN_H
 #define CHN_CONN_H
@@ -16,7 +16,7 @@ enum {
     CHN_READ_BYTES = 128 << 10,
     CHN_VERIFIED_MAX = 256,           /* Statements remembered as checked; the oldest goes. */
     CHN_PACK_ON_LOOP_MAX = 256 << 10, /* Raw bytes that may be compressed on the loop. */
-    CHN_DRAIN_MS = 1000,              /* After a failed write, for an exception that may still come. */
+    CHN_DRAIN_MS = 1000, /* After a failed write, for an exception that may still come. */
 };
 
 enum chn_state {
@@ -38,7 +38,7 @@ struct chn_link {
     uv_tcp_t tcp;
     uv_connect_t connect;
     struct chn_conn *conn;
-    bool dead;        /* Its connection has let go of it. */
+    bool dead;         /* Its connection has let go of it. */
     unsigned n_writes; /* Not called back yet. */
     char bytes[CHN_READ_BYTES];
 };
@@ -59,11 +59,11 @@ struct chn_conn {
     struct chn_options options; /* Numbers and callbacks; its strings are those above. */
     struct chn_client client;
     struct chn_parser parser;
-    struct chn_link *link;      /* NULL when closed. */
-    uv_timer_t timer;           /* The deadline of the present state. */
-    uv_getaddrinfo_t *resolver; /* Not NULL while one runs. */
+    struct chn_link *link;                /* NULL when closed. */
+    uv_timer_t timer;                     /* The deadline of the present state. */
+    uv_getaddrinfo_t *resolver;           /* Not NULL while one runs. */
     struct addrinfo *addresses, *address; /* What is left to try. */
-    unsigned n_open;            /* Handles and works that still call back. */
+    unsigned n_open;                      /* Handles and works that still call back. */
     bool closing;
     chn_close_cb close_cb;
     void *close_data;
@@ -76,7 +76,7 @@ struct chn_conn {
         chn_insert_cb insert;
     } cb;
     void *cb_data;
-    bool ended;          /* The end of stream has come; waits for the writes' callbacks. */
+    bool ended; /* The end of stream has come; waits for the writes' callbacks. */
     bool write_failed;
     struct chn_err err;  /* Of the write that failed, or of the cancel. */
     struct chn_buf head; /* Packets that are copied: queries and other small ones. */
@@ -105,7 +105,8 @@ void chn_conn__fail(struct chn_conn *c, const struct chn_err *err);
 /** One handle or work less that calls back; the last one frees a closed connection. */
 void chn_conn__release(struct chn_conn *c);
 
-/** For the requests' files: an event of the server, the end of a write, a failure. They end the request if need be. */
+/** For the requests' files: an event of the server, the end of a write, a failure. They end the
+ * request if need be. */
 void chn_query__on_event(struct chn_conn *c, enum chn_event event);
 void chn_query__on_written(struct chn_conn *c);
 void chn_query__fail(struct chn_conn *c, const struct chn_err *err);
@@ -114,6 +115,8 @@ void chn_insert__on_written(struct chn_conn *c);
 void chn_insert__fail(struct chn_conn *c, const struct chn_err *err);
 void chn_insert__fini(struct chn_conn *c);
 
-static inline uint32_t chn_or(uint32_t value, uint32_t otherwise) { return value != 0 ? value : otherwise; }
+static inline uint32_t chn_or(uint32_t value, uint32_t otherwise) {
+    return value != 0 ? value : otherwise;
+}
 
 #endif

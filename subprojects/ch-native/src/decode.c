@@ -1,6 +1,7 @@
 /*
- * The block decoder. It can be fed any number of bytes at a time: names and sizes are read when they are whole, values
- * are copied as they come. Nested types are walked with a stack of our own, so that the walk can stop anywhere.
+ * The block decoder. It can be fed any number of bytes at a time: names and sizes are read when
+ * they are whole, values are copied as they come. Nested types are walked with a stack of our own,
+ * so that the walk can stop anywhere.
  *
  * Memory follows the bytes that came: a size that a server claims is never allocated ahead of them.
  */
@@ -38,7 +39,8 @@ static bool make_view(struct chn_view *v, const struct chn_type *type) {
     if (v->children == NULL) return false;
     for (uint32_t i = 0; i < type->n_children; i++) {
         v->n_children = i + 1; /* So that a failure frees what is there. */
-        const struct chn_type *child = type->kind == CHN_LOW_CARDINALITY ? dictionary_type(type) : type->children[i];
+        const struct chn_type *child =
+            type->kind == CHN_LOW_CARDINALITY ? dictionary_type(type) : type->children[i];
         if (!make_view(&v->children[i], child)) return false;
     }
     return true;
@@ -64,8 +66,8 @@ static size_t count_prefixes(const struct chn_view *v) {
 
 static int bad(struct chn_decoder *d, struct chn_err *err, int code, const char *what) {
     const char *name = d->column < d->block.n_alive ? d->block.columns[d->column].name : NULL;
-    return chn_err__setf(err, code, "block of %zu columns, column %zu (%.60s): %s", d->block.n_columns, d->column,
-                         name != NULL ? name : "?", what);
+    return chn_err__setf(err, code, "block of %zu columns, column %zu (%.60s): %s",
+                         d->block.n_columns, d->column, name != NULL ? name : "?", what);
 }
 
 /* For the readers' codes: CHN_MORE passes, errors get their line. */
@@ -80,8 +82,8 @@ static int charge(struct chn_decoder *d, struct chn_err *err, size_t n) {
 }
 
 /* Copies what is there of @wanted bytes in all to @to. */
-static int copy_some(struct chn_decoder *d, struct chn_reader *r, struct chn_buf *to, uint64_t wanted,
-                     struct chn_err *err) {
+static int copy_some(struct chn_decoder *d, struct chn_reader *r, struct chn_buf *to,
+                     uint64_t wanted, struct chn_err *err) {
     if (wanted > d->bytes_max) return bad(d, err, CHN_ERR_LIMIT, "the block is too large");
     size_t left = (size_t)wanted - to->n, n = chn_reader__left(r);
     if (n > left) n = left;
@@ -93,7 +95,8 @@ static int copy_some(struct chn_decoder *d, struct chn_reader *r, struct chn_buf
     return n == left ? 0 : CHN_MORE;
 }
 
-static int read_strings(struct chn_decoder *d, struct chn_reader *r, struct chn_view *v, struct chn_err *err) {
+static int read_strings(struct chn_decoder *d, struct chn_reader *r, struct chn_view *v,
+                        struct chn_err *err) {
     while (v->n_done < v->n) {
         if (!d->in_string) {
             uint64_t n;
@@ -110,7 +113,8 @@ static int read_strings(struct chn_decoder *d, struct chn_reader *r, struct chn_
         chn_buf__put(&v->data, r->at, n);
         r->at += n;
         d->string_left -= n;
-        if (d->string_left > 0) return v->data.failed ? bad(d, err, CHN_ERR_MEMORY, "no memory") : CHN_MORE;
+        if (d->string_left > 0)
+            return v->data.failed ? bad(d, err, CHN_ERR_MEMORY, "no memory") : CHN_MORE;
         d->in_string = false;
         uint64_t end = v->data.n;
         if ((code = charge(d, err, sizeof end)) != 0) return code;
@@ -129,7 +133,8 @@ static int push(struct chn_decoder *d, struct chn_view *v, uint64_t n, struct ch
 }
 
 /* @offsets are cumulative ends. @return 0 with the number of elements in @total. */
-static int check_offsets(struct chn_decoder *d, const struct chn_view *v, uint64_t *total, struct chn_err *err) {
+static int check_offsets(struct chn_decoder *d, const struct chn_view *v, uint64_t *total,
+                         struct chn_err *err) {
     uint64_t last = 0;
     for (uint64_t i = 0; i < v->n; i++) {
         uint64_t end = chn_load_u64(v->data.data + i * 8);
@@ -152,8 +157,8 @@ static uint64_t load_key(const struct chn_view *v, uint64_t row) {
 }
 
 /* LowCardinality: 0 meta, dictionary size; 1 (dictionary was read) number of keys; 2 keys. */
-static int read_low_cardinality(struct chn_decoder *d, struct chn_reader *r, struct chn_decode_frame *f,
-                                struct chn_err *err) {
+static int read_low_cardinality(struct chn_decoder *d, struct chn_reader *r,
+                                struct chn_decode_frame *f, struct chn_err *err) {
     struct chn_view *v = f->view;
     uint64_t n;
     if (v->n == 0) return 0;
@@ -173,17 +178,21 @@ static int read_low_cardinality(struct chn_decoder *d, struct chn_reader *r, str
     if (f->step == 1) {
         int code = chn_reader__le(r, 8, &n);
         if (code != 0) return code;
-        if (n != v->n) return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality has another number of keys than of rows");
+        if (n != v->n)
+            return bad(d, err, CHN_ERR_PROTOCOL,
+                       "LowCardinality has another number of keys than of rows");
         f->step = 2;
     }
     int code = copy_some(d, r, &v->data, v->n * v->key_width, err);
     if (code != 0) return code;
     for (uint64_t i = 0; i < v->n; i++)
-        if (load_key(v, i) >= v->children[0].n) return bad(d, err, CHN_ERR_PROTOCOL, "a key outside of the dictionary");
+        if (load_key(v, i) >= v->children[0].n)
+            return bad(d, err, CHN_ERR_PROTOCOL, "a key outside of the dictionary");
     return 0;
 }
 
-/* @return 0 when the view on top of the stack is done, CHN_MORE, CHN_MORE + 1 when it has pushed another, or an error. */
+/* @return 0 when the view on top of the stack is done, CHN_MORE, CHN_MORE + 1 when it has pushed
+ * another, or an error. */
 static int read_top(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
     struct chn_decode_frame *f = &d->stack[d->depth - 1];
     struct chn_view *v = f->view;
@@ -232,7 +241,8 @@ static int read_info(struct chn_decoder *d, struct chn_reader *r, struct chn_err
         if (field == 0) break;
         if (field > 2) return bad(d, err, CHN_ERR_PROTOCOL, "unknown field in the block info");
         if ((code = chn_reader__le(&ahead, field == 1 ? 1 : 4, &ignored)) != 0) return code;
-        if (ahead.at - r->at > 64) return bad(d, err, CHN_ERR_PROTOCOL, "the block info does not end");
+        if (ahead.at - r->at > 64)
+            return bad(d, err, CHN_ERR_PROTOCOL, "the block info does not end");
     }
     r->at = ahead.at;
     return 0;
@@ -260,8 +270,10 @@ static char *copy_text(struct chn_slice s) {
     return text;
 }
 
-/* Makes place for column @i, keeping what the last block had there if name and type are the same. */
-static int place_column(struct chn_decoder *d, struct chn_slice name, struct chn_slice type, struct chn_err *err) {
+/* Makes place for column @i, keeping what the last block had there if name and type are the same.
+ */
+static int place_column(struct chn_decoder *d, struct chn_slice name, struct chn_slice type,
+                        struct chn_err *err) {
     struct chn_block *b = &d->block;
     if (d->column == b->n_alive) {
         struct chn_block_column *columns = realloc(b->columns, (b->n_alive + 1) * sizeof *columns);
@@ -271,14 +283,16 @@ static int place_column(struct chn_decoder *d, struct chn_slice name, struct chn
     }
     struct chn_block_column *c = &b->columns[d->column];
     bool same = c->type != NULL && c->name_bytes == name.n && c->type_bytes == type.n &&
-                memcmp(c->name, name.data, name.n) == 0 && memcmp(c->type_text, type.data, type.n) == 0;
+                memcmp(c->name, name.data, name.n) == 0 &&
+                memcmp(c->type_text, type.data, type.n) == 0;
     if (same) {
         reset_view(&c->view);
     } else {
         free_column(c);
         c->name = copy_text(name);
         c->type_text = copy_text(type);
-        if (c->name == NULL || c->type_text == NULL) return bad(d, err, CHN_ERR_MEMORY, "no memory");
+        if (c->name == NULL || c->type_text == NULL)
+            return bad(d, err, CHN_ERR_MEMORY, "no memory");
         c->name_bytes = name.n;
         c->type_bytes = type.n;
         c->type = chn_type__parse(c->type_text, type.n, err);
@@ -296,13 +310,15 @@ static int read_head(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     uint8_t custom = 0;
     int code = chn_reader__string(&ahead, 4096, &name);
     if (code == 0) code = chn_reader__string(&ahead, 64 << 10, &type);
-    if (code == 0 && chn_gate(d->revision, CHN_GATE_CUSTOM_SERIALIZATION)) code = chn_reader__u8(&ahead, &custom);
+    if (code == 0 && chn_gate(d->revision, CHN_GATE_CUSTOM_SERIALIZATION))
+        code = chn_reader__u8(&ahead, &custom);
     if (code != 0) return judge(d, err, code, "bad name or type");
     if (memchr(name.data, 0, name.n) != NULL || memchr(type.data, 0, type.n) != NULL)
         return bad(d, err, CHN_ERR_PROTOCOL, "a 0 in a name or a type");
     if ((code = place_column(d, name, type, err)) != 0) return code;
     if (custom != 0)
-        return bad(d, err, CHN_ERR_PROTOCOL, "custom serialization, which a server of this revision may not send");
+        return bad(d, err, CHN_ERR_PROTOCOL,
+                   "custom serialization, which a server of this revision may not send");
     r->at = ahead.at;
     return 0;
 }
@@ -312,7 +328,8 @@ static int read_prefixes(struct chn_decoder *d, struct chn_reader *r, struct chn
         uint64_t version;
         int code = chn_reader__le(r, 8, &version);
         if (code != 0) return code;
-        if (version != 1) return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality of an unknown version");
+        if (version != 1)
+            return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality of an unknown version");
     }
     return 0;
 }
@@ -344,7 +361,8 @@ int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_er
             break;
         case CHN_STEP_PREFIX:
             if ((code = read_prefixes(d, r, err)) != 0) return code;
-            if ((code = push(d, &d->block.columns[d->column].view, d->block.n_rows, err)) != 0) return code;
+            if ((code = push(d, &d->block.columns[d->column].view, d->block.n_rows, err)) != 0)
+                return code;
             d->step = CHN_STEP_DATA;
             break;
         case CHN_STEP_DATA:

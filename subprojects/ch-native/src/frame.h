@@ -1,6 +1,7 @@
 /**
- * Compressed frames: 16 bytes CityHash128 of all that follows, one byte method, u32 size of these nine bytes and the
- * payload, u32 size of the plain bytes, payload. A frame never spans two blocks; a block may span many frames.
+ * Compressed frames: 16 bytes CityHash128 of all that follows, one byte method, u32 size of these
+ * nine bytes and the payload, u32 size of the plain bytes, payload. A frame never spans two blocks;
+ * a block may span many frames.
  */
 #ifndef CHN_FRAME_H
 #define CHN_FRAME_H
@@ -9,8 +10,8 @@
 
 enum {
     CHN_FRAME_HEADER_BYTES = 25,
-    CHN_FRAME_PLAIN_MAX = 1 << 20,        /* Of frames that we make. */
-    CHN_FRAME_PLAIN_ACCEPTED = 32 << 20,  /* Of frames that we read; servers cut at 1 MiB. */
+    CHN_FRAME_PLAIN_MAX = 1 << 20,       /* Of frames that we make. */
+    CHN_FRAME_PLAIN_ACCEPTED = 32 << 20, /* Of frames that we read; servers cut at 1 MiB. */
 };
 
 extern const uint8_t chn_frame_empty_block[36]; /* The empty block as an LZ4 frame. */
@@ -20,8 +21,8 @@ int chn_frame__compress(struct chn_buf *out, const struct chn_slice *plain, size
 
 /**
  * Takes one frame off @r and appends its plain bytes to @out.
- * @return 0, CHN_MORE, or an error with @err filled: a size over its limit, a checksum that differs, a payload that is
- * not LZ4.
+ * @return 0, CHN_MORE, or an error with @err filled: a size over its limit, a checksum that
+ * differs, a payload that is not LZ4.
  */
 int chn_frame__read(struct chn_reader *r, struct chn_buf *out, struct chn_err *err);
 

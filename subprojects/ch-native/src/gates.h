@@ -1,7 +1,7 @@
 /**
- * Which field exists from which protocol revision on: the negotiated one is the smaller of the client's and the
- * server's. One missing field desynchronises everything, so nothing asks for a revision by its number.
- * (ClickHouse, src/Core/ProtocolDefines.h.)
+ * Which field exists from which protocol revision on: the negotiated one is the smaller of the
+ * client's and the server's. One missing field desynchronises everything, so nothing asks for a
+ * revision by its number. (ClickHouse, src/Core/ProtocolDefines.h.)
  */
 #ifndef CHN_GATES_H
 #define CHN_GATES_H
@@ -35,6 +35,8 @@
 enum chn_gate { CHN_GATE_MAP(CHN_GATE_CODE) };
 #undef CHN_GATE_CODE
 
-static inline bool chn_gate(uint32_t revision, enum chn_gate gate) { return revision >= (uint32_t)gate; }
+static inline bool chn_gate(uint32_t revision, enum chn_gate gate) {
+    return revision >= (uint32_t)gate;
+}
 
 #endif

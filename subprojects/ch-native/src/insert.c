@@ -1,10 +1,10 @@
 /*
- * Inserts of one block. The happy path: compress if asked, send statement and marker, wait for the table's columns if
- * this statement is new on this connection, compare, send block and terminator, read the end of stream. A statement
- * that has been compared goes out in one write with its block.
+ * Inserts of one block. The happy path: compress if asked, send statement and marker, wait for the
+ * table's columns if this statement is new on this connection, compare, send block and terminator,
+ * read the end of stream. A statement that has been compared goes out in one write with its block.
  *
- * What can fail decides the outcome: before the block's first byte it was not sent; an exception is a rejection; all
- * else is unknown. The connection is dropped in each case.
+ * What can fail decides the outcome: before the block's first byte it was not sent; an exception is
+ * a rejection; all else is unknown. The connection is dropped in each case.
  */
 #include "conn.h"
 
@@ -12,7 +12,10 @@
 
 #include <stdlib.h>
 
-enum { INSERT_WAS_DEDUPLICATED = 389, UNKNOWN_STATUS_OF_INSERT = 319 }; /* ClickHouse, src/Common/ErrorCodes.cpp. */
+enum {
+    INSERT_WAS_DEDUPLICATED = 389,
+    UNKNOWN_STATUS_OF_INSERT = 319
+}; /* ClickHouse, src/Common/ErrorCodes.cpp. */
 
 const char *chn_outcome__text(enum chn_outcome outcome) {
     static const char *const texts[] = {"ok", "rejected", "not sent", "unknown"};
@@ -22,7 +25,8 @@ const char *chn_outcome__text(enum chn_outcome outcome) {
 static bool is_verified(const struct chn_conn *c) {
     unsigned n = c->n_verified < CHN_VERIFIED_MAX ? c->n_verified : CHN_VERIFIED_MAX;
     for (unsigned i = 0; i < n; i++)
-        if (c->verified[i].low == c->statement.low && c->verified[i].high == c->statement.high) return true;
+        if (c->verified[i].low == c->statement.low && c->verified[i].high == c->statement.high)
+            return true;
     return false;
 }
 
@@ -41,7 +45,8 @@ static void finish(struct chn_conn *c, enum chn_outcome outcome, const struct ch
 }
 
 void chn_insert__fail(struct chn_conn *c, const struct chn_err *err) {
-    if (c->packing.running) { /* The pool reads the caller's bytes: the end waits for it, in on_packed(). */
+    if (c->packing.running) { /* The pool reads the caller's bytes: the end waits for it, in
+                                 on_packed(). */
         uv_cancel((uv_req_t *)&c->packing.work);
         c->err = *err;
         return;
@@ -51,7 +56,8 @@ void chn_insert__fail(struct chn_conn *c, const struct chn_err *err) {
 
 static void fail_with(struct chn_conn *c, int code, const char *what) {
     struct chn_err err;
-    chn_err__setf(&err, code, "%s:%u: insert into %.80s: %s", c->host, c->options.port, c->insert.table, what);
+    chn_err__setf(&err, code, "%s:%u: insert into %.80s: %s", c->host, c->options.port,
+                  c->insert.table, what);
     chn_conn__fail(c, &err);
 }
 
@@ -74,17 +80,21 @@ static void add_block(struct chn_conn *c) {
     }
     const struct chn_slice *pieces = (const struct chn_slice *)(const void *)c->insert_pieces.data;
     add_buf(c, chn_data_head, sizeof chn_data_head);
-    for (size_t i = 0; i < c->insert_pieces.n / sizeof *pieces; i++) add_buf(c, pieces[i].data, pieces[i].n);
+    for (size_t i = 0; i < c->insert_pieces.n / sizeof *pieces; i++)
+        add_buf(c, pieces[i].data, pieces[i].n);
     add_buf(c, chn_empty_packet, sizeof chn_empty_packet);
     c->insert_result.sent_bytes = c->block_bytes;
 }
 
 static int write_bufs(struct chn_conn *c, struct chn_err *err) {
-    if (c->bufs.failed) return chn_err__setf(err, CHN_ERR_MEMORY, "%s:%u: no memory", c->host, c->options.port);
-    return chn_conn__write(c, (const uv_buf_t *)(const void *)c->bufs.data, (unsigned)(c->bufs.n / sizeof(uv_buf_t)), err);
+    if (c->bufs.failed)
+        return chn_err__setf(err, CHN_ERR_MEMORY, "%s:%u: no memory", c->host, c->options.port);
+    return chn_conn__write(c, (const uv_buf_t *)(const void *)c->bufs.data,
+                           (unsigned)(c->bufs.n / sizeof(uv_buf_t)), err);
 }
 
-/* The statement, with the block behind it when the statement is known. @return 0 or an error: nothing was sent. */
+/* The statement, with the block behind it when the statement is known. @return 0 or an error:
+ * nothing was sent. */
 static int send_first(struct chn_conn *c, struct chn_err *err) {
     bool pipelined = is_verified(c);
     c->bufs.n = 0;
@@ -134,7 +144,9 @@ void chn_insert__on_written(struct chn_conn *c) {
 static int compare_column(struct chn_conn *c, const struct chn_column *ours, struct chn_err *err) {
     const struct chn_view *theirs = chn_block__find(&c->parser.decoder.block, ours->name);
     if (theirs == NULL)
-        return chn_err__setf(err, CHN_ERR_SCHEMA, "insert into %.80s: the table has no column %.80s", c->insert.table, ours->name);
+        return chn_err__setf(err, CHN_ERR_SCHEMA,
+                             "insert into %.80s: the table has no column %.80s", c->insert.table,
+                             ours->name);
     struct chn_type *type = chn_type__parse(ours->type, strlen(ours->type), err);
     if (type == NULL) return err->code;
     bool equal = chn_type__equal(type, chn_view__type(theirs));
@@ -142,18 +154,22 @@ static int compare_column(struct chn_conn *c, const struct chn_column *ours, str
     if (equal) return 0;
     for (size_t i = 0; i < c->parser.decoder.block.n_columns; i++)
         if (strcmp(c->parser.decoder.block.columns[i].name, ours->name) == 0)
-            return chn_err__setf(err, CHN_ERR_SCHEMA, "insert into %.60s: column %.50s is %.60s in the table, not %.60s",
-                                 c->insert.table, ours->name, c->parser.decoder.block.columns[i].type_text, ours->type);
+            return chn_err__setf(err, CHN_ERR_SCHEMA,
+                                 "insert into %.60s: column %.50s is %.60s in the table, not %.60s",
+                                 c->insert.table, ours->name,
+                                 c->parser.decoder.block.columns[i].type_text, ours->type);
     return CHN_ERR_SCHEMA;
 }
 
 static void on_header(struct chn_conn *c) {
     struct chn_err err;
     int code = 0;
-    for (size_t i = 0; i < c->insert.n_columns && code == 0; i++) code = compare_column(c, &c->insert.columns[i], &err);
+    for (size_t i = 0; i < c->insert.n_columns && code == 0; i++)
+        code = compare_column(c, &c->insert.columns[i], &err);
     if (code == 0 && c->parser.decoder.block.n_columns != c->insert.n_columns)
-        code = chn_err__setf(&err, CHN_ERR_SCHEMA, "insert into %.80s: the server wants %zu columns, not %zu",
-                             c->insert.table, c->parser.decoder.block.n_columns, c->insert.n_columns);
+        code = chn_err__setf(
+            &err, CHN_ERR_SCHEMA, "insert into %.80s: the server wants %zu columns, not %zu",
+            c->insert.table, c->parser.decoder.block.n_columns, c->insert.n_columns);
     if (code != 0) {
         chn_conn__fail(c, &err);
         return;
@@ -165,8 +181,8 @@ static void on_header(struct chn_conn *c) {
 static void on_exception(struct chn_conn *c) {
     struct chn_err err;
     const struct chn_exception *e = &c->parser.exception;
-    chn_err__setf(&err, CHN_ERR_EXCEPTION, "%s:%u: insert into %.60s: code %d: %.150s", c->host, c->options.port,
-                  c->insert.table, e->code, e->message);
+    chn_err__setf(&err, CHN_ERR_EXCEPTION, "%s:%u: insert into %.60s: code %d: %.150s", c->host,
+                  c->options.port, c->insert.table, e->code, e->message);
     chn_conn__drop(c);
     if (e->code == INSERT_WAS_DEDUPLICATED) finish(c, CHN_OK, NULL, e);
     else finish(c, e->code == UNKNOWN_STATUS_OF_INSERT ? CHN_UNKNOWN : CHN_REJECTED, &err, e);
@@ -177,7 +193,8 @@ void chn_insert__on_event(struct chn_conn *c, enum chn_event event) {
     const struct chn_progress *more = &c->parser.progress;
     switch (event) {
     case CHN_EVENT_BLOCK:
-        if (c->header_seen || c->parser.decoder.block.n_rows != 0) fail_with(c, CHN_ERR_PROTOCOL, "unexpected block");
+        if (c->header_seen || c->parser.decoder.block.n_rows != 0)
+            fail_with(c, CHN_ERR_PROTOCOL, "unexpected block");
         else on_header(c);
         break;
     case CHN_EVENT_PROGRESS:
@@ -250,7 +267,8 @@ static int write_statement(struct chn_conn *c, const struct chn_insert *insert) 
     }
     chn_buf__put(&sql, ") VALUES", 9); /* With its 0. */
     size_t n = sql.n;
-    for (size_t i = 0; i < insert->n_columns; i++) chn_buf__put_string(&sql, insert->columns[i].type);
+    for (size_t i = 0; i < insert->n_columns; i++)
+        chn_buf__put_string(&sql, insert->columns[i].type);
     if (!sql.failed) {
         c->statement = chn_city__hash128(sql.data, sql.n);
         sql.n = n;
@@ -272,7 +290,8 @@ static int write_statement(struct chn_conn *c, const struct chn_insert *insert) 
 
 /* Copies the list of columns and the strings in it; their bytes stay the caller's. */
 static int copy_insert(struct chn_conn *c, const struct chn_insert *insert) {
-    size_t list = insert->n_columns * sizeof(struct chn_column), bytes = list + strlen(insert->table) + 1;
+    size_t list = insert->n_columns * sizeof(struct chn_column),
+           bytes = list + strlen(insert->table) + 1;
     for (size_t i = 0; i < insert->n_columns; i++)
         bytes += strlen(insert->columns[i].name) + strlen(insert->columns[i].type) + 2;
     c->insert_columns.n = 0;
@@ -294,15 +313,19 @@ static int copy_insert(struct chn_conn *c, const struct chn_insert *insert) {
     return 0;
 }
 
-int chn_conn__insert(struct chn_conn *c, const struct chn_insert *insert, chn_insert_cb cb, void *data) {
+int chn_conn__insert(struct chn_conn *c, const struct chn_insert *insert, chn_insert_cb cb,
+                     void *data) {
     struct chn_err err;
-    if (c->state != CHN_READY || c->closing) return c->state == CHN_CLOSED ? CHN_ERR_NOT_READY : CHN_ERR_BUSY;
-    if (insert->table == NULL || insert->n_columns == 0 || insert->n_columns > CHN_COLUMNS_MAX || insert->n_rows == 0)
+    if (c->state != CHN_READY || c->closing)
+        return c->state == CHN_CLOSED ? CHN_ERR_NOT_READY : CHN_ERR_BUSY;
+    if (insert->table == NULL || insert->n_columns == 0 || insert->n_columns > CHN_COLUMNS_MAX ||
+        insert->n_rows == 0)
         return CHN_ERR_ARGUMENT;
     int code = copy_insert(c, insert);
     if (code == 0) code = write_statement(c, insert);
     if (code != 0) return code;
-    c->block_bytes = chn_request__block(&c->insert_heads, &c->insert_pieces, c->parser.server.negotiated, &c->insert);
+    c->block_bytes = chn_request__block(&c->insert_heads, &c->insert_pieces,
+                                        c->parser.server.negotiated, &c->insert);
     if (c->insert_heads.failed || c->insert_pieces.failed) return CHN_ERR_MEMORY;
     c->insert_result = (struct chn_insert_result){0};
     c->block_sent = c->header_seen = c->ended = c->write_failed = false;
@@ -325,6 +348,7 @@ int chn_conn__insert(struct chn_conn *c, const struct chn_insert *insert, chn_in
 }
 
 void chn_insert__fini(struct chn_conn *c) {
-    struct chn_buf *bufs[] = {&c->insert_heads, &c->insert_pieces, &c->insert_columns, &c->bufs, &c->packing.out};
+    struct chn_buf *bufs[] = {&c->insert_heads, &c->insert_pieces, &c->insert_columns, &c->bufs,
+                              &c->packing.out};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++) chn_buf__fini(bufs[i]);
 }

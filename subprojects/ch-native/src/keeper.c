@@ -17,7 +17,8 @@ struct chn_keeper {
 
 /* SplitMix64: good enough to spread clients. */
 static uint64_t next_random(uint64_t *seed) {
-    if (*seed == 0 && (uv_random(NULL, NULL, seed, sizeof *seed, 0, NULL) != 0 || *seed == 0)) *seed = uv_hrtime() | 1;
+    if (*seed == 0 && (uv_random(NULL, NULL, seed, sizeof *seed, 0, NULL) != 0 || *seed == 0))
+        *seed = uv_hrtime() | 1;
     uint64_t z = *seed += 0x9e3779b97f4a7c15u;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
@@ -42,7 +43,8 @@ static void wait_and_connect(struct chn_keeper *k) {
     uv_timer_start(&k->timer, on_timer, chn_backoff__next_ms(&k->backoff), 0);
 }
 
-static void on_connect(struct chn_conn *conn, void *data, const struct chn_err *err, const struct chn_exception *exception) {
+static void on_connect(struct chn_conn *conn, void *data, const struct chn_err *err,
+                       const struct chn_exception *exception) {
     struct chn_keeper *k = data;
     (void)conn;
     (void)exception;
@@ -72,8 +74,9 @@ void chn_keeper__check(struct chn_keeper *k, const struct chn_err *err) {
     k->cb(k, k->data, false, err);
 }
 
-struct chn_keeper *chn_keeper__new(uv_loop_t *loop, const struct chn_options *options, const struct chn_backoff *backoff,
-                                   chn_keeper_cb cb, void *data, struct chn_err *err) {
+struct chn_keeper *chn_keeper__new(uv_loop_t *loop, const struct chn_options *options,
+                                   const struct chn_backoff *backoff, chn_keeper_cb cb, void *data,
+                                   struct chn_err *err) {
     struct chn_keeper *k = calloc(1, sizeof *k);
     if (k == NULL) {
         chn_err__setf(err, CHN_ERR_MEMORY, "keeper: no memory");
@@ -98,7 +101,9 @@ struct chn_keeper *chn_keeper__new(uv_loop_t *loop, const struct chn_options *op
     return k;
 }
 
-struct chn_conn *chn_keeper__conn(struct chn_keeper *k) { return k->conn; }
+struct chn_conn *chn_keeper__conn(struct chn_keeper *k) {
+    return k->conn;
+}
 
 static void release(struct chn_keeper *k) {
     if (--k->n_open > 0) return;

@@ -1,6 +1,7 @@
 /*
- * The packet parser. Packets other than data are small and are read when they are whole: strings are skipped over in
- * one step, so trying again with more bytes costs little. Blocks go through the decoder, which keeps its own place.
+ * The packet parser. Packets other than data are small and are read when they are whole: strings
+ * are skipped over in one step, so trying again with more bytes costs little. Blocks go through the
+ * decoder, which keeps its own place.
  */
 #include "packet.h"
 
@@ -54,9 +55,11 @@ int chn_parser__feed(struct chn_parser *p, const void *data, size_t n, struct ch
         return 0;
     }
     chn_buf__put(&p->carry, data, n);
-    if (p->carry.failed) return chn_err__setf(err, CHN_ERR_MEMORY, "packet %d: no memory", p->packet);
+    if (p->carry.failed)
+        return chn_err__setf(err, CHN_ERR_MEMORY, "packet %d: no memory", p->packet);
     if (p->carry.n > CHN_CARRY_MAX)
-        return chn_err__setf(err, CHN_ERR_LIMIT, "packet %d: more than %d bytes in one piece", p->packet, CHN_CARRY_MAX);
+        return chn_err__setf(err, CHN_ERR_LIMIT, "packet %d: more than %d bytes in one piece",
+                             p->packet, CHN_CARRY_MAX);
     p->in = (struct chn_reader){p->carry.data, p->carry.data + p->carry.n};
     return 0;
 }
@@ -70,7 +73,8 @@ static int keep_rest(struct chn_parser *p, struct chn_err *err) {
         chn_buf__put(&p->carry, p->in.at, left);
     }
     p->in.at = p->in.end;
-    return p->carry.failed ? chn_err__setf(err, CHN_ERR_MEMORY, "packet %d: no memory", p->packet) : CHN_MORE;
+    return p->carry.failed ? chn_err__setf(err, CHN_ERR_MEMORY, "packet %d: no memory", p->packet)
+                           : CHN_MORE;
 }
 
 static void copy_cut(char *to, size_t capacity, struct chn_slice s) {
@@ -79,10 +83,10 @@ static void copy_cut(char *to, size_t capacity, struct chn_slice s) {
     to[n] = '\0';
 }
 
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        int code_ = (call);                                                                                            \
-        if (code_ != 0) return code_;                                                                                  \
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        int code_ = (call);                                                                        \
+        if (code_ != 0) return code_;                                                              \
     } while (0)
 
 static int read_hello(struct chn_parser *p, struct chn_reader *r) {
@@ -191,14 +195,16 @@ static int read_small(struct chn_parser *p, struct chn_reader *r, enum chn_event
     case PACKET_PONG: *event = CHN_EVENT_PONG; return 0;
     case PACKET_END: *event = CHN_EVENT_END; return 0;
     case PACKET_PROFILE: *event = CHN_EVENT_PROFILE; return read_profile(p, r);
-    case PACKET_TABLE_COLUMNS: TRY(chn_reader__string(r, CHN_STRING_MAX, &text)); __attribute__((fallthrough));
+    case PACKET_TABLE_COLUMNS:
+        TRY(chn_reader__string(r, CHN_STRING_MAX, &text));
+        __attribute__((fallthrough));
     default: return chn_reader__string(r, CHN_STRING_MAX, &text); /* PACKET_TIMEZONE. */
     }
 }
 
 static bool is_block(uint8_t packet) {
-    return packet == PACKET_DATA || packet == PACKET_TOTALS || packet == PACKET_EXTREMES || packet == PACKET_LOG ||
-           packet == PACKET_PROFILE_EVENTS;
+    return packet == PACKET_DATA || packet == PACKET_TOTALS || packet == PACKET_EXTREMES ||
+           packet == PACKET_LOG || packet == PACKET_PROFILE_EVENTS;
 }
 
 /* Feeds the decoder from frames. A frame ends with its block at the latest. */
@@ -213,7 +219,8 @@ static int read_framed_block(struct chn_parser *p, struct chn_decoder *d, struct
         }
         if (code == 0) {
             if (p->plain.n == 0) return 0;
-            return chn_err__setf(err, CHN_ERR_PROTOCOL, "compressed block: %zu bytes follow it in its frame", p->plain.n);
+            return chn_err__setf(err, CHN_ERR_PROTOCOL,
+                                 "compressed block: %zu bytes follow it in its frame", p->plain.n);
         }
         if ((code = chn_frame__read(&p->in, &p->plain, err)) != 0) return code;
     }
@@ -230,7 +237,8 @@ static int read_block(struct chn_parser *p, enum chn_event *event, struct chn_er
         p->in_block = true;
         d->revision = p->revision;
     }
-    int code = p->compressed && !is_side ? read_framed_block(p, d, err) : chn_decoder__feed(d, &p->in, err);
+    int code = p->compressed && !is_side ? read_framed_block(p, d, err)
+                                         : chn_decoder__feed(d, &p->in, err);
     if (code != 0) return code;
     p->in_block = false;
     d->block.kind = p->packet == PACKET_TOTALS     ? CHN_BLOCK_TOTALS
@@ -243,8 +251,12 @@ static int read_block(struct chn_parser *p, enum chn_event *event, struct chn_er
 static int refuse_packet(struct chn_parser *p, struct chn_err *err) {
     if (!p->seen_hello)
         return chn_err__setf(err, CHN_ERR_PROTOCOL,
-                             "the first byte is %d, no answer to a hello: not the port of ClickHouse's native protocol%s",
-                             p->packet, p->packet == 'H' ? " (it speaks HTTP)" : p->packet == 0x15 ? " (it wants TLS)" : "");
+                             "the first byte is %d, no answer to a hello: not the port of "
+                             "ClickHouse's native protocol%s",
+                             p->packet,
+                             p->packet == 'H'    ? " (it speaks HTTP)"
+                             : p->packet == 0x15 ? " (it wants TLS)"
+                                                 : "");
     return chn_err__setf(err, CHN_ERR_PROTOCOL, "unexpected packet of type %d", p->packet);
 }
 
@@ -268,7 +280,8 @@ int chn_parser__next(struct chn_parser *p, enum chn_event *event, struct chn_err
     } else {
         struct chn_reader ahead = p->in;
         code = read_small(p, &ahead, event);
-        if (code < 0) chn_err__setf(err, code, "packet of type %d: malformed or too long", p->packet);
+        if (code < 0)
+            chn_err__setf(err, code, "packet of type %d: malformed or too long", p->packet);
         if (code == 0) p->in.at = ahead.at;
     }
     if (code == CHN_MORE) return keep_rest(p, err);

@@ -12,22 +12,22 @@ enum chn_event {
     CHN_EVENT_EXCEPTION, /* @exception. */
     CHN_EVENT_PROGRESS,  /* @progress: what came on top. */
     CHN_EVENT_PONG,
-    CHN_EVENT_END,       /* End of stream. */
-    CHN_EVENT_PROFILE,   /* @profile. */
-    CHN_EVENT_OTHER,     /* Logs, profile events, table columns, time zone: read and dropped. */
+    CHN_EVENT_END,     /* End of stream. */
+    CHN_EVENT_PROFILE, /* @profile. */
+    CHN_EVENT_OTHER,   /* Logs, profile events, table columns, time zone: read and dropped. */
 };
 
 enum { CHN_CARRY_MAX = 64 << 20 }; /* Bytes kept of an item that has not come whole. */
 
 struct chn_parser {
-    uint32_t revision;    /* The client's until the hello, the negotiated one afterwards. */
-    bool compressed;      /* Of the query under way. */
+    uint32_t revision; /* The client's until the hello, the negotiated one afterwards. */
+    bool compressed;   /* Of the query under way. */
     bool seen_hello;
     struct chn_buf carry; /* Bytes that are not a whole item yet. */
     struct chn_buf plain; /* Of compressed frames, not yet read. */
     struct chn_reader in; /* What is being parsed: the fed bytes, or @carry. */
     bool in_packet, in_block;
-    uint8_t packet;       /* Its type. */
+    uint8_t packet;                   /* Its type. */
     struct chn_decoder decoder, side; /* @side: of logs and profile events, which come between. */
     struct chn_server server;
     struct chn_exception exception;
@@ -40,10 +40,12 @@ void chn_parser__init(struct chn_parser *p, uint32_t revision, size_t block_byte
 void chn_parser__reset(struct chn_parser *p, uint32_t revision);
 void chn_parser__fini(struct chn_parser *p);
 
-/** Feeds bytes; then call chn_parser__next() until it no longer returns 0. The bytes are borrowed until then. */
+/** Feeds bytes; then call chn_parser__next() until it no longer returns 0. The bytes are borrowed
+ * until then. */
 int chn_parser__feed(struct chn_parser *p, const void *data, size_t n, struct chn_err *err);
 
-/** @return 0 with @event, CHN_MORE (the rest has been kept), or an error with @err filled: then the stream is lost. */
+/** @return 0 with @event, CHN_MORE (the rest has been kept), or an error with @err filled: then the
+ * stream is lost. */
 int chn_parser__next(struct chn_parser *p, enum chn_event *event, struct chn_err *err);
 
 #endif

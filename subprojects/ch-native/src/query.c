@@ -1,11 +1,15 @@
-/* Queries: send, hand over blocks as they come, end with the server's end of stream or exception. */
+/* Queries: send, hand over blocks as they come, end with the server's end of stream or exception.
+ */
 #include "conn.h"
 
-int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query_cb cb, void *data) {
+int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query_cb cb,
+                    void *data) {
     struct chn_err err;
     uint32_t revision = c->parser.server.negotiated;
-    if (c->state != CHN_READY || c->closing) return c->state == CHN_CLOSED ? CHN_ERR_NOT_READY : CHN_ERR_BUSY;
-    if (query->sql == NULL || (query->n_parameters > 0 && revision < 54459)) return CHN_ERR_ARGUMENT;
+    if (c->state != CHN_READY || c->closing)
+        return c->state == CHN_CLOSED ? CHN_ERR_NOT_READY : CHN_ERR_BUSY;
+    if (query->sql == NULL || (query->n_parameters > 0 && revision < 54459))
+        return CHN_ERR_ARGUMENT;
     struct chn_request request = {
         .query_id = query->query_id,
         .sql = query->sql,
@@ -32,7 +36,8 @@ int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query
     return 0;
 }
 
-static void finish(struct chn_conn *c, const struct chn_err *err, const struct chn_exception *exception) {
+static void finish(struct chn_conn *c, const struct chn_err *err,
+                   const struct chn_exception *exception) {
     struct chn_query_result result = c->query_result;
     result.err = err;
     result.exception = exception;
@@ -42,7 +47,8 @@ static void finish(struct chn_conn *c, const struct chn_err *err, const struct c
 /* The server has said its last word, and so have we. */
 static void end(struct chn_conn *c) {
     struct chn_err err = c->err;
-    const struct chn_exception *exception = err.code == CHN_ERR_EXCEPTION ? &c->parser.exception : NULL;
+    const struct chn_exception *exception =
+        err.code == CHN_ERR_EXCEPTION ? &c->parser.exception : NULL;
     c->parser.compressed = false;
     chn_conn__move(c, CHN_READY, 0);
     finish(c, err.code != 0 ? &err : NULL, exception);
@@ -71,22 +77,23 @@ void chn_query__on_event(struct chn_conn *c, enum chn_event event) {
         sums->wrote_rows += more->wrote_rows;
         sums->wrote_bytes += more->wrote_bytes;
         sums->elapsed_ns += more->elapsed_ns;
-        if (c->query.on_progress != NULL && c->state == CHN_QUERY) c->query.on_progress(c, c->cb_data, sums);
+        if (c->query.on_progress != NULL && c->state == CHN_QUERY)
+            c->query.on_progress(c, c->cb_data, sums);
         break;
     case CHN_EVENT_PROFILE: c->query_result.profile = c->parser.profile; break;
     case CHN_EVENT_OTHER: break;
     case CHN_EVENT_EXCEPTION:
         if (c->state == CHN_QUERY) /* One that follows a cancel is its echo. */
-            chn_err__setf(&c->err, CHN_ERR_EXCEPTION, "%s:%u: code %d: %.180s", c->host, c->options.port,
-                          c->parser.exception.code, c->parser.exception.message);
+            chn_err__setf(&c->err, CHN_ERR_EXCEPTION, "%s:%u: code %d: %.180s", c->host,
+                          c->options.port, c->parser.exception.code, c->parser.exception.message);
         __attribute__((fallthrough));
     case CHN_EVENT_END:
         c->ended = true;
         if (c->link->n_writes == 0) end(c);
         break;
     default:
-        chn_err__setf(&err, CHN_ERR_PROTOCOL, "%s:%u: unexpected packet of type %d during a query", c->host,
-                      c->options.port, c->parser.packet);
+        chn_err__setf(&err, CHN_ERR_PROTOCOL, "%s:%u: unexpected packet of type %d during a query",
+                      c->host, c->options.port, c->parser.packet);
         chn_conn__fail(c, &err);
     }
 }

@@ -1,6 +1,6 @@
 /*
- * Client packets, as in ClickHouse's docs/en/interfaces/specs/NativeProtocol.md with one correction: an INSERT too needs
- * the empty data packet after its query before the server answers.
+ * Client packets, as in ClickHouse's docs/en/interfaces/specs/NativeProtocol.md with one
+ * correction: an INSERT too needs the empty data packet after its query before the server answers.
  */
 #include "request.h"
 
@@ -76,10 +76,12 @@ static bool is_named(const struct chn_request *request, const char *name) {
 
 /* Below 54429 settings are binary and typed, and an unknown one is an error: none are sent. */
 static void put_settings(struct chn_buf *b, uint32_t revision, const struct chn_request *request) {
-    static const char *const off[] = {"send_profile_events", "async_insert", "input_format_defaults_for_omitted_fields"};
+    static const char *const off[] = {"send_profile_events", "async_insert",
+                                      "input_format_defaults_for_omitted_fields"};
     if (chn_gate(revision, CHN_GATE_STRING_SETTINGS)) {
         for (size_t i = 0; i < request->n_settings; i++)
-            put_setting(b, request->settings[i].name, request->settings[i].flags, request->settings[i].value);
+            put_setting(b, request->settings[i].name, request->settings[i].flags,
+                        request->settings[i].value);
         size_t n_off = request->is_insert ? sizeof off / sizeof off[0] : 1;
         for (size_t i = 0; i < n_off; i++)
             if (!is_named(request, off[i])) put_setting(b, off[i], 0, "0");
@@ -88,8 +90,8 @@ static void put_settings(struct chn_buf *b, uint32_t revision, const struct chn_
 }
 
 /*
- * A parameter's value is text in the escaped form of TSV, inside a quoted literal: two levels of escapes. The server
- * undoes the quotes first.
+ * A parameter's value is text in the escaped form of TSV, inside a quoted literal: two levels of
+ * escapes. The server undoes the quotes first.
  */
 static void put_literal(struct chn_buf *b, const char *value) {
     struct chn_buf literal = {0};
@@ -163,6 +165,7 @@ uint64_t chn_request__block(struct chn_buf *heads, struct chn_buf *pieces, uint3
     }
     uint64_t bytes = heads->n;
     for (size_t i = 0; i < insert->n_columns; i++)
-        for (size_t k = 0; k < insert->columns[i].n_parts; k++) bytes += insert->columns[i].parts[k].n;
+        for (size_t k = 0; k < insert->columns[i].n_parts; k++)
+            bytes += insert->columns[i].parts[k].n;
     return bytes;
 }

@@ -27,18 +27,20 @@ void chn_request__hello(struct chn_buf *b, const struct chn_client *client);
 void chn_request__addendum(struct chn_buf *b, const struct chn_client *client, uint32_t revision);
 void chn_request__ping(struct chn_buf *b);
 void chn_request__cancel(struct chn_buf *b);
-/** The query and the empty block that ends the external tables, which the server waits for in any case. */
+/** The query and the empty block that ends the external tables, which the server waits for in any
+ * case. */
 void chn_request__query(struct chn_buf *b, const struct chn_client *client, uint32_t revision,
                         const struct chn_request *request);
 
 /**
- * The block of an insert, without its packet type and table name: heads in @heads, @pieces (struct chn_slice) pointing
- * into them and to the columns' own bytes, in order. @return the bytes of all.
+ * The block of an insert, without its packet type and table name: heads in @heads, @pieces (struct
+ * chn_slice) pointing into them and to the columns' own bytes, in order. @return the bytes of all.
  */
 uint64_t chn_request__block(struct chn_buf *heads, struct chn_buf *pieces, uint32_t revision,
                             const struct chn_insert *insert);
 
-extern const uint8_t chn_data_head[2];       /* Packet type and empty table name of a data packet. */
-extern const uint8_t chn_empty_packet[12];   /* The data packet with the empty block, not compressed. */
+extern const uint8_t chn_data_head[2]; /* Packet type and empty table name of a data packet. */
+extern const uint8_t
+    chn_empty_packet[12]; /* The data packet with the empty block, not compressed. */
 
 #endif

@@ -1,4 +1,5 @@
-/* Values as text. Dates are computed here, as the C library's calendar needs a lock and an environment. */
+/* Values as text. Dates are computed here, as the C library's calendar needs a lock and an
+ * environment. */
 #include "block.h"
 
 #include <inttypes.h>
@@ -13,7 +14,8 @@ struct text {
 };
 
 static void put(struct text *t, const char *data, size_t n) {
-    if (t->n < t->capacity) memcpy(t->to + t->n, data, n < t->capacity - t->n ? n : t->capacity - t->n);
+    if (t->n < t->capacity)
+        memcpy(t->to + t->n, data, n < t->capacity - t->n ? n : t->capacity - t->n);
     t->n += n;
 }
 
@@ -26,7 +28,8 @@ __attribute__((format(printf, 2, 3))) static void putf(struct text *t, const cha
     if (n > 0) put(t, piece, (size_t)n < sizeof piece ? (size_t)n : sizeof piece - 1);
 }
 
-/* Days since 1970 to year, month, day of the proleptic Gregorian calendar, counting years from March. */
+/* Days since 1970 to year, month, day of the proleptic Gregorian calendar, counting years from
+ * March. */
 static void put_date(struct text *t, int64_t days) {
     int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097;
     int64_t doe = z - era * 146097, yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
@@ -42,7 +45,8 @@ static void put_date_time(struct text *t, int64_t seconds) {
         day--;
     }
     put_date(t, day);
-    putf(t, " %02" PRId64 ":%02" PRId64 ":%02" PRId64, second / 3600, second / 60 % 60, second % 60);
+    putf(t, " %02" PRId64 ":%02" PRId64 ":%02" PRId64, second / 3600, second / 60 % 60,
+         second % 60);
 }
 
 static void put_date_time64(struct text *t, int64_t ticks, uint32_t scale) {
@@ -57,8 +61,10 @@ static void put_date_time64(struct text *t, int64_t ticks, uint32_t scale) {
     if (scale > 0) putf(t, ".%0*" PRId64, (int)scale, part);
 }
 
-/* A two's complement integer of any width, by long division, with a point before the last @scale digits. */
-static void put_wide(struct text *t, const uint8_t *p, size_t bytes, bool is_signed, uint32_t scale) {
+/* A two's complement integer of any width, by long division, with a point before the last @scale
+ * digits. */
+static void put_wide(struct text *t, const uint8_t *p, size_t bytes, bool is_signed,
+                     uint32_t scale) {
     uint32_t words[8] = {0}; /* Little endian. */
     bool negative = is_signed && (p[bytes - 1] & 0x80) != 0;
     for (size_t i = 0; i < bytes; i++) words[i / 4] |= (uint32_t)p[i] << (8 * (i % 4));
@@ -103,7 +109,8 @@ static void put_float(struct text *t, double value, bool is_float) {
 }
 
 static void put_ipv6(struct text *t, const uint8_t *p) {
-    for (size_t i = 0; i < 16; i += 2) putf(t, i == 0 ? "%x" : ":%x", (unsigned)(p[i] << 8 | p[i + 1]));
+    for (size_t i = 0; i < 16; i += 2)
+        putf(t, i == 0 ? "%x" : ":%x", (unsigned)(p[i] << 8 | p[i + 1]));
 }
 
 static void put_value(struct text *t, const struct chn_view *v, uint64_t row, bool quoted);
@@ -158,16 +165,16 @@ static void put_leaf(struct text *t, const struct chn_view *v, uint64_t row, boo
         break;
     case CHN_UUID:
         chn_view__uuid(v, row, uuid);
-        for (size_t k = 0; k < 16; k++) putf(t, k == 4 || k == 6 || k == 8 || k == 10 ? "-%02x" : "%02x", uuid[k]);
+        for (size_t k = 0; k < 16; k++)
+            putf(t, k == 4 || k == 6 || k == 8 || k == 10 ? "-%02x" : "%02x", uuid[k]);
         break;
     case CHN_IPV4:
         chn_view__u64(v, row, &u);
-        putf(t, "%u.%u.%u.%u", (unsigned)(u >> 24), (unsigned)(u >> 16 & 255), (unsigned)(u >> 8 & 255), (unsigned)(u & 255));
+        putf(t, "%u.%u.%u.%u", (unsigned)(u >> 24), (unsigned)(u >> 16 & 255),
+             (unsigned)(u >> 8 & 255), (unsigned)(u & 255));
         break;
     case CHN_IPV6: put_ipv6(t, bytes.data); break;
-    default:
-        chn_view__string(v, row, &bytes);
-        put_quoted(t, bytes, quoted);
+    default: chn_view__string(v, row, &bytes); put_quoted(t, bytes, quoted);
     }
 }
 
@@ -208,7 +215,8 @@ static void put_value(struct text *t, const struct chn_view *v, uint64_t row, bo
     while (v->type->kind == CHN_NULLABLE || v->type->kind == CHN_LOW_CARDINALITY) {
         if (v->type->kind == CHN_LOW_CARDINALITY) {
             uint64_t key = 0;
-            for (size_t i = 0; i < v->key_width; i++) key |= (uint64_t)v->data.data[row * v->key_width + i] << (8 * i);
+            for (size_t i = 0; i < v->key_width; i++)
+                key |= (uint64_t)v->data.data[row * v->key_width + i] << (8 * i);
             row = key;
         }
         v = &v->children[0];

@@ -1,13 +1,19 @@
 /*
- * Type names are a small language: a word, then perhaps arguments in parentheses. A recursive descent with a limit on
- * depth and on the number of parts, as the text comes from the server.
+ * Type names are a small language: a word, then perhaps arguments in parentheses. A recursive
+ * descent with a limit on depth and on the number of parts, as the text comes from the server.
  */
 #include <ch_native/type.h>
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_MAX = 64 << 10, DEPTH_MAX = 16, PARTS_MAX = 1024, FIXED_STRING_MAX = 1 << 20, WORD_MAX = 63 };
+enum {
+    TEXT_MAX = 64 << 10,
+    DEPTH_MAX = 16,
+    PARTS_MAX = 1024,
+    FIXED_STRING_MAX = 1 << 20,
+    WORD_MAX = 63
+};
 
 struct parser {
     const char *at, *end;
@@ -23,12 +29,14 @@ static const struct plain {
     enum chn_kind kind;
     uint32_t width;
 } plain_types[] = {
-    {"Bool", CHN_BOOL, 1},      {"Date", CHN_DATE, 2},     {"Date32", CHN_DATE32, 4}, {"Float32", CHN_FLOAT, 4},
-    {"Float64", CHN_FLOAT, 8},  {"IPv4", CHN_IPV4, 4},     {"IPv6", CHN_IPV6, 16},    {"Int128", CHN_INT, 16},
-    {"Int16", CHN_INT, 2},      {"Int256", CHN_INT, 32},   {"Int32", CHN_INT, 4},     {"Int64", CHN_INT, 8},
-    {"Int8", CHN_INT, 1},       {"Nothing", CHN_NOTHING, 1}, {"String", CHN_STRING, 0}, {"UInt128", CHN_UINT, 16},
-    {"UInt16", CHN_UINT, 2},    {"UInt256", CHN_UINT, 32}, {"UInt32", CHN_UINT, 4},   {"UInt64", CHN_UINT, 8},
-    {"UInt8", CHN_UINT, 1},     {"UUID", CHN_UUID, 16},
+    {"Bool", CHN_BOOL, 1},     {"Date", CHN_DATE, 2},       {"Date32", CHN_DATE32, 4},
+    {"Float32", CHN_FLOAT, 4}, {"Float64", CHN_FLOAT, 8},   {"IPv4", CHN_IPV4, 4},
+    {"IPv6", CHN_IPV6, 16},    {"Int128", CHN_INT, 16},     {"Int16", CHN_INT, 2},
+    {"Int256", CHN_INT, 32},   {"Int32", CHN_INT, 4},       {"Int64", CHN_INT, 8},
+    {"Int8", CHN_INT, 1},      {"Nothing", CHN_NOTHING, 1}, {"String", CHN_STRING, 0},
+    {"UInt128", CHN_UINT, 16}, {"UInt16", CHN_UINT, 2},     {"UInt256", CHN_UINT, 32},
+    {"UInt32", CHN_UINT, 4},   {"UInt64", CHN_UINT, 8},     {"UInt8", CHN_UINT, 1},
+    {"UUID", CHN_UUID, 16},
 };
 
 static struct chn_type *parse_type(struct parser *p);
@@ -69,13 +77,15 @@ static bool take_number(struct parser *p, long low, long high, long *value) {
     if (negative) p->at++;
     long v = 0;
     const char *first = p->at;
-    while (p->at < p->end && *p->at >= '0' && *p->at <= '9' && v <= 100000000) v = v * 10 + (*p->at++ - '0');
+    while (p->at < p->end && *p->at >= '0' && *p->at <= '9' && v <= 100000000)
+        v = v * 10 + (*p->at++ - '0');
     if (p->at == first) return false;
     *value = negative ? -v : v;
     return *value >= low && *value <= high;
 }
 
-/* A quoted name, unescaped to @to, which is as long as what is left of the text. @return its bytes, or -1. */
+/* A quoted name, unescaped to @to, which is as long as what is left of the text. @return its bytes,
+ * or -1. */
 static long take_quoted(struct parser *p, char *to) {
     if (!take(p, '\'')) return -1;
     long n = 0;
@@ -130,7 +140,8 @@ static struct chn_type *parse_children(struct parser *p, enum chn_kind kind, uns
     return take(p, ')') ? type : refuse(p, type, "\")\" expected");
 }
 
-/* Tuple elements may have names: `Tuple(a UInt8, b String)`. A name is a word before another word. */
+/* Tuple elements may have names: `Tuple(a UInt8, b String)`. A name is a word before another word.
+ */
 static void skip_element_name(struct parser *p) {
     const char *start = p->at;
     skip_spaces(p);
@@ -141,7 +152,8 @@ static void skip_element_name(struct parser *p) {
         return;
     }
     while (p->at < p->end && is_word(*p->at)) p->at++;
-    if (p->at == p->end || *p->at != ' ' || p->at + 1 == p->end || !is_word(p->at[1])) p->at = start;
+    if (p->at == p->end || *p->at != ' ' || p->at + 1 == p->end || !is_word(p->at[1]))
+        p->at = start;
 }
 
 static struct chn_type *parse_tuple(struct parser *p) {
@@ -172,7 +184,8 @@ static struct chn_type *parse_enum(struct parser *p, uint32_t width) {
     long value;
     do {
         long n = take_quoted(&ahead, NULL);
-        if (n < 0 || !take(&ahead, '=') || !take_number(&ahead, width == 1 ? -128 : -32768, width == 1 ? 127 : 32767, &value))
+        if (n < 0 || !take(&ahead, '=') ||
+            !take_number(&ahead, width == 1 ? -128 : -32768, width == 1 ? 127 : 32767, &value))
             return refuse(p, type, "an enum has names and values");
         n_names++;
         n_bytes += (size_t)n + 1;
@@ -198,8 +211,10 @@ static struct chn_type *parse_enum(struct parser *p, uint32_t width) {
 static struct chn_type *parse_decimal(struct parser *p, long precision) {
     long scale = 0;
     if (precision == 0) {
-        if (!take_number(p, 1, 76, &precision)) return refuse(p, NULL, "its precision is from 1 to 76");
-        if (take(p, ',') && !take_number(p, 0, precision, &scale)) return refuse(p, NULL, "bad scale");
+        if (!take_number(p, 1, 76, &precision))
+            return refuse(p, NULL, "its precision is from 1 to 76");
+        if (take(p, ',') && !take_number(p, 0, precision, &scale))
+            return refuse(p, NULL, "bad scale");
     } else if (!take_number(p, 0, precision, &scale)) return refuse(p, NULL, "bad scale");
     if (!take(p, ')')) return refuse(p, NULL, "\")\" expected");
     uint32_t width = precision <= 9 ? 4 : precision <= 18 ? 8 : precision <= 38 ? 16 : 32;
@@ -222,7 +237,8 @@ static struct chn_type *parse_date_time64(struct parser *p) {
 
 static struct chn_type *parse_fixed_string(struct parser *p) {
     long n;
-    if (!take_number(p, 1, FIXED_STRING_MAX, &n) || !take(p, ')')) return refuse(p, NULL, "bad length");
+    if (!take_number(p, 1, FIXED_STRING_MAX, &n) || !take(p, ')'))
+        return refuse(p, NULL, "bad length");
     return new_type(p, CHN_FIXED_STRING, (uint32_t)n);
 }
 
@@ -241,7 +257,8 @@ static struct chn_type *parse_simple_aggregate(struct parser *p) {
 }
 
 static struct chn_type *parse_nested(struct parser *p) {
-    struct chn_type *array = new_type(p, CHN_ARRAY, 0), *tuple = array != NULL ? parse_tuple(p) : NULL;
+    struct chn_type *array = new_type(p, CHN_ARRAY, 0),
+                    *tuple = array != NULL ? parse_tuple(p) : NULL;
     if (tuple == NULL) {
         chn_type__free(array);
         return NULL;
@@ -255,7 +272,9 @@ static struct chn_type *parse_arguments(struct parser *p, const char *word) {
     struct chn_type *type;
     if (strcmp(word, "Nullable") == 0) {
         type = parse_children(p, CHN_NULLABLE, 1);
-        return type == NULL || may_be_nullable(type->children[0]) ? type : refuse(p, type, "not to be nullable");
+        return type == NULL || may_be_nullable(type->children[0])
+                   ? type
+                   : refuse(p, type, "not to be nullable");
     }
     if (strcmp(word, "LowCardinality") == 0) {
         type = parse_children(p, CHN_LOW_CARDINALITY, 1);
@@ -279,7 +298,8 @@ static struct chn_type *parse_arguments(struct parser *p, const char *word) {
     if (strcmp(word, "Decimal256") == 0) return parse_decimal(p, 76);
     if (strcmp(word, "SimpleAggregateFunction") == 0) return parse_simple_aggregate(p);
     if (strcmp(word, "DateTime") == 0) {
-        if (take_quoted(p, NULL) < 0 || !take(p, ')')) return refuse(p, NULL, "a time zone is quoted");
+        if (take_quoted(p, NULL) < 0 || !take(p, ')'))
+            return refuse(p, NULL, "a time zone is quoted");
         return new_type(p, CHN_DATETIME, 4);
     }
     return refuse(p, NULL, "it is not known");
@@ -297,7 +317,8 @@ static struct chn_type *parse_type(struct parser *p) {
     if (strcmp(word, "DateTime") == 0) return new_type(p, CHN_DATETIME, 4);
     if (strncmp(word, "Interval", 8) == 0) return new_type(p, CHN_INT, 8);
     for (size_t i = 0; i < sizeof plain_types / sizeof plain_types[0]; i++)
-        if (strcmp(word, plain_types[i].word) == 0) return new_type(p, plain_types[i].kind, plain_types[i].width);
+        if (strcmp(word, plain_types[i].word) == 0)
+            return new_type(p, plain_types[i].kind, plain_types[i].width);
     return refuse(p, NULL, "it is not known");
 }
 
@@ -311,8 +332,8 @@ struct chn_type *chn_type__parse(const char *text, size_t n, struct chn_err *err
 }
 
 bool chn_type__equal(const struct chn_type *a, const struct chn_type *b) {
-    if (a->kind != b->kind || a->width != b->width || a->scale != b->scale || a->precision != b->precision ||
-        a->n_children != b->n_children || a->n_names != b->n_names)
+    if (a->kind != b->kind || a->width != b->width || a->scale != b->scale ||
+        a->precision != b->precision || a->n_children != b->n_children || a->n_names != b->n_names)
         return false;
     for (uint32_t i = 0; i < a->n_children; i++)
         if (!chn_type__equal(a->children[i], b->children[i])) return false;

@@ -1,4 +1,5 @@
-/* Reading values out of blocks. Every accessor first finds the leaf: through Nullable, and through dictionaries. */
+/* Reading values out of blocks. Every accessor first finds the leaf: through Nullable, and through
+ * dictionaries. */
 #include "block.h"
 
 enum chn_block_kind chn_block__kind(const struct chn_block *block) { return block->kind; }
@@ -38,7 +39,8 @@ static int64_t load_signed(const uint8_t *p, size_t bytes) {
     return (int64_t)value;
 }
 
-/* Moves (@v, @row) to the leaf. @return false when there is no such row, or it is NULL (then @null is set). */
+/* Moves (@v, @row) to the leaf. @return false when there is no such row, or it is NULL (then @null
+ * is set). */
 static bool find_leaf(const struct chn_view **v, uint64_t *row, bool *null) {
     *null = false;
     if (*v == NULL) return false;
@@ -120,7 +122,8 @@ bool chn_view__i128(const struct chn_view *view, uint64_t row, uint64_t *low, in
         return true;
     }
     const uint8_t *p = find_fixed(&view, &row);
-    if (p == NULL || view->type->width != 16 || (view->type->kind != CHN_INT && view->type->kind != CHN_DECIMAL))
+    if (p == NULL || view->type->width != 16 ||
+        (view->type->kind != CHN_INT && view->type->kind != CHN_DECIMAL))
         return false;
     *low = load_le(p, 8);
     *high = (int64_t)load_le(p + 8, 8);
@@ -149,7 +152,8 @@ bool chn_view__string(const struct chn_view *view, uint64_t row, struct chn_slic
         uint64_t first = 0, end;
         if (row > 0) memcpy(&first, view->ends.data + (row - 1) * sizeof first, sizeof first);
         memcpy(&end, view->ends.data + row * sizeof end, sizeof end);
-        *value = (struct chn_slice){end > first ? (const void *)(view->data.data + first) : "", (size_t)(end - first)};
+        *value = (struct chn_slice){end > first ? (const void *)(view->data.data + first) : "",
+                                    (size_t)(end - first)};
         return true;
     }
     if (view->type->kind == CHN_FIXED_STRING) {
@@ -190,21 +194,25 @@ static bool find_range(const struct chn_view *view, uint64_t row, uint64_t *firs
     return true;
 }
 
-bool chn_view__array(const struct chn_view *view, uint64_t row, const struct chn_view **values, uint64_t *first,
-                     uint64_t *n) {
-    if (view == NULL || view->type->kind != CHN_ARRAY || !find_range(view, row, first, n)) return false;
+bool chn_view__array(const struct chn_view *view, uint64_t row, const struct chn_view **values,
+                     uint64_t *first, uint64_t *n) {
+    if (view == NULL || view->type->kind != CHN_ARRAY || !find_range(view, row, first, n))
+        return false;
     *values = &view->children[0];
     return true;
 }
 
 bool chn_view__map(const struct chn_view *view, uint64_t row, const struct chn_view **keys,
                    const struct chn_view **values, uint64_t *first, uint64_t *n) {
-    if (view == NULL || view->type->kind != CHN_MAP || !find_range(view, row, first, n)) return false;
+    if (view == NULL || view->type->kind != CHN_MAP || !find_range(view, row, first, n))
+        return false;
     *keys = &view->children[0];
     *values = &view->children[1];
     return true;
 }
 
 const struct chn_view *chn_view__element(const struct chn_view *view, uint32_t i) {
-    return view != NULL && view->type->kind == CHN_TUPLE && i < view->n_children ? &view->children[i] : NULL;
+    return view != NULL && view->type->kind == CHN_TUPLE && i < view->n_children
+               ? &view->children[i]
+               : NULL;
 }

@@ -1,8 +1,10 @@
 /**
- * The primitives of the wire: a growable buffer to write to, a reader over borrowed bytes, little-endian loads.
+ * The primitives of the wire: a growable buffer to write to, a reader over borrowed bytes,
+ * little-endian loads.
  *
- * VarUInt is LEB128: 7 bits a byte, low ones first, at most 10 bytes. A String is a VarUInt length and that many bytes.
- * Fixed-width numbers are little endian. (ClickHouse, docs/en/interfaces/specs/NativeProtocol.md.)
+ * VarUInt is LEB128: 7 bits a byte, low ones first, at most 10 bytes. A String is a VarUInt length
+ * and that many bytes. Fixed-width numbers are little endian. (ClickHouse,
+ * docs/en/interfaces/specs/NativeProtocol.md.)
  */
 #ifndef CHN_WIRE_H
 #define CHN_WIRE_H
@@ -28,7 +30,8 @@ static inline void chn_store_le(uint8_t *p, uint64_t value, size_t bytes) {
     for (size_t i = 0; i < bytes; i++) p[i] = (uint8_t)(value >> (8 * i));
 }
 
-/** Bytes on the heap. Zeroed is empty. Writes are sticky: after the first that fails, `failed` stays set. */
+/** Bytes on the heap. Zeroed is empty. Writes are sticky: after the first that fails, `failed`
+ * stays set. */
 struct chn_buf {
     uint8_t *data;
     size_t n, capacity;
@@ -43,17 +46,21 @@ void chn_buf__put_le(struct chn_buf *b, uint64_t value, size_t bytes);
 void chn_buf__put_varuint(struct chn_buf *b, uint64_t value);
 /** @text may be NULL, which is the empty string. */
 void chn_buf__put_string(struct chn_buf *b, const char *text);
-void chn_buf__put_bytes(struct chn_buf *b, const void *data, size_t n); /* With its length before it. */
+void chn_buf__put_bytes(struct chn_buf *b, const void *data,
+                        size_t n); /* With its length before it. */
 /** Drops the first @n bytes. */
 void chn_buf__drop(struct chn_buf *b, size_t n);
 void chn_buf__fini(struct chn_buf *b);
 
-/** Reads borrowed bytes. Its functions return 0, CHN_MORE, or CHN_ERR_PROTOCOL / CHN_ERR_LIMIT, and move only on 0. */
+/** Reads borrowed bytes. Its functions return 0, CHN_MORE, or CHN_ERR_PROTOCOL / CHN_ERR_LIMIT, and
+ * move only on 0. */
 struct chn_reader {
     const uint8_t *at, *end;
 };
 
-static inline size_t chn_reader__left(const struct chn_reader *r) { return (size_t)(r->end - r->at); }
+static inline size_t chn_reader__left(const struct chn_reader *r) {
+    return (size_t)(r->end - r->at);
+}
 int chn_reader__u8(struct chn_reader *r, uint8_t *value);
 int chn_reader__le(struct chn_reader *r, size_t bytes, uint64_t *value); /* 1 to 8 bytes. */
 int chn_reader__varuint(struct chn_reader *r, uint64_t *value);

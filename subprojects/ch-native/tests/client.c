@@ -1,9 +1,10 @@
 #include "client.h"
 
-#include <stdarg.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <stdarg.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static void keep_err(struct client *c, const struct chn_err *err, const struct chn_exception *e) {
     c->done = true;
@@ -42,7 +43,8 @@ void client__wait(struct client *c) {
     while (!c->done) assert_true(uv_run(&c->loop, UV_RUN_ONCE) || c->done);
 }
 
-void client__on_connect(struct chn_conn *conn, void *data, const struct chn_err *err, const struct chn_exception *e) {
+void client__on_connect(struct chn_conn *conn, void *data, const struct chn_err *err,
+                        const struct chn_exception *e) {
     (void)conn;
     keep_err(data, err, e);
 }
@@ -121,4 +123,8 @@ enum chn_outcome client__insert(struct client *c, const struct chn_insert *inser
     assert_int_equal(chn_conn__insert(c->conn, insert, client__on_insert, c), 0);
     client__wait(c);
     return c->outcome;
+}
+
+void client__run(struct client *c, const char *sql) {
+    if (client__sql(c, sql, CHN_NO_COMPRESSION) != 0) fail_msg("%s", c->err.msg);
 }

@@ -19,7 +19,9 @@ static const char old_server_path[] = "/usr/sbin/clickhouse-server";
 
 static const char old_config[] =
     "<yandex>\n"
-    "  <logger><level>warning</level><log>%s/server.log</log><errorlog>%s/error.log</errorlog></logger>\n"
+    "  "
+    "<logger><level>warning</level><log>%s/server.log</log><errorlog>%s/error.log</errorlog></"
+    "logger>\n"
     "  <tcp_port>%u</tcp_port><http_port>%u</http_port><listen_host>127.0.0.1</listen_host>\n"
     "  <path>%s/data/</path><tmp_path>%s/tmp/</tmp_path>\n"
     "  <users_config>%s/users.xml</users_config>\n"
@@ -30,7 +32,9 @@ static const char old_config[] =
 
 static const char old_users[] =
     "<yandex><profiles><default/></profiles><quotas><default/></quotas><users><default>\n"
-    "  <password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>\n"
+    "  "
+    "<password></password><networks><ip>::/0</ip></networks><profile>default</"
+    "profile><quota>default</quota>\n"
     "</default></users></yandex>\n";
 
 static uint16_t free_port(void) {
@@ -38,7 +42,8 @@ static uint16_t free_port(void) {
     socklen_t n = sizeof in;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     uint16_t port = 0;
-    if (bind(fd, (struct sockaddr *)&in, n) == 0 && getsockname(fd, (struct sockaddr *)&in, &n) == 0)
+    if (bind(fd, (struct sockaddr *)&in, n) == 0 &&
+        getsockname(fd, (struct sockaddr *)&in, &n) == 0)
         port = ntohs(in.sin_port);
     close(fd);
     return port;
@@ -61,7 +66,8 @@ static void remove_dir(const struct server *s) {
 /* Reads one line within a minute. */
 static bool read_line(int fd, char *line, size_t capacity) {
     size_t n = 0;
-    for (struct pollfd p = {.fd = fd, .events = POLLIN}; n + 1 < capacity && poll(&p, 1, 60000) > 0;) {
+    for (struct pollfd p = {.fd = fd, .events = POLLIN};
+         n + 1 < capacity && poll(&p, 1, 60000) > 0;) {
         if (read(fd, line + n, 1) != 1) break;
         if (line[n] == '\n') {
             line[n] = '\0';
@@ -76,7 +82,8 @@ static bool read_line(int fd, char *line, size_t capacity) {
 const char *server__start_embedded(struct server *s) {
     const char *launcher = getenv("SOUK_CLICKHOUSE");
     *s = (struct server){.embedded = true};
-    if (launcher == NULL || access(launcher, X_OK) != 0) return "$SOUK_CLICKHOUSE names no launcher of the embedded server";
+    if (launcher == NULL || access(launcher, X_OK) != 0)
+        return "$SOUK_CLICKHOUSE names no launcher of the embedded server";
     int out[2];
     if (!make_dir(s) || pipe(out) != 0) return "no folder";
     s->pid = fork();
@@ -85,7 +92,8 @@ const char *server__start_embedded(struct server *s) {
         dup2(out[1], STDOUT_FILENO);
         close(out[0]);
         close(out[1]);
-        execl(launcher, launcher, "--path", s->dir, "--tcp-port", "0", "--http-port", "0", (char *)NULL);
+        execl(launcher, launcher, "--path", s->dir, "--tcp-port", "0", "--http-port", "0",
+              (char *)NULL);
         _exit(127);
     }
     close(out[1]);
@@ -93,7 +101,8 @@ const char *server__start_embedded(struct server *s) {
     unsigned port = 0, http_port = 0;
     bool ready = read_line(out[0], line, sizeof line) &&
                  sscanf(line, "ready tcp=127.0.0.1:%u http=127.0.0.1:%u", &port, &http_port) == 2;
-    /* The read end stays open: the launcher says so again after a crash, and must not die of SIGPIPE. */
+    /* The read end stays open: the launcher says so again after a crash, and must not die of
+     * SIGPIPE. */
     s->port = (uint16_t)port;
     s->http_port = (uint16_t)http_port;
     if (ready) return NULL;
@@ -109,7 +118,8 @@ static bool write_text(const char *path, const char *text) {
 }
 
 static bool answers(uint16_t port) {
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     bool ok = connect(fd, (struct sockaddr *)&in, sizeof in) == 0;
     close(fd);
@@ -124,7 +134,8 @@ const char *server__start_old(struct server *s) {
     s->http_port = free_port();
     char path[128], option[160], config[4096];
     const char *d = s->dir;
-    snprintf(config, sizeof config, old_config, d, d, (unsigned)s->port, (unsigned)s->http_port, d, d, d);
+    snprintf(config, sizeof config, old_config, d, d, (unsigned)s->port, (unsigned)s->http_port, d,
+             d, d);
     snprintf(path, sizeof path, "%s/users.xml", d);
     bool written = write_text(path, old_users);
     snprintf(path, sizeof path, "%s/config.xml", d);
@@ -138,7 +149,8 @@ const char *server__start_old(struct server *s) {
         execl(old_server_path, old_server_path, option, (char *)NULL);
         _exit(127);
     }
-    for (int i = 0; i < 600; i++) { /* It has no way to say that it is ready: ask ten times a second for a minute. */
+    for (int i = 0; i < 600;
+         i++) { /* It has no way to say that it is ready: ask ten times a second for a minute. */
         if (answers(s->port)) return NULL;
         if (waitpid(s->pid, NULL, WNOHANG) != 0) break;
         poll(NULL, 0, 100);

@@ -1,4 +1,5 @@
-/** Real servers for tests: the embedded 26.x through souk-clickhouse, and Debian's clickhouse-server 18.16. */
+/** Real servers for tests: the embedded 26.x through souk-clickhouse, and Debian's
+ * clickhouse-server 18.16. */
 #ifndef CHN_TESTS_SERVERS_H
 #define CHN_TESTS_SERVERS_H
 
@@ -16,9 +17,11 @@ struct server {
 /** Starts one on free ports. @return NULL, or why it cannot be (the test is skipped then). */
 const char *server__start_embedded(struct server *s);
 const char *server__start_old(struct server *s);
-/** The process that serves; killing it with -9 is a crash. The launcher starts the embedded one again. */
+/** The process that serves; killing it with -9 is a crash. The launcher starts the embedded one
+ * again. */
 pid_t server__engine_pid(const struct server *s);
-/** Stops all its threads, or lets them go on: while stopped its sockets take what they hold and answer nothing. */
+/** Stops all its threads, or lets them go on: while stopped its sockets take what they hold and
+ * answer nothing. */
 void server__pause(const struct server *s, bool pause);
 /** Stops it and removes its folder. */
 void server__stop(struct server *s);

@@ -1,6 +1,8 @@
-/* Against real servers: `test_chn_live embedded` and `test_chn_live old`. Exits 77 (skipped) where there is none. */
+/* Against real servers: `test_chn_live embedded` and `test_chn_live old`. Exits 77 (skipped) where
+ * there is none. */
 #include "client.h"
 #include "servers.h"
+#include "types.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -24,10 +26,6 @@ static void open_at(struct client *c, uint32_t revision) {
     if (client__connect(c) != 0) fail_msg("%s", c->err.msg);
 }
 
-static void run_sql(struct client *c, const char *sql) {
-    if (client__sql(c, sql, CHN_NO_COMPRESSION) != 0) fail_msg("%s", c->err.msg);
-}
-
 static void test_hello_at_every_revision(void **state) {
     (void)state;
     for (int i = 0; i < N_REVISIONS; i++) {
@@ -38,7 +36,7 @@ static void test_hello_at_every_revision(void **state) {
         assert_string_equal(s->name, "ClickHouse");
         assert_int_equal(s->major, server.embedded ? 26 : 18);
         assert_int_equal(client__ping(&c), 0);
-        run_sql(&c, "SELECT 1 + 1");
+        client__run(&c, "SELECT 1 + 1");
         assert_string_equal(c.text, "2\n");
         assert_int_equal(client__ping(&c), 0);
         client__close(&c);
@@ -47,170 +45,12 @@ static void test_hello_at_every_revision(void **state) {
 
 /* --- Every type there and back --- */
 
-/* Row @n of a type: how it is appended, and what the server says it is. */
-struct type_case {
-    const char *type, *expression;
-    int (*append)(struct chn_builder *b, unsigned n);
-    bool modern; /* Not known to 18.16. */
-};
-
-static int add_signed(struct chn_builder *b, unsigned n) { return chn_builder__i64(b, (int64_t)n - 50); }
-static int add_unsigned(struct chn_builder *b, unsigned n) { return chn_builder__u64(b, n); }
-static int add_day(struct chn_builder *b, unsigned n) { return chn_builder__u64(b, n + 1); }
-static int add_large(struct chn_builder *b, unsigned n) { return chn_builder__u64(b, UINT64_MAX - n); }
-static int add_float(struct chn_builder *b, unsigned n) { return chn_builder__f64(b, (double)n / 4 - 3); }
-static int add_bool(struct chn_builder *b, unsigned n) { return chn_builder__u64(b, n % 2); }
-static int add_enum(struct chn_builder *b, unsigned n) {
-    return n % 2 == 0 ? chn_builder__string(b, "b/o", 3) : chn_builder__i64(b, -2);
-}
-static int add_time(struct chn_builder *b, unsigned n) { return chn_builder__u64(b, 1700000000u + n); }
-static int add_milli(struct chn_builder *b, unsigned n) { return chn_builder__i64(b, 1700000000123 + (int64_t)n); }
-static int add_decimal(struct chn_builder *b, unsigned n) { return chn_builder__i64(b, (int64_t)n * 1001 - 5000); }
-static int add_uuid(struct chn_builder *b, unsigned n) {
-    char text[37];
-    snprintf(text, sizeof text, "550e8400-e29b-41d4-a716-%012x", n);
-    return chn_builder__string(b, text, 36);
-}
-static int add_string(struct chn_builder *b, unsigned n) {
-    char text[400];
-    memset(text, 'x', sizeof text); /* Up to 300 bytes: lengths of one and of two bytes. */
-    return chn_builder__string(b, text, n);
-}
-static int add_fixed(struct chn_builder *b, unsigned n) {
-    char text[16];
-    return chn_builder__string(b, text, (size_t)snprintf(text, sizeof text, "%u", n));
-}
-static int add_word(struct chn_builder *b, unsigned n) {
-    static const char *const words[] = {"chaos", "", "divine"};
-    return chn_builder__string(b, words[n % 3], strlen(words[n % 3]));
-}
-static int add_many_words(struct chn_builder *b, unsigned n) { return add_fixed(b, n); }
-static int add_nullable(struct chn_builder *b, unsigned n) {
-    return n % 3 == 0 ? chn_builder__null(b) : add_fixed(b, n);
-}
-static int add_nullable_int(struct chn_builder *b, unsigned n) {
-    return n % 3 == 0 ? chn_builder__null(b) : chn_builder__i64(b, n);
-}
-static int add_array(struct chn_builder *b, unsigned n) {
-    for (unsigned i = 0; i < n % 4; i++)
-        if (chn_builder__u64(chn_builder__child(b, 0), n + i) != 0) return -1;
-    return chn_builder__end(b);
-}
-static int add_word_array(struct chn_builder *b, unsigned n) {
-    for (unsigned i = 0; i < n % 4; i++)
-        if (add_word(chn_builder__child(b, 0), i) != 0) return -1;
-    return chn_builder__end(b);
-}
-static int add_array_array(struct chn_builder *b, unsigned n) {
-    for (unsigned i = 0; i < n % 3; i++)
-        if (add_array(chn_builder__child(b, 0), i) != 0) return -1;
-    return chn_builder__end(b);
-}
-static int add_map(struct chn_builder *b, unsigned n) {
-    if (n % 2 == 1 && (add_fixed(chn_builder__child(b, 0), n) != 0 || add_word(chn_builder__child(b, 1), n) != 0)) return -1;
-    return chn_builder__end(b);
-}
-static int add_tuple(struct chn_builder *b, unsigned n) {
-    if (add_unsigned(chn_builder__child(b, 0), n) != 0 || add_fixed(chn_builder__child(b, 1), n) != 0) return -1;
-    return chn_builder__end(b);
-}
-
-#define WORDS "transform(n % 3, [0, 1, 2], ['chaos', '', 'divine'], '?')"
-static const struct type_case type_cases[] = {
-    {"Int8", "toInt8(toInt64(n % 100) - 50)", NULL, false},
-    {"Int16", "toInt16(toInt64(n) - 50)", add_signed, false},
-    {"Int32", "toInt32(toInt64(n) - 50)", add_signed, false},
-    {"Int64", "toInt64(n) - 50", add_signed, false},
-    {"UInt16", "toUInt16(n)", add_unsigned, false},
-    {"UInt32", "toUInt32(n)", add_unsigned, false},
-    {"UInt64", "toUInt64(18446744073709551615 - n)", add_large, false},
-    {"Float32", "toFloat32(n / 4 - 3)", add_float, false},
-    {"Float64", "n / 4 - 3", add_float, false},
-    {"String", "arrayStringConcat(arrayMap(i -> 'x', range(toUInt64(n))))", add_string, false},
-    {"FixedString(8)", "toFixedString(toString(n), 8)", add_fixed, false},
-    {"Date", "toDate(n + 1)", add_day, false},
-    {"DateTime('UTC')", "toDateTime(1700000000 + n)", add_time, false},
-    {"Decimal(9, 4)", "toDecimal32(toString((toInt64(n) * 1001 - 5000) / 10000), 4)", add_decimal, false},
-    {"Decimal(18, 6)", "toDecimal64(toString((toInt64(n) * 1001 - 5000) / 1000000), 6)", add_decimal, false},
-    {"Decimal(38, 2)", "toDecimal128(toString((toInt64(n) * 1001 - 5000) / 100), 2)", add_decimal, false},
-    {"Enum8('price' = -2, 'b/o' = 3)", "n % 2 = 0 ? 'b/o' : 'price'", add_enum, false},
-    {"Enum16('price' = -2, 'b/o' = 3)", "n % 2 = 0 ? 'b/o' : 'price'", add_enum, false},
-    {"UUID", "toUUID(concat('550e8400-e29b-41d4-a716-00000000', lower(hex(toUInt8(n / 256))), lower(hex(toUInt8(n % 256)))))",
-     add_uuid, false},
-    {"Nullable(String)", "n % 3 = 0 ? NULL : toString(n)", add_nullable, false},
-    {"Nullable(Int64)", "n % 3 = 0 ? NULL : toInt64(n)", add_nullable_int, false},
-    {"Array(UInt64)", "arrayMap(i -> toUInt64(n + i), range(toUInt64(n % 4)))", add_array, false},
-    {"Array(Array(UInt64))", "arrayMap(k -> arrayMap(i -> toUInt64(k + i), range(toUInt64(k))), range(toUInt64(n % 3)))",
-     add_array_array, false},
-    {"Tuple(UInt32, String)", "(toUInt32(n), toString(n))", add_tuple, false},
-    {"LowCardinality(String)", WORDS, add_word, true},
-    {"LowCardinality(String)", "toString(n)", add_many_words, true}, /* Keys of two bytes. */
-    {"LowCardinality(Nullable(String))", "n % 3 = 0 ? NULL : toString(n)", add_nullable, true},
-    {"Array(LowCardinality(String))",
-     "arrayMap(i -> transform(i, [0, 1, 2], ['chaos', '', 'divine'], '?'), range(toUInt64(n % 4)))", add_word_array, true},
-    {"Bool", "toBool(n % 2 = 1)", add_bool, true},
-    {"IPv4", "toIPv4(IPv4NumToString(toUInt32(n)))", add_unsigned, true},
-    {"Date32", "toDate32(toDate(n + 1))", add_day, true},
-    {"DateTime64(3, 'UTC')", "fromUnixTimestamp64Milli(1700000000123 + toInt64(n), 'UTC')", add_milli, true},
-    {"Int128", "toInt128(n) - 50", add_signed, true},
-    {"Map(String, String)", "n % 2 = 1 ? map(toString(n), " WORDS ") : map()", add_map, true},
-    {"Map(LowCardinality(String), String)", "n % 2 = 1 ? map(toString(n), " WORDS ") : map()", add_map, true},
-};
-
-enum { ROUND_TRIP_ROWS = 300 };
-
-/* Inserts the rows of a case, asks the server how many differ from its own, and reads them back as text. */
-static void round_trip(struct client *c, const struct type_case *t, enum chn_compression compression) {
-    struct chn_err err = {0};
-    char sql[1024];
-    run_sql(c, "DROP TABLE IF EXISTS round_trip");
-    snprintf(sql, sizeof sql, "CREATE TABLE round_trip (n UInt32, v %s) ENGINE = Memory", t->type);
-    run_sql(c, sql);
-    struct chn_builder *n = chn_builder__new("n", "UInt32", 1 << 20, &err);
-    struct chn_builder *v = chn_builder__new("v", t->type, 1 << 20, &err);
-    if (v == NULL) fail_msg("%s", err.msg);
-    for (unsigned i = 0; i < ROUND_TRIP_ROWS; i++) {
-        assert_int_equal(chn_builder__u64(n, i), 0);
-        assert_int_equal(t->append != NULL ? t->append(v, i) : add_signed(v, i % 100), 0);
-    }
-    struct chn_column columns[2];
-    assert_int_equal(chn_builder__column(n, &columns[0]), 0);
-    assert_int_equal(chn_builder__column(v, &columns[1]), 0);
-    const struct chn_insert insert = {
-        .table = "round_trip", .columns = columns, .n_columns = 2, .n_rows = ROUND_TRIP_ROWS, .compression = compression};
-    for (int i = 0; i < 2; i++) { /* The second one is pipelined. */
-        if (client__insert(c, &insert) != CHN_OK) fail_msg("%s: %s", t->type, c->err.msg);
-        assert_true(i == 0 || c->insert.pipelined);
-    }
-    snprintf(sql, sizeof sql, "SELECT count(), countIf(toString(v) = toString(%s)) FROM round_trip%s", t->expression,
-             strstr(t->type, "Nullable") != NULL ? " WHERE v IS NOT NULL" : "");
-    if (client__sql(c, sql, compression) != 0) fail_msg("%s: %s", t->type, c->err.msg);
-    const char *expected = strstr(t->type, "Nullable") != NULL ? "400\t400\n" : "600\t600\n";
-    if (strcmp(c->text, expected) != 0) fail_msg("%s: the server has other rows: %s", t->type, c->text);
-
-    static char ours[sizeof c->text];
-    snprintf(sql, sizeof sql, "SELECT v FROM round_trip ORDER BY n LIMIT 200");
-    if (client__sql(c, sql, compression) != 0) fail_msg("%s: %s", t->type, c->err.msg);
-    strcpy(ours, c->text);
-    snprintf(sql, sizeof sql, "SELECT %s FROM round_trip ORDER BY n LIMIT 200",
-             strncmp(t->type, "Nullable", 8) == 0 || strncmp(t->type, "LowCardinality(N", 16) == 0
-                 ? "if(v IS NULL, 'NULL', toString(assumeNotNull(v)))" : "toString(v)");
-    if (client__sql(c, sql, compression) != 0) fail_msg("%s: %s", t->type, c->err.msg);
-    if (strncmp(t->type, "Decimal", 7) != 0) assert_string_equal(ours, c->text); /* The server cuts trailing zeros. */
-    chn_builder__free(n);
-    chn_builder__free(v);
-}
-
 static void test_every_type_there_and_back(void **state) {
     (void)state;
     for (int r = 0; r < N_REVISIONS; r++) {
         struct client c;
         open_at(&c, revisions[r]);
-        for (size_t i = 0; i < sizeof type_cases / sizeof type_cases[0]; i++) {
-            if (type_cases[i].modern && !server.embedded) continue;
-            round_trip(&c, &type_cases[i], CHN_NO_COMPRESSION);
-            round_trip(&c, &type_cases[i], CHN_LZ4);
-        }
+        types__there_and_back(&c, server.embedded);
         client__close(&c);
     }
 }
@@ -229,11 +69,13 @@ static void make_sample(struct sample *p, unsigned n_rows) {
     p->s = chn_builder__new("s", "String", 64 << 20, NULL);
     for (unsigned i = 0; i < n_rows; i++) {
         chn_builder__u64(p->n, i);
-        add_fixed(p->s, i);
+        char text[16];
+        chn_builder__string(p->s, text, (size_t)snprintf(text, sizeof text, "%u", i));
     }
     assert_int_equal(chn_builder__column(p->n, &p->columns[0]), 0);
     assert_int_equal(chn_builder__column(p->s, &p->columns[1]), 0);
-    p->insert = (struct chn_insert){.table = "t", .columns = p->columns, .n_columns = 2, .n_rows = n_rows};
+    p->insert =
+        (struct chn_insert){.table = "t", .columns = p->columns, .n_columns = 2, .n_rows = n_rows};
 }
 
 static void free_sample(struct sample *p) {
@@ -243,13 +85,13 @@ static void free_sample(struct sample *p) {
 
 static void make_table(struct client *c, const char *engine) {
     char sql[256];
-    run_sql(c, "DROP TABLE IF EXISTS t");
+    client__run(c, "DROP TABLE IF EXISTS t");
     snprintf(sql, sizeof sql, "CREATE TABLE t (n UInt32, s String) ENGINE = %s", engine);
-    run_sql(c, sql);
+    client__run(c, sql);
 }
 
 static void expect_count(struct client *c, const char *count) {
-    run_sql(c, "SELECT count() FROM t");
+    client__run(c, "SELECT count() FROM t");
     assert_string_equal(c->text, count);
 }
 
@@ -261,7 +103,8 @@ static void test_a_token_is_stored_once(void **state) {
     open_at(&c, 54460);
     make_table(&c, "MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window = 100");
     make_sample(&p, 1000);
-    const struct chn_setting one = {"insert_deduplication_token", "batch-1", 1}, two = {one.name, "batch-2", 1};
+    const struct chn_setting one = {"insert_deduplication_token", "batch-1", 1},
+                             two = {one.name, "batch-2", 1};
     p.insert.n_settings = 1;
     p.insert.settings = &one;
     assert_int_equal(client__insert(&c, &p.insert), CHN_OK);
@@ -281,7 +124,7 @@ static void test_an_exception_rejects_and_a_new_connection_works(void **state) {
     struct client c;
     struct sample p;
     open_at(&c, 54460);
-    run_sql(&c, "DROP TABLE IF EXISTS t");
+    client__run(&c, "DROP TABLE IF EXISTS t");
     make_sample(&p, 10);
     assert_int_equal(client__insert(&c, &p.insert), CHN_REJECTED);
     assert_int_equal(c.exception.code, 60); /* UNKNOWN_TABLE. */
@@ -290,7 +133,8 @@ static void test_an_exception_rejects_and_a_new_connection_works(void **state) {
     assert_int_equal(client__connect(&c), 0);
     make_table(&c, "Memory");
     assert_int_equal(client__insert(&c, &p.insert), CHN_OK);
-    run_sql(&c, "DROP TABLE t"); /* Now the statement is known, and goes with its block in one write. */
+    client__run(
+        &c, "DROP TABLE t"); /* Now the statement is known, and goes with its block in one write. */
     assert_int_equal(client__insert(&c, &p.insert), CHN_REJECTED);
     assert_true(c.insert.pipelined);
     assert_int_equal(c.exception.code, 60);
@@ -312,7 +156,8 @@ static void test_columns_are_compared_before_rows_are_sent(void **state) {
     assert_int_equal(client__connect(&c), 0);
     p.columns[1].type = "String";
     p.columns[1].name = "typo";
-    enum chn_outcome outcome = client__insert(&c, &p.insert); /* Named in the statement: the server says no itself. */
+    enum chn_outcome outcome =
+        client__insert(&c, &p.insert); /* Named in the statement: the server says no itself. */
     assert_true(outcome == CHN_REJECTED || outcome == CHN_NOT_SENT);
     assert_non_null(strstr(c.err.msg, "typo"));
     assert_int_equal(client__connect(&c), 0);
@@ -330,7 +175,7 @@ static void test_a_large_compressed_block_is_packed_off_the_loop(void **state) {
     make_sample(&p, 400000);
     p.insert.compression = CHN_LZ4;
     assert_int_equal(client__insert(&c, &p.insert), CHN_OK);
-    run_sql(&c, "SELECT count(), sum(n), sum(length(s)) FROM t");
+    client__run(&c, "SELECT count(), sum(n), sum(length(s)) FROM t");
     assert_string_equal(c.text, "400000\t79999800000\t2288890\n");
     /* Canceled while the pool works: the callback waits for it, and nothing was sent. */
     c.done = false;
@@ -431,7 +276,9 @@ static void test_results_stream_and_can_be_canceled(void **state) {
     for (enum chn_compression z = CHN_NO_COMPRESSION; z <= CHN_LZ4; z++) {
         struct client c;
         open_at(&c, 54460);
-        assert_int_equal(client__sql(&c, "SELECT number, toString(number) FROM system.numbers LIMIT 500000", z), 0);
+        assert_int_equal(
+            client__sql(&c, "SELECT number, toString(number) FROM system.numbers LIMIT 500000", z),
+            0);
         assert_int_equal(c.query.n_rows, 500000);
         assert_true(c.n_blocks > 1);
         assert_int_equal(c.query.profile.rows, 500000);
@@ -439,7 +286,7 @@ static void test_results_stream_and_can_be_canceled(void **state) {
         c.cancel_after = 2;
         assert_int_equal(client__sql(&c, "SELECT number FROM system.numbers", z), CHN_ERR_CANCELED);
         c.cancel_after = 0;
-        run_sql(&c, "SELECT 'still here'");
+        client__run(&c, "SELECT 'still here'");
         assert_string_equal(c.text, "still here\n");
         client__close(&c);
     }
@@ -451,8 +298,10 @@ static void test_an_exception_leaves_a_query_connection_usable(void **state) {
     open_at(&c, 54460);
     assert_int_equal(client__sql(&c, "SELECT no_such_column", CHN_LZ4), CHN_ERR_EXCEPTION);
     assert_int_equal(c.exception.code, 47);
-    assert_int_equal(client__sql(&c, "SELECT throwIf(number = 100000) FROM system.numbers", CHN_LZ4), CHN_ERR_EXCEPTION);
-    run_sql(&c, "SELECT 3");
+    assert_int_equal(
+        client__sql(&c, "SELECT throwIf(number = 100000) FROM system.numbers", CHN_LZ4),
+        CHN_ERR_EXCEPTION);
+    client__run(&c, "SELECT 3");
     assert_string_equal(c.text, "3\n");
     client__close(&c);
 }
@@ -461,8 +310,10 @@ static void test_parameters_come_as_they_are(void **state) {
     (void)state;
     struct client c;
     open_at(&c, 54460);
-    const struct chn_parameter parameters[] = {{"n", "41"}, {"s", "it's a \\ tab\there\nand \"there\""}};
-    const struct chn_query query = {.sql = "SELECT {n:UInt64} + 1, {s:String}", .parameters = parameters, .n_parameters = 2};
+    const struct chn_parameter parameters[] = {{"n", "41"},
+                                               {"s", "it's a \\ tab\there\nand \"there\""}};
+    const struct chn_query query = {
+        .sql = "SELECT {n:UInt64} + 1, {s:String}", .parameters = parameters, .n_parameters = 2};
     if (!server.embedded) {
         assert_int_equal(chn_conn__query(c.conn, &query, client__on_query, &c), CHN_ERR_ARGUMENT);
     } else {
@@ -477,14 +328,19 @@ static void test_settings_and_query_id_arrive(void **state) {
     if (!server.embedded) skip();
     struct client c;
     open_at(&c, 54429);
-    const struct chn_setting settings[] = {{"max_threads", "3", 1}, {"no_such_setting_here", "1", 0}};
-    const struct chn_query query = {
-        .sql = "SELECT getSetting('max_threads'), queryID()", .query_id = "ours", .settings = settings, .n_settings = 2};
+    const struct chn_setting settings[] = {{"max_threads", "3", 1},
+                                           {"no_such_setting_here", "1", 0}};
+    const struct chn_query query = {.sql = "SELECT getSetting('max_threads'), queryID()",
+                                    .query_id = "ours",
+                                    .settings = settings,
+                                    .n_settings = 2};
     if (client__query(&c, &query) != 0) fail_msg("%s", c.err.msg);
     assert_string_equal(c.text, "3\tours\n");
     const struct chn_setting unknown = {"no_such_setting_here", "1", 1};
-    assert_int_equal(client__query(&c, &(struct chn_query){.sql = "SELECT 1", .settings = &unknown, .n_settings = 1}),
-                     CHN_ERR_EXCEPTION);
+    assert_int_equal(
+        client__query(
+            &c, &(struct chn_query){.sql = "SELECT 1", .settings = &unknown, .n_settings = 1}),
+        CHN_ERR_EXCEPTION);
     assert_int_equal(c.exception.code, 115);
     client__close(&c);
 }
@@ -493,7 +349,8 @@ static void test_one_request_at_a_time(void **state) {
     (void)state;
     struct client c;
     open_at(&c, 54460);
-    assert_int_equal(chn_conn__query(c.conn, &(struct chn_query){.sql = "SELECT 1"}, client__on_query, &c), 0);
+    assert_int_equal(
+        chn_conn__query(c.conn, &(struct chn_query){.sql = "SELECT 1"}, client__on_query, &c), 0);
     assert_int_equal(chn_conn__ping(c.conn, NULL, NULL), CHN_ERR_BUSY);
     assert_int_equal(chn_conn__connect(c.conn, NULL, NULL), CHN_ERR_BUSY);
     client__wait(&c);
@@ -526,7 +383,9 @@ static void test_a_keeper_connects_again(void **state) {
     struct chn_options options = options_at(54460);
     bool closed = false;
     uv_loop_init(&loop);
-    struct chn_keeper *k = chn_keeper__new(&loop, &options, &(struct chn_backoff){.base_ms = 20, .cap_ms = 200}, on_keeper, &log, &err);
+    struct chn_keeper *k =
+        chn_keeper__new(&loop, &options, &(struct chn_backoff){.base_ms = 20, .cap_ms = 200},
+                        on_keeper, &log, &err);
     assert_non_null(k);
     while (log.n_up == 0) uv_run(&loop, UV_RUN_ONCE);
     kill(server__engine_pid(&server), SIGKILL);
@@ -563,7 +422,8 @@ static void test_a_server_killed_in_an_insert_leaves_it_unknown(void **state) {
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
-    const char *why = argc > 1 && strcmp(argv[1], "old") == 0 ? server__start_old(&server) : server__start_embedded(&server);
+    const char *why = argc > 1 && strcmp(argv[1], "old") == 0 ? server__start_old(&server)
+                                                              : server__start_embedded(&server);
     if (why != NULL) {
         printf("skipped: %s\n", why);
         return 77;

@@ -5,22 +5,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHN_ERR_MAP(X)                                                                  \
-    X(CHN_ERR_MEMORY, "out of memory")                                                  \
-    X(CHN_ERR_ARGUMENT, "invalid argument")         /* The caller's mistake. */         \
-    X(CHN_ERR_BUSY, "a request is under way")       /* One request a connection. */     \
-    X(CHN_ERR_NOT_READY, "not connected")                                               \
-    X(CHN_ERR_CANCELED, "canceled")                                                     \
-    X(CHN_ERR_TIMEOUT, "timed out")                                                     \
-    X(CHN_ERR_LOST, "connection lost")              /* Resolve, connect, read, write. */\
-    X(CHN_ERR_PROTOCOL, "malformed or unexpected packet")                               \
-    X(CHN_ERR_LIMIT, "a limit was exceeded")                                            \
-    X(CHN_ERR_TYPE, "unsupported or other column type")                                 \
-    X(CHN_ERR_SCHEMA, "the table lacks a column or has another type for it")            \
+#define CHN_ERR_MAP(X)                                                                             \
+    X(CHN_ERR_MEMORY, "out of memory")                                                             \
+    X(CHN_ERR_ARGUMENT, "invalid argument")   /* The caller's mistake. */                          \
+    X(CHN_ERR_BUSY, "a request is under way") /* One request a connection. */                      \
+    X(CHN_ERR_NOT_READY, "not connected")                                                          \
+    X(CHN_ERR_CANCELED, "canceled")                                                                \
+    X(CHN_ERR_TIMEOUT, "timed out")                                                                \
+    X(CHN_ERR_LOST, "connection lost") /* Resolve, connect, read, write. */                        \
+    X(CHN_ERR_PROTOCOL, "malformed or unexpected packet")                                          \
+    X(CHN_ERR_LIMIT, "a limit was exceeded")                                                       \
+    X(CHN_ERR_TYPE, "unsupported or other column type")                                            \
+    X(CHN_ERR_SCHEMA, "the table lacks a column or has another type for it")                       \
     X(CHN_ERR_EXCEPTION, "exception from the server")
 
 #define CHN_ERR_CODE(code, text) code,
-enum { CHN_ERR__BASE = -7000, CHN_ERR_MAP(CHN_ERR_CODE) CHN_ERR__END }; /* Clear of libuv's codes. */
+enum {
+    CHN_ERR__BASE = -7000,
+    CHN_ERR_MAP(CHN_ERR_CODE) CHN_ERR__END
+}; /* Clear of libuv's codes. */
 #undef CHN_ERR_CODE
 
 struct chn_err {
@@ -46,7 +49,8 @@ struct chn_exception {
 };
 
 /** Fills @err (may be NULL) with @code and a formatted line. @return @code. */
-__attribute__((format(printf, 3, 4))) int chn_err__setf(struct chn_err *err, int code, const char *format, ...);
+__attribute__((format(printf, 3, 4))) int chn_err__setf(struct chn_err *err, int code,
+                                                        const char *format, ...);
 
 /** @return what a CHN_ERR_... code says in general; "ok" for 0. */
 const char *chn_err__text(int code);

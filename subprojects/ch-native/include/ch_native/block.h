@@ -1,9 +1,9 @@
 /**
  * Blocks of a result, and views on their columns.
  *
- * A block lives as long as the callback that it is given to. Accessors are checked: false (or -1, or NULL) means that
- * the row is not there or the type is another. They see through Nullable and LowCardinality; a NULL answers false to
- * all but chn_view__is_null().
+ * A block lives as long as the callback that it is given to. Accessors are checked: false (or -1,
+ * or NULL) means that the row is not there or the type is another. They see through Nullable and
+ * LowCardinality; a NULL answers false to all but chn_view__is_null().
  */
 #ifndef CH_NATIVE_BLOCK_H
 #define CH_NATIVE_BLOCK_H
@@ -31,8 +31,8 @@ uint64_t chn_view__n_rows(const struct chn_view *view);
 bool chn_view__is_null(const struct chn_view *view, uint64_t row);
 /** UInt8..64, Bool, Date (days), DateTime (seconds), IPv4 (1.2.3.4 is 0x01020304). */
 bool chn_view__u64(const struct chn_view *view, uint64_t row, uint64_t *value);
-/** Int8..64, Date32 (days), DateTime64 (ticks), Decimal of at most 18 digits (not scaled), Enum (its number), and
- *  whatever chn_view__u64() reads if it fits. */
+/** Int8..64, Date32 (days), DateTime64 (ticks), Decimal of at most 18 digits (not scaled), Enum
+ * (its number), and whatever chn_view__u64() reads if it fits. */
 bool chn_view__i64(const struct chn_view *view, uint64_t row, int64_t *value);
 /** Integers and Decimals of at most 128 bits, two's complement. */
 bool chn_view__i128(const struct chn_view *view, uint64_t row, uint64_t *low, int64_t *high);
@@ -45,8 +45,8 @@ bool chn_view__uuid(const struct chn_view *view, uint64_t row, uint8_t value[16]
 /** The wire bytes of a value of fixed width, e.g. of an Int256. */
 bool chn_view__bytes(const struct chn_view *view, uint64_t row, struct chn_slice *value);
 /** Array: row @row is the @n values of the view @values from @first on. */
-bool chn_view__array(const struct chn_view *view, uint64_t row, const struct chn_view **values, uint64_t *first,
-                     uint64_t *n);
+bool chn_view__array(const struct chn_view *view, uint64_t row, const struct chn_view **values,
+                     uint64_t *first, uint64_t *n);
 /** Map: like an array of keys and one of values. */
 bool chn_view__map(const struct chn_view *view, uint64_t row, const struct chn_view **keys,
                    const struct chn_view **values, uint64_t *first, uint64_t *n);
@@ -54,9 +54,11 @@ bool chn_view__map(const struct chn_view *view, uint64_t row, const struct chn_v
 const struct chn_view *chn_view__element(const struct chn_view *view, uint32_t i);
 
 /**
- * Writes a value as ClickHouse would print it in a TSV without escapes: numbers, `2024-05-01`, `2024-05-01 10:00:00.123` (UTC), decimals with
- * their point, UUIDs, `NULL`, `['a','b']`, `{'k':'v'}`.
- * @to receives at most @capacity bytes with the closing 0. @return the bytes of the whole text without the 0 (more than
+ * Writes a value as ClickHouse would print it in a TSV without escapes: numbers, `2024-05-01`,
+ * `2024-05-01 10:00:00.123` (UTC), decimals with their point, UUIDs, `NULL`, `['a','b']`,
+ * `{'k':'v'}`.
+ * @to receives at most @capacity bytes with the closing 0. @return the bytes of the whole text
+ * without the 0 (more than
  * @capacity - 1 means that it was cut), or -1 when there is no such row.
  */
 long chn_view__text(const struct chn_view *view, uint64_t row, char *to, size_t capacity);

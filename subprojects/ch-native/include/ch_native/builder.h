@@ -1,16 +1,18 @@
 /**
  * Columns to insert, and builders that make them.
  *
- * A builder holds one column in wire form, so that an insert sends it without copying. Appending sees through Nullable
- * and LowCardinality: a value given to a Nullable(String) is a value that is not NULL.
+ * A builder holds one column in wire form, so that an insert sends it without copying. Appending
+ * sees through Nullable and LowCardinality: a value given to a Nullable(String) is a value that is
+ * not NULL.
  *
  *     struct chn_builder *price = chn_builder__new("price", "Decimal(18, 6)", 8 << 20, &err);
  *     chn_builder__i64(price, 12500000);  // 12.5
  *     chn_builder__column(price, &columns[0]);
  *
  * Arrays, maps and tuples: append to the children, then chn_builder__end() ends the row.
- * An appender returns 0, CHN_ERR_TYPE (the column takes no such value), CHN_ERR_ARGUMENT (out of its range) or
- * CHN_ERR_LIMIT (over bytes_max). A failed append to a plain, nullable or dictionary column leaves it as it was.
+ * An appender returns 0, CHN_ERR_TYPE (the column takes no such value), CHN_ERR_ARGUMENT (out of
+ * its range) or CHN_ERR_LIMIT (over bytes_max). A failed append to a plain, nullable or dictionary
+ * column leaves it as it was.
  */
 #ifndef CH_NATIVE_BUILDER_H
 #define CH_NATIVE_BUILDER_H
@@ -27,15 +29,18 @@ struct chn_column {
 
 struct chn_builder;
 
-/** @name, @type are copied. @bytes_max bounds all that it holds. NULL with @err filled when it cannot be. */
-struct chn_builder *chn_builder__new(const char *name, const char *type, size_t bytes_max, struct chn_err *err);
+/** @name, @type are copied. @bytes_max bounds all that it holds. NULL with @err filled when it
+ * cannot be. */
+struct chn_builder *chn_builder__new(const char *name, const char *type, size_t bytes_max,
+                                     struct chn_err *err);
 void chn_builder__free(struct chn_builder *b);
 /** Forgets the rows, keeping the memory. Columns taken from it are no longer valid. */
 void chn_builder__reset(struct chn_builder *b);
 
 /** (U)Int8..64, Bool, Date (days), DateTime (seconds), IPv4, and what chn_builder__i64() takes. */
 int chn_builder__u64(struct chn_builder *b, uint64_t value);
-/** (U)Int8..64, Int128, Bool, Date, Date32, DateTime, DateTime64 (ticks), Decimal (value * 10^scale), Enum (number). */
+/** (U)Int8..64, Int128, Bool, Date, Date32, DateTime, DateTime64 (ticks), Decimal (value *
+ * 10^scale), Enum (number). */
 int chn_builder__i64(struct chn_builder *b, int64_t value);
 /** Int128, Decimal of at most 38 digits; two's complement. */
 int chn_builder__i128(struct chn_builder *b, uint64_t low, int64_t high);
@@ -53,7 +58,8 @@ int chn_builder__default(struct chn_builder *b);
 
 /** Child @i of an Array (0), Map (0 keys, 1 values) or Tuple; NULL when there is none. */
 struct chn_builder *chn_builder__child(struct chn_builder *b, uint32_t i);
-/** Ends a row of an Array, Map or Tuple: what was appended to the children since the last end is in it. */
+/** Ends a row of an Array, Map or Tuple: what was appended to the children since the last end is in
+ * it. */
 int chn_builder__end(struct chn_builder *b);
 
 uint64_t chn_builder__n_rows(const struct chn_builder *b);

@@ -1,4 +1,5 @@
-/** ch-native: a ClickHouse client over the native protocol for programs with a libuv loop. Includes all of it. */
+/** ch-native: a ClickHouse client over the native protocol for programs with a libuv loop. Includes
+ * all of it. */
 #ifndef CH_NATIVE_CH_NATIVE_H
 #define CH_NATIVE_CH_NATIVE_H
 

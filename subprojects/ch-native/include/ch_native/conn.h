@@ -1,16 +1,21 @@
 /**
- * A connection to a ClickHouse server over its native protocol, on the caller's uv_loop_t. Nothing blocks.
+ * A connection to a ClickHouse server over its native protocol, on the caller's uv_loop_t. Nothing
+ * blocks.
  *
- * One request at a time: connect, ping, query or insert. A starter returns 0, which promises one call of its callback
- * from the loop, or a negative CHN_ERR_... code, and then the callback is not called. Callbacks may start the next
- * request or close the connection. What a request borrows must stay as it is until its callback.
+ * One request at a time: connect, ping, query or insert. A starter returns 0, which promises one
+ * call of its callback from the loop, or a negative CHN_ERR_... code, and then the callback is not
+ * called. Callbacks may start the next request or close the connection. What a request borrows must
+ * stay as it is until its callback.
  *
  * The outcome of an insert is what matters most:
  *   CHN_OK        the server said end of stream: stored (or deduplicated, which is the same)
  *   CHN_REJECTED  the server sent an exception: nothing of a single-partition block is stored
  *   CHN_NOT_SENT  no byte of the block left this process
  *   CHN_UNKNOWN   anything else: send the same block with the same insert_deduplication_token again
- * After anything but CHN_OK the connection is closed, as its state is not to be trusted; connect again.
+ * The program must ignore SIGPIPE: libuv writes with write(2) and sendmsg(2) without MSG_NOSIGNAL.
+ *
+ * After anything but CHN_OK the connection is closed, as its state is not to be trusted; connect
+ * again.
  */
 #ifndef CH_NATIVE_CONN_H
 #define CH_NATIVE_CONN_H
@@ -46,39 +51,43 @@ struct chn_profile {
     bool applied_limit;
 };
 
-/** Told when a connection that was ready and idle is lost. Requests under way hear of it in their callback instead. */
+/** Told when a connection that was ready and idle is lost. Requests under way hear of it in their
+ * callback instead. */
 typedef void (*chn_lost_cb)(struct chn_conn *conn, void *data, const struct chn_err *err);
 
 /** Strings are copied. 0 and NULL mean the default in brackets. */
 struct chn_options {
-    const char *host; /* Name or address ["127.0.0.1"]. */
-    uint16_t port;    /* [9000] */
+    const char *host;                       /* Name or address ["127.0.0.1"]. */
+    uint16_t port;                          /* [9000] */
     const char *database, *user, *password; /* ["default", "default", ""] */
     const char *client_name;                /* For the server's logs ["ch-native"]. */
     const char *quota_key;                  /* [""] */
-    uint32_t revision;                      /* To advertise, CHN_REVISION_MIN to CHN_REVISION_MAX [54460]. */
-    uint32_t connect_ms; /* Resolve and connect, each address [5000]. */
-    uint32_t hello_ms;   /* Hello sent to hello received [5000]. */
-    uint32_t header_ms;  /* Insert statement sent to the table's columns [10000]. */
-    uint32_t send_ms;    /* Block to the kernel [60000]. */
-    uint32_t ack_ms;     /* Block sent to end of stream [60000]. */
-    uint32_t query_ms;   /* A query, a ping, a cancel from start to end [60000]. */
+    uint32_t revision;      /* To advertise, CHN_REVISION_MIN to CHN_REVISION_MAX [54460]. */
+    uint32_t connect_ms;    /* Resolve and connect, each address [5000]. */
+    uint32_t hello_ms;      /* Hello sent to hello received [5000]. */
+    uint32_t header_ms;     /* Insert statement sent to the table's columns [10000]. */
+    uint32_t send_ms;       /* Block to the kernel [60000]. */
+    uint32_t ack_ms;        /* Block sent to end of stream [60000]. */
+    uint32_t query_ms;      /* A query, a ping, a cancel from start to end [60000]. */
     size_t block_bytes_max; /* Of one result block's values [256 MiB]. */
     chn_lost_cb on_lost;    /* May be NULL. */
     void *data;             /* For on_lost. */
 };
 
-/** @return a connection that is closed yet, or NULL with @err filled (CHN_ERR_ARGUMENT, CHN_ERR_MEMORY). */
-struct chn_conn *chn_conn__new(uv_loop_t *loop, const struct chn_options *options, struct chn_err *err);
+/** @return a connection that is closed yet, or NULL with @err filled (CHN_ERR_ARGUMENT,
+ * CHN_ERR_MEMORY). */
+struct chn_conn *chn_conn__new(uv_loop_t *loop, const struct chn_options *options,
+                               struct chn_err *err);
 
 typedef void (*chn_close_cb)(void *data);
 /**
- * Closes for good and frees. A request under way hears CHN_ERR_CANCELED first. @cb (may be NULL) is the last that
- * happens.
+ * Closes for good and frees. A request under way hears CHN_ERR_CANCELED first, before this
+ * returns unless the thread pool has it. @cb (may be NULL) is the last that happens.
  */
 void chn_conn__close(struct chn_conn *conn, chn_close_cb cb, void *data);
 
-/** @err is NULL when the connection is ready. @exception is set when the server refused, e.g. for a wrong password. */
+/** @err is NULL when the connection is ready. @exception is set when the server refused, e.g. for a
+ * wrong password. */
 typedef void (*chn_connect_cb)(struct chn_conn *conn, void *data, const struct chn_err *err,
                                const struct chn_exception *exception);
 /** Connects, also again after a loss. CHN_ERR_BUSY unless it is closed. */
@@ -98,7 +107,8 @@ struct chn_setting {
     unsigned flags;
 };
 
-/** Value of `{name:Type}` in the query, as text, not quoted. Needs revision 54459 (ClickHouse 22.x). */
+/** Value of `{name:Type}` in the query, as text, not quoted. Needs revision 54459
+ * (ClickHouse 22.x). */
 struct chn_parameter {
     const char *name, *value;
 };
@@ -106,28 +116,35 @@ struct chn_parameter {
 struct chn_query {
     const char *sql;
     const char *query_id; /* [the server's choice] */
-    const struct chn_setting *settings; /* Not sent to servers below 54429, which would misread them. */
+    const struct chn_setting
+        *settings; /* Not sent to servers below 54429, which would misread them. */
     size_t n_settings;
     const struct chn_parameter *parameters;
     size_t n_parameters;
     enum chn_compression compression; /* Of the result. */
     uint32_t timeout_ms;              /* [the connection's query_ms] */
-    /** A block with columns; it may have no rows (the first one of a SELECT). Not 0 cancels the query. May be NULL. */
+    /** A block with columns; it may have no rows (the first one of a SELECT). Not 0 cancels the
+     * query. May be NULL. */
     int (*on_block)(struct chn_conn *conn, void *data, const struct chn_block *block);
-    void (*on_progress)(struct chn_conn *conn, void *data, const struct chn_progress *sums); /* May be NULL. */
+    void (*on_progress)(struct chn_conn *conn, void *data,
+                        const struct chn_progress *sums); /* May be NULL. */
 };
 
 struct chn_query_result {
-    const struct chn_err *err;             /* NULL when all is well. */
-    const struct chn_exception *exception; /* Not NULL with CHN_ERR_EXCEPTION; the connection stays ready then. */
-    uint64_t n_rows;                       /* In data blocks. */
+    const struct chn_err *err; /* NULL when all is well. */
+    const struct chn_exception
+        *exception;  /* Not NULL with CHN_ERR_EXCEPTION; the connection stays ready then. */
+    uint64_t n_rows; /* In data blocks. */
     struct chn_progress progress;
     struct chn_profile profile;
 };
 
-typedef void (*chn_query_cb)(struct chn_conn *conn, void *data, const struct chn_query_result *result);
-/** Any statement but an INSERT with data. The query is copied; only what its callbacks use has to live on. */
-int chn_conn__query(struct chn_conn *conn, const struct chn_query *query, chn_query_cb cb, void *data);
+typedef void (*chn_query_cb)(struct chn_conn *conn, void *data,
+                             const struct chn_query_result *result);
+/** Any statement but an INSERT with data. The query is copied; only what its callbacks use has to
+ * live on. */
+int chn_conn__query(struct chn_conn *conn, const struct chn_query *query, chn_query_cb cb,
+                    void *data);
 
 enum chn_outcome { CHN_OK, CHN_REJECTED, CHN_NOT_SENT, CHN_UNKNOWN };
 const char *chn_outcome__text(enum chn_outcome outcome);
@@ -136,10 +153,12 @@ struct chn_insert {
     const char *table; /* As in SQL, e.g. `poe_trade.bronze`: the caller quotes what needs it. */
     const struct chn_column *columns;
     size_t n_columns;
-    uint64_t n_rows;      /* Of each column. At most 1,048,449 rows and 256 MiB stay one block in the server. */
+    uint64_t n_rows; /* Of each column. At most 1,048,449 rows and 256 MiB stay one block in the
+                        server. */
     const char *query_id; /* [the server's choice] */
-    const struct chn_setting *settings; /* async_insert, send_profile_events and
-                                           input_format_defaults_for_omitted_fields are 0 unless named here. */
+    const struct chn_setting
+        *settings; /* async_insert, send_profile_events and
+                      input_format_defaults_for_omitted_fields are 0 unless named here. */
     size_t n_settings;
     enum chn_compression compression; /* Above 256 KiB it is done in the thread pool. */
     uint32_t ack_ms;                  /* [the connection's] */
@@ -150,23 +169,27 @@ struct chn_insert_result {
     const struct chn_err *err;             /* NULL with CHN_OK. */
     const struct chn_exception *exception; /* Not NULL when the server sent one. */
     struct chn_progress progress;
-    uint64_t sent_bytes;                   /* On the wire, of the block. */
-    bool pipelined;                        /* Statement and block went in one write. */
+    uint64_t sent_bytes; /* On the wire, of the block. */
+    bool pipelined;      /* Statement and block went in one write. */
 };
 
-typedef void (*chn_insert_cb)(struct chn_conn *conn, void *data, const struct chn_insert_result *result);
+typedef void (*chn_insert_cb)(struct chn_conn *conn, void *data,
+                              const struct chn_insert_result *result);
 /**
- * Inserts one block. The server drops columns that it does not know in silence, so the first insert of a statement on
- * a connection waits for the table's columns and compares (CHN_ERR_SCHEMA, CHN_NOT_SENT when they differ); later ones
- * send statement and block in one write and compare when the columns come.
+ * Inserts one block. The server drops columns that it does not know in silence, so the first insert
+ * of a statement on a connection waits for the table's columns and compares (CHN_ERR_SCHEMA,
+ * CHN_NOT_SENT when they differ); later ones send statement and block in one write and compare when
+ * the columns come.
  * @insert is copied, its strings included; the columns and their bytes are borrowed until @cb.
  */
-int chn_conn__insert(struct chn_conn *conn, const struct chn_insert *insert, chn_insert_cb cb, void *data);
+int chn_conn__insert(struct chn_conn *conn, const struct chn_insert *insert, chn_insert_cb cb,
+                     void *data);
 
 /**
- * Ends the request under way early; its callback hears CHN_ERR_CANCELED. A query is asked to stop and the connection
- * stays usable; anything else closes it (a server may store part of a canceled insert). Nothing when nothing is
- * under way.
+ * Ends the request under way early; its callback hears CHN_ERR_CANCELED. A query is asked to stop,
+ * and the connection stays usable. Anything else closes it, as a server may store part of a
+ * canceled insert, and calls back before this returns (an insert in the thread pool: when the pool
+ * is done). Nothing when nothing is under way.
  */
 void chn_conn__cancel(struct chn_conn *conn);
 

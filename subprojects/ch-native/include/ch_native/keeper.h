@@ -1,6 +1,6 @@
 /**
- * Keeps a connection up: connects, and connects again after a loss with a pause that grows and is drawn at random
- * (full jitter), so that a server that comes back is not met by everybody at once.
+ * Keeps a connection up: connects, and connects again after a loss with a pause that grows and is
+ * drawn at random (full jitter), so that a server that comes back is not met by everybody at once.
  */
 #ifndef CH_NATIVE_KEEPER_H
 #define CH_NATIVE_KEEPER_H
@@ -21,20 +21,25 @@ void chn_backoff__reset(struct chn_backoff *b);
 
 struct chn_keeper;
 
-/** @up: the connection is ready. Not @up: it is lost or could not be made, @err says why; it will be tried again. */
-typedef void (*chn_keeper_cb)(struct chn_keeper *keeper, void *data, bool up, const struct chn_err *err);
+/** @up: the connection is ready. Not @up: it is lost or could not be made, @err says why; it will
+ * be tried again. */
+typedef void (*chn_keeper_cb)(struct chn_keeper *keeper, void *data, bool up,
+                              const struct chn_err *err);
 
 /**
- * Makes a connection that is kept up. @options as for chn_conn__new(), but on_lost and data are the keeper's.
+ * Makes a connection that is kept up. @options as for chn_conn__new(), but on_lost and data are the
+ * keeper's.
  * @return the keeper, which connects from the loop, or NULL with @err filled.
  */
-struct chn_keeper *chn_keeper__new(uv_loop_t *loop, const struct chn_options *options, const struct chn_backoff *backoff,
-                                   chn_keeper_cb cb, void *data, struct chn_err *err);
+struct chn_keeper *chn_keeper__new(uv_loop_t *loop, const struct chn_options *options,
+                                   const struct chn_backoff *backoff, chn_keeper_cb cb, void *data,
+                                   struct chn_err *err);
 
 /** Its connection: make requests when it is ready, do not connect or close it. */
 struct chn_conn *chn_keeper__conn(struct chn_keeper *keeper);
 
-/** To be called when a request has ended and left the connection closed (it may be called after any request). */
+/** To be called when a request has ended and left the connection closed (it may be called after any
+ * request). */
 void chn_keeper__check(struct chn_keeper *keeper, const struct chn_err *err);
 
 /** Closes connection and keeper; @cb is the last that happens. */

@@ -1,4 +1,5 @@
-/** Column types, parsed from the names that ClickHouse gives them, e.g. `Array(LowCardinality(String))`. */
+/** Column types, parsed from the names that ClickHouse gives them, e.g.
+ * `Array(LowCardinality(String))`. */
 #ifndef CH_NATIVE_TYPE_H
 #define CH_NATIVE_TYPE_H
 
@@ -36,7 +37,8 @@ struct chn_enum_name {
     int16_t value;
 };
 
-/** Read-only once parsed. Children: Nullable, Array, LowCardinality 1; Map 2 (key, value); Tuple any number. */
+/** Read-only once parsed. Children: Nullable, Array, LowCardinality 1; Map 2 (key, value); Tuple
+ * any number. */
 struct chn_type {
     enum chn_kind kind;
     uint32_t width; /* Bytes of a value on the wire; 0 for String and the nested types. */
@@ -48,14 +50,15 @@ struct chn_type {
 };
 
 /**
- * Parses @text (@n bytes, at most 64 KiB, at most 16 deep, at most 1024 parts). SimpleAggregateFunction(f, T) is T and
- * Nested(...) is Array(Tuple(...)), as on the wire.
- * @return the type, to be freed with chn_type__free(), or NULL with @err filled: CHN_ERR_TYPE names the type that is
- * not known.
+ * Parses @text (@n bytes, at most 64 KiB, at most 16 deep, at most 1024 parts).
+ * SimpleAggregateFunction(f, T) is T and Nested(...) is Array(Tuple(...)), as on the wire.
+ * @return the type, to be freed with chn_type__free(), or NULL with @err filled: CHN_ERR_TYPE names
+ * the type that is not known.
  */
 struct chn_type *chn_type__parse(const char *text, size_t n, struct chn_err *err);
 
-/** Whether two types are the same on the wire and in meaning: time zones, tuple names and spelling do not count. */
+/** Whether two types are the same on the wire and in meaning: time zones, tuple names and spelling
+ * do not count. */
 bool chn_type__equal(const struct chn_type *a, const struct chn_type *b);
 
 void chn_type__free(struct chn_type *type);
