@@ -82,7 +82,7 @@ static int scan_segment(struct work *w, const struct found *file, bool want_chec
                         struct scan *s) {
     struct record_header h;
     struct slice payload;
-    uint64_t next;
+    uint64_t next, written = 0;
     *s = (struct scan){.end = SEGMENT_HEADER,
                        .data_end = SEGMENT_HEADER,
                        .last_wall_ns = file->mtime_ns,
@@ -91,6 +91,8 @@ static int scan_segment(struct work *w, const struct found *file, bool want_chec
     if (rc == 0) {
         w->file_size = w->view.limit;
         view__skip_reserved(&w->view);
+        written = w->view.limit;
+        w->view.limit = w->file_size; /* A sparse copy keeps the zeros of a record as a hole. */
     }
     while (rc == 0 && s->end < w->view.limit && !s->ended) {
         rc = view__record(&w->view, w->f, s->end, true, &h, &payload);
@@ -103,8 +105,10 @@ static int scan_segment(struct work *w, const struct found *file, bool want_chec
             rc = take_record(w, &h, payload, want_checkpoint, s);
             s->end += record__extent(h.len);
         } else {
+            if (w->view.limit > written) w->view.limit = written;
             rc = view__resync(&w->view, w->f, s->end + 8, true, &next);
             if (rc != 0 || next >= w->view.limit) break;
+            w->view.limit = w->file_size;
             rc = mend__add(&s->mend, s->end, next);
             s->end = next;
         }

@@ -443,7 +443,7 @@ static void test_other_versions_are_refused(void **state) {
 }
 
 int main(void) {
-#define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+#define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup_ram, fixture_teardown)
     const struct CMUnitTest tests[] = {
         T(test_crash_between_groups_loses_nothing),
         T(test_torn_tail_is_cut_off_at_every_byte),
