@@ -111,8 +111,8 @@ struct endpoint_status {
     uint64_t n_requests, n_throttled, n_errors;
 };
 
-/** @options may be NULL. @clock and @metrics (which may be NULL) are borrowed. @return 0, ERR_NOMEM
- * or libuv's code. */
+/** @options may be NULL. @clock has to be read once a loop turn, best in a uv_check_t. @clock and
+ * @metrics (which may be NULL) are borrowed. @return 0, ERR_NOMEM or libuv's code. */
 int governor__open(struct governor **out, uv_loop_t *loop, const struct clock *clock,
                    struct metrics *metrics, const struct governor_options *options, struct err *e);
 /** Tells all waiting permits ERR_CANCELED from the loop, then calls @cb (may be NULL) and frees.

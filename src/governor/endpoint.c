@@ -95,7 +95,7 @@ void endpoint__succeeded(struct endpoint *ep, int64_t now_ns) {
     ep->last_error[0] = '\0';
     if (ep->backoff_ns > now_ns) ep->backoff_ns = now_ns;
     if (ep->rate_step_ns > now_ns) return;
-    /* The step is taken only when the old rate has been in use: the caller calls at replies. */
+    /* One step in 10 s, and only with a reply: idle time teaches nothing. */
     ep->rate_step_ns = now_ns + STEP_NS;
     ep->rate_per_s += ep->o.rate_per_s / 20;
     if (ep->rate_per_s > ep->o.rate_per_s) ep->rate_per_s = ep->o.rate_per_s;

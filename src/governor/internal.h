@@ -49,7 +49,8 @@ struct window {
     char rule[16];
     uint32_t limit, period_s, restriction_s;
     int64_t hidden_ns;
-    int64_t *ring; /* Owned. */
+    int64_t others_ns; /* Until then others are taken to use the window as well. */
+    int64_t *ring;     /* Owned. */
     uint32_t at, n, cap;
     uint32_t used;                                /* As last measured. */
     struct series *s_limit, *s_used, *s_headroom; /* NULL beyond the bound. */
@@ -173,8 +174,14 @@ int64_t window__span_ns(const struct window *w);
 uint32_t window__usable(const struct window *w, double utilisation);
 /** Counts a token as spent at @spent_ns. Without memory the newest token moves to it instead. */
 void window__spend(struct window *w, int64_t spent_ns);
+/** The same for a hit of somebody else; the lowest bit of its time says so. */
+void window__spend_foreign(struct window *w, int64_t spent_ns);
+/** @return live tokens that are our own. */
+uint32_t window__own(struct window *w, int64_t now_ns);
 /** @return tokens that are spent and not back at @now_ns. Forgets those that are. */
 uint32_t window__live(struct window *w, int64_t now_ns);
+/** @return tokens that the server counts for certain: spent less than a period ago. */
+uint32_t window__certain(const struct window *w, int64_t now_ns);
 /** @return when a request may go while @pending tokens more are as good as spent. */
 int64_t window__next_ns(struct window *w, double utilisation, uint32_t pending, int64_t now_ns);
 /** The pessimistic union: the k-th newest token of @w becomes the later one of @w's and @from's. */

@@ -7,6 +7,12 @@
 static const char *const state_names[] = {"open",    "paced", "penalty",
                                           "backoff", "probe", "disabled"};
 
+static struct series *throttled_series(struct governor *g, const char *venue, const char *policy) {
+    return metrics__counter(g->metrics, "souk_ratelimit_throttled_total",
+                            "Replies with 429 or an active restriction.",
+                            "venue=\"%s\",policy=\"%s\"", venue, policy);
+}
+
 void measure__endpoint_init(struct endpoint *ep) {
     struct governor *g = ep->g;
     char venue[96], class[96];
@@ -25,6 +31,8 @@ void measure__endpoint_init(struct endpoint *ep) {
     ep->s_wait =
         metrics__counter(g->metrics, "souk_ratelimit_wait_seconds_total",
                          "Time that requests waited for their permit.", "venue=\"%s\"", venue);
+    /* Where no policy was named there are 429s all the same. */
+    ep->own.s_throttled = throttled_series(g, venue, "none");
     measure__endpoint(ep);
 }
 
@@ -52,12 +60,10 @@ void measure__policy_init(struct governor *g, struct policy *p) {
     if (g->metrics == NULL || p->name[0] == '\0') return;
     metric__label(slice__str(p->venue), venue, sizeof venue);
     metric__label(slice__str(p->name), name, sizeof name);
-    if (p->s_throttled == NULL) {
+    if (p->s_blocked == NULL) {
         if (g->n_series_policies >= SERIES_POLICIES) return;
         g->n_series_policies++;
-        p->s_throttled = metrics__counter(g->metrics, "souk_ratelimit_throttled_total",
-                                          "Replies with 429 or an active restriction.",
-                                          "venue=\"%s\",policy=\"%s\"", venue, name);
+        p->s_throttled = throttled_series(g, venue, name);
         p->s_blocked = metrics__gauge(g->metrics, "souk_ratelimit_blocked_until_timestamp_seconds",
                                       "Until when the server closed the policy; 0 when it did not.",
                                       "venue=\"%s\",policy=\"%s\"", venue, name);
@@ -81,7 +87,7 @@ void measure__policy(struct governor *g, struct policy *p) {
         series__set(w->s_used, w->used);
         series__set(w->s_headroom, left);
     }
-    if (p->s_throttled == NULL) return;
+    if (p->s_blocked == NULL) return;
     int64_t until_ns = p->hold_ns > now_ns ? wall_ns + (p->hold_ns - now_ns) : 0;
     enum endpoint_state state = until_ns != 0                             ? ENDPOINT_PENALTY
                                 : policy__next_ns(g, p, 0, NULL) > now_ns ? ENDPOINT_PACED

@@ -141,7 +141,10 @@ bool policy__learn(struct governor *g, struct policy *p, const struct rate_heade
                              .restriction_s = from->restriction_s,
                              .hidden_ns = from->first ? hidden_first_ns : hidden_next_ns};
         memcpy(w->rule, from->rule, sizeof w->rule);
-        if (before != NULL) window__merge(w, before);
+        if (before != NULL) {
+            w->others_ns = before->others_ns;
+            window__merge(w, before);
+        }
         window__live(w, g->clock->mono_ns);
         for (uint32_t n = window__usable(w, 1); g->suspect && before == NULL && n > w->n;)
             window__spend(w, g->clock->mono_ns);
@@ -160,7 +163,13 @@ void policy__reconcile(struct policy *p, const struct rate_headers *h, int64_t n
          * reply may have been overtaken by another. */
         uint32_t ours = window__live(w, now_ns) + p->n_inflight;
         if (hits > most) hits = most;
-        for (; ours < hits; ours++) window__spend(w, now_ns);
+        /* A token that is older than its period may have left the server's count, and hide a hit of
+         * somebody else in ours. Alone that cannot be; so such tokens explain hits only as long as
+         * nobody else has been seen. */
+        if (hits > window__own(w, now_ns) + p->n_inflight)
+            w->others_ns = now_ns + 2 * window__span_ns(w);
+        if (now_ns < w->others_ns) ours = window__certain(w, now_ns) + p->n_inflight;
+        for (; ours < hits; ours++) window__spend_foreign(w, now_ns);
     }
 }
 

@@ -46,9 +46,10 @@ static bool restrict_policy(struct governor *g, struct endpoint *ep, const struc
         wait_ns = max_ns(wait_ns, h->windows[i].active_s * NS_PER_S + p->windows[i].hidden_ns);
     }
     if (wait_ns > DISABLE_NS || h->retry_after_ns > DISABLE_NS) {
-        char why[96];
-        snprintf(why, sizeof why, "the server asked for more than 24 h of silence");
-        endpoint__disable(ep, NEVER, why);
+        for (size_t i = 0; i < g->n_endpoints; i++)
+            if (g->endpoints[i]->policy == p)
+                endpoint__disable(g->endpoints[i], NEVER,
+                                  "the server asked for more than 24 h of silence");
         wait_ns = wait_ns > DISABLE_NS ? DISABLE_NS : wait_ns;
     } else if (h->retry_after_ns > 0) {
         wait_ns = max_ns(wait_ns, h->retry_after_ns + hidden_ns);

@@ -226,8 +226,13 @@ void governor__tick(struct governor *g) {
 
 static void on_timer(uv_timer_t *timer) {
     struct governor *g = timer->data;
+    /* A clock that was not read since the timer was set would set it to the same time again. */
+    bool stale = g->n_heap > 0 && g->heap[0]->at_ns > g->clock->mono_ns;
     g->armed_ns = NEVER;
     governor__tick(g);
+    if (!stale || g->closing || g->n_heap == 0) return;
+    g->armed_ns = g->clock->mono_ns;
+    uv_timer_start(&g->timer, on_timer, 1, 0);
 }
 
 void schedule__arm(struct governor *g) {

@@ -28,7 +28,7 @@ static bool grow(struct window *w) {
     return true;
 }
 
-void window__spend(struct window *w, int64_t spent_ns) {
+static void spend(struct window *w, int64_t spent_ns) {
     if (w->n == w->cap && !grow(w)) {
         if (w->cap == 0) return; /* Not even eight: the pace of the host gap is all that is left. */
         w->at = (w->at + 1) % w->cap; /* No more than RING_MAX are ever used: the oldest may go. */
@@ -39,6 +39,16 @@ void window__spend(struct window *w, int64_t spent_ns) {
     *slot(w, i) = spent_ns;
 }
 
+void window__spend(struct window *w, int64_t spent_ns) { spend(w, spent_ns & ~INT64_C(1)); }
+
+void window__spend_foreign(struct window *w, int64_t spent_ns) { spend(w, spent_ns | 1); }
+
+uint32_t window__own(struct window *w, int64_t now_ns) {
+    uint32_t n = window__live(w, now_ns), own = 0;
+    for (uint32_t i = 0; i < n; i++) own += (*slot(w, i) & 1) == 0;
+    return own;
+}
+
 uint32_t window__live(struct window *w, int64_t now_ns) {
     int64_t span_ns = window__span_ns(w);
     while (w->n > 0 && *slot(w, 0) + span_ns <= now_ns) {
@@ -46,6 +56,17 @@ uint32_t window__live(struct window *w, int64_t now_ns) {
         w->n--;
     }
     return w->n;
+}
+
+uint32_t window__certain(const struct window *w, int64_t now_ns) {
+    int64_t since_ns = now_ns - (int64_t)w->period_s * NS_PER_S;
+    uint32_t low = 0, high = w->n; /* The first that is younger. */
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (*slot(w, mid) > since_ns) high = mid;
+        else low = mid + 1;
+    }
+    return w->n - low;
 }
 
 int64_t window__next_ns(struct window *w, double utilisation, uint32_t pending, int64_t now_ns) {
@@ -62,7 +83,7 @@ void window__merge(struct window *w, const struct window *from) {
         int64_t *mine = slot(w, w->n - k), theirs = *slot(from, from->n - k);
         if (theirs > *mine) *mine = theirs;
     }
-    for (uint32_t k = both + 1; k <= from->n; k++) window__spend(w, *slot(from, from->n - k));
+    for (uint32_t k = both + 1; k <= from->n; k++) spend(w, *slot(from, from->n - k));
 }
 
 void window__fini(struct window *w) {

@@ -239,6 +239,22 @@ static void test_hits_of_others_take_tokens_away(void **state) {
     sim_free(sim);
 }
 
+static void test_half_of_the_budget_eaten_by_another(void **state) {
+    (void)state;
+    struct sim *sim = new_with("p", 1, &stash[1]); /* 30 in 300 s. */
+    for (size_t i = 0; i < 200; i++) sim_ask(sim);
+    int64_t next_ns = sim->clock.mono_ns;
+    for (int i = 0; i < 3600 * 20; i++) {
+        sim_step(sim, 50 * MS);
+        if (sim->clock.mono_ns < next_ns) continue;
+        next_ns += 20 * S; /* 15 in 300 s, and it keeps to the limits itself. */
+        if (sim->server.windows[0].n < 28) sim_hit(&sim->server, sim->clock.mono_ns);
+    }
+    assert_in_range(sim->server.n_violations, 0, 1);
+    assert_true(sim->n_sent >= 40); /* Half of what 300 + 60 + 1 s allow, and not starved. */
+    sim_free(sim);
+}
+
 static void test_race_at_saturation_costs_one_429(void **state) {
     (void)state;
     struct sim *sim = new_with("p", 2, stash);
@@ -548,6 +564,7 @@ int main(void) {
         cmocka_unit_test(test_endpoints_of_one_policy_share_it_in_turns),
         cmocka_unit_test(test_limits_may_change_at_any_reply),
         cmocka_unit_test(test_hits_of_others_take_tokens_away),
+        cmocka_unit_test(test_half_of_the_budget_eaten_by_another),
         cmocka_unit_test(test_race_at_saturation_costs_one_429),
         cmocka_unit_test(test_429_is_waited_out),
         cmocka_unit_test(test_a_reply_never_lowers_a_hold),
