@@ -1,6 +1,7 @@
 """What deploy/quickstart asks of a running stack: souk's status page, ClickHouse and the simulator.
 
-    stack.py config FROM TO NAME=VALUE...   FROM with ${NAME:-default} of these names filled in
+    stack.py config FROM TO NAME=VALUE...   FROM with ${NAME:-default} of these names filled in, and
+                                            the line of key NAME, commented out or not, if it is lower case
     stack.py table HUB CLICKHOUSE           a short table of what has arrived, and the counts
     stack.py line HUB                       the same in one line
     stack.py arrived HUB CLICKHOUSE         exit 0 once every enabled source has rows in its table
@@ -80,6 +81,10 @@ def config(template, target, settings):
 
     with open(template, encoding="utf-8") as source:
         text = re.sub(r"\$\{([A-Z0-9_]+)(?::-([^}]*))?\}", fill, source.read())
+    for key in filter(str.islower, values):
+        text, n_lines = re.subn(rf"(?m)^(\s*)(?:# )?{key}:.*$", rf"\g<1>{key}: {values[key]}", text)
+        if n_lines == 1:
+            used.add(key)
     if lost := sorted(set(values) - used):  # souk would run with other ports or upstreams than it was told.
         print(f"{template} has no place for {', '.join(lost)}")
         return 1

@@ -25,21 +25,24 @@ def last_words(text, limit=200):
 
 def cmocka_cases(output):
     """Yields (verdict, case, reason) for each case that a cmocka program reported, each case once."""
-    seen, said = {}, ""
+    said, summing_up = "", False
     for line in output.splitlines():
-        found = CASE.match(line.strip())
+        line = line.strip()
+        if re.match(r"\[=+\] .*Running", line):
+            summing_up = False
+        elif re.match(r"\[\s*[A-Z]+\s*\] \d+ test\(s\)", line):
+            summing_up = True  # The cases listed from here on have been reported above.
+        found = CASE.match(line)
         if not found:
-            if line.strip() and not line.lstrip().startswith("["):
-                said = line.strip()
+            if line and not line.startswith("["):
+                said = line
             continue
         word, case = found.groups()
-        case = case.split(":")[0].strip()
-        if " test(s)" in case or re.match(r"\d+ ", case):
-            continue  # The summary at the end, not a case.
-        verdict = {"OK": PASSED, "SKIPPED": SKIPPED}.get(word, FAILED)
-        if seen.get(case) != FAILED:
-            seen[case] = verdict
-            yield verdict, case, said
+        if case.startswith("---"):
+            said = case.strip("- ")
+            continue
+        if not summing_up:
+            yield {"OK": PASSED, "SKIPPED": SKIPPED}.get(word, FAILED), case, said[:200]
         said = ""
 
 
