@@ -226,7 +226,7 @@ static void put_event(struct alerts *a, yyjson_val *v) {
     }
     struct event *e = calloc(1, sizeof *e + text.len);
     if (e == NULL || text.failed) abort();
-    memcpy(e->text, text.base, text.len);
+    if (text.len > 0) memcpy(e->text, text.base, text.len);
     e->pub = (struct alert_event){.off = off,
                                   .ts_ms = int_of(v, "ts"),
                                   .is_flag = is_flag,

@@ -272,7 +272,7 @@ def test_handshakes_have_a_rate():
 @pytest.mark.parametrize("bad", [
     b"[" * 1000 + b"]" * 1000, b'{"t":"cmd","t":"pos"}', b'{"t":NaN}', b'{"t":"\\ud800"}',
     b'{"t":"a\\u0000b"}', b'{"t":"pos","off":', b"[]", b"1", b'{"a":' * 9 + b"1" + b"}" * 9,
-    b'{"t":"' + b"x" * 1025 + b'"}'], ids=range(11))
+    b'{"t":"' + b"x" * 1025 + b'"}'], ids=range(10))
 def test_bad_json_is_told_and_survived(live, bad):
     live.say(bad)
     assert live.until("err")["code"] == "bad_json"

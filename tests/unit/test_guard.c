@@ -1,0 +1,166 @@
+/* The rules of the guard: levels, hysteresis, and what it raises. */
+#include "souk/guard.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    struct clock clock;
+    struct metrics metrics;
+    struct alerts *alerts;
+    struct guard *guard;
+    struct guard_source source;
+    struct guard_facts facts;
+};
+
+#define START_MS INT64_C(1795219000000)
+
+static int setup(void **state) {
+    static struct fixture f;
+    struct err e;
+    f = (struct fixture){.clock = {.mono_ns = NS_PER_S, .wall_ns = START_MS * NS_PER_MS}};
+    metrics__init(&f.metrics);
+    struct alerts_options options = {.seed = 1};
+    alerts__open(&f.alerts, &f.clock, &f.metrics, &options, &e);
+    guard__open(&f.guard, &f.clock, &f.metrics, f.alerts, &e);
+    f.source = (struct guard_source){
+        .name = "psapi", .stream = "pc", .enabled = true, .last_success_ms = START_MS};
+    f.facts =
+        (struct guard_facts){.started_ms = START_MS,
+                             .sources = &f.source,
+                             .n_sources = 1,
+                             .store = {.connected = true, .since_ms = START_MS, .rows_per_s = 1203},
+                             .spool = {.bytes = 1, .quota_bytes = 100}};
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    guard__free(f->guard);
+    alerts__free(f->alerts);
+    metrics__fini(&f->metrics);
+    return 0;
+}
+
+static void pass(struct fixture *f, int seconds) {
+    for (int i = 0; i < seconds; i++) {
+        f->clock.mono_ns += NS_PER_S;
+        f->clock.wall_ns += NS_PER_S;
+        guard__evaluate(f->guard, &f->facts);
+        alerts__tick(f->alerts);
+    }
+}
+
+static size_t n_firing(const struct fixture *f, enum alert_sev sev) {
+    struct alerts_summary s;
+    alerts__summary(f->alerts, &s);
+    return s.n_by_sev[sev];
+}
+
+static void test_guard_drift_goes_amber_then_red_and_recovers_slowly(void **state) {
+    struct fixture *f = *state;
+    const char *reason;
+    pass(f, 20);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+    assert_string_equal(guard__summary(f->guard), "1 of 1 source fresh; 1,203 rows/s stored");
+    pass(f, 1);
+    assert_int_equal(guard__source(f->guard, "psapi", "pc", &reason), GUARD_AMBER);
+    assert_string_equal(reason, "no answer for 21 s");
+    assert_int_equal(n_firing(f, ALERT_WARNING), 1);
+    pass(f, 40);
+    assert_int_equal(guard__level(f->guard), GUARD_RED);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+    assert_int_equal(n_firing(f, ALERT_WARNING), 0);
+    assert_string_equal(guard__summary(f->guard), "0 of 1 source fresh; 1,203 rows/s stored");
+    f->source.last_success_ms = f->clock.wall_ns / NS_PER_MS;
+    pass(f, GUARD_HEALTHY - 1);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+    pass(f, 1);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+}
+
+static void test_guard_does_not_flap_at_the_edge(void **state) {
+    struct fixture *f = *state;
+    pass(f, 21);
+    for (int i = 0; i < 20; i++) { /* Fresh for two evaluations, stale for one. */
+        f->source.last_success_ms = f->clock.wall_ns / NS_PER_MS;
+        pass(f, 2);
+        f->source.last_success_ms -= 30000;
+        pass(f, 1);
+    }
+    uint64_t created = 0;
+    for (uint64_t off = 1; off <= alerts__top(f->alerts); off++)
+        created += memmem(alerts__event(f->alerts, off)->tail.base,
+                          alerts__event(f->alerts, off)->tail.len, "\"created\"", 9) != NULL;
+    assert_int_equal(created, 1);
+}
+
+static void test_guard_rests_while_the_clock_jumps(void **state) {
+    struct fixture *f = *state;
+    pass(f, 5);
+    f->clock.wall_ns += 3600 * NS_PER_S;
+    f->clock.mono_ns += NS_PER_S;
+    guard__evaluate(f->guard, &f->facts);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+    f->source.last_success_ms = f->clock.wall_ns / NS_PER_MS; /* The next answer has new time. */
+    pass(f, 3);
+    assert_int_equal(alerts__top(f->alerts), 0);
+}
+
+static void test_guard_watches_store_and_spool(void **state) {
+    struct fixture *f = *state;
+    f->facts.store = (struct guard_store){.connected = false,
+                                          .since_ms = START_MS,
+                                          .last_error = "connection refused",
+                                          .rows_per_s = -1};
+    f->source.enabled = false;
+    pass(f, 5);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+    pass(f, 1);
+    assert_int_equal(guard__level(f->guard), GUARD_AMBER);
+    pass(f, 56);
+    assert_int_equal(guard__level(f->guard), GUARD_RED);
+    f->facts.store.connected = true;
+    f->facts.store.since_ms = f->clock.wall_ns / NS_PER_MS;
+    pass(f, GUARD_HEALTHY);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+    f->facts.spool.bytes = 80;
+    pass(f, 1);
+    assert_int_equal(n_firing(f, ALERT_WARNING), 1);
+    f->facts.spool.full = true;
+    pass(f, 1);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+    assert_string_equal(guard__summary(f->guard), "0 of 0 sources fresh; the spool is full");
+}
+
+static void test_guard_tells_throttling_disabling_and_rewinds(void **state) {
+    struct fixture *f = *state;
+    f->source.throttled = true;
+    pass(f, 1);
+    assert_int_equal(n_firing(f, ALERT_WARNING), 1);
+    f->source.throttled = false;
+    f->source.disabled_reason = "401 Unauthorized";
+    f->source.rewound = true;
+    pass(f, 3);
+    assert_int_equal(n_firing(f, ALERT_WARNING), 0);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 2);
+    f->facts.n_sources = 0; /* Out of the configuration: its incidents end. */
+    pass(f, 1);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
+}
+
+int main(void) {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_guard_drift_goes_amber_then_red_and_recovers_slowly),
+        T(test_guard_does_not_flap_at_the_edge),
+        T(test_guard_rests_while_the_clock_jumps),
+        T(test_guard_watches_store_and_spool),
+        T(test_guard_tells_throttling_disabling_and_rewinds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
