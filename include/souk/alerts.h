@@ -119,8 +119,9 @@ void alerts__free(struct alerts *a);
  *  anything is raised. @return 0 or ERR_MALFORMED; a record that fails changes nothing. */
 int alerts__restore(struct alerts *a, struct slice json, struct err *e);
 /** Writes the whole durable state as one record for alerts__restore: what makes older records
- *  unnecessary. Includes what is appended but not yet synced. @out needs 32 MiB at most. */
-void alerts__save(const struct alerts *a, struct buf *out);
+ *  unnecessary. Appends an event for what was only counted so far; includes what is appended but
+ *  not yet synced. @out needs 32 MiB at most. */
+void alerts__save(struct alerts *a, struct buf *out);
 
 /** The condition holds. Makes the incident, or counts it, or escalates it.
  *  @return 0, or ERR_FULL when ALERTS_FIRING_MAX fire (counted). */

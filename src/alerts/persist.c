@@ -337,7 +337,18 @@ void render_key(const struct key_entry *k, struct buf *out) {
     buf__append_str(out, "}");
 }
 
-void alerts__save(const struct alerts *a, struct buf *out) {
+/* What was counted but not told yet is told now: else the saved state and the last event of an
+ * incident would differ under the same version. */
+static void tell_counted(struct alerts *a) {
+    struct record *r;
+    record__begin(a, &r);
+    for (struct incident *i = a->firing.first; i != NULL; i = i->next)
+        if (i->counted) record__event(r, i, KIND_UPDATED);
+    record__commit(r);
+}
+
+void alerts__save(struct alerts *a, struct buf *out) {
+    tell_counted(a);
     buf__printf(out, "{\"v\":1,\"save\":true,\"epoch\":\"%s\",\"off\":%" PRIu64 ",\"alerts\":[",
                 a->epoch, a->off);
     bool any = false;
