@@ -3,7 +3,6 @@
 #define SOUK_CLI_APP_H
 
 #include "souk/alerts.h"
-#include "souk/config.h"
 #include "souk/decoder.h"
 #include "souk/governor.h"
 #include "souk/guard.h"
@@ -11,6 +10,7 @@
 #include "souk/poller.h"
 #include "souk/spool.h"
 #include "souk/store.h"
+#include "settings.h"
 #include <uv.h>
 
 #define HISTORY_STEPS 150
@@ -40,7 +40,7 @@ struct app_source {
 #define APP_ENDPOINTS_MAX 16
 
 struct app {
-    struct config *config;
+    const struct settings *settings; /* Borrowed. */
     uv_loop_t loop;
     struct clock clock;
     struct metrics metrics;
@@ -86,7 +86,7 @@ struct app {
 void app__store_options(const struct config *c, struct store_options *out);
 /** Opens all rooms in order, printing each stage with its time to the log. @return 0 or an error;
  *  what was opened is closed by app__close in both cases. */
-int app__open(struct app *a, struct config *config, struct err *e);
+int app__open(struct app *a, const struct settings *settings, struct err *e);
 /** Reads the log from the low-water mark: cursors, seals, alerts. Part of app__open. */
 int app__recover(struct app *a, struct err *e);
 /** Appends a checkpoint when something has changed since the last one. */

@@ -70,7 +70,7 @@ static const char *host_of(const char *url) {
 
 static int open_sources(struct app *a, struct err *e) {
     for (size_t i = 0; i < a->n_sources; i++) {
-        const struct config_source *c = &a->config->sources[i];
+        const struct source_setup *c = &a->settings->sources[i];
         struct app_source *s = &a->sources[i];
         s->rows = metrics__counter(&a->metrics, "souk_source_rows_total", "Rows that a source's pages made.", "source=\"%s\"", c->name);
         if (!c->enabled) continue;
@@ -94,18 +94,23 @@ static int open_sources(struct app *a, struct err *e) {
     return 0;
 }
 
+/* The vendor's hosts count together: policies of one name are one policy. */
+static const char *venue_of(const char *source) { return strcmp(source, "psapi") == 0 ? "ggg" : NULL; }
+
 static int open_endpoints(struct app *a, struct err *e) {
     for (size_t i = 0; i < a->n_streams; i++) {
         const struct app_stream *s = &a->streams[i];
-        const struct config_source *c = config__source(a->config, s->type->name);
+        const struct source_setup *c = settings__source(a->settings, s->type->name);
         struct endpoint_options options = {.name = s->spec.endpoint, .host = host_of(c->settings.base_url),
                                            .rate_per_s = c->rate_per_s, .hidden_first_ns = c->hidden_bucket_ns,
                                            .hidden_next_ns = c->hidden_bucket_ns > 0 ? 60 * NS_PER_S : 0,
-                                           .key_gap_ns = c->key_gap_ns};
+                                           .key_gap_ns = c->key_gap_ns,
+                                           .venue = venue_of(c->name)};
         int code = add_endpoint(a, s->spec.endpoint, &options, e);
         if (code != 0) return code;
         if (c->settings.seed_url == NULL || c->settings.seed_url[0] == '\0') continue;
-        struct endpoint_options seed = {.name = "trade_data", .host = host_of(c->settings.seed_url), .rate_per_s = 0.2};
+        struct endpoint_options seed = {.name = "trade_data", .host = host_of(c->settings.seed_url), .rate_per_s = 0.2,
+                                        .venue = venue_of(c->name)};
         code = add_endpoint(a, "trade_data", &seed, e);
         if (code != 0) return code;
     }
@@ -117,7 +122,7 @@ static int open_pollers(struct app *a, struct err *e) {
                                .http = a->http, .spool = a->spool, .endpoint = find_endpoint, .endpoint_ctx = a};
     for (size_t i = 0; i < a->n_streams; i++) {
         struct app_stream *s = &a->streams[i];
-        const struct config_source *c = config__source(a->config, s->type->name);
+        const struct source_setup *c = settings__source(a->settings, s->type->name);
         int code = poller__open(&s->poller, &deps, s->type, &c->settings, &s->spec, e);
         if (code != 0) return code;
     }
@@ -173,20 +178,24 @@ static bool is_ready(void *ctx, struct buf *why) {
 
 static int open_spool(struct app *a, struct err *e) {
     static char dir[SPOOL_DIR_MAX]; /* The spool keeps the pointer. */
-    if (mkdir(a->config->state_dir, 0750) != 0 && access(a->config->state_dir, W_OK) != 0)
-        return err__setf(e, ERR_IO, "state_dir %s cannot be made or written to", a->config->state_dir);
-    snprintf(dir, sizeof dir, "%s/spool", a->config->state_dir);
-    struct spool_options options = {.dir = dir, .quota_bytes = a->config->spool_quota_bytes,
-                                    .retain_ns = a->config->spool_retain_ns};
+    if (mkdir(a->settings->config->state_dir, 0750) != 0 && access(a->settings->config->state_dir, W_OK) != 0)
+        return err__setf(e, ERR_IO, "state_dir %s cannot be made or written to", a->settings->config->state_dir);
+    snprintf(dir, sizeof dir, "%s/spool", a->settings->config->state_dir);
+    struct spool_options options = {.dir = dir, .quota_bytes = (uint64_t)a->settings->config->spool.quota_mib << 20,
+                                    .retain_ns = (int64_t)(a->settings->config->spool.retain_hours * 3600 * (double)NS_PER_S)};
     return spool__open(&a->spool, &a->loop, &a->clock, &a->metrics, &options, e);
 }
 
 void app__store_options(const struct config *c, struct store_options *out) {
     size_t n;
     const struct table_desc *const *tables = tables__all(&n);
-    *out = (struct store_options){.host = c->ch_host, .port = c->ch_port, .user = c->ch_user, .password = c->ch_password,
-                                  .database = c->ch_database, .lz4 = c->ch_lz4, .tables = tables, .n_tables = n,
-                                  .rows_max = c->batch_rows, .bytes_max = c->batch_bytes, .age_max_ns = c->batch_age_ns};
+    *out = (struct store_options){.host = c->clickhouse.host, .port = (uint16_t)c->clickhouse.port,
+                                  .user = c->clickhouse.user, .password = c->clickhouse.password,
+                                  .database = c->clickhouse.database,
+                                  .lz4 = c->clickhouse.compression == CONFIG_COMPRESSION_LZ4, .tables = tables,
+                                  .n_tables = n, .rows_max = (size_t)c->batch.rows,
+                                  .bytes_max = (size_t)c->batch.bytes_mib << 20,
+                                  .age_max_ns = c->batch.age_ms * NS_PER_MS};
 }
 
 static void wake_decoder(void *ctx) {
@@ -195,16 +204,17 @@ static void wake_decoder(void *ctx) {
 }
 
 static int open_hub(struct app *a, struct err *e) {
-    const struct config *c = a->config;
-    struct hub_options options = {.host = c->hub_host, .port = c->hub_port, .hosts = c->hub_hosts, .n_hosts = c->n_hub_hosts,
-                                  .origins = c->hub_origins, .n_origins = c->n_hub_origins, .tokens = c->hub_tokens,
-                                  .n_tokens = c->n_hub_tokens, .ctx = a, .status_json = app__status_json,
+    const struct config *c = a->settings->config;
+    struct hub_options options = {.host = c->hub.host, .port = (uint16_t)c->hub.port,
+                                  .origins = (const char *const *)c->hub.allow_origins,
+                                  .n_origins = c->hub.n_allow_origins, .tokens = a->settings->tokens,
+                                  .n_tokens = a->settings->n_tokens, .ctx = a, .status_json = app__status_json,
                                   .ready = is_ready, .before_scrape = app__before_scrape};
     return hub__open(&a->hub, &a->loop, &a->clock, &a->metrics, a->alerts, &options, e);
 }
 
-int app__open(struct app *a, struct config *config, struct err *e) {
-    *a = (struct app){.config = config, .n_sources = config->n_sources, .absent = buf__init((size_t)4 << 20)};
+int app__open(struct app *a, const struct settings *settings, struct err *e) {
+    *a = (struct app){.settings = settings, .n_sources = settings->n_sources, .absent = buf__init((size_t)4 << 20)};
     int64_t since_ns = clock__stopwatch_ns();
     clock__read(&a->clock);
     a->started_wall_ns = a->clock.wall_ns;
@@ -218,10 +228,10 @@ int app__open(struct app *a, struct config *config, struct err *e) {
         timers[i]->data = a;
     }
     for (size_t i = 0; i < a->n_sources; i++) {
-        a->sources[i].type = source__find(config->sources[i].name);
-        if (a->sources[i].type == NULL) return err__setf(e, ERR_CONFIG, "no source is called %s", config->sources[i].name);
+        a->sources[i].type = source__find(settings->sources[i].name);
+        if (a->sources[i].type == NULL) return err__setf(e, ERR_CONFIG, "no source is called %s", settings->sources[i].name);
     }
-    a->followed = join_followed(config);
+    a->followed = join_followed(settings->config);
     int code = open_sources(a, e);
     struct alerts_options alerts = {.ctx = a, .append = append_alert};
     if (code == 0) code = alerts__open(&a->alerts, &a->clock, &a->metrics, &alerts, e);
@@ -234,10 +244,10 @@ int app__open(struct app *a, struct config *config, struct err *e) {
     struct governor_options limits = {.seed = (uint64_t)a->started_wall_ns};
     if (code == 0) code = governor__open(&a->governor, &a->loop, &a->clock, &a->metrics, &limits, e);
     if (code == 0) code = open_endpoints(a, e);
-    struct http_options http = {.user_agent = config->user_agent};
+    struct http_options http = {.user_agent = settings->config->user_agent};
     if (code == 0) code = http__open(&a->http, &a->loop, &a->clock, &a->metrics, &http, e);
     struct store_options store;
-    app__store_options(config, &store);
+    app__store_options(settings->config, &store);
     if (code == 0) code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
     if (code == 0) store__on_room(a->store, wake_decoder, a);
     if (code == 0) code = open_pollers(a, e);

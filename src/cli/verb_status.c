@@ -18,16 +18,17 @@ static size_t on_data(char *bytes, size_t size, size_t n, void *data) {
     return buf__append(data, bytes, size * n) ? size * n : 0;
 }
 
-static CURLcode fetch(const struct config *config, struct buf *out, long *status) {
+static CURLcode fetch(const struct settings *settings, struct buf *out, long *status) {
     char url[512];
-    const char *host = strcmp(config->hub_host, "0.0.0.0") == 0 ? "127.0.0.1" : config->hub_host;
-    snprintf(url, sizeof url, "http://%s:%u/api/v1/status", host, config->hub_port);
+    const struct config *config = settings->config;
+    const char *host = strcmp(config->hub.host, "0.0.0.0") == 0 ? "127.0.0.1" : config->hub.host;
+    snprintf(url, sizeof url, "http://%s:%d/api/v1/status", host, (int)config->hub.port);
     CURL *curl = curl_easy_init();
     if (curl == NULL) return CURLE_OUT_OF_MEMORY;
     struct curl_slist *headers = NULL;
-    if (config->n_hub_tokens > 0) {
+    if (settings->n_tokens > 0) {
         char line[512];
-        snprintf(line, sizeof line, "Authorization: Bearer %s", config->hub_tokens[0].token);
+        snprintf(line, sizeof line, "Authorization: Bearer %s", settings->tokens[0].token);
         headers = curl_slist_append(NULL, line);
     }
     curl_easy_setopt(curl, CURLOPT_URL, url);
@@ -112,14 +113,15 @@ int verb_status(struct command *c, int argc, char **argv) {
         }
         json = true;
     }
-    struct config *config = NULL;
-    int code = load_config(c, &config);
+    struct settings settings;
+    int code = load_config(c, &settings);
     if (code != 0) return code;
     struct buf body = buf__init(STATUS_MAX);
     long status = 0;
-    CURLcode curl = fetch(config, &body, &status);
+    CURLcode curl = fetch(&settings, &body, &status);
     if (curl != CURLE_OK || status != 200) {
-        fprintf(stderr, "souk: no souk answers at %s:%u (%s); is it running?\n", config->hub_host, config->hub_port,
+        fprintf(stderr, "souk: no souk answers at %s:%d (%s); is it running?\n", settings.config->hub.host,
+                (int)settings.config->hub.port,
                 curl != CURLE_OK ? curl_easy_strerror(curl) : "it refused");
         code = EXIT_UNAVAILABLE;
     } else if (json) {
@@ -128,6 +130,6 @@ int verb_status(struct command *c, int argc, char **argv) {
         code = print_status(&body);
     }
     buf__fini(&body);
-    config__free(config);
+    settings__fini(&settings);
     return code;
 }

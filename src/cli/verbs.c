@@ -41,15 +41,25 @@ static const char *find_config(const struct command *c) {
     return access("souk.yaml", R_OK) == 0 ? "souk.yaml" : "/etc/souk/souk.yaml";
 }
 
-int load_config(const struct command *c, struct config **out) {
+int load_config(const struct command *c, struct settings *out) {
+    static const enum log_level levels[] = {[CONFIG_LOG_DEBUG] = LOG_LEVEL_DEBUG, [CONFIG_LOG_INFO] = LOG_LEVEL_INFO,
+                                            [CONFIG_LOG_WARN] = LOG_LEVEL_WARN, [CONFIG_LOG_ERROR] = LOG_LEVEL_ERROR};
     struct config_errors errors = {0};
-    const char *path = find_config(c);
-    if (config__load(path, out, &errors) != 0) {
-        for (size_t i = 0; i < errors.n; i++) fprintf(stderr, "souk: %s\n", errors.lines[i]);
+    struct config *config = NULL;
+    struct err e = {0};
+    *out = (struct settings){0};
+    if (config__load(find_config(c), &config, &errors) != 0) {
+        for (size_t i = 0; i < errors.n; i++) fprintf(stderr, "souk: %s\n", errors.line[i]);
+        if (errors.n_more > 0) fprintf(stderr, "souk: and %zu more\n", errors.n_more);
         return EXIT_CONFIG;
     }
-    bool json = c->log_format != NULL ? strcmp(c->log_format, "json") == 0 : (*out)->log_json;
-    log__setup(stderr, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, (*out)->log_level);
+    if (settings__init(out, config, &e) != 0) {
+        fprintf(stderr, "souk: %s\n", e.msg);
+        settings__fini(out);
+        return EXIT_CONFIG;
+    }
+    bool json = c->log_format != NULL ? strcmp(c->log_format, "json") == 0 : config->log.format == CONFIG_LOG_JSON;
+    log__setup(stderr, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, levels[config->log.level]);
     return 0;
 }
 
@@ -83,10 +93,10 @@ static int check_env(const struct config *config) {
     }
     if (n > 0) {
         fprintf(stderr, "souk: %d migrations are missing in database %s; run: souk schema apply --yes\n", n,
-                config->ch_database);
+                config->clickhouse.database);
         return EXIT_CONFIG;
     }
-    printf("ClickHouse at %s:%u has all tables\n", config->ch_host, config->ch_port);
+    printf("ClickHouse at %s:%d has all tables\n", config->clickhouse.host, (int)config->clickhouse.port);
     return 0;
 }
 
@@ -98,13 +108,15 @@ int verb_check(struct command *c, int argc, char **argv) {
         env |= opt == 'e';
         print |= opt == 'p';
     }
-    struct config *config = NULL;
-    int code = load_config(c, &config);
+    struct settings settings;
+    int code = load_config(c, &settings);
     if (code != 0) return code;
-    if (print) config__print(config, stdout);
+    struct buf text = buf__init(CONFIG_BYTES_MAX);
+    if (print && config__print(settings.config, &text) == 0) printf("%.*s", SLICE_FMT(buf__slice(&text)));
     else printf("%s: ok\n", find_config(c));
-    if (env) code = check_env(config);
-    config__free(config);
+    buf__fini(&text);
+    if (env) code = check_env(settings.config);
+    settings__fini(&settings);
     return code;
 }
 
@@ -127,13 +139,13 @@ int verb_schema(struct command *c, int argc, char **argv) {
         fprintf(stderr, "souk: schema takes diff or apply; see souk schema --help\n");
         return EXIT_USAGE;
     }
-    struct config *config = NULL;
-    int code = load_config(c, &config);
+    struct settings settings;
+    int code = load_config(c, &settings);
     if (code != 0) return code;
     struct store_options store;
     uv_loop_t loop;
     struct err e = {0};
-    app__store_options(config, &store);
+    app__store_options(settings.config, &store);
     uv_loop_init(&loop);
     int n = store__migrate(&loop, &store, !apply || !yes, stdout, &e);
     uv_loop_close(&loop);
@@ -147,9 +159,9 @@ int verb_schema(struct command *c, int argc, char **argv) {
         printf("%d migrations are missing\n", n);
         code = n > 0;
     } else {
-        printf("database %s is up to date (%d applied)\n", config->ch_database, n);
+        printf("database %s is up to date (%d applied)\n", settings.config->clickhouse.database, n);
     }
-    config__free(config);
+    settings__fini(&settings);
     return code;
 }
 
@@ -160,10 +172,10 @@ const char verb_run_help[] =
     "Signals: TERM and INT drain (a second one ends at once), QUIT ends at once, USR1 writes a state report.\n"
     "ClickHouse need not be up: the spool takes what comes until its quota.\n";
 
-static int open_and_run(struct config *config, int64_t for_ns) {
+static int open_and_run(const struct settings *settings, int64_t for_ns) {
     struct app *a = calloc(1, sizeof *a);
     struct err e = {0};
-    int code = a == NULL ? ERR_NOMEM : app__open(a, config, &e);
+    int code = a == NULL ? ERR_NOMEM : app__open(a, settings, &e);
     if (code != 0) {
         fprintf(stderr, "souk: %s\n", e.msg);
         return exit_code_of(code);
@@ -184,17 +196,17 @@ int verb_run(struct command *c, int argc, char **argv) {
             return EXIT_USAGE;
         }
     }
-    struct config *config = NULL;
-    int code = load_config(c, &config);
+    struct settings settings;
+    int code = load_config(c, &settings);
     if (code != 0) return code;
     bool any = false;
-    for (size_t i = 0; i < config->n_sources; i++) {
-        if (fnmatch(glob, config->sources[i].name, 0) != 0) config->sources[i].enabled = false;
-        any |= config->sources[i].enabled;
+    for (size_t i = 0; i < settings.n_sources; i++) {
+        if (fnmatch(glob, settings.sources[i].name, 0) != 0) settings.sources[i].enabled = false;
+        any |= settings.sources[i].enabled;
     }
     if (!any) {
         fprintf(stderr, "souk: no enabled source matches %s\n", glob);
         return EXIT_CONFIG;
     }
-    return open_and_run(config, for_ns);
+    return open_and_run(&settings, for_ns);
 }

@@ -2,7 +2,7 @@
 #ifndef SOUK_CLI_VERBS_H
 #define SOUK_CLI_VERBS_H
 
-#include "souk/config.h"
+#include "settings.h"
 #include <stdbool.h>
 
 enum { EXIT_USAGE = 2, EXIT_UNAVAILABLE = 69, EXIT_CANT_CREATE = 73, EXIT_IO = 74, EXIT_LOCKED = 75, EXIT_CONFIG = 78 };
@@ -14,7 +14,7 @@ struct command {
 };
 
 /** Loads the configuration and sets up the log. On failure all errors are printed. @return 0 or an exit code. */
-int load_config(const struct command *c, struct config **out);
+int load_config(const struct command *c, struct settings *out);
 /** Parses 90, 90s, 5m, 2h, 500ms into nanoseconds. @return false when it is none of these. */
 bool parse_duration(const char *text, int64_t *out_ns);
 /** @return the exit code that says what kind of error @code is. */

@@ -67,8 +67,8 @@ class Stack:
         self.logs = {}
         subprocess.run(["python3", str(TOP / "deploy/lib/stack.py"),
                         "config", str(TOP / "deploy/souk.yaml"), str(folder / "souk.yaml"),
-                        f"SOUK_STATE_DIR={folder}/souk", f"SOUK_HUB_PORT={self.hub}", "CH_HOST=127.0.0.1",
-                        f"CH_PORT={self.native}", "SOUK_LIVE=false", f"SOUK_PSAPI_URL=http://127.0.0.1:{self.sim}",
+                        f"SOUK_STATE_DIR={folder}/souk", f"SOUK_HUB_PORT={self.hub}", "SOUK_CLICKHOUSE_HOST=127.0.0.1",
+                        f"SOUK_CLICKHOUSE_PORT={self.native}", "SOUK_LIVE=false", "SOUK_PSAPI_START=oldest", f"SOUK_PSAPI_URL=http://127.0.0.1:{self.sim}",
                         f"SOUK_PSAPI_SEED_URL=http://127.0.0.1:{self.sim}",
                         f"SOUK_NINJA_URL=http://127.0.0.1:{self.sim}"], check=True)
 

@@ -1,0 +1,38 @@
+/* The configuration as the rooms want it: one entry a source, joined lists, tokens. */
+#ifndef SOUK_CLI_SETTINGS_H
+#define SOUK_CLI_SETTINGS_H
+
+#include "souk/config.h"
+#include "souk/hub.h"
+#include "souk/source.h"
+
+#define SETTINGS_SOURCES_MAX 8
+#define SETTINGS_TOKENS_MAX 64
+
+struct source_setup {
+    const char *name;
+    bool enabled;
+    struct source_settings settings; /* Points into the configuration. */
+    double rate_per_s;
+    int64_t hidden_bucket_ns; /* 0: the governor's default. */
+    int64_t key_gap_ns;
+    double amber_s, red_s;
+};
+
+struct settings {
+    struct config *config; /* Owned. */
+    struct source_setup sources[SETTINGS_SOURCES_MAX];
+    size_t n_sources;
+    struct hub_token tokens[SETTINGS_TOKENS_MAX];
+    size_t n_tokens;
+    char *token_text; /* Owned; what the tokens point into. */
+};
+
+/** Takes @config, also on failure. @return 0; ERR_CONFIG for a tokens_file that is not as it should be. */
+int settings__init(struct settings *s, struct config *config, struct err *e);
+/** Frees all, the configuration too. Accepts a zeroed struct. */
+void settings__fini(struct settings *s);
+/** @return the source called @name, or NULL. */
+const struct source_setup *settings__source(const struct settings *s, const char *name);
+
+#endif
