@@ -46,7 +46,8 @@ struct sealed {
     int64_t sealed_mono_ns;
     int64_t not_before_mono_ns; /* Backoff after a failure. */
     uint32_t n_attempts;
-    bool matches; /* Rows and hash are those of its seal; false after a change of decoders. */
+    bool rejected; /* The server's last word was an exception. */
+    bool matches;  /* Rows and hash are those of its seal; false after a change of decoders. */
     void *data;   /* The sender's. */
     struct sealed *next; /* In order of sealing. */
 };
