@@ -326,7 +326,6 @@ int alerts__restore(struct alerts *a, struct slice json, struct err *e) {
     }
     yyjson_doc_free(doc);
     incident__trim(a);
-    count_gauges(a);
     return 0;
 }
 
