@@ -168,7 +168,6 @@ static void drain(struct alerts *a) {
     }
     a->draining = false;
     incident__trim(a);
-    count_gauges(a);
 }
 
 static void on_synced(void *data, int status) {

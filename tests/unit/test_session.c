@@ -386,7 +386,6 @@ static void run_world(unsigned seed, int steps, bool lose_logs) {
     struct alert_signal noted = {
         .class = "noted", .sev = ALERT_CRITICAL, .title = "n", .body = "b"};
     alerts__raise(w->alerts, &noted);
-    int n_losses = 0;
     for (int step = 0; step < steps; step++) {
         w->clock.wall_ns += (int64_t)roll(w, 500) * NS_PER_MS;
         w->clock.mono_ns += (int64_t)roll(w, 500) * NS_PER_MS;
@@ -397,7 +396,6 @@ static void run_world(unsigned seed, int steps, bool lose_logs) {
         if (roll(w, 150) == 0) {
             bool lose = lose_logs && roll(w, 2) == 0;
             restart(w, lose);
-            n_losses += lose;
             if (lose) alerts__raise(w->alerts, &noted);
         }
         if (roll(w, 200) == 0) compact(w);
