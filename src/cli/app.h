@@ -8,6 +8,7 @@
 #include "souk/guard.h"
 #include "souk/hub.h"
 #include "souk/poller.h"
+#include "souk/quality.h"
 #include "souk/spool.h"
 #include "souk/store.h"
 #include "settings.h"
@@ -33,7 +34,6 @@ struct app_source {
     const struct source_type *type;
     struct source_settings settings;
     bool enabled;
-    struct series *rows;
 };
 
 #define APP_SOURCES_MAX 8
@@ -51,6 +51,7 @@ struct app {
     struct decoder *decoder;
     struct alerts *alerts;
     struct guard *guard;
+    struct quality quality;
     struct hub *hub;
     struct app_source sources[APP_SOURCES_MAX];
     size_t n_sources;

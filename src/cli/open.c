@@ -72,7 +72,6 @@ static int open_sources(struct app *a, struct err *e) {
     for (size_t i = 0; i < a->n_sources; i++) {
         const struct source_setup *c = &a->settings->sources[i];
         struct app_source *s = &a->sources[i];
-        s->rows = metrics__counter(&a->metrics, "souk_source_rows_total", "Rows that a source's pages made.", "source=\"%s\"", c->name);
         if (!c->enabled) continue;
         struct stream_spec *specs = calloc(STREAMS_MAX, sizeof *specs);
         int n = specs == NULL ? err__setf(e, ERR_NOMEM, "out of memory") : s->type->streams(&c->settings, specs, e);
@@ -231,6 +230,10 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
         a->sources[i].type = source__find(settings->sources[i].name);
         if (a->sources[i].type == NULL) return err__setf(e, ERR_CONFIG, "no source is called %s", settings->sources[i].name);
     }
+    const char *names[APP_SOURCES_MAX];
+    for (size_t i = 0; i < a->n_sources; i++) names[i] = settings->sources[i].name;
+    if (quality__init(&a->quality, &a->metrics, names, a->n_sources) != 0)
+        return err__setf(e, ERR_NOMEM, "quality: out of memory");
     a->followed = join_followed(settings->config);
     int code = open_sources(a, e);
     struct alerts_options alerts = {.ctx = a, .append = append_alert};
@@ -246,6 +249,10 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     if (code == 0) code = open_endpoints(a, e);
     struct http_options http = {.user_agent = settings->config->user_agent};
     if (code == 0) code = http__open(&a->http, &a->loop, &a->clock, &a->metrics, &http, e);
+    for (size_t i = 0; code == 0 && i < a->n_sources; i++) {
+        http__declare(a->http, settings->sources[i].name, "tail");
+        if (settings->sources[i].settings.seed_url[0] != '\0') http__declare(a->http, settings->sources[i].name, "metadata");
+    }
     struct store_options store;
     app__store_options(settings->config, &store);
     if (code == 0) code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);

@@ -30,14 +30,16 @@ struct app_stream *app__stream(struct app *a, struct slice source, struct slice 
 static void count_rows(struct app *a, const struct request_facts *facts, size_t n) {
     struct app_stream *s = app__stream(a, facts->source, facts->stream);
     if (s != NULL) s->rows += n;
-    for (size_t i = 0; i < a->n_sources; i++)
-        if (slice__eq(slice__str(a->sources[i].type->name), facts->source)) series__add(a->sources[i].rows, (double)n);
 }
 
 void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns, const struct request_facts *facts,
                     struct rows *rows) {
     struct app *a = ctx;
-    if (facts != NULL) count_rows(a, facts, rows__count(rows));
+    if (facts != NULL) {
+        const struct app_stream *s = app__stream(a, facts->source, facts->stream);
+        if (s != NULL) quality__count(&a->quality, s->type->name, rows);
+        count_rows(a, facts, rows__count(rows));
+    }
     int status = store__rows(a->store, lsn, next_lsn, wall_ns, rows);
     if (status == 0) return;
     /* Going on would skip rows: the log has them, so the next start begins here. */
