@@ -68,6 +68,14 @@ static void judge_endpoint(struct app *a, const char *name, struct guard_source 
     }
 }
 
+/* Rows a second over the last ten seconds or so. */
+static double recent_rate(const struct app *a) {
+    size_t n = a->n_history < 5 ? a->n_history : 5;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += a->rows_history[a->n_history - 1 - i];
+    return sum / (double)n;
+}
+
 static void run_guard(struct app *a) {
     static struct guard_source sources[GUARD_SOURCES_MAX];
     size_t n = 0;
@@ -89,7 +97,7 @@ static void run_guard(struct app *a) {
     store__status(a->store, &store);
     struct spool_status spool;
     spool__status(a->spool, &spool);
-    double rate = a->n_history > 0 ? a->rows_history[a->n_history - 1] : -1;
+    double rate = a->n_history > 0 ? recent_rate(a) : -1;
     struct guard_facts facts = {
         .started_ms = a->started_wall_ns / NS_PER_MS, .sources = sources, .n_sources = n,
         .store = {.connected = store.connected, .since_ms = store.since_wall_ns / NS_PER_MS,
