@@ -2,6 +2,7 @@
 #ifndef SOUK_CLI_APP_H
 #define SOUK_CLI_APP_H
 
+#include "settings.h"
 #include "souk/alerts.h"
 #include "souk/decoder.h"
 #include "souk/governor.h"
@@ -11,7 +12,6 @@
 #include "souk/quality.h"
 #include "souk/spool.h"
 #include "souk/store.h"
-#include "settings.h"
 #include <uv.h>
 
 #define HISTORY_STEPS 150
@@ -24,7 +24,7 @@ struct app_stream {
     const struct source_type *type;
     struct poller *poller; /* NULL once closed. */
     double amber_s, red_s;
-    uint64_t rows;         /* Decoded since the start. */
+    uint64_t rows; /* Decoded since the start. */
     double rows_per_s;
     uint64_t rows_before;
 };
@@ -34,6 +34,8 @@ struct app_source {
     const struct source_type *type;
     struct source_settings settings;
     bool enabled;
+    const char *off_reason; /* Enabled in the configuration, yet it cannot run: why, and what to do.
+                               Else NULL. */
 };
 
 #define APP_SOURCES_MAX 8
@@ -62,7 +64,8 @@ struct app {
         struct endpoint *endpoint;
     } endpoints[APP_ENDPOINTS_MAX];
     size_t n_endpoints;
-    struct buf absent;      /* Cursors of streams that this run does not have, as a checkpoint holds them. */
+    struct buf
+        absent; /* Cursors of streams that this run does not have, as a checkpoint holds them. */
     uint32_t n_absent;
     char *followed; /* Owned: followed leagues, a line each. */
     uv_timer_t second, checkpoint, deadline;

@@ -1,6 +1,7 @@
 /* Checkpoints, and recovery from them. A checkpoint says below which position every row is stored,
- * and carries what later records only change: cursors, the governor's state, alerts, and the leagues
- * that were followed at the low-water mark. Recovery reads it, then every record behind the mark. */
+ * and carries what later records only change: cursors, the governor's state, alerts, and the
+ * leagues that were followed at the low-water mark. Recovery reads it, then every record behind the
+ * mark. */
 #include "app.h"
 #include "souk/core/log.h"
 #include <stdlib.h>
@@ -63,7 +64,8 @@ struct recovery {
 static int restore_checkpoint(struct recovery *r, struct slice payload, bool last, struct err *e) {
     struct reader in = reader__of(payload);
     if (reader__u8(&in) != CHECKPOINT_VERSION)
-        return err__setf(e, ERR_CORRUPT, "checkpoint of another version: this spool was written by another souk");
+        return err__setf(e, ERR_CORRUPT,
+                         "checkpoint of another version: this spool was written by another souk");
     uint32_t n = reader__u32(&in);
     for (uint32_t i = 0; i < n && !in.failed; i++) {
         struct slice source = reader__string(&in), key = reader__string(&in);
@@ -73,11 +75,13 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool las
             poller__restore(s->poller, cursor, etag);
             continue;
         }
-        const struct slice parts[] = {source, key, cursor, etag}; /* Switched off for now, perhaps. */
+        const struct slice parts[] = {source, key, cursor,
+                                      etag}; /* Switched off for now, perhaps. */
         for (size_t k = 0; k < 4; k++) buf__string(&r->a->absent, parts[k]);
         r->a->n_absent++;
     }
-    struct slice governor = reader__string(&in), alerts = reader__string(&in), followed = reader__string(&in);
+    struct slice governor = reader__string(&in), alerts = reader__string(&in),
+                 followed = reader__string(&in);
     if (in.failed) return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
     if (!last) return 0;
     buf__clear(&r->limits);
@@ -96,7 +100,8 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
     switch (rec->type) {
     case SPOOL_PAGE:
     case SPOOL_REQUEST:
-        if (journal__decode(rec->payload, &facts, &body) != 0) return 0; /* decode quarantines it. */
+        if (journal__decode(rec->payload, &facts, &body) != 0)
+            return 0; /* decode quarantines it. */
         struct app_stream *s = app__stream(r->a, facts.source, facts.stream);
         if (s != NULL) poller__replay(s->poller, &facts);
         r->n_pages += rec->type == SPOOL_PAGE;
@@ -104,7 +109,8 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
     case SPOOL_SEAL:
         r->n_seals++;
         if (store__recover_seal(r->a->store, rec->payload) == 0) return 0;
-        return err__setf(e, ERR_CORRUPT, "seal at position %llu cannot be read", (unsigned long long)rec->lsn);
+        return err__setf(e, ERR_CORRUPT, "seal at position %llu cannot be read",
+                         (unsigned long long)rec->lsn);
     case SPOOL_ACK: store__recover_ack(r->a->store, rec->payload); return 0;
     case SPOOL_LIMITS:
         buf__clear(&r->limits);
@@ -152,7 +158,8 @@ static int read_log(struct recovery *r, struct err *e) {
         int code = restore_checkpoint(r, checkpoint, true, e);
         if (code != 0) return code;
     }
-    uint64_t from = status.low_water_lsn > status.first_lsn ? status.low_water_lsn : status.first_lsn;
+    uint64_t from =
+        status.low_water_lsn > status.first_lsn ? status.low_water_lsn : status.first_lsn;
     struct spool_reader reader;
     spool_reader__init(&reader, a->spool, from);
     struct spool_record rec;
@@ -164,14 +171,21 @@ static int read_log(struct recovery *r, struct err *e) {
     spool_reader__fini(&reader);
     if (code != 0) return code;
     store__start(a->store, from);
-    struct decoder_deps deps = {.loop = &a->loop, .clock = &a->clock, .metrics = &a->metrics, .spool = a->spool,
-                                .ctx = a, .has_room = app__has_room, .take = app__take_rows};
+    struct decoder_deps deps = {.loop = &a->loop,
+                                .clock = &a->clock,
+                                .metrics = &a->metrics,
+                                .spool = a->spool,
+                                .ctx = a,
+                                .has_room = app__has_room,
+                                .take = app__take_rows};
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
-    return decoder__open(&a->decoder, &deps, from, r->followed == NULL ? a->followed : r->followed, e);
+    return decoder__open(&a->decoder, &deps, from, r->followed == NULL ? a->followed : r->followed,
+                         e);
 }
 
 int app__recover(struct app *a, struct err *e) {
-    struct recovery r = {.a = a, .limits = buf__init(SPOOL_RECORD_MAX), .alerts = buf__init((size_t)256 << 20)};
+    struct recovery r = {
+        .a = a, .limits = buf__init(SPOOL_RECORD_MAX), .alerts = buf__init((size_t)256 << 20)};
     int64_t started_ns = clock__stopwatch_ns();
     int code = read_log(&r, e);
     if (code == 0) {
@@ -180,7 +194,8 @@ int app__recover(struct app *a, struct err *e) {
     }
     if (code == 0) code = append_config(&r, e);
     if (code == 0)
-        LOG_INFO("cli", "recovered", LOG_I("records", r.n_records), LOG_I("pages", r.n_pages), LOG_I("seals", r.n_seals),
+        LOG_INFO("cli", "recovered", LOG_I("records", r.n_records), LOG_I("pages", r.n_pages),
+                 LOG_I("seals", r.n_seals),
                  LOG_F("seconds", (double)(clock__stopwatch_ns() - started_ns) / (double)NS_PER_S));
     buf__fini(&r.alerts);
     buf__fini(&r.limits);

@@ -32,8 +32,8 @@ static void count_rows(struct app *a, const struct request_facts *facts, size_t 
     if (s != NULL) s->rows += n;
 }
 
-void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns, const struct request_facts *facts,
-                    struct rows *rows) {
+void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
+                    const struct request_facts *facts, struct rows *rows) {
     struct app *a = ctx;
     if (facts != NULL) {
         const struct app_stream *s = app__stream(a, facts->source, facts->stream);
@@ -143,7 +143,9 @@ static void on_signal(uv_signal_t *signal, int signum) {
     case SIGQUIT: _exit(0);
     case SIGUSR1: report_state(a); return;
     case SIGHUP:
-        LOG_WARN("cli", "reload is not there yet: the running configuration stays; restart to apply a change");
+        LOG_WARN(
+            "cli",
+            "reload is not there yet: the running configuration stays; restart to apply a change");
         return;
     }
 }
@@ -170,7 +172,8 @@ static void run_turn(struct app *a) {
     series__observe(a->m.loop_lag, (double)took_ns / (double)NS_PER_S);
     if ((double)took_ns > a->lag_max_ns) a->lag_max_ns = (double)took_ns;
     if (took_ns > 10 * LAG_WARN_NS)
-        LOG_WARN("cli", "a turn of the loop took long", LOG_F("ms", (double)took_ns / (double)NS_PER_MS));
+        LOG_WARN("cli", "a turn of the loop took long",
+                 LOG_F("ms", (double)took_ns / (double)NS_PER_MS));
 }
 
 int app__run(struct app *a, int64_t for_ns) {
@@ -188,6 +191,7 @@ int app__run(struct app *a, int64_t for_ns) {
     for (size_t i = 0; i < a->n_streams; i++) poller__start(a->streams[i].poller);
     decoder__wake(a->decoder);
     while (!a->stopped) run_turn(a);
-    LOG_INFO("cli", "stopped", LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));
+    LOG_INFO("cli", "stopped",
+             LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));
     return a->failed ? 1 : 0;
 }
