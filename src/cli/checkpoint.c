@@ -89,7 +89,7 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool las
     buf__clear(&r->alerts); /* Events before it are in it. */
     buf__string(&r->alerts, alerts);
     free(r->followed);
-    r->followed = strndup(followed.base == NULL ? "" : followed.base, followed.len);
+    r->followed = slice__dup(followed);
     return 0;
 }
 
@@ -119,7 +119,7 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
     case SPOOL_ALERT: buf__string(&r->alerts, rec->payload); return 0;
     case SPOOL_CONFIG:
         free(r->latest);
-        r->latest = strndup(rec->payload.base == NULL ? "" : rec->payload.base, rec->payload.len);
+        r->latest = slice__dup(rec->payload);
         return 0;
     default: return 0;
     }

@@ -30,7 +30,7 @@ static int append(void *ctx, struct slice json, alerts_synced_cb synced, void *d
     struct fixture *f = ctx;
     if (f->broken) return ERR_IO;
     assert_true(f->n_log < LOG_MAX);
-    f->log[f->n_log++] = strndup(json.base, json.len);
+    f->log[f->n_log++] = slice__dup(json);
     if (f->hold) {
         f->held[f->n_held].cb = synced;
         f->held[f->n_held++].data = data;
@@ -262,7 +262,7 @@ static void test_alerts_restart_from_records_and_from_a_saved_state(void **state
         if (round == 1) { /* All that is left of the log is the saved state. */
             alerts__save(f->alerts, &save);
             for (size_t i = 0; i < f->n_log; i++) free(f->log[i]);
-            f->log[0] = strndup(save.base, save.len);
+            f->log[0] = slice__dup(save);
             f->n_log = 1;
         }
         restart(f);

@@ -345,10 +345,13 @@ static void test_config_ships_a_file_that_loads(void **state) {
     snprintf(path, sizeof path, "%s/deploy/souk.yaml", source);
     if (config__load(path, &c, &errs) != 0) fail_msg("%s", errs.line[0]);
     assert_string_equal(c->sources.psapi.base_url, "http://127.0.0.1:8787");
-    /* It says that it shows the defaults: apart from the simulator's URLs it does. */
-    struct config *defaults = load("sources: {psapi: {base_url: 'http://127.0.0.1:8787',\n"
+    /* It says that it shows the defaults: apart from the simulator's URLs and what it marks, it does. */
+    struct config *defaults = load("leagues: [Allflame, Standard]\n"
+                                   "sources: {psapi: {base_url: 'http://127.0.0.1:8787',\n"
                                    "  seed_url: 'http://127.0.0.1:8787'},\n"
-                                   "  poe_ninja: {base_url: 'http://127.0.0.1:8787'}}\n");
+                                   "  poe_ninja: {base_url: 'http://127.0.0.1:8787', leagues: [Allflame, Standard],\n"
+                                   "    kinds: [exchange/Currency, exchange/Fragment, exchange/Scarab,\n"
+                                   "      item/UniqueWeapon]}}\n");
     struct buf a = buf__init(1 << 20), b = buf__init(1 << 20);
     assert_int_equal(config__print(c, &a), 0);
     assert_int_equal(config__print(defaults, &b), 0);

@@ -77,7 +77,7 @@ static unsigned roll(struct world *w, unsigned n) {
 static int append(void *ctx, struct slice json, alerts_synced_cb synced, void *data) {
     struct world *w = ctx;
     assert_true(w->n_log < LOG_MAX);
-    w->log[w->n_log++] = strndup(json.base, json.len);
+    w->log[w->n_log++] = slice__dup(json);
     if (!w->hold) {
         synced(data, 0);
         return 0;
@@ -279,7 +279,7 @@ static void compact(struct world *w) {
     if (w->n_held > 0) return;
     alerts__save(w->alerts, &save);
     for (size_t i = 0; i < w->n_log; i++) free(w->log[i]);
-    w->log[0] = strndup(save.base, save.len);
+    w->log[0] = slice__dup(save);
     w->n_log = 1;
     buf__fini(&save);
 }
