@@ -262,7 +262,7 @@ static void test_alerts_restart_from_records_and_from_a_saved_state(void **state
         if (round == 1) { /* All that is left of the log is the saved state. */
             alerts__save(f->alerts, &save);
             for (size_t i = 0; i < f->n_log; i++) free(f->log[i]);
-            f->log[0] = slice__dup(save);
+            f->log[0] = slice__dup(buf__slice(&save));
             f->n_log = 1;
         }
         restart(f);

@@ -279,7 +279,7 @@ static void compact(struct world *w) {
     if (w->n_held > 0) return;
     alerts__save(w->alerts, &save);
     for (size_t i = 0; i < w->n_log; i++) free(w->log[i]);
-    w->log[0] = slice__dup(save);
+    w->log[0] = slice__dup(buf__slice(&save));
     w->n_log = 1;
     buf__fini(&save);
 }
