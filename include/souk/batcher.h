@@ -16,6 +16,9 @@
 #include "souk/core/map.h"
 
 #define LANES_MAX 4096
+/* Batches of a table that wait; with so many, age no longer cuts: what grows larger meanwhile takes
+ * less memory, fewer seals and fewer inserts than one small batch a second for hours. */
+#define SEALED_BY_AGE_MAX 4
 
 /** What a SEAL record holds: a batch's identity for good. */
 struct seal {
@@ -43,7 +46,8 @@ struct sealed {
     int64_t sealed_mono_ns;
     int64_t not_before_mono_ns; /* Backoff after a failure. */
     uint32_t n_attempts;
-    bool matches; /* Rows and hash are those of its seal; false after a change of decoders. */
+    bool rejected; /* The server's last word was an exception. */
+    bool matches;  /* Rows and hash are those of its seal; false after a change of decoders. */
     void *data;   /* The sender's. */
     struct sealed *next; /* In order of sealing. */
 };
@@ -84,7 +88,8 @@ void batcher__recover_ack(struct batcher *b, const char *token);
  *  @return 0, or ERR_FULL / ERR_NOMEM, after which the process must not go on. */
 int batcher__rows(struct batcher *b, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                   struct rows *rows);
-/** Cuts batches that are old enough; all of them when @everything. */
+/** Cuts batches that are old enough, unless SEALED_BY_AGE_MAX of their table wait already; all of them
+ *  when @everything. */
 void batcher__cut(struct batcher *b, bool everything);
 /** @return the position below which no row is missing in ClickHouse; of data tables only, or all.
  */

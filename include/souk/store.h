@@ -40,7 +40,8 @@ struct store_table_status {
 };
 struct store_status {
     bool connected;           /* Checked and able to insert. */
-    bool held;                /* It answers, but schema, version or authorization is wrong. */
+    bool held;                /* It answers, but schema, version or authorization is wrong, or it refuses a
+                               * batch again and again. */
     int64_t since_wall_ns;    /* When connected last changed. */
     char server[96];          /* ClickHouse 26.7.2; "" before the first. */
     char last_error[ERR_MSG_MAX];

@@ -38,6 +38,14 @@ struct app_source {
                                Else NULL. */
 };
 
+/* Where a stream stands that this run does not have: its source is switched off, or it has left the
+ * configuration. It goes on there when it comes back. */
+struct app_absent {
+    char source[64], key[128];
+    char cursor[CURSOR_MAX], etag[CURSOR_MAX];
+};
+
+#define APP_ABSENT_MAX 1024 /* More are dropped with a warning. */
 #define APP_SOURCES_MAX 8
 #define APP_ENDPOINTS_MAX 16
 
@@ -64,14 +72,14 @@ struct app {
         struct endpoint *endpoint;
     } endpoints[APP_ENDPOINTS_MAX];
     size_t n_endpoints;
-    struct buf
-        absent; /* Cursors of streams that this run does not have, as a checkpoint holds them. */
-    uint32_t n_absent;
+    struct app_absent *absent; /* Owned. */
+    size_t n_absent;
     char *followed; /* Owned: followed leagues, a line each. */
     uv_timer_t second, checkpoint, deadline;
     uv_signal_t signals[5];
     int64_t started_wall_ns, started_mono_ns, stop_at_mono_ns;
     bool recovered, draining, stopped, failed;
+    bool closing; /* Rooms are going away: nobody asks them any more. */
     int n_to_close;
     uint64_t checkpointed_end; /* End of the log at the last checkpoint. */
     double rows_history[HISTORY_STEPS], pages_history[HISTORY_STEPS];
@@ -88,8 +96,8 @@ struct app {
 
 /** What the store is told of @config. */
 void app__store_options(const struct config *c, struct store_options *out);
-/** Opens all rooms in order, printing each stage with its time to the log. @return 0 or an error;
- *  what was opened is closed by app__close in both cases. */
+/** Opens all rooms in order, printing each stage with its time to the log. @return 0 or an error,
+ *  after which the process has to end: what was opened stays so. */
 int app__open(struct app *a, const struct settings *settings, struct err *e);
 /** Reads the log from the low-water mark: cursors, seals, alerts. Part of app__open. */
 int app__recover(struct app *a, struct err *e);

@@ -4,15 +4,21 @@
  * mark. */
 #include "app.h"
 #include "souk/core/log.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 #define CHECKPOINT_VERSION 1
 
 static void put_streams(const struct app *a, struct buf *out) {
-    uint32_t n = a->n_absent;
+    uint32_t n = (uint32_t)a->n_absent;
     for (size_t i = 0; i < a->n_streams; i++) n += a->streams[i].poller != NULL;
     buf__u32(out, n);
-    buf__append_slice(out, buf__slice(&a->absent));
+    for (size_t i = 0; i < a->n_absent; i++) {
+        buf__string(out, slice__str(a->absent[i].source));
+        buf__string(out, slice__str(a->absent[i].key));
+        buf__string(out, slice__str(a->absent[i].cursor));
+        buf__string(out, slice__str(a->absent[i].etag));
+    }
     for (size_t i = 0; i < a->n_streams; i++) {
         if (a->streams[i].poller == NULL) continue;
         struct poller_status p;
@@ -61,7 +67,37 @@ struct recovery {
     size_t n_pages, n_seals, n_records;
 };
 
-static int restore_checkpoint(struct recovery *r, struct slice payload, bool last, struct err *e) {
+static void set_text(char *out, size_t size, struct slice s) {
+    snprintf(out, size, "%.*s", SLICE_FMT(s));
+}
+
+/* Without it, pages that an enabled source had taken are taken again once it is back. */
+static void keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor, struct slice etag) {
+    struct app_absent *at = NULL;
+    for (size_t i = 0; i < a->n_absent && at == NULL; i++)
+        if (slice__eq(slice__str(a->absent[i].source), source) && slice__eq(slice__str(a->absent[i].key), key))
+            at = &a->absent[i];
+    if (at == NULL) {
+        struct app_absent *grown = a->n_absent == APP_ABSENT_MAX || source.len >= sizeof at->source || key.len >= sizeof at->key
+                                       ? NULL
+                                       : realloc(a->absent, (a->n_absent + 1) * sizeof *grown);
+        if (grown == NULL) {
+            LOG_WARN("cli", "cursor of an absent stream is dropped", LOG_SL("source", source), LOG_SL("stream", key));
+            return;
+        }
+        a->absent = grown;
+        at = &a->absent[a->n_absent++];
+        set_text(at->source, sizeof at->source, source);
+        set_text(at->key, sizeof at->key, key);
+    }
+    set_text(at->cursor, sizeof at->cursor, cursor);
+    set_text(at->etag, sizeof at->etag, etag);
+}
+
+/* @first: the last checkpoint, before the log is read. Those met on the way know the limits and
+ * alerts better than the records in front of them; of cursors the records know more, as a page may
+ * be appended and not applied yet. */
+static int restore_checkpoint(struct recovery *r, struct slice payload, bool first, struct err *e) {
     struct reader in = reader__of(payload);
     if (reader__u8(&in) != CHECKPOINT_VERSION)
         return err__setf(e, ERR_CORRUPT,
@@ -70,24 +106,19 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool las
     for (uint32_t i = 0; i < n && !in.failed; i++) {
         struct slice source = reader__string(&in), key = reader__string(&in);
         struct slice cursor = reader__string(&in), etag = reader__string(&in);
-        struct app_stream *s = in.failed ? NULL : app__stream(r->a, source, key);
-        if (s != NULL) {
-            poller__restore(s->poller, cursor, etag);
-            continue;
-        }
-        const struct slice parts[] = {source, key, cursor,
-                                      etag}; /* Switched off for now, perhaps. */
-        for (size_t k = 0; k < 4; k++) buf__string(&r->a->absent, parts[k]);
-        r->a->n_absent++;
+        if (in.failed || !first) continue;
+        struct app_stream *s = app__stream(r->a, source, key);
+        if (s != NULL) poller__restore(s->poller, cursor, etag);
+        else keep_absent(r->a, source, key, cursor, etag); /* Switched off for now, perhaps. */
     }
     struct slice governor = reader__string(&in), alerts = reader__string(&in),
                  followed = reader__string(&in);
     if (in.failed) return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
-    if (!last) return 0;
     buf__clear(&r->limits);
     buf__append_slice(&r->limits, governor);
     buf__clear(&r->alerts); /* Events before it are in it. */
     buf__string(&r->alerts, alerts);
+    if (!first) return 0;
     free(r->followed);
     r->followed = slice__dup(followed);
     return 0;
@@ -104,6 +135,8 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
             return 0; /* decode quarantines it. */
         struct app_stream *s = app__stream(r->a, facts.source, facts.stream);
         if (s != NULL) poller__replay(s->poller, &facts);
+        else if (facts.flags & (REQUEST_ADVANCES | REQUEST_SEED))
+            keep_absent(r->a, facts.source, facts.stream, facts.cursor_to, facts.etag);
         r->n_pages += rec->type == SPOOL_PAGE;
         return 0;
     case SPOOL_SEAL:
@@ -116,6 +149,7 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         buf__clear(&r->limits);
         buf__append_slice(&r->limits, rec->payload);
         return 0;
+    case SPOOL_CHECKPOINT: return restore_checkpoint(r, rec->payload, false, e);
     case SPOOL_ALERT: buf__string(&r->alerts, rec->payload); return 0;
     case SPOOL_CONFIG:
         free(r->latest);
@@ -164,8 +198,12 @@ static int read_log(struct recovery *r, struct err *e) {
     spool_reader__init(&reader, a->spool, from);
     struct spool_record rec;
     int code;
-    while ((code = spool_reader__next(&reader, status.synced_lsn, &rec, e)) == 1) {
-        code = take_record(r, &rec, e);
+    while ((code = spool_reader__next(&reader, status.synced_lsn, &rec, e)) != 0) {
+        if (code == ERR_CORRUPT) { /* Damage since opening: the reader stands behind it. */
+            LOG_ERROR("cli", "damaged record is skipped", LOG_I("lsn", reader.at), LOG_E(e));
+            continue;
+        }
+        if (code == 1) code = take_record(r, &rec, e);
         if (code != 0) break;
     }
     spool_reader__fini(&reader);

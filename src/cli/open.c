@@ -271,9 +271,7 @@ static int open_hub(struct app *a, struct err *e) {
 }
 
 int app__open(struct app *a, const struct settings *settings, struct err *e) {
-    *a = (struct app){.settings = settings,
-                      .n_sources = settings->n_sources,
-                      .absent = buf__init((size_t)4 << 20)};
+    *a = (struct app){.settings = settings, .n_sources = settings->n_sources};
     int64_t since_ns = clock__stopwatch_ns();
     clock__read(&a->clock);
     a->started_wall_ns = a->clock.wall_ns;

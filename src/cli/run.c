@@ -68,10 +68,9 @@ static void close_spool(void *data) {
     spool__close(a->spool, on_spool_closed, a);
 }
 
-static void close_rest(void *data) {
+static void on_store_closed(void *data) {
     struct app *a = data;
-    if (a->decoder != NULL) a->decoder = NULL;
-    uv_timer_stop(&a->second);
+    a->store = NULL;
     a->n_to_close = 3;
     hub__close(a->hub, close_spool, a);
     http__close(a->http, close_spool, a);
@@ -81,10 +80,11 @@ static void close_rest(void *data) {
     a->governor = NULL;
 }
 
-static void on_store_closed(void *data) {
+/* After the decoder, whose job in flight still hands its rows to the store. */
+static void on_decoder_closed(void *data) {
     struct app *a = data;
-    a->store = NULL;
-    decoder__close(a->decoder, close_rest, a);
+    a->decoder = NULL;
+    store__close(a->store, on_store_closed, a);
 }
 
 /* First what is synced is decoded, then what is decoded is stored, each as far as time allows; the
@@ -101,7 +101,9 @@ static void on_deadline(uv_timer_t *timer) {
         poller__free(a->streams[i].poller);
         a->streams[i].poller = NULL;
     }
-    store__close(a->store, on_store_closed, a);
+    a->closing = true;
+    uv_timer_stop(&a->second);
+    decoder__close(a->decoder, on_decoder_closed, a);
 }
 
 static void on_poller_closed(void *data) {
@@ -118,6 +120,7 @@ static void drain(struct app *a) {
     }
     LOG_INFO("cli", "draining");
     a->draining = true;
+    uv_timer_stop(&a->deadline); /* That of --for, which would end the way down as a second signal does. */
     a->n_to_close = 1;
     for (size_t i = 0; i < a->n_streams; i++) {
         struct poller *p = a->streams[i].poller;

@@ -145,7 +145,7 @@ void app__before_scrape(void *ctx) {
     struct app *a = ctx;
     size_t rss = 0;
     uv_resident_set_memory(&rss);
-    governor__measure(a->governor);
+    if (!a->closing) governor__measure(a->governor);
     series__set(a->m.rss, (double)rss);
     series__set(a->m.cpu, seconds(cpu_ns()));
     series__set(a->m.fds, count_fds());

@@ -235,6 +235,11 @@ void app__status_json(void *ctx, struct buf *out) {
     put_text(out, "version", SOUK_VERSION, &first);
     put_ms(out, "now_ms", a->clock.wall_ns, &first);
     put_ms(out, "started_ms", a->started_wall_ns, &first);
+    if (a->closing) { /* The rooms that know more are going away. */
+        put_text(out, "state", "draining", &first);
+        buf__append_str(out, "}");
+        return;
+    }
     enum guard_level level = guard__level(a->guard);
     put_text(out, "state",
              a->draining          ? "draining"

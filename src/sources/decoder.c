@@ -170,8 +170,13 @@ static void decode_record(struct decoder *d, const struct spool_record *rec) {
         struct slice none;
         status = journal__decode(buf__slice(&item->meta), &item->facts, &none);
     }
-    if (status != 0) err__setf(&e, status, "record cannot be read: %s", err__text(status));
-    else if (rec->type == SPOOL_PAGE) status = decode_body(d, item, packed, &e);
+    if (status != 0) { /* Half-read facts would point into the reader's buffer. */
+        item->facts = (struct request_facts){.requested_wall_ns = rec->wall_ns,
+                                             .received_wall_ns = rec->wall_ns,
+                                             .retry_after_s = -1};
+        err__setf(&e, status, "record cannot be read: %s", err__text(status));
+    }
+    if (status == 0 && rec->type == SPOOL_PAGE) status = decode_body(d, item, packed, &e);
     if (status != 0) refuse_page(d, item, &e);
     journal__rows(&item->facts, item->lsn, rows__count(&item->rows), &item->rows);
 }

@@ -237,11 +237,13 @@ void poller__append(struct poller *p) {
     p->appended = true;
     uint64_t lsn = spool__append(p->deps.spool, p->is_page ? SPOOL_PAGE : SPOOL_REQUEST, 0, parts,
                                  2, on_synced, p, &e);
+    bool was_full = p->spool_full;
     p->spool_full = lsn == 0;
     if (lsn != 0) return;
     p->appended = false;
     snprintf(p->last_error, sizeof p->last_error, "%s", e.msg);
-    LOG_WARN("sources", "page waits for the spool", LOG_S("stream", p->stream->key), LOG_E(&e));
+    if (!was_full) /* Once, not each second: a full spool can last for hours. */
+        LOG_WARN("sources", "page waits for the spool", LOG_S("stream", p->stream->key), LOG_E(&e));
     if (!stop_if_asked(p)) poller__wait(p, NS_PER_S);
 }
 

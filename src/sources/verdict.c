@@ -106,7 +106,8 @@ static void keep_failure(struct poller *p, const char *status, const char *reaso
     p->facts.status = slice__str(status);
     p->facts.error = slice__str(p->error);
     p->facts.cursor_to = p->facts.cursor_from;
-    bool repeat = p->type->repeats && p->last_packed.len > 0 &&
+    /* A request that our own end cut off says nothing of the upstream. */
+    bool repeat = p->type->repeats && p->close_cb == NULL && p->last_packed.len > 0 &&
                   now->mono_ns - p->last_rows_mono_ns >= p->settings->period_ns;
     if (repeat) {
         p->facts.flags |= REQUEST_CHECKPOINT;

@@ -248,10 +248,18 @@ int batcher__rows(struct batcher *b, uint64_t lsn, uint64_t next_lsn, int64_t wa
     return status;
 }
 
+static size_t count_sealed(const struct batcher *b, const char *table) {
+    size_t n = 0;
+    for (const struct sealed *s = b->first; s != NULL; s = s->next)
+        n += strcmp(s->seal.table, table) == 0;
+    return n;
+}
+
 void batcher__cut(struct batcher *b, bool everything) {
     for (struct lane *l = b->lanes; l != NULL; l = l->next) {
         bool old = b->clock->mono_ns - l->opened_mono_ns >= b->options.age_max_ns;
-        if (l->open.n_rows > 0 && (everything || old)) cut_lane(b, l);
+        if (l->open.n_rows == 0 || (!everything && !old)) continue;
+        if (everything || count_sealed(b, l->name) < SEALED_BY_AGE_MAX) cut_lane(b, l);
     }
     drop_idle_lanes(b, clock__day(b->clock->wall_ns) - 1);
 }
@@ -304,10 +312,8 @@ void batcher__stored(struct batcher *b, struct sealed *sealed) {
 
 size_t batcher__open_rows(const struct batcher *b, const char *table, size_t *outstanding) {
     size_t n = 0;
-    *outstanding = 0;
     for (const struct lane *l = b->lanes; l != NULL; l = l->next)
         if (strcmp(l->name, table) == 0) n += l->open.n_rows;
-    for (const struct sealed *s = b->first; s != NULL; s = s->next)
-        *outstanding += strcmp(s->seal.table, table) == 0;
+    *outstanding = count_sealed(b, table);
     return n;
 }

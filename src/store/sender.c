@@ -32,21 +32,28 @@ static int64_t backoff_ns(uint32_t n) {
     return ns < BACKOFF_MAX_NS ? ns : BACKOFF_MAX_NS;
 }
 
+/* The same failure is told once a minute: ClickHouse can be away for days. */
+static bool is_news(struct store *s, const char *text) {
+    if (s->close_cb != NULL) return false;
+    if (strcmp(s->last_error, text) == 0 && s->clock->mono_ns - s->logged_mono_ns < 60 * NS_PER_S) return false;
+    s->logged_mono_ns = s->clock->mono_ns;
+    return true;
+}
+
 static void note_failure(struct sender *c, bool held, const char *text) {
     struct store *s = c->store;
     c->n_failures++;
     c->connect_at_mono_ns = s->clock->mono_ns + backoff_ns(c->n_failures);
     s->held = held;
-    snprintf(s->last_error, sizeof s->last_error, "%s", text);
-    if (s->close_cb == NULL)
+    if (is_news(s, text))
         LOG_WARN("store", held ? "ClickHouse is not as it should be" : "ClickHouse is away",
                  LOG_S("host", s->host), LOG_I("port", s->options.port), LOG_S("err", text));
+    snprintf(s->last_error, sizeof s->last_error, "%s", text);
 }
 
-static const char *exception_text(const struct chn_err *err, const struct chn_exception *x,
-                                  char *out, size_t size) {
-    if (x == NULL) return err == NULL ? "unknown" : err->msg;
-    snprintf(out, size, "code %" PRId32 ": %.200s", x->code, x->message);
+static const char *exception_text(const struct chn_err *err, const struct chn_exception *x, char *out, size_t size) {
+    if (x == NULL) snprintf(out, size, "%s", err == NULL ? "unknown" : err->msg);
+    else snprintf(out, size, "code %" PRId32 ": %.200s", x->code, x->message);
     return out;
 }
 
@@ -125,9 +132,8 @@ static void on_checked(struct chn_conn *conn, void *data, const struct chn_query
         close_after_check(c, true, c->problem);
         return;
     }
-    c->n_failures = 0;
     s->held = false;
-    move(c, SENDER_READY);
+    move(c, SENDER_READY); /* The backoff stays until an insert has gone well. */
     sender__pump(c);
 }
 
@@ -229,6 +235,7 @@ static void on_inserted(struct chn_conn *conn, void *data, const struct chn_inse
     c->sealed = NULL;
     if (r->outcome == CHN_OK) {
         int64_t took_ns = s->clock->mono_ns - c->sent_mono_ns;
+        c->n_failures = 0;
         if (c->state != SENDER_ENDED) move(c, SENDER_READY);
         store__acknowledge(s, sealed, took_ns);
         if (c->state == SENDER_READY) sender__pump(c);
@@ -239,14 +246,13 @@ static void on_inserted(struct chn_conn *conn, void *data, const struct chn_inse
     exception_text(r->err, r->exception, text, sizeof text);
     sealed->state = SEALED_READY;
     sealed->not_before_mono_ns = s->clock->mono_ns + backoff_ns(sealed->n_attempts);
+    sealed->rejected = r->outcome == CHN_REJECTED;
     s->retries++;
     series__inc(s->m[i].retries);
     series__inc(s->m[i].failed);
-    if (s->close_cb == NULL)
-        LOG_WARN("store", "insert will be repeated", LOG_S("table", sealed->seal.table),
-                 LOG_I("rows", sealed->seal.n_rows),
-                 LOG_S("outcome", chn_outcome__text(r->outcome)),
-                 LOG_S("token", sealed->seal.token), LOG_S("err", text));
+    if (is_news(s, text))
+        LOG_WARN("store", "insert will be repeated", LOG_S("table", sealed->seal.table), LOG_I("rows", sealed->seal.n_rows),
+                 LOG_S("outcome", chn_outcome__text(r->outcome)), LOG_S("token", sealed->seal.token), LOG_S("err", text));
     if (c->state == SENDER_ENDED) return;
     note_failure(
         c, is_configuration(r->exception) || (r->err != NULL && r->err->code == CHN_ERR_SCHEMA),

@@ -46,6 +46,7 @@ void store__note_connection(struct store *s) {
     bool connected = false;
     for (size_t i = 0; i < STORE_CONNECTIONS; i++)
         connected |= s->senders[i].state == SENDER_READY || s->senders[i].state == SENDER_INSERTING;
+    connected = connected && !s->refusing; /* Between two refusals it is connected, to no avail. */
     if (connected == s->connected) return;
     s->connected = connected;
     s->since_wall_ns = s->clock->wall_ns;
@@ -83,29 +84,39 @@ static void on_seal_synced(void *data, uint64_t lsn, int status) {
         for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__pump(&s->senders[i]);
 }
 
-static void write_seal(struct store *s, struct sealed *sealed) {
+static bool write_seal(struct store *s, struct sealed *sealed) {
     struct seal_wait *w = malloc(sizeof *w);
     struct buf payload = buf__init(4096);
     struct err e = {0};
     seal__encode(&sealed->seal, &payload);
     struct slice part = buf__slice(&payload);
     if (w != NULL) *w = (struct seal_wait){.store = s, .sealed = sealed};
-    if (w != NULL && spool__append(s->spool, SPOOL_SEAL, 0, &part, 1, on_seal_synced, w, &e) != 0) {
+    bool ok = w != NULL && spool__append(s->spool, SPOOL_SEAL, 0, &part, 1, on_seal_synced, w, &e) != 0;
+    if (ok) {
         s->n_sealing++;
         sealed->data = w;
     } else {
-        LOG_ERROR("store", "cannot seal a batch; tries again", LOG_S("table", sealed->seal.table),
-                  LOG_E(&e));
+        if (!s->seal_failed)
+            LOG_ERROR("store", "cannot seal a batch; tries again", LOG_S("table", sealed->seal.table), LOG_E(&e));
         free(w);
     }
+    s->seal_failed = !ok;
     buf__fini(&payload);
+    return ok;
 }
 
 static void on_sealed(void *ctx, struct sealed *sealed) { write_seal(ctx, sealed); }
 
 static void retry_seals(struct store *s) {
     for (struct sealed *x = s->batcher.first; x != NULL; x = x->next)
-        if (x->state == SEALED_SEALING && x->data == NULL) write_seal(s, x);
+        if (x->state == SEALED_SEALING && x->data == NULL && !write_seal(s, x)) return;
+}
+
+static void note_refusals(struct store *s) {
+    s->refusing = false;
+    for (const struct sealed *x = s->batcher.first; x != NULL; x = x->next)
+        s->refusing |= x->rejected && x->n_attempts >= STORE_REFUSALS;
+    store__note_connection(s);
 }
 
 void store__acknowledge(struct store *s, struct sealed *sealed, int64_t took_ns) {
@@ -146,6 +157,7 @@ static void on_tick(uv_timer_t *tick) {
     struct store *s = tick->data;
     batcher__cut(&s->batcher, false);
     retry_seals(s);
+    note_refusals(s);
     for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__pump(&s->senders[i]);
     for (size_t i = 0; i < s->options.n_tables; i++) {
         size_t outstanding;
@@ -253,13 +265,10 @@ void store__on_room(struct store *s, void (*cb)(void *ctx), void *ctx) {
 uint64_t store__low_water(const struct store *s) { return batcher__low_water(&s->batcher, false); }
 
 void store__status(const struct store *s, struct store_status *out) {
-    *out = (struct store_status){.connected = s->connected,
-                                 .held = s->held,
-                                 .since_wall_ns = s->since_wall_ns,
-                                 .n_tables = s->options.n_tables,
-                                 .n_sealed = s->batcher.n_sealed,
-                                 .bytes = s->batcher.open_bytes + s->batcher.sealed_bytes,
-                                 .rows = s->rows,
+    *out = (struct store_status){.connected = s->connected, 
+                                 .held = s->held || s->refusing, .since_wall_ns = s->since_wall_ns,
+                                 .n_tables = s->options.n_tables, .n_sealed = s->batcher.n_sealed,
+                                 .bytes = s->batcher.open_bytes + s->batcher.sealed_bytes, .rows = s->rows,
                                  .retries = s->retries};
     snprintf(out->server, sizeof out->server, "%s", s->server);
     snprintf(out->last_error, sizeof out->last_error, "%s", s->last_error);

@@ -17,6 +17,8 @@ enum sender_state {
     SENDER_ENDED
 };
 
+#define STORE_REFUSALS 3 /* Of one batch, after which somebody has to look. */
+
 /* One connection: connects, checks the server, sends one batch at a time. */
 struct sender {
     struct store *store;
@@ -51,6 +53,9 @@ struct store {
     uv_timer_t tick;
     size_t n_sealing; /* SEAL records on their way to disk. */
     bool connected, held, had_room;
+    bool refusing;        /* A batch was refused STORE_REFUSALS times in a row. */
+    bool seal_failed;     /* The spool does not take seals. */
+    int64_t logged_mono_ns; /* When a failure was last logged. */
     int64_t since_wall_ns;
     char server[96], last_error[ERR_MSG_MAX];
     uint64_t rows, retries;

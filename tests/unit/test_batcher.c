@@ -163,10 +163,38 @@ static void test_a_batch_is_cut_by_rows_and_by_age(void **state) {
     free(f);
 }
 
+/* While ClickHouse is away for hours, a small batch a second would make memory and log of nothing but
+ * batches. */
+static void test_age_cuts_no_more_while_batches_wait(void **state) {
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    start(f);
+    for (uint64_t lsn = 0; lsn < 1000; lsn++) {
+        page(f, lsn);
+        f->clock.mono_ns += 100;
+        batcher__cut(&f->b, false);
+    }
+    size_t n_full = 0, n_small = 0;
+    for (const struct sealed *s = f->b.first; s != NULL; s = s->next)
+        s->batch.n_rows >= 20 ? n_full++ : n_small++;
+    assert_int_equal(n_small, 2 * SEALED_BY_AGE_MAX);
+    assert_true(n_full <= (2000 + 1000) / 20);
+    while (f->b.n_sealed > 0) { /* It is back: what waits is sent, and age cuts again. */
+        struct sealed *s = batcher__next(&f->b);
+        if (s == NULL) break;
+        batcher__stored(&f->b, s);
+    }
+    batcher__cut(&f->b, false);
+    assert_int_equal(f->b.open_rows, 0);
+    batcher__fini(&f->b);
+    free(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_row_is_stored_once_whatever_crashes),
         cmocka_unit_test(test_a_batch_is_cut_by_rows_and_by_age),
+        cmocka_unit_test(test_age_cuts_no_more_while_batches_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
