@@ -213,26 +213,39 @@ class Stack:
         until("psapi goes on", seconds, lambda: self.psapi()["pages"]["new"] >= before + 2,
               lambda: json.dumps(self.psapi()) + "\n" + self.tail("souk"))
 
-    def drained(self):
+    def settle(self, seconds=60):
+        """Freezes the simulator, and waits until souk has its last page and ClickHouse all that came before."""
+        self.freeze()
+        until("psapi is at the head", seconds, lambda: self.psapi()["state"] == "caught_up"
+              and self.psapi()["cursor"] == self.simulator()["head"], lambda: json.dumps(self.psapi()) + "\n" + self.tail("souk"))
+        mark = self.status()["spool"]["synced_lsn"]
+        until("all is stored", seconds, lambda: self.has_stored(mark),
+              lambda: json.dumps([self.status()[k] for k in ("spool", "store")]) + "\n" + self.tail("souk"))
+
+    def has_stored(self, mark):
+        """Whether all rows of market data from before log position @mark are in ClickHouse. Each poll of a quiet
+        upstream makes rows of the other two tables, so these are never done."""
         page = self.status()
-        return (not page["spool"]["pages_waiting"] and not page["store"]["outstanding"]
-                and page["store"]["state"] == "connected"
-                and not any(t["open_rows"] for t in page["store"]["tables"] if t["name"] != "bronze_requests")
-                and all(s["state"] in ("caught_up", "off") for s in page["sources"] if s["name"] == "psapi"))
+        return page["store"]["state"] == "connected" and page["spool"]["decoded_lsn"] >= mark and not any(
+            t["open_rows"] or t["outstanding"] for t in page["store"]["tables"]
+            if t["name"] not in ("bronze_requests", "bronze_ingest_checkpoints"))
+
+    def audit(self):
+        return subprocess.run([SIM, "audit", "--ledger", self.folder / "sim/ledger.tsv", "--clickhouse",
+                               f"http://127.0.0.1:{self.http}"], capture_output=True, text=True, timeout=120)
 
     def is_clean(self):
-        """Freezes the simulator, waits until all is stored, and compares with its ledger row by row."""
-        self.freeze()
-        # Three times in a row: a page may be between two counters at one look.
-        until("all is stored", 60, lambda: all(self.drained() and not time.sleep(0.2) for _ in range(3)),
-              lambda: json.dumps(self.status()["store"]) + self.tail("souk"))
-        found = subprocess.run([SIM, "audit", "--ledger", self.folder / "sim/ledger.tsv", "--clickhouse",
-                                f"http://127.0.0.1:{self.http}"], capture_output=True, text=True, timeout=120)
+        """What the simulator said is what ClickHouse holds, row by row, and no limit was broken."""
+        self.settle()
+        deadline = time.monotonic() + 10
+        # An overview of poe.ninja may be under way; what is lost stays lost, and what is twice stays so.
+        while (found := self.audit()).returncode != 0 and time.monotonic() < deadline:
+            time.sleep(1)
         self.freeze(False)
         assert found.returncode == 0, found.stdout + found.stderr + self.tail("souk")
         assert re.search(r"(?m)^0 lost, 0 twice", found.stdout), found.stdout
-        violations = self.simulator()["violations"]
-        assert violations == 0, f"{violations} violations of rate limits"
+        broken = self.folder / "sim/violations.jsonl"
+        assert self.simulator()["violations"] == 0, broken.read_text()
 
 
 @contextlib.contextmanager

@@ -69,8 +69,7 @@ def test_it_says_how_it_is(stack):
     assert page["store"]["state"] == "connected"
     assert {s["name"] for s in page["sources"]} == {"psapi", "poe_ninja"}
     # The counts of its tables are those of ClickHouse, once nothing is under way.
-    stack.freeze()
-    until("all is stored", 30, stack.drained)
+    stack.settle()
     held = {t["name"]: t["rows"] for t in stack.status()["store"]["tables"]}
     for table in ("bronze_public_stash", "raw_public_stash_pages", "bronze_poeninja_snapshot"):
         assert held[table] == stack.count(table), table
@@ -122,7 +121,9 @@ def test_it_begins_near_the_head(tmp_path):
     """start: head asks for the head's change id once, and skips the backlog."""
     with stack_of(tmp_path, {"sources": {"psapi": {"start": "head"}, "poe_ninja": {"enabled": False}}}, start=False) as stack:
         stack.start_clickhouse()
-        stack.start_sim("--backlog", "5000")
+        stack.start_sim("--backlog", "2000")
+        until("there is a backlog", 20, lambda: ask(stack.sim, "/api/trade/data/change-ids") and not time.sleep(1)
+              and stack.simulator()["pages_made"] > 5)
         stack.freeze()
         stack.start_souk()
         until("it has caught up", 20, lambda: stack.psapi()["state"] == "caught_up", lambda: stack.tail("souk"))
