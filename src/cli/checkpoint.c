@@ -72,17 +72,22 @@ static void set_text(char *out, size_t size, struct slice s) {
 }
 
 /* Without it, pages that an enabled source had taken are taken again once it is back. */
-static void keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor, struct slice etag) {
+static void keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor,
+                        struct slice etag) {
     struct app_absent *at = NULL;
     for (size_t i = 0; i < a->n_absent && at == NULL; i++)
-        if (slice__eq(slice__str(a->absent[i].source), source) && slice__eq(slice__str(a->absent[i].key), key))
+        if (slice__eq(slice__str(a->absent[i].source), source) &&
+            slice__eq(slice__str(a->absent[i].key), key))
             at = &a->absent[i];
     if (at == NULL) {
-        struct app_absent *grown = a->n_absent == APP_ABSENT_MAX || source.len >= sizeof at->source || key.len >= sizeof at->key
+        struct app_absent *grown = a->n_absent == APP_ABSENT_MAX ||
+                                           source.len >= sizeof at->source ||
+                                           key.len >= sizeof at->key
                                        ? NULL
                                        : realloc(a->absent, (a->n_absent + 1) * sizeof *grown);
         if (grown == NULL) {
-            LOG_WARN("cli", "cursor of an absent stream is dropped", LOG_SL("source", source), LOG_SL("stream", key));
+            LOG_WARN("cli", "cursor of an absent stream is dropped", LOG_SL("source", source),
+                     LOG_SL("stream", key));
             return;
         }
         a->absent = grown;

@@ -33,6 +33,13 @@ static void init_metrics(struct app *a) {
     a->m.start = metrics__gauge(m, "process_start_time_seconds",
                                 "When the process started, since 1970.", "");
     series__set(a->m.start, (double)a->started_wall_ns / (double)NS_PER_S);
+    for (int i = 0; i < WORK__N; i++)
+        a->m.work[i] = metrics__histogram(m, "souk_loop_callback_seconds",
+                                          "What turns of the loop were spent on.", "kind=\"%s\"",
+                                          app_work_names[i]);
+    a->m.imbalance = metrics__gauge(m, "souk_pipeline_imbalance_rows",
+                                    "Rows decoded less rows stored, held and met again: must be 0.",
+                                    "stage=\"store\"");
     for (int i = 0; i < 4; i++) {
         a->m.state[i] =
             metrics__gauge(m, "souk_state", "1 for the state it is in.", "state=\"%s\"", states[i]);
@@ -304,8 +311,10 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     if (code == 0) code = open_spool(a, e);
     if (code == 0) stage_done(a, "spool", &since_ns);
     struct governor_options limits = {.seed = (uint64_t)a->started_wall_ns,
-                                      .host_gap_ns = settings->config->limits.host_gap_ms * NS_PER_MS};
-    if (code == 0) code = governor__open(&a->governor, &a->loop, &a->clock, &a->metrics, &limits, e);
+                                      .host_gap_ns =
+                                          settings->config->limits.host_gap_ms * NS_PER_MS};
+    if (code == 0)
+        code = governor__open(&a->governor, &a->loop, &a->clock, &a->metrics, &limits, e);
     if (code == 0) code = open_endpoints(a, e);
     struct http_options http = {.user_agent = settings->config->user_agent};
     if (code == 0) code = http__open(&a->http, &a->loop, &a->clock, &a->metrics, &http, e);

@@ -228,8 +228,7 @@ static void put_series(struct buf *out, const char *key, const double *values, s
     buf__append_str(out, n == 0 ? "[]" : "]");
 }
 
-void app__status_json(void *ctx, struct buf *out) {
-    struct app *a = ctx;
+static void put_status(struct app *a, struct buf *out) {
     bool first = true, inner = true;
     buf__append_str(out, "{");
     put_text(out, "version", SOUK_VERSION, &first);
@@ -296,4 +295,11 @@ void app__status_json(void *ctx, struct buf *out) {
     put_u64(out, "rss_bytes", rss, &inner);
     put_num(out, "loop_lag_ms", a->lag_max_ns / (double)NS_PER_MS, &inner);
     buf__append_str(out, "}}");
+}
+
+void app__status_json(void *ctx, struct buf *out) {
+    struct app *a = ctx;
+    int64_t since_ns = clock__stopwatch_ns();
+    put_status(a, out);
+    a->work_ns[WORK_STATUS] += clock__stopwatch_ns() - since_ns;
 }

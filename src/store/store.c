@@ -264,6 +264,8 @@ void store__on_room(struct store *s, void (*cb)(void *ctx), void *ctx) {
 
 uint64_t store__low_water(const struct store *s) { return batcher__low_water(&s->batcher, false); }
 
+int64_t store__imbalance(const struct store *s) { return batcher__imbalance(&s->batcher); }
+
 void store__status(const struct store *s, struct store_status *out) {
     *out = (struct store_status){.connected = s->connected, 
                                  .held = s->held || s->refusing, .since_wall_ns = s->since_wall_ns,
