@@ -69,6 +69,7 @@ struct batcher {
     uint64_t decoded_lsn;        /* All rows of pages below it have arrived. */
     struct sealed *first, *last; /* Sealed and not stored yet. */
     size_t n_sealed, sealed_bytes, open_bytes, open_rows;
+    uint64_t n_taken, n_stored; /* Rows. */
     uint64_t n_dropped_as_stored; /* Rows met again that an acknowledged seal holds. */
     void *ctx;
     /** A lane's batch was cut: write its SEAL record, and set SEALED_READY once that is synced. */
@@ -99,6 +100,8 @@ uint64_t batcher__low_water(const struct batcher *b, bool data_only);
 struct sealed *batcher__next(struct batcher *b);
 /** @sealed is stored: takes it out and frees it. */
 void batcher__stored(struct batcher *b, struct sealed *sealed);
+/** @return rows taken - stored - held - dropped as stored. Nothing is ever lost in here: 0. */
+int64_t batcher__imbalance(const struct batcher *b);
 /** @return rows of @table's open batches, and those that are sealed in @outstanding (batches). */
 size_t batcher__open_rows(const struct batcher *b, const char *table, size_t *outstanding);
 /** Writes @seal as a record's payload; reads it back. */

@@ -4,8 +4,8 @@
  *
  * What RFC 8259 leaves open is decided here: a key that occurs twice counts with its last value
  * where fields are walked and its first where they are looked up; numbers that fit neither 64 bits
- * nor a finite double stay text (yyjson's raw type) and are the wrong type for every field; a lone
- * surrogate is an error of the whole body.
+ * nor a finite double stay text (yyjson's raw type) and are the wrong type for every field; half a
+ * surrogate pair (\ud800) becomes U+FFFD, as it has no form in UTF-8.
  *
  * Pure functions, any thread. */
 #ifndef SOUK_DECODE_H

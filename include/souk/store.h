@@ -67,6 +67,8 @@ bool store__has_room(const struct store *s);
 void store__on_room(struct store *s, void (*cb)(void *ctx), void *ctx);
 /** @return the position below which every row is stored; for checkpoints. */
 uint64_t store__low_water(const struct store *s);
+/** @return rows taken less rows stored, held, and met again after a restart: 0, or a mistake of ours. */
+int64_t store__imbalance(const struct store *s);
 void store__status(const struct store *s, struct store_status *out);
 /** Seals all open batches and goes on sending. @return true when everything is stored. */
 bool store__flush(struct store *s);

@@ -30,10 +30,16 @@ static enum alert_status read_status(struct slice name) {
                                                    : ALERT_FIRING;
 }
 
+/* yyjson's loops want a container: what is missing or something else counts as an empty one. */
+#define EACH_ITEM(arr, i, max, item)                                                               \
+    if (yyjson_is_arr(arr)) yyjson_arr_foreach(arr, i, max, item)
+#define EACH_MEMBER(obj, i, max, key, item)                                                        \
+    if (yyjson_is_obj(obj)) yyjson_obj_foreach(obj, i, max, key, item)
+
 static size_t read_labels(yyjson_val *obj, struct label *out) {
     size_t n = 0, i, max;
     yyjson_val *key, *value;
-    yyjson_obj_foreach(obj, i, max, key, value) {
+    EACH_MEMBER(obj, i, max, key, value) {
         if (n == ALERT_LABELS_MAX || !yyjson_is_str(value)) break;
         SET_TEXT(out[n].key, slice__of(yyjson_get_str(key), yyjson_get_len(key)));
         SET_TEXT(out[n].value, slice__of(yyjson_get_str(value), yyjson_get_len(value)));
@@ -55,7 +61,7 @@ bool read_match(yyjson_val *match, struct mute *m) {
 static void read_numbers(yyjson_val *v, struct incident *out) {
     size_t i, max;
     yyjson_val *key, *one;
-    yyjson_arr_foreach(yyjson_obj_get(v, "why"), i, max, one) {
+    EACH_ITEM(yyjson_obj_get(v, "why"), i, max, one) {
         if (out->n_why == ALERT_WHY_MAX) break;
         SET_TEXT(out->why[out->n_why].key, text_of(one, "k"));
         SET_TEXT(out->why[out->n_why].op, text_of(one, "op"));
@@ -64,7 +70,7 @@ static void read_numbers(yyjson_val *v, struct incident *out) {
         out->n_why++;
     }
     yyjson_val *stats = yyjson_obj_get(v, "stats");
-    yyjson_obj_foreach(stats, i, max, key, one) {
+    EACH_MEMBER(stats, i, max, key, one) {
         if (!yyjson_is_num(one) || out->n_stats == ALERT_STATS_MAX) continue;
         SET_TEXT(out->stats[out->n_stats].key, slice__of(yyjson_get_str(key), yyjson_get_len(key)));
         out->stats[out->n_stats++].value = yyjson_get_num(one);
@@ -215,7 +221,7 @@ static void put_event(struct alerts *a, yyjson_val *v) {
     struct buf text = buf__init(ALERT_JSON_MAX);
     size_t at = 0, n, max;
     yyjson_val *key, *value;
-    yyjson_obj_foreach(v, n, max, key, value) {
+    EACH_MEMBER(v, n, max, key, value) {
         struct slice name = slice__of(yyjson_get_str(key), yyjson_get_len(key));
         if (slice__eq(name, SLICE_LIT("off")) || slice__eq(name, SLICE_LIT("flag"))) continue;
         if (text.len > 0) buf__append_str(&text, ",");
@@ -290,10 +296,10 @@ static void restore_state(struct alerts *a, yyjson_val *root, struct slice epoch
         a->oldest = off + 1;
     }
     SET_TEXT(a->epoch, epoch);
-    yyjson_arr_foreach(yyjson_obj_get(root, "alerts"), i, max, v) put_saved_alert(a, v);
-    yyjson_arr_foreach(yyjson_obj_get(root, "flags"), i, max, v) put_flag(a, v);
-    yyjson_arr_foreach(yyjson_obj_get(root, "mutes"), i, max, v) put_mute(a, v, true);
-    yyjson_arr_foreach(yyjson_obj_get(root, "keys"), i, max, v) put_key(a, v);
+    EACH_ITEM(yyjson_obj_get(root, "alerts"), i, max, v) put_saved_alert(a, v);
+    EACH_ITEM(yyjson_obj_get(root, "flags"), i, max, v) put_flag(a, v);
+    EACH_ITEM(yyjson_obj_get(root, "mutes"), i, max, v) put_mute(a, v, true);
+    EACH_ITEM(yyjson_obj_get(root, "keys"), i, max, v) put_key(a, v);
 }
 
 int alerts__restore(struct alerts *a, struct slice json, struct err *e) {
@@ -315,12 +321,11 @@ int alerts__restore(struct alerts *a, struct slice json, struct err *e) {
             clear_ring(a);
             SET_TEXT(a->epoch, epoch);
         }
-        yyjson_arr_foreach(yyjson_obj_get(root, "events"), i, max, v) put_event(a, v);
+        EACH_ITEM(yyjson_obj_get(root, "events"), i, max, v) put_event(a, v);
         put_key(a, yyjson_obj_get(root, "key"));
     }
     yyjson_doc_free(doc);
     incident__trim(a);
-    count_gauges(a);
     return 0;
 }
 

@@ -138,8 +138,16 @@ static void break_log(struct alerts *a, int status) {
     for (struct alerts_listener *l = a->listeners; l != NULL; l = l->next) l->on_epoch(l->data);
 }
 
+/* An attempt to heal failed and nothing was appended behind it: the log has nothing of this epoch,
+ * so clients, who know it, need not start again. */
+static void stay_broken(struct alerts *a) {
+    a->broken = true;
+    series__set(a->m_broken, 1);
+}
+
 static void end_record(struct alerts *a, struct record *r) {
-    if (r->status != 0) break_log(a, r->status);
+    if (r->status != 0 && r->heals && a->pending == NULL) stay_broken(a);
+    else if (r->status != 0) break_log(a, r->status);
     for (struct event *e = r->first, *next; e != NULL; e = next) {
         next = e->next;
         publish_event(a, e);
@@ -168,7 +176,6 @@ static void drain(struct alerts *a) {
     }
     a->draining = false;
     incident__trim(a);
-    count_gauges(a);
 }
 
 static void on_synced(void *data, int status) {

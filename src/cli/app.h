@@ -2,19 +2,24 @@
 #ifndef SOUK_CLI_APP_H
 #define SOUK_CLI_APP_H
 
+#include "settings.h"
 #include "souk/alerts.h"
 #include "souk/decoder.h"
 #include "souk/governor.h"
 #include "souk/guard.h"
 #include "souk/hub.h"
 #include "souk/poller.h"
+#include "souk/quality.h"
 #include "souk/spool.h"
 #include "souk/store.h"
-#include "settings.h"
 #include <uv.h>
 
 #define HISTORY_STEPS 150
 #define HISTORY_STEP_S 2
+
+/* What a turn of the loop is spent on, as far as it is ours to say; the rest is network and
+ * clients. */
+enum app_work { WORK_ROWS, WORK_SECOND, WORK_CHECKPOINT, WORK_STATUS, WORK_OTHER, WORK__N };
 
 /* One stream of an enabled source. */
 struct app_stream {
@@ -23,7 +28,7 @@ struct app_stream {
     const struct source_type *type;
     struct poller *poller; /* NULL once closed. */
     double amber_s, red_s;
-    uint64_t rows;         /* Decoded since the start. */
+    uint64_t rows; /* Decoded since the start. */
     double rows_per_s;
     uint64_t rows_before;
 };
@@ -33,7 +38,8 @@ struct app_source {
     const struct source_type *type;
     struct source_settings settings;
     bool enabled;
-    struct series *rows;
+    const char *off_reason; /* Enabled in the configuration, yet it cannot run: why, and what to do.
+                               Else NULL. */
 };
 
 /* Where a stream stands that this run does not have: its source is switched off, or it has left the
@@ -59,6 +65,7 @@ struct app {
     struct decoder *decoder;
     struct alerts *alerts;
     struct guard *guard;
+    struct quality quality;
     struct hub *hub;
     struct app_source sources[APP_SOURCES_MAX];
     size_t n_sources;
@@ -82,9 +89,11 @@ struct app {
     double rows_history[HISTORY_STEPS], pages_history[HISTORY_STEPS];
     size_t n_history;
     uint64_t history_rows, history_pages;
+    int64_t work_ns[WORK__N]; /* Of this turn. */
     double cpu_ratio, lag_max_ns;
     int64_t cpu_before_ns, cpu_at_ns;
     struct {
+        struct series *work[WORK__N];
         struct series *loop_lag, *iterations, *ready, *cpu, *rss, *fds, *start, *imbalance;
         struct series *log[4];
         struct series *state[4];
@@ -108,6 +117,8 @@ void app__status_json(void *ctx, struct buf *out);
 void app__before_scrape(void *ctx);
 /** Once a second: rates, history, guard, alerts, batches. */
 void app__second(struct app *a);
+/** Label values of enum app_work. */
+extern const char *const app_work_names[WORK__N];
 /** The decoder's callbacks: room in the store, and rows for it. @ctx is the app. */
 bool app__has_room(void *ctx);
 void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,

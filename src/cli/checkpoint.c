@@ -1,6 +1,7 @@
 /* Checkpoints, and recovery from them. A checkpoint says below which position every row is stored,
- * and carries what later records only change: cursors, the governor's state, alerts, and the leagues
- * that were followed at the low-water mark. Recovery reads it, then every record behind the mark. */
+ * and carries what later records only change: cursors, the governor's state, alerts, and the
+ * leagues that were followed at the low-water mark. Recovery reads it, then every record behind the
+ * mark. */
 #include "app.h"
 #include "souk/core/log.h"
 #include <stdio.h>
@@ -71,17 +72,22 @@ static void set_text(char *out, size_t size, struct slice s) {
 }
 
 /* Without it, pages that an enabled source had taken are taken again once it is back. */
-static void keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor, struct slice etag) {
+static void keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor,
+                        struct slice etag) {
     struct app_absent *at = NULL;
     for (size_t i = 0; i < a->n_absent && at == NULL; i++)
-        if (slice__eq(slice__str(a->absent[i].source), source) && slice__eq(slice__str(a->absent[i].key), key))
+        if (slice__eq(slice__str(a->absent[i].source), source) &&
+            slice__eq(slice__str(a->absent[i].key), key))
             at = &a->absent[i];
     if (at == NULL) {
-        struct app_absent *grown = a->n_absent == APP_ABSENT_MAX || source.len >= sizeof at->source || key.len >= sizeof at->key
+        struct app_absent *grown = a->n_absent == APP_ABSENT_MAX ||
+                                           source.len >= sizeof at->source ||
+                                           key.len >= sizeof at->key
                                        ? NULL
                                        : realloc(a->absent, (a->n_absent + 1) * sizeof *grown);
         if (grown == NULL) {
-            LOG_WARN("cli", "cursor of an absent stream is dropped", LOG_SL("source", source), LOG_SL("stream", key));
+            LOG_WARN("cli", "cursor of an absent stream is dropped", LOG_SL("source", source),
+                     LOG_SL("stream", key));
             return;
         }
         a->absent = grown;
@@ -99,7 +105,8 @@ static void keep_absent(struct app *a, struct slice source, struct slice key, st
 static int restore_checkpoint(struct recovery *r, struct slice payload, bool first, struct err *e) {
     struct reader in = reader__of(payload);
     if (reader__u8(&in) != CHECKPOINT_VERSION)
-        return err__setf(e, ERR_CORRUPT, "checkpoint of another version: this spool was written by another souk");
+        return err__setf(e, ERR_CORRUPT,
+                         "checkpoint of another version: this spool was written by another souk");
     uint32_t n = reader__u32(&in);
     for (uint32_t i = 0; i < n && !in.failed; i++) {
         struct slice source = reader__string(&in), key = reader__string(&in);
@@ -109,7 +116,8 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
         if (s != NULL) poller__restore(s->poller, cursor, etag);
         else keep_absent(r->a, source, key, cursor, etag); /* Switched off for now, perhaps. */
     }
-    struct slice governor = reader__string(&in), alerts = reader__string(&in), followed = reader__string(&in);
+    struct slice governor = reader__string(&in), alerts = reader__string(&in),
+                 followed = reader__string(&in);
     if (in.failed) return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
     buf__clear(&r->limits);
     buf__append_slice(&r->limits, governor);
@@ -117,7 +125,7 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
     buf__string(&r->alerts, alerts);
     if (!first) return 0;
     free(r->followed);
-    r->followed = strndup(followed.base == NULL ? "" : followed.base, followed.len);
+    r->followed = slice__dup(followed);
     return 0;
 }
 
@@ -128,7 +136,8 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
     switch (rec->type) {
     case SPOOL_PAGE:
     case SPOOL_REQUEST:
-        if (journal__decode(rec->payload, &facts, &body) != 0) return 0; /* decode quarantines it. */
+        if (journal__decode(rec->payload, &facts, &body) != 0)
+            return 0; /* decode quarantines it. */
         struct app_stream *s = app__stream(r->a, facts.source, facts.stream);
         if (s != NULL) poller__replay(s->poller, &facts);
         else if (facts.flags & (REQUEST_ADVANCES | REQUEST_SEED))
@@ -138,7 +147,8 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
     case SPOOL_SEAL:
         r->n_seals++;
         if (store__recover_seal(r->a->store, rec->payload) == 0) return 0;
-        return err__setf(e, ERR_CORRUPT, "seal at position %llu cannot be read", (unsigned long long)rec->lsn);
+        return err__setf(e, ERR_CORRUPT, "seal at position %llu cannot be read",
+                         (unsigned long long)rec->lsn);
     case SPOOL_ACK: store__recover_ack(r->a->store, rec->payload); return 0;
     case SPOOL_LIMITS:
         buf__clear(&r->limits);
@@ -148,7 +158,7 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
     case SPOOL_ALERT: buf__string(&r->alerts, rec->payload); return 0;
     case SPOOL_CONFIG:
         free(r->latest);
-        r->latest = strndup(rec->payload.base == NULL ? "" : rec->payload.base, rec->payload.len);
+        r->latest = slice__dup(rec->payload);
         return 0;
     default: return 0;
     }
@@ -187,7 +197,8 @@ static int read_log(struct recovery *r, struct err *e) {
         int code = restore_checkpoint(r, checkpoint, true, e);
         if (code != 0) return code;
     }
-    uint64_t from = status.low_water_lsn > status.first_lsn ? status.low_water_lsn : status.first_lsn;
+    uint64_t from =
+        status.low_water_lsn > status.first_lsn ? status.low_water_lsn : status.first_lsn;
     struct spool_reader reader;
     spool_reader__init(&reader, a->spool, from);
     struct spool_record rec;
@@ -203,14 +214,21 @@ static int read_log(struct recovery *r, struct err *e) {
     spool_reader__fini(&reader);
     if (code != 0) return code;
     store__start(a->store, from);
-    struct decoder_deps deps = {.loop = &a->loop, .clock = &a->clock, .metrics = &a->metrics, .spool = a->spool,
-                                .ctx = a, .has_room = app__has_room, .take = app__take_rows};
+    struct decoder_deps deps = {.loop = &a->loop,
+                                .clock = &a->clock,
+                                .metrics = &a->metrics,
+                                .spool = a->spool,
+                                .ctx = a,
+                                .has_room = app__has_room,
+                                .take = app__take_rows};
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
-    return decoder__open(&a->decoder, &deps, from, r->followed == NULL ? a->followed : r->followed, e);
+    return decoder__open(&a->decoder, &deps, from, r->followed == NULL ? a->followed : r->followed,
+                         e);
 }
 
 int app__recover(struct app *a, struct err *e) {
-    struct recovery r = {.a = a, .limits = buf__init(SPOOL_RECORD_MAX), .alerts = buf__init((size_t)256 << 20)};
+    struct recovery r = {
+        .a = a, .limits = buf__init(SPOOL_RECORD_MAX), .alerts = buf__init((size_t)256 << 20)};
     int64_t started_ns = clock__stopwatch_ns();
     int code = read_log(&r, e);
     if (code == 0) {
@@ -219,7 +237,8 @@ int app__recover(struct app *a, struct err *e) {
     }
     if (code == 0) code = append_config(&r, e);
     if (code == 0)
-        LOG_INFO("cli", "recovered", LOG_I("records", r.n_records), LOG_I("pages", r.n_pages), LOG_I("seals", r.n_seals),
+        LOG_INFO("cli", "recovered", LOG_I("records", r.n_records), LOG_I("pages", r.n_pages),
+                 LOG_I("seals", r.n_seals),
                  LOG_F("seconds", (double)(clock__stopwatch_ns() - started_ns) / (double)NS_PER_S));
     buf__fini(&r.alerts);
     buf__fini(&r.limits);

@@ -13,7 +13,8 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    {"check", "reads the configuration and says what is wrong with it", verb_check, verb_check_help},
+    {"check", "reads the configuration and says what is wrong with it", verb_check,
+     verb_check_help},
     {"run", "runs the reactor in the foreground", verb_run, verb_run_help},
     {"schema", "brings the tables in ClickHouse up to date", verb_schema, verb_schema_help},
     {"status", "asks the running souk how it is", verb_status, verb_status_help},
@@ -22,18 +23,22 @@ static const struct verb verbs[] = {
 #define N_VERBS (sizeof verbs / sizeof *verbs)
 
 static void print_usage(FILE *out) {
-    fprintf(out, "Usage: souk [--config PATH] [--json] [--log-format logfmt|json] VERB [OPTIONS]\n\n"
-                 "souk turns rate-limited market APIs into rows in ClickHouse and live alerts.\n\nVerbs:\n");
+    fprintf(
+        out,
+        "Usage: souk [--config PATH] [--json] [--log-format logfmt|json] VERB [OPTIONS]\n\n"
+        "souk turns rate-limited market APIs into rows in ClickHouse and live alerts.\n\nVerbs:\n");
     for (size_t i = 0; i < N_VERBS; i++) fprintf(out, "  %-9s %s\n", verbs[i].name, verbs[i].brief);
-    fprintf(out, "\nOptions:\n"
-                 "  --config PATH        configuration, YAML [souk.yaml; then /etc/souk/souk.yaml]\n"
-                 "  --json               print data as JSON where the verb has data\n"
-                 "  --log-format FORMAT  logfmt or json, instead of what the configuration says\n"
-                 "  --help               this text; souk VERB --help for a verb's\n\n"
-                 "Exit codes: 0 ok, 1 failure, 2 usage, 69 a service is away, 73 cannot create the store,\n"
-                 "74 input/output error, 75 locked by another souk, 78 configuration.\n"
-                 "Environment: CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE POE_CLIENT_ID\n"
-                 "POE_CLIENT_SECRET POE_USER_AGENT POE_CURSOR_DIR override the configuration.\n");
+    fprintf(
+        out,
+        "\nOptions:\n"
+        "  --config PATH        configuration, YAML [souk.yaml; then /etc/souk/souk.yaml]\n"
+        "  --json               print data as JSON where the verb has data\n"
+        "  --log-format FORMAT  logfmt or json, instead of what the configuration says\n"
+        "  --help               this text; souk VERB --help for a verb's\n\n"
+        "Exit codes: 0 ok, 1 failure, 2 usage, 69 a service is away, 73 cannot create the store,\n"
+        "74 input/output error, 75 locked by another souk, 78 configuration.\n"
+        "Environment: CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE POE_CLIENT_ID\n"
+        "POE_CLIENT_SECRET POE_USER_AGENT POE_CURSOR_DIR override the configuration.\n");
 }
 
 static const struct verb *find_verb(const char *name) {
@@ -54,12 +59,10 @@ static bool wants_help(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"log-format", required_argument, NULL, 'l'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {"version", no_argument, NULL, 'v'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},     {"json", no_argument, NULL, 'j'},
+        {"log-format", required_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},          {NULL, 0, NULL, 0}};
     struct command c = {0};
     for (int opt; (opt = getopt_long(argc, argv, "+c:jh", options, NULL)) != -1;) {
         switch (opt) {
@@ -71,7 +74,8 @@ int main(int argc, char **argv) {
         default: fprintf(stderr, "souk: see souk --help\n"); return EXIT_USAGE;
         }
     }
-    if (c.log_format != NULL && strcmp(c.log_format, "logfmt") != 0 && strcmp(c.log_format, "json") != 0) {
+    if (c.log_format != NULL && strcmp(c.log_format, "logfmt") != 0 &&
+        strcmp(c.log_format, "json") != 0) {
         fprintf(stderr, "souk: --log-format takes logfmt or json, not %s\n", c.log_format);
         return EXIT_USAGE;
     }

@@ -13,7 +13,8 @@ static void init_metrics(struct app *a) {
     static const char *const states[] = {"starting", "running", "draining", "degraded"};
     static const char *const levels[] = {"debug", "info", "warn", "error"};
     struct metrics *m = &a->metrics;
-    series__set(metrics__gauge(m, "souk_build_info", "Version of the program.", "version=\"%s\",compiler=\"%s\"", SOUK_VERSION,
+    series__set(metrics__gauge(m, "souk_build_info", "Version of the program.",
+                               "version=\"%s\",compiler=\"%s\"", SOUK_VERSION,
 #ifdef __clang__
                                "clang"
 #else
@@ -21,24 +22,38 @@ static void init_metrics(struct app *a) {
 #endif
                                ),
                 1);
-    a->m.loop_lag = metrics__histogram(m, "souk_loop_lag_seconds", "How long a turn of the loop kept others waiting.", "");
+    a->m.loop_lag = metrics__histogram(m, "souk_loop_lag_seconds",
+                                       "How long a turn of the loop kept others waiting.", "");
     a->m.iterations = metrics__counter(m, "souk_loop_iterations_total", "Turns of the loop.", "");
     a->m.ready = metrics__gauge(m, "souk_ready", "1 when it takes part.", "");
-    a->m.cpu = metrics__counter(m, "process_cpu_seconds_total", "Processor time, user and system.", "");
+    a->m.cpu =
+        metrics__counter(m, "process_cpu_seconds_total", "Processor time, user and system.", "");
     a->m.rss = metrics__gauge(m, "process_resident_memory_bytes", "Resident memory.", "");
     a->m.fds = metrics__gauge(m, "process_open_fds", "Open file descriptors.", "");
-    a->m.start = metrics__gauge(m, "process_start_time_seconds", "When the process started, since 1970.", "");
+    a->m.start = metrics__gauge(m, "process_start_time_seconds",
+                                "When the process started, since 1970.", "");
     series__set(a->m.start, (double)a->started_wall_ns / (double)NS_PER_S);
+    for (int i = 0; i < WORK__N; i++)
+        a->m.work[i] = metrics__histogram(m, "souk_loop_callback_seconds",
+                                          "What turns of the loop were spent on.", "kind=\"%s\"",
+                                          app_work_names[i]);
+    a->m.imbalance = metrics__gauge(m, "souk_pipeline_imbalance_rows",
+                                    "Rows decoded less rows stored, held and met again: must be 0.",
+                                    "stage=\"store\"");
     for (int i = 0; i < 4; i++) {
-        a->m.state[i] = metrics__gauge(m, "souk_state", "1 for the state it is in.", "state=\"%s\"", states[i]);
-        a->m.log[i] = metrics__counter(m, "souk_log_messages_total", "Log lines by level.", "level=\"%s\"", levels[i]);
+        a->m.state[i] =
+            metrics__gauge(m, "souk_state", "1 for the state it is in.", "state=\"%s\"", states[i]);
+        a->m.log[i] = metrics__counter(m, "souk_log_messages_total", "Log lines by level.",
+                                       "level=\"%s\"", levels[i]);
     }
 }
 
 static void stage_done(struct app *a, const char *name, int64_t *since_ns) {
     int64_t now_ns = clock__stopwatch_ns();
     double took_s = (double)(now_ns - *since_ns) / (double)NS_PER_S;
-    series__set(metrics__gauge(&a->metrics, "souk_start_phase_seconds", "How long a stage of the start took.", "phase=\"%s\"", name), took_s);
+    series__set(metrics__gauge(&a->metrics, "souk_start_phase_seconds",
+                               "How long a stage of the start took.", "phase=\"%s\"", name),
+                took_s);
     LOG_INFO("cli", "stage", LOG_S("name", name), LOG_F("ms", took_s * 1000));
     *since_ns = now_ns;
 }
@@ -50,13 +65,17 @@ static struct endpoint *find_endpoint(void *ctx, const char *name) {
     return NULL;
 }
 
-static int add_endpoint(struct app *a, const char *name, const struct endpoint_options *options, struct err *e) {
+static int add_endpoint(struct app *a, const char *name, const struct endpoint_options *options,
+                        struct err *e) {
     if (find_endpoint(a, name) != NULL) return 0;
-    if (a->n_endpoints == APP_ENDPOINTS_MAX) return err__setf(e, ERR_LIMIT, "more than %d endpoints", APP_ENDPOINTS_MAX);
+    if (a->n_endpoints == APP_ENDPOINTS_MAX)
+        return err__setf(e, ERR_LIMIT, "more than %d endpoints", APP_ENDPOINTS_MAX);
     size_t i = a->n_endpoints++;
     snprintf(a->endpoints[i].name, sizeof a->endpoints[i].name, "%s", name);
     a->endpoints[i].endpoint = governor__endpoint(a->governor, options);
-    return a->endpoints[i].endpoint == NULL ? err__setf(e, ERR_NOMEM, "endpoint %s: out of memory", name) : 0;
+    return a->endpoints[i].endpoint == NULL
+               ? err__setf(e, ERR_NOMEM, "endpoint %s: out of memory", name)
+               : 0;
 }
 
 /* The host of a URL, for the gap between requests to one host. Borrowed until the next call. */
@@ -68,15 +87,31 @@ static const char *host_of(const char *url) {
     return host;
 }
 
+/* @return why a source that is enabled cannot run, or NULL. Credentials that are not there are a
+ * normal state: said once, shown in the status, and never asked for in vain. */
+static const char *why_off(const struct app *a, const struct source_setup *c) {
+    if (a->settings->config->live && strcmp(c->name, "psapi") == 0 && c->settings.token[0] == '\0')
+        return "no OAuth token with scope service:psapi: put it into a variable and name that in "
+               "sources.psapi.token_env";
+    return NULL;
+}
+
 static int open_sources(struct app *a, struct err *e) {
     for (size_t i = 0; i < a->n_sources; i++) {
         const struct source_setup *c = &a->settings->sources[i];
         struct app_source *s = &a->sources[i];
-        s->rows = metrics__counter(&a->metrics, "souk_source_rows_total", "Rows that a source's pages made.", "source=\"%s\"", c->name);
         if (!c->enabled) continue;
+        s->off_reason = why_off(a, c);
+        if (s->off_reason != NULL) {
+            LOG_WARN("cli", "source stays quiet", LOG_S("source", c->name),
+                     LOG_S("reason", s->off_reason));
+            continue;
+        }
         struct stream_spec *specs = calloc(STREAMS_MAX, sizeof *specs);
-        int n = specs == NULL ? err__setf(e, ERR_NOMEM, "out of memory") : s->type->streams(&c->settings, specs, e);
-        struct app_stream *grown = n < 0 ? NULL : realloc(a->streams, (a->n_streams + (size_t)n) * sizeof *grown);
+        int n = specs == NULL ? err__setf(e, ERR_NOMEM, "out of memory")
+                              : s->type->streams(&c->settings, specs, e);
+        struct app_stream *grown =
+            n < 0 ? NULL : realloc(a->streams, (a->n_streams + (size_t)n) * sizeof *grown);
         if (n > 0 && grown == NULL) n = err__setf(e, ERR_NOMEM, "out of memory");
         if (n <= 0) {
             free(specs);
@@ -85,8 +120,11 @@ static int open_sources(struct app *a, struct err *e) {
         }
         a->streams = grown;
         for (int k = 0; k < n; k++)
-            a->streams[a->n_streams++] = (struct app_stream){.app = a, .spec = specs[k], .type = s->type,
-                                                             .amber_s = c->amber_s, .red_s = c->red_s};
+            a->streams[a->n_streams++] = (struct app_stream){.app = a,
+                                                             .spec = specs[k],
+                                                             .type = s->type,
+                                                             .amber_s = c->amber_s,
+                                                             .red_s = c->red_s};
         free(specs);
         s->settings = c->settings;
         s->enabled = true;
@@ -95,21 +133,28 @@ static int open_sources(struct app *a, struct err *e) {
 }
 
 /* The vendor's hosts count together: policies of one name are one policy. */
-static const char *venue_of(const char *source) { return strcmp(source, "psapi") == 0 ? "ggg" : NULL; }
+static const char *venue_of(const char *source) {
+    return strcmp(source, "psapi") == 0 ? "ggg" : NULL;
+}
 
 static int open_endpoints(struct app *a, struct err *e) {
     for (size_t i = 0; i < a->n_streams; i++) {
         const struct app_stream *s = &a->streams[i];
         const struct source_setup *c = settings__source(a->settings, s->type->name);
-        struct endpoint_options options = {.name = s->spec.endpoint, .host = host_of(c->settings.base_url),
-                                           .rate_per_s = c->rate_per_s, .hidden_first_ns = c->hidden_bucket_ns,
-                                           .hidden_next_ns = c->hidden_bucket_ns > 0 ? 60 * NS_PER_S : 0,
+        struct endpoint_options options = {.name = s->spec.endpoint,
+                                           .host = host_of(c->settings.base_url),
+                                           .rate_per_s = c->rate_per_s,
+                                           .hidden_first_ns = c->hidden_bucket_ns,
+                                           .hidden_next_ns =
+                                               c->hidden_bucket_ns > 0 ? 60 * NS_PER_S : 0,
                                            .key_gap_ns = c->key_gap_ns,
                                            .venue = venue_of(c->name)};
         int code = add_endpoint(a, s->spec.endpoint, &options, e);
         if (code != 0) return code;
         if (c->settings.seed_url == NULL || c->settings.seed_url[0] == '\0') continue;
-        struct endpoint_options seed = {.name = "trade_data", .host = host_of(c->settings.seed_url), .rate_per_s = 0.2,
+        struct endpoint_options seed = {.name = "trade_data",
+                                        .host = host_of(c->settings.seed_url),
+                                        .rate_per_s = 0.2,
                                         .venue = venue_of(c->name)};
         code = add_endpoint(a, "trade_data", &seed, e);
         if (code != 0) return code;
@@ -118,8 +163,14 @@ static int open_endpoints(struct app *a, struct err *e) {
 }
 
 static int open_pollers(struct app *a, struct err *e) {
-    struct poller_deps deps = {.loop = &a->loop, .clock = &a->clock, .metrics = &a->metrics, .governor = a->governor,
-                               .http = a->http, .spool = a->spool, .endpoint = find_endpoint, .endpoint_ctx = a};
+    struct poller_deps deps = {.loop = &a->loop,
+                               .clock = &a->clock,
+                               .metrics = &a->metrics,
+                               .governor = a->governor,
+                               .http = a->http,
+                               .spool = a->spool,
+                               .endpoint = find_endpoint,
+                               .endpoint_ctx = a};
     for (size_t i = 0; i < a->n_streams; i++) {
         struct app_stream *s = &a->streams[i];
         const struct source_setup *c = settings__source(a->settings, s->type->name);
@@ -178,22 +229,30 @@ static bool is_ready(void *ctx, struct buf *why) {
 
 static int open_spool(struct app *a, struct err *e) {
     static char dir[SPOOL_DIR_MAX]; /* The spool keeps the pointer. */
-    if (mkdir(a->settings->config->state_dir, 0750) != 0 && access(a->settings->config->state_dir, W_OK) != 0)
-        return err__setf(e, ERR_IO, "state_dir %s cannot be made or written to", a->settings->config->state_dir);
+    if (mkdir(a->settings->config->state_dir, 0750) != 0 &&
+        access(a->settings->config->state_dir, W_OK) != 0)
+        return err__setf(e, ERR_IO, "state_dir %s cannot be made or written to",
+                         a->settings->config->state_dir);
     snprintf(dir, sizeof dir, "%s/spool", a->settings->config->state_dir);
-    struct spool_options options = {.dir = dir, .quota_bytes = (uint64_t)a->settings->config->spool.quota_mib << 20,
-                                    .retain_ns = (int64_t)(a->settings->config->spool.retain_hours * 3600 * (double)NS_PER_S)};
+    struct spool_options options = {
+        .dir = dir,
+        .quota_bytes = (uint64_t)a->settings->config->spool.quota_mib << 20,
+        .retain_ns = (int64_t)(a->settings->config->spool.retain_hours * 3600 * (double)NS_PER_S)};
     return spool__open(&a->spool, &a->loop, &a->clock, &a->metrics, &options, e);
 }
 
 void app__store_options(const struct config *c, struct store_options *out) {
     size_t n;
     const struct table_desc *const *tables = tables__all(&n);
-    *out = (struct store_options){.host = c->clickhouse.host, .port = (uint16_t)c->clickhouse.port,
-                                  .user = c->clickhouse.user, .password = c->clickhouse.password,
+    *out = (struct store_options){.host = c->clickhouse.host,
+                                  .port = (uint16_t)c->clickhouse.port,
+                                  .user = c->clickhouse.user,
+                                  .password = c->clickhouse.password,
                                   .database = c->clickhouse.database,
-                                  .lz4 = c->clickhouse.compression == CONFIG_COMPRESSION_LZ4, .tables = tables,
-                                  .n_tables = n, .rows_max = (size_t)c->batch.rows,
+                                  .lz4 = c->clickhouse.compression == CONFIG_COMPRESSION_LZ4,
+                                  .tables = tables,
+                                  .n_tables = n,
+                                  .rows_max = (size_t)c->batch.rows,
                                   .bytes_max = (size_t)c->batch.bytes_mib << 20,
                                   .age_max_ns = c->batch.age_ms * NS_PER_MS};
 }
@@ -205,11 +264,16 @@ static void wake_decoder(void *ctx) {
 
 static int open_hub(struct app *a, struct err *e) {
     const struct config *c = a->settings->config;
-    struct hub_options options = {.host = c->hub.host, .port = (uint16_t)c->hub.port,
+    struct hub_options options = {.host = c->hub.host,
+                                  .port = (uint16_t)c->hub.port,
                                   .origins = (const char *const *)c->hub.allow_origins,
-                                  .n_origins = c->hub.n_allow_origins, .tokens = a->settings->tokens,
-                                  .n_tokens = a->settings->n_tokens, .ctx = a, .status_json = app__status_json,
-                                  .ready = is_ready, .before_scrape = app__before_scrape};
+                                  .n_origins = c->hub.n_allow_origins,
+                                  .tokens = a->settings->tokens,
+                                  .n_tokens = a->settings->n_tokens,
+                                  .ctx = a,
+                                  .status_json = app__status_json,
+                                  .ready = is_ready,
+                                  .before_scrape = app__before_scrape};
     return hub__open(&a->hub, &a->loop, &a->clock, &a->metrics, a->alerts, &options, e);
 }
 
@@ -229,8 +293,13 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     }
     for (size_t i = 0; i < a->n_sources; i++) {
         a->sources[i].type = source__find(settings->sources[i].name);
-        if (a->sources[i].type == NULL) return err__setf(e, ERR_CONFIG, "no source is called %s", settings->sources[i].name);
+        if (a->sources[i].type == NULL)
+            return err__setf(e, ERR_CONFIG, "no source is called %s", settings->sources[i].name);
     }
+    const char *names[APP_SOURCES_MAX];
+    for (size_t i = 0; i < a->n_sources; i++) names[i] = settings->sources[i].name;
+    if (quality__init(&a->quality, &a->metrics, names, a->n_sources) != 0)
+        return err__setf(e, ERR_NOMEM, "quality: out of memory");
     a->followed = join_followed(settings->config);
     int code = open_sources(a, e);
     struct alerts_options alerts = {.ctx = a, .append = append_alert};
@@ -241,14 +310,23 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     if (code == 0) stage_done(a, "hub", &since_ns);
     if (code == 0) code = open_spool(a, e);
     if (code == 0) stage_done(a, "spool", &since_ns);
-    struct governor_options limits = {.seed = (uint64_t)a->started_wall_ns};
-    if (code == 0) code = governor__open(&a->governor, &a->loop, &a->clock, &a->metrics, &limits, e);
+    struct governor_options limits = {.seed = (uint64_t)a->started_wall_ns,
+                                      .host_gap_ns =
+                                          settings->config->limits.host_gap_ms * NS_PER_MS};
+    if (code == 0)
+        code = governor__open(&a->governor, &a->loop, &a->clock, &a->metrics, &limits, e);
     if (code == 0) code = open_endpoints(a, e);
     struct http_options http = {.user_agent = settings->config->user_agent};
     if (code == 0) code = http__open(&a->http, &a->loop, &a->clock, &a->metrics, &http, e);
+    for (size_t i = 0; code == 0 && i < a->n_sources; i++) {
+        http__declare(a->http, settings->sources[i].name, "tail");
+        if (settings->sources[i].settings.seed_url[0] != '\0')
+            http__declare(a->http, settings->sources[i].name, "metadata");
+    }
     struct store_options store;
     app__store_options(settings->config, &store);
-    if (code == 0) code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
+    if (code == 0)
+        code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
     if (code == 0) store__on_room(a->store, wake_decoder, a);
     if (code == 0) code = open_pollers(a, e);
     if (code == 0) code = app__recover(a, e);

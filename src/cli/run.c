@@ -30,15 +30,19 @@ struct app_stream *app__stream(struct app *a, struct slice source, struct slice 
 static void count_rows(struct app *a, const struct request_facts *facts, size_t n) {
     struct app_stream *s = app__stream(a, facts->source, facts->stream);
     if (s != NULL) s->rows += n;
-    for (size_t i = 0; i < a->n_sources; i++)
-        if (slice__eq(slice__str(a->sources[i].type->name), facts->source)) series__add(a->sources[i].rows, (double)n);
 }
 
-void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns, const struct request_facts *facts,
-                    struct rows *rows) {
+void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
+                    const struct request_facts *facts, struct rows *rows) {
     struct app *a = ctx;
-    if (facts != NULL) count_rows(a, facts, rows__count(rows));
+    int64_t since_ns = clock__stopwatch_ns();
+    if (facts != NULL) {
+        const struct app_stream *s = app__stream(a, facts->source, facts->stream);
+        if (s != NULL) quality__count(&a->quality, s->type->name, rows);
+        count_rows(a, facts, rows__count(rows));
+    }
     int status = store__rows(a->store, lsn, next_lsn, wall_ns, rows);
+    a->work_ns[WORK_ROWS] += clock__stopwatch_ns() - since_ns;
     if (status == 0) return;
     /* Going on would skip rows: the log has them, so the next start begins here. */
     LOG_ERROR("cli", "rows cannot be kept in memory; ending", LOG_S("err", err__text(status)));
@@ -118,7 +122,8 @@ static void drain(struct app *a) {
     }
     LOG_INFO("cli", "draining");
     a->draining = true;
-    uv_timer_stop(&a->deadline); /* That of --for, which would end the way down as a second signal does. */
+    uv_timer_stop(
+        &a->deadline); /* That of --for, which would end the way down as a second signal does. */
     a->n_to_close = 1;
     for (size_t i = 0; i < a->n_streams; i++) {
         struct poller *p = a->streams[i].poller;
@@ -144,19 +149,52 @@ static void on_signal(uv_signal_t *signal, int signum) {
     case SIGQUIT: _exit(0);
     case SIGUSR1: report_state(a); return;
     case SIGHUP:
-        LOG_WARN("cli", "reload is not there yet: the running configuration stays; restart to apply a change");
+        LOG_WARN(
+            "cli",
+            "reload is not there yet: the running configuration stays; restart to apply a change");
         return;
     }
 }
 
-static void on_second(uv_timer_t *timer) { app__second(timer->data); }
+static void on_second(uv_timer_t *timer) {
+    struct app *a = timer->data;
+    int64_t since_ns = clock__stopwatch_ns();
+    app__second(a);
+    a->work_ns[WORK_SECOND] += clock__stopwatch_ns() - since_ns;
+}
 static void on_checkpoint(uv_timer_t *timer) {
     struct app *a = timer->data;
+    int64_t since_ns = clock__stopwatch_ns();
     if (!a->draining) app__checkpoint(a);
+    a->work_ns[WORK_CHECKPOINT] += clock__stopwatch_ns() - since_ns;
 }
 static void on_for(uv_timer_t *timer) {
     uv_timer_stop(timer);
     drain(timer->data);
+}
+
+const char *const app_work_names[WORK__N] = {"rows", "second", "checkpoint", "status", "other"};
+
+/* Says what a turn was spent on, and which of it was longest when it was too long. */
+static void measure_turn(struct app *a, int64_t took_ns) {
+    size_t longest = WORK_OTHER;
+    int64_t rest_ns = took_ns;
+    for (size_t i = 0; i < WORK_OTHER; i++) rest_ns -= a->work_ns[i];
+    a->work_ns[WORK_OTHER] = rest_ns;
+    for (size_t i = 0; i < WORK__N; i++) {
+        if (a->work_ns[i] > a->work_ns[longest]) longest = i;
+        if (a->work_ns[i] > 0)
+            series__observe(a->m.work[i], (double)a->work_ns[i] / (double)NS_PER_S);
+    }
+    series__inc(a->m.iterations);
+    series__observe(a->m.loop_lag, (double)took_ns / (double)NS_PER_S);
+    if ((double)took_ns > a->lag_max_ns) a->lag_max_ns = (double)took_ns;
+    if (took_ns > LAG_WARN_NS)
+        LOG_WARN("cli", "a turn of the loop took long",
+                 LOG_F("ms", (double)took_ns / (double)NS_PER_MS),
+                 LOG_S("mostly", app_work_names[longest]),
+                 LOG_F("mostly_ms", (double)a->work_ns[longest] / (double)NS_PER_MS));
+    memset(a->work_ns, 0, sizeof a->work_ns);
 }
 
 /* One turn: wait, read the clock, run what is due. The backend is waited for here, outside of
@@ -167,11 +205,7 @@ static void run_turn(struct app *a) {
     clock__read(&a->clock);
     uv_run(&a->loop, UV_RUN_NOWAIT);
     int64_t took_ns = clock__stopwatch_ns() - a->clock.mono_ns;
-    series__inc(a->m.iterations);
-    series__observe(a->m.loop_lag, (double)took_ns / (double)NS_PER_S);
-    if ((double)took_ns > a->lag_max_ns) a->lag_max_ns = (double)took_ns;
-    if (took_ns > 10 * LAG_WARN_NS)
-        LOG_WARN("cli", "a turn of the loop took long", LOG_F("ms", (double)took_ns / (double)NS_PER_MS));
+    measure_turn(a, took_ns);
 }
 
 int app__run(struct app *a, int64_t for_ns) {
@@ -189,6 +223,7 @@ int app__run(struct app *a, int64_t for_ns) {
     for (size_t i = 0; i < a->n_streams; i++) poller__start(a->streams[i].poller);
     decoder__wake(a->decoder);
     while (!a->stopped) run_turn(a);
-    LOG_INFO("cli", "stopped", LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));
+    LOG_INFO("cli", "stopped",
+             LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));
     return a->failed ? 1 : 0;
 }

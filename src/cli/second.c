@@ -26,8 +26,10 @@ static void measure_cpu(struct app *a) {
 
 static void add_history(struct app *a, uint64_t rows, uint64_t pages) {
     if (a->n_history == HISTORY_STEPS) {
-        memmove(a->rows_history, a->rows_history + 1, sizeof *a->rows_history * (HISTORY_STEPS - 1));
-        memmove(a->pages_history, a->pages_history + 1, sizeof *a->pages_history * (HISTORY_STEPS - 1));
+        memmove(a->rows_history, a->rows_history + 1,
+                sizeof *a->rows_history * (HISTORY_STEPS - 1));
+        memmove(a->pages_history, a->pages_history + 1,
+                sizeof *a->pages_history * (HISTORY_STEPS - 1));
         a->n_history--;
     }
     a->rows_history[a->n_history] = (double)(rows - a->history_rows) / HISTORY_STEP_S;
@@ -60,12 +62,22 @@ static void judge_endpoint(struct app *a, const char *name, struct guard_source 
         if (strcmp(ep.name, name) != 0) continue;
         bool waits = ep.next_mono_ns != INT64_MAX && ep.next_mono_ns > a->clock.mono_ns;
         out->throttled = ep.state == ENDPOINT_PENALTY;
-        if (waits) out->blocked_until_ms = (a->clock.wall_ns + ep.next_mono_ns - a->clock.mono_ns) / NS_PER_MS;
+        if (waits)
+            out->blocked_until_ms =
+                (a->clock.wall_ns + ep.next_mono_ns - a->clock.mono_ns) / NS_PER_MS;
         if (ep.state != ENDPOINT_DISABLED) return;
         snprintf(reasons[i], sizeof reasons[i], "%s", ep.reason);
         out->disabled_reason = reasons[i];
         return;
     }
+}
+
+/* Rows a second over the last ten seconds or so. */
+static double recent_rate(const struct app *a) {
+    size_t n = a->n_history < 5 ? a->n_history : 5;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += a->rows_history[a->n_history - 1 - i];
+    return sum / (double)n;
 }
 
 static void run_guard(struct app *a) {
@@ -77,24 +89,37 @@ static void run_guard(struct app *a) {
         struct poller_status p;
         poller__status(s->poller, &p);
         sources[n] = (struct guard_source){
-            .name = p.source, .stream = s->spec.key, .enabled = true,
+            .name = p.source,
+            .stream = s->spec.key,
+            .enabled = true,
             /* What was fetched in an earlier run says nothing about this one's health. */
-            .last_success_ms = (p.last_success_wall_ns > p.started_wall_ns ? p.last_success_wall_ns : 0) / NS_PER_MS,
+            .last_success_ms =
+                (p.last_success_wall_ns > p.started_wall_ns ? p.last_success_wall_ns : 0) /
+                NS_PER_MS,
             .last_new_ms = p.last_new_wall_ns / NS_PER_MS,
-            .last_advance_ms = p.last_advance_wall_ns / NS_PER_MS, .amber_s = s->amber_s, .red_s = s->red_s,
-            .caught_up = p.state->caught_up, .rewound = p.frozen};
+            .last_advance_ms = p.last_advance_wall_ns / NS_PER_MS,
+            .amber_s = s->amber_s,
+            .red_s = s->red_s,
+            .caught_up = p.state->caught_up,
+            .rewound = p.frozen};
         judge_endpoint(a, s->spec.endpoint, &sources[n++]);
     }
     struct store_status store;
     store__status(a->store, &store);
     struct spool_status spool;
     spool__status(a->spool, &spool);
-    double rate = a->n_history > 0 ? a->rows_history[a->n_history - 1] : -1;
-    struct guard_facts facts = {
-        .started_ms = a->started_wall_ns / NS_PER_MS, .sources = sources, .n_sources = n,
-        .store = {.connected = store.connected, .since_ms = store.since_wall_ns / NS_PER_MS,
-                  .last_error = store.last_error, .rows_per_s = rate},
-        .spool = {.bytes = spool.bytes, .quota_bytes = spool.quota_bytes, .full = spool.full, .failed = spool.failed}};
+    double rate = a->n_history > 0 ? recent_rate(a) : -1;
+    struct guard_facts facts = {.started_ms = a->started_wall_ns / NS_PER_MS,
+                                .sources = sources,
+                                .n_sources = n,
+                                .store = {.connected = store.connected,
+                                          .since_ms = store.since_wall_ns / NS_PER_MS,
+                                          .last_error = store.last_error,
+                                          .rows_per_s = rate},
+                                .spool = {.bytes = spool.bytes,
+                                          .quota_bytes = spool.quota_bytes,
+                                          .full = spool.full,
+                                          .failed = spool.failed}};
     guard__evaluate(a->guard, &facts);
 }
 

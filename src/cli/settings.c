@@ -10,26 +10,42 @@ static int64_t ns_of(double seconds) { return (int64_t)(seconds * (double)NS_PER
 
 static void set_up_psapi(struct source_setup *out, const struct config *c) {
     const struct config_psapi *p = &c->sources.psapi;
-    *out = (struct source_setup){
-        .name = "psapi", .enabled = p->enabled, .rate_per_s = p->rate_per_s,
-        .hidden_bucket_ns = p->hidden_bucket_ms * NS_PER_MS,
-        .amber_s = c->alerts.psapi.amber_s, .red_s = c->alerts.psapi.red_s,
-        .settings = {.base_url = p->base_url, .seed_url = p->seed_url, .start = p->start,
-                     .realms = (const char *const *)p->realms, .n_realms = p->n_realms,
-                     .leagues = (const char *const *)c->leagues, .n_leagues = c->n_leagues,
-                     .period_ns = ns_of(p->period_s), .token = c->psapi_token}};
+    *out = (struct source_setup){.name = "psapi",
+                                 .enabled = p->enabled,
+                                 .rate_per_s = p->rate_per_s,
+                                 .hidden_bucket_ns = p->hidden_bucket_ms * NS_PER_MS,
+                                 .amber_s = c->alerts.psapi.amber_s,
+                                 .red_s = c->alerts.psapi.red_s,
+                                 .settings = {.base_url = p->base_url,
+                                              .seed_url = p->seed_url,
+                                              .start = p->start,
+                                              .realms = (const char *const *)p->realms,
+                                              .n_realms = p->n_realms,
+                                              .leagues = (const char *const *)c->leagues,
+                                              .n_leagues = c->n_leagues,
+                                              .period_ns = ns_of(p->period_s),
+                                              .token = c->psapi_token}};
 }
 
 static void set_up_poe_ninja(struct source_setup *out, const struct config *c) {
     const struct config_poe_ninja *p = &c->sources.poe_ninja;
     *out = (struct source_setup){
-        .name = "poe_ninja", .enabled = p->enabled, .rate_per_s = p->rate_per_s,
-        .key_gap_ns = 60 * NS_PER_S, /* Once per league and type in a minute, whatever the period. */
-        .amber_s = c->alerts.poe_ninja.amber_s, .red_s = c->alerts.poe_ninja.red_s,
-        .settings = {.base_url = p->base_url, .seed_url = "", .start = "",
-                     .leagues = (const char *const *)p->leagues, .n_leagues = p->n_leagues,
-                     .kinds = (const char *const *)p->kinds, .n_kinds = p->n_kinds,
-                     .period_ns = ns_of(p->period_s), .token = ""}};
+        .name = "poe_ninja",
+        .enabled = p->enabled,
+        .rate_per_s = p->rate_per_s,
+        .key_gap_ns =
+            60 * NS_PER_S, /* Once per league and type in a minute, whatever the period. */
+        .amber_s = c->alerts.poe_ninja.amber_s,
+        .red_s = c->alerts.poe_ninja.red_s,
+        .settings = {.base_url = p->base_url,
+                     .seed_url = "",
+                     .start = "",
+                     .leagues = (const char *const *)p->leagues,
+                     .n_leagues = p->n_leagues,
+                     .kinds = (const char *const *)p->kinds,
+                     .n_kinds = p->n_kinds,
+                     .period_ns = ns_of(p->period_s),
+                     .token = ""}};
 }
 
 /* One token: name, token and, if it may change things, the word write. */
@@ -39,9 +55,12 @@ static int take_token(struct settings *s, const char *path, int line, char *text
     char *token = strtok_r(NULL, " \t\r", &save), *scope = strtok_r(NULL, " \t\r", &save);
     bool write = scope != NULL && strcmp(scope, "write") == 0;
     if (token == NULL || (scope != NULL && !write) || strlen(token) < TOKEN_MIN)
-        return err__setf(e, ERR_CONFIG, "%s:%d: expected: name token [write], the token %d characters or more", path, line, TOKEN_MIN);
+        return err__setf(e, ERR_CONFIG,
+                         "%s:%d: expected: name token [write], the token %d characters or more",
+                         path, line, TOKEN_MIN);
     if (s->n_tokens == SETTINGS_TOKENS_MAX)
-        return err__setf(e, ERR_CONFIG, "%s:%d: more than %d tokens", path, line, SETTINGS_TOKENS_MAX);
+        return err__setf(e, ERR_CONFIG, "%s:%d: more than %d tokens", path, line,
+                         SETTINGS_TOKENS_MAX);
     s->tokens[s->n_tokens++] = (struct hub_token){.name = name, .token = token, .write = write};
     return 0;
 }
@@ -54,7 +73,8 @@ static int load_tokens(struct settings *s, const char *path, struct err *e) {
     size_t n = s->token_text == NULL ? 0 : fread(s->token_text, 1, TOKEN_FILE_MAX, in);
     fclose(in);
     if (n == 0 || n == TOKEN_FILE_MAX)
-        return err__setf(e, ERR_CONFIG, "hub.tokens_file %s: expected 1 to %zu bytes", path, TOKEN_FILE_MAX);
+        return err__setf(e, ERR_CONFIG, "hub.tokens_file %s: expected 1 to %zu bytes", path,
+                         TOKEN_FILE_MAX);
     int line = 1, code = 0;
     for (char *at = s->token_text, *end; code == 0 && *at != '\0'; at = end, line++) {
         end = at + strcspn(at, "\n");

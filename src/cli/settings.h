@@ -28,7 +28,8 @@ struct settings {
     char *token_text; /* Owned; what the tokens point into. */
 };
 
-/** Takes @config, also on failure. @return 0; ERR_CONFIG for a tokens_file that is not as it should be. */
+/** Takes @config, also on failure. @return 0; ERR_CONFIG for a tokens_file that is not as it should
+ * be. */
 int settings__init(struct settings *s, struct config *config, struct err *e);
 /** Frees all, the configuration too. Accepts a zeroed struct. */
 void settings__fini(struct settings *s);

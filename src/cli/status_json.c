@@ -91,6 +91,29 @@ static void put_stream(const struct app *a, const struct app_stream *s, struct b
     buf__append_str(out, "}");
 }
 
+/* A source that cannot run, as one line that says why. */
+static void put_off(const struct app_source *s, struct buf *out) {
+    static const struct poller_counts none;
+    bool first = true;
+    buf__append_str(out, "{");
+    put_text(out, "name", s->type->name, &first);
+    put_text(out, "stream", "", &first);
+    put_text(out, "service", s->type->name, &first);
+    put_text(out, "league", "", &first);
+    put_text(out, "state", "off", &first);
+    put_text(out, "level", "green", &first);
+    put_text(out, "reason", s->off_reason, &first);
+    put_text(out, "cursor", "", &first);
+    static const char *const zeros[] = {"last_success_ms", "last_new_ms", "last_advance_ms",
+                                        "lag_s",           "rows",        "rows_per_s",
+                                        "bytes",           "errors",      "next_request_ms"};
+    for (size_t i = 0; i < sizeof zeros / sizeof *zeros; i++) put_u64(out, zeros[i], 0, &first);
+    put_key(out, "pages", &first);
+    put_pages(out, &none);
+    put_text(out, "last_error", s->off_reason, &first);
+    buf__append_str(out, "}");
+}
+
 static const char *const endpoint_states[] = {
     [ENDPOINT_OPEN] = "open",       [ENDPOINT_PACED] = "paced", [ENDPOINT_PENALTY] = "penalty",
     [ENDPOINT_BACKOFF] = "backoff", [ENDPOINT_PROBE] = "probe", [ENDPOINT_DISABLED] = "disabled"};
@@ -153,7 +176,12 @@ static void put_store(const struct app *a, struct buf *out) {
     double age_s = (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S;
     bool first = true;
     buf__append_str(out, "{");
-    put_text(out, "state", s.connected ? "connected" : s.held ? "held" : s.last_error[0] == '\0' ? "connecting" : "away", &first);
+    put_text(out, "state",
+             s.connected               ? "connected"
+             : s.held                  ? "held"
+             : s.last_error[0] == '\0' ? "connecting"
+                                       : "away",
+             &first);
     put_text(out, "server", s.server, &first);
     put_ms(out, "since_ms", s.since_wall_ns, &first);
     put_text(out, "last_error", s.connected ? "" : s.last_error, &first);
@@ -193,14 +221,14 @@ static void put_alerts(const struct app *a, struct buf *out) {
     buf__append_str(out, "}}");
 }
 
-static void put_series(struct buf *out, const char *key, const double *values, size_t n, bool *first) {
+static void put_series(struct buf *out, const char *key, const double *values, size_t n,
+                       bool *first) {
     put_key(out, key, first);
     for (size_t i = 0; i < n; i++) buf__printf(out, "%s%.4g", i == 0 ? "[" : ",", values[i]);
     buf__append_str(out, n == 0 ? "[]" : "]");
 }
 
-void app__status_json(void *ctx, struct buf *out) {
-    struct app *a = ctx;
+static void put_status(struct app *a, struct buf *out) {
     bool first = true, inner = true;
     buf__append_str(out, "{");
     put_text(out, "version", SOUK_VERSION, &first);
@@ -212,7 +240,11 @@ void app__status_json(void *ctx, struct buf *out) {
         return;
     }
     enum guard_level level = guard__level(a->guard);
-    put_text(out, "state", a->draining ? "draining" : level == GUARD_RED ? "degraded" : "running", &first);
+    put_text(out, "state",
+             a->draining          ? "draining"
+             : level == GUARD_RED ? "degraded"
+                                  : "running",
+             &first);
     put_key(out, "summary", &first);
     buf__append_str(out, "{");
     put_text(out, "level", guard_level__name(level), &inner);
@@ -220,10 +252,16 @@ void app__status_json(void *ctx, struct buf *out) {
     buf__append_str(out, "}");
     put_key(out, "sources", &first);
     buf__append_str(out, "[");
-    for (size_t i = 0, n = 0; i < a->n_streams; i++) {
+    size_t n = 0;
+    for (size_t i = 0; i < a->n_streams; i++) {
         if (a->streams[i].poller == NULL) continue;
         if (n++ > 0) buf__append_str(out, ",");
         put_stream(a, &a->streams[i], out);
+    }
+    for (size_t i = 0; i < a->n_sources; i++) {
+        if (a->sources[i].off_reason == NULL) continue;
+        if (n++ > 0) buf__append_str(out, ",");
+        put_off(&a->sources[i], out);
     }
     buf__append_str(out, "]");
     put_key(out, "endpoints", &first);
@@ -257,4 +295,11 @@ void app__status_json(void *ctx, struct buf *out) {
     put_u64(out, "rss_bytes", rss, &inner);
     put_num(out, "loop_lag_ms", a->lag_max_ns / (double)NS_PER_MS, &inner);
     buf__append_str(out, "}}");
+}
+
+void app__status_json(void *ctx, struct buf *out) {
+    struct app *a = ctx;
+    int64_t since_ns = clock__stopwatch_ns();
+    put_status(a, out);
+    a->work_ns[WORK_STATUS] += clock__stopwatch_ns() - since_ns;
 }

@@ -10,7 +10,8 @@
 #define STATUS_MAX ((size_t)8 << 20)
 
 const char verb_status_help[] =
-    "\n\nAsks the running souk at the hub's address and prints one screen: sources, freshness, cursors,\n"
+    "\n\nAsks the running souk at the hub's address and prints one screen: sources, freshness, "
+    "cursors,\n"
     "rate limits, spool, store, alerts. With souk --json status: the JSON of /api/v1/status.\n"
     "Exit code 0 green, 1 amber, 2 red, 69 when no souk answers.\n";
 
@@ -48,15 +49,19 @@ static const char *text(yyjson_val *obj, const char *key) {
     const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
     return s == NULL ? "" : s;
 }
-static double num(yyjson_val *obj, const char *key) { return yyjson_get_num(yyjson_obj_get(obj, key)); }
+static double num(yyjson_val *obj, const char *key) {
+    return yyjson_get_num(yyjson_obj_get(obj, key));
+}
 
 static void print_sources(yyjson_val *sources) {
     size_t i, max;
     yyjson_val *s;
-    printf("\n%-10s %-32s %-9s %-6s %8s %10s %9s  %s\n", "SOURCE", "STREAM", "STATE", "LEVEL", "AGE s", "ROWS", "ROWS/s", "CURSOR");
+    printf("\n%-10s %-32s %-9s %-6s %8s %10s %9s  %s\n", "SOURCE", "STREAM", "STATE", "LEVEL",
+           "AGE s", "ROWS", "ROWS/s", "CURSOR");
     yyjson_arr_foreach(sources, i, max, s) {
-        printf("%-10s %-32.32s %-9s %-6s %8.1f %10.0f %9.1f  %.48s\n", text(s, "name"), text(s, "stream"), text(s, "state"),
-               text(s, "level"), num(s, "lag_s"), num(s, "rows"), num(s, "rows_per_s"), text(s, "cursor"));
+        printf("%-10s %-32.32s %-9s %-6s %8.1f %10.0f %9.1f  %.48s\n", text(s, "name"),
+               text(s, "stream"), text(s, "state"), text(s, "level"), num(s, "lag_s"),
+               num(s, "rows"), num(s, "rows_per_s"), text(s, "cursor"));
         if (text(s, "last_error")[0] != '\0') printf("           %s\n", text(s, "last_error"));
     }
 }
@@ -66,9 +71,11 @@ static void print_limits(yyjson_val *endpoints) {
     yyjson_val *ep, *w;
     printf("\n%-20s %-9s %9s %9s  %s\n", "ENDPOINT", "STATE", "REQUESTS", "THROTTLED", "WINDOWS");
     yyjson_arr_foreach(endpoints, i, max, ep) {
-        printf("%-20s %-9s %9.0f %9.0f ", text(ep, "name"), text(ep, "state"), num(ep, "requests"), num(ep, "throttled"));
+        printf("%-20s %-9s %9.0f %9.0f ", text(ep, "name"), text(ep, "state"), num(ep, "requests"),
+               num(ep, "throttled"));
         yyjson_arr_foreach(yyjson_obj_get(ep, "windows"), k, n, w)
-            printf(" %s %.0f/%.0f in %.0f s", text(w, "rule"), num(w, "used"), num(w, "limit"), num(w, "period_s"));
+            printf(" %s %.0f/%.0f in %.0f s", text(w, "rule"), num(w, "used"), num(w, "limit"),
+                   num(w, "period_s"));
         printf("  %s\n", text(ep, "reason"));
     }
 }
@@ -78,13 +85,14 @@ static void print_store(yyjson_val *root) {
     yyjson_val *spool = yyjson_obj_get(root, "spool"), *store = yyjson_obj_get(root, "store"), *t;
     printf("\nspool  %.1f of %.0f MiB, %.1f MiB not acknowledged\n", num(spool, "bytes") / 1048576,
            num(spool, "quota_bytes") / 1048576, num(spool, "unacked_bytes") / 1048576);
-    printf("store  %s %s %s\n\n%-30s %12s %9s %8s\n", text(store, "state"), text(store, "server"), text(store, "last_error"),
-           "TABLE", "ROWS", "ROWS/s", "WAITING");
+    printf("store  %s %s %s\n\n%-30s %12s %9s %8s\n", text(store, "state"), text(store, "server"),
+           text(store, "last_error"), "TABLE", "ROWS", "ROWS/s", "WAITING");
     yyjson_arr_foreach(yyjson_obj_get(store, "tables"), i, max, t)
-        printf("%-30s %12.0f %9.1f %8.0f\n", text(t, "name"), num(t, "rows"), num(t, "rows_per_s"), num(t, "outstanding"));
+        printf("%-30s %12.0f %9.1f %8.0f\n", text(t, "name"), num(t, "rows"), num(t, "rows_per_s"),
+               num(t, "outstanding"));
     yyjson_val *alerts = yyjson_obj_get(root, "alerts"), *last = yyjson_obj_get(alerts, "last");
-    printf("\nalerts %.0f firing, %.0f critical; last: %s\n", num(alerts, "firing"), num(alerts, "critical"),
-           text(last, "title")[0] == '\0' ? "none" : text(last, "title"));
+    printf("\nalerts %.0f firing, %.0f critical; last: %s\n", num(alerts, "firing"),
+           num(alerts, "critical"), text(last, "title")[0] == '\0' ? "none" : text(last, "title"));
 }
 
 static int print_status(const struct buf *json) {
@@ -120,8 +128,8 @@ int verb_status(struct command *c, int argc, char **argv) {
     long status = 0;
     CURLcode curl = fetch(&settings, &body, &status);
     if (curl != CURLE_OK || status != 200) {
-        fprintf(stderr, "souk: no souk answers at %s:%d (%s); is it running?\n", settings.config->hub.host,
-                (int)settings.config->hub.port,
+        fprintf(stderr, "souk: no souk answers at %s:%d (%s); is it running?\n",
+                settings.config->hub.host, (int)settings.config->hub.port,
                 curl != CURLE_OK ? curl_easy_strerror(curl) : "it refused");
         code = EXIT_UNAVAILABLE;
     } else if (json) {

@@ -24,7 +24,11 @@ bool parse_duration(const char *text, int64_t *out_ns) {
     static const struct {
         const char *unit;
         int64_t ns;
-    } units[] = {{"", NS_PER_S}, {"s", NS_PER_S}, {"ms", NS_PER_MS}, {"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S}};
+    } units[] = {{"", NS_PER_S},
+                 {"s", NS_PER_S},
+                 {"ms", NS_PER_MS},
+                 {"m", 60 * NS_PER_S},
+                 {"h", 3600 * NS_PER_S}};
     char *end;
     double v = strtod(text, &end);
     if (end == text || !(v > 0) || v > 1e9) return false;
@@ -42,8 +46,10 @@ static const char *find_config(const struct command *c) {
 }
 
 int load_config(const struct command *c, struct settings *out) {
-    static const enum log_level levels[] = {[CONFIG_LOG_DEBUG] = LOG_LEVEL_DEBUG, [CONFIG_LOG_INFO] = LOG_LEVEL_INFO,
-                                            [CONFIG_LOG_WARN] = LOG_LEVEL_WARN, [CONFIG_LOG_ERROR] = LOG_LEVEL_ERROR};
+    static const enum log_level levels[] = {[CONFIG_LOG_DEBUG] = LOG_LEVEL_DEBUG,
+                                            [CONFIG_LOG_INFO] = LOG_LEVEL_INFO,
+                                            [CONFIG_LOG_WARN] = LOG_LEVEL_WARN,
+                                            [CONFIG_LOG_ERROR] = LOG_LEVEL_ERROR};
     struct config_errors errors = {0};
     struct config *config = NULL;
     struct err e = {0};
@@ -58,16 +64,19 @@ int load_config(const struct command *c, struct settings *out) {
         settings__fini(out);
         return EXIT_CONFIG;
     }
-    bool json = c->log_format != NULL ? strcmp(c->log_format, "json") == 0 : config->log.format == CONFIG_LOG_JSON;
+    bool json = c->log_format != NULL ? strcmp(c->log_format, "json") == 0
+                                      : config->log.format == CONFIG_LOG_JSON;
     log__setup(stderr, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, levels[config->log.level]);
     return 0;
 }
 
-const char verb_version_help[] = "\n\nPrints the versions of souk and of the libraries it runs on.\n";
+const char verb_version_help[] =
+    "\n\nPrints the versions of souk and of the libraries it runs on.\n";
 
 int verb_version(struct command *c, int argc, char **argv) {
     (void)argc, (void)argv;
-    const char *fmt = c->json ? "{\"souk\":\"%s\",\"libuv\":\"%s\",\"libcurl\":\"%s\"}\n" : "souk %s (libuv %s, libcurl %s)\n";
+    const char *fmt = c->json ? "{\"souk\":\"%s\",\"libuv\":\"%s\",\"libcurl\":\"%s\"}\n"
+                              : "souk %s (libuv %s, libcurl %s)\n";
     printf(fmt, SOUK_VERSION, uv_version_string(), curl_version_info(CURLVERSION_NOW)->version);
     return 0;
 }
@@ -92,16 +101,19 @@ static int check_env(const struct config *config) {
         return exit_code_of(e.code == ERR_REFUSED ? ERR_CONFIG : e.code);
     }
     if (n > 0) {
-        fprintf(stderr, "souk: %d migrations are missing in database %s; run: souk schema apply --yes\n", n,
+        fprintf(stderr,
+                "souk: %d migrations are missing in database %s; run: souk schema apply --yes\n", n,
                 config->clickhouse.database);
         return EXIT_CONFIG;
     }
-    printf("ClickHouse at %s:%d has all tables\n", config->clickhouse.host, (int)config->clickhouse.port);
+    printf("ClickHouse at %s:%d has all tables\n", config->clickhouse.host,
+           (int)config->clickhouse.port);
     return 0;
 }
 
 int verb_check(struct command *c, int argc, char **argv) {
-    static const struct option options[] = {{"env", no_argument, NULL, 'e'}, {"print", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"env", no_argument, NULL, 'e'}, {"print", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
     bool env = false, print = false;
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (opt == '?') return EXIT_USAGE;
@@ -112,7 +124,8 @@ int verb_check(struct command *c, int argc, char **argv) {
     int code = load_config(c, &settings);
     if (code != 0) return code;
     struct buf text = buf__init(CONFIG_BYTES_MAX);
-    if (print && config__print(settings.config, &text) == 0) printf("%.*s", SLICE_FMT(buf__slice(&text)));
+    if (print && config__print(settings.config, &text) == 0)
+        printf("%.*s", SLICE_FMT(buf__slice(&text)));
     else printf("%s: ok\n", find_config(c));
     buf__fini(&text);
     if (env) code = check_env(settings.config);
@@ -123,7 +136,8 @@ int verb_check(struct command *c, int argc, char **argv) {
 const char verb_schema_help[] =
     "diff|apply [--yes]\n\n"
     "  diff   says which migrations the database lacks; exit code 1 when there are any\n"
-    "  apply  runs them, printing each statement's first line; --yes is needed, as it changes the database\n"
+    "  apply  runs them, printing each statement's first line; --yes is needed, as it changes the "
+    "database\n"
     "Migrations only add. Each is recorded in the table souk_migrations with a checksum.\n";
 
 int verb_schema(struct command *c, int argc, char **argv) {
@@ -166,10 +180,12 @@ int verb_schema(struct command *c, int argc, char **argv) {
 }
 
 const char verb_run_help[] =
-    "[--for DURATION] [--sources GLOB]\n\nRuns the reactor in the foreground until SIGTERM or SIGINT.\n"
+    "[--for DURATION] [--sources GLOB]\n\nRuns the reactor in the foreground until SIGTERM or "
+    "SIGINT.\n"
     "  --for DURATION  stop after that time: 90, 90s, 5m, 2h\n"
     "  --sources GLOB  only sources whose name matches\n"
-    "Signals: TERM and INT drain (a second one ends at once), QUIT ends at once, USR1 writes a state report.\n"
+    "Signals: TERM and INT drain (a second one ends at once), QUIT ends at once, USR1 writes a "
+    "state report.\n"
     "ClickHouse need not be up: the spool takes what comes until its quota.\n";
 
 static int open_and_run(const struct settings *settings, int64_t for_ns) {
@@ -184,8 +200,9 @@ static int open_and_run(const struct settings *settings, int64_t for_ns) {
 }
 
 int verb_run(struct command *c, int argc, char **argv) {
-    static const struct option options[] = {
-        {"for", required_argument, NULL, 'f'}, {"sources", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"for", required_argument, NULL, 'f'},
+                                            {"sources", required_argument, NULL, 's'},
+                                            {NULL, 0, NULL, 0}};
     int64_t for_ns = 0;
     const char *glob = "*";
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {

@@ -5,7 +5,14 @@
 #include "settings.h"
 #include <stdbool.h>
 
-enum { EXIT_USAGE = 2, EXIT_UNAVAILABLE = 69, EXIT_CANT_CREATE = 73, EXIT_IO = 74, EXIT_LOCKED = 75, EXIT_CONFIG = 78 };
+enum {
+    EXIT_USAGE = 2,
+    EXIT_UNAVAILABLE = 69,
+    EXIT_CANT_CREATE = 73,
+    EXIT_IO = 74,
+    EXIT_LOCKED = 75,
+    EXIT_CONFIG = 78
+};
 
 /* What stands in front of the verb. */
 struct command {
@@ -13,7 +20,8 @@ struct command {
     bool json;
 };
 
-/** Loads the configuration and sets up the log. On failure all errors are printed. @return 0 or an exit code. */
+/** Loads the configuration and sets up the log. On failure all errors are printed. @return 0 or an
+ * exit code. */
 int load_config(const struct command *c, struct settings *out);
 /** Parses 90, 90s, 5m, 2h, 500ms into nanoseconds. @return false when it is none of these. */
 bool parse_duration(const char *text, int64_t *out_ns);
@@ -25,6 +33,7 @@ int verb_run(struct command *c, int argc, char **argv);
 int verb_schema(struct command *c, int argc, char **argv);
 int verb_status(struct command *c, int argc, char **argv);
 int verb_version(struct command *c, int argc, char **argv);
-extern const char verb_check_help[], verb_run_help[], verb_schema_help[], verb_status_help[], verb_version_help[];
+extern const char verb_check_help[], verb_run_help[], verb_schema_help[], verb_status_help[],
+    verb_version_help[];
 
 #endif

@@ -124,10 +124,10 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_int(job, "spool.quota_mib", &c->spool.quota_mib, 4096);
     fill_num(job, "spool.retain_hours", &c->spool.retain_hours, 24);
     fill_int(job, "hub.port", &c->hub.port, 8686);
-    fill_num(job, "sources.psapi.period_s", &p->period_s, 1);
+    fill_num(job, "sources.psapi.period_s", &p->period_s, 10);
     fill_num(job, "sources.psapi.rate_per_s", &p->rate_per_s, 1);
     fill_int(job, "sources.psapi.hidden_bucket_ms", &p->hidden_bucket_ms, 5000);
-    fill_num(job, "sources.poe_ninja.period_s", &n->period_s, 300);
+    fill_num(job, "sources.poe_ninja.period_s", &n->period_s, 60);
     fill_num(job, "sources.poe_ninja.rate_per_s", &n->rate_per_s, 0.8);
     fill_num(job, "alerts.psapi.amber_s", &c->alerts.psapi.amber_s, 20);
     fill_num(job, "alerts.psapi.red_s", &c->alerts.psapi.red_s, 60);
@@ -136,6 +136,7 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_int(job, "batch.rows", &c->batch.rows, 50000);
     fill_int(job, "batch.bytes_mib", &c->batch.bytes_mib, 8);
     fill_int(job, "batch.age_ms", &c->batch.age_ms, 1000);
+    fill_int(job, "limits.host_gap_ms", &c->limits.host_gap_ms, 250);
     return fill_strings(c) && fill_list(job, "leagues", &c->leagues, &c->n_leagues, leagues, 1) &&
            fill_list(job, "sources.psapi.realms", &p->realms, &p->n_realms, realms, 1) &&
            fill_list(job, "sources.poe_ninja.leagues", &n->leagues, &n->n_leagues, leagues, 1) &&

@@ -1,5 +1,14 @@
 /* Borrowed bytes: comparing, trimming, numbers, UTF-8. */
 #include "souk/core/slice.h"
+#include <stdlib.h>
+
+char *slice__dup(struct slice s) {
+    char *copy = malloc(s.len + 1);
+    if (copy == NULL) return NULL;
+    if (s.len > 0) memcpy(copy, s.base, s.len);
+    copy[s.len] = '\0';
+    return copy;
+}
 
 static unsigned char lower(char c) {
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);

@@ -3,6 +3,55 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+static bool is_hex(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+/* @return the 16 bits of the escape \uXXXX at @at of @body, or -1. */
+static int32_t escaped_unit(struct slice body, size_t at) {
+    if (at + 6 > body.len || body.base[at] != '\\' || body.base[at + 1] != 'u') return -1;
+    char digits[5] = {0};
+    for (size_t i = 0; i < 4; i++) {
+        digits[i] = body.base[at + 2 + i];
+        if (!is_hex(digits[i])) return -1;
+    }
+    return (int32_t)strtol(digits, NULL, 16);
+}
+
+/* Half a surrogate pair has no UTF-8 form, and players can put one into a name. One of them must not
+ * keep a whole page out: each becomes U+FFFD, in place. @return how many there were. */
+static size_t replace_lone_surrogates(struct slice body, char *copy) {
+    size_t n = 0;
+    for (size_t i = 0; i < body.len; i++) {
+        if (body.base[i] != '\\') continue;
+        int32_t unit = escaped_unit(body, i);
+        bool high = unit >= 0xd800 && unit <= 0xdbff, low = unit >= 0xdc00 && unit <= 0xdfff;
+        int32_t next = high ? escaped_unit(body, i + 6) : -1;
+        if (high && next >= 0xdc00 && next <= 0xdfff) {
+            i += 11; /* A whole pair. */
+        } else if (high || low) {
+            memcpy(copy + i + 2, "fffd", 4);
+            n++;
+            i += 5;
+        } else {
+            i++; /* The character behind the backslash is no start of an escape. */
+        }
+    }
+    return n;
+}
+
+static yyjson_doc *read_repaired(struct slice body, yyjson_read_err *why) {
+    char *copy = malloc(body.len);
+    if (copy == NULL) return NULL;
+    memcpy(copy, body.base, body.len);
+    yyjson_doc *doc = NULL;
+    if (replace_lone_surrogates(body, copy) > 0)
+        doc = yyjson_read_opts(copy, body.len, YYJSON_READ_BIGNUM_AS_RAW, NULL, why);
+    free(copy); /* The document has copies of its own. */
+    return doc;
+}
 
 int decode__read(struct slice body, yyjson_doc **out, struct err *e) {
     *out = NULL;
@@ -14,6 +63,7 @@ int decode__read(struct slice body, yyjson_doc **out, struct err *e) {
     /* The cast only drops const: yyjson copies the bytes unless it is told to work in place. */
     *out = yyjson_read_opts((char *)(uintptr_t)body.base, body.len, YYJSON_READ_BIGNUM_AS_RAW, NULL,
                             &why);
+    if (*out == NULL && why.code == YYJSON_READ_ERROR_INVALID_STRING) *out = read_repaired(body, &why);
     if (*out != NULL) return 0;
     if (why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
         return err__setf(e, ERR_NOMEM, "json: no memory for %zu bytes", body.len);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 static const struct {
@@ -88,7 +89,10 @@ int main(int argc, char **argv) {
     FILE *t = open_memstream(&table, &table_len);
     fprintf(f, "/* Made by embed. */\n#include \"souk/hub.h\"\n");
     fprintf(dep, "%s:", argv[1]);
-    if (n >= 0) fprintf(dep, " %s", argv[3]);
+    /* The folder, or what it would appear in, so that a new file or folder is noticed. */
+    while (access(argv[3], F_OK) != 0 && strrchr(argv[3], '/') != NULL)
+        *strrchr(argv[3], '/') = '\0';
+    fprintf(dep, " %s", argv[3]);
     for (int i = 0; i < n; i++) {
         char path[4096];
         size_t len, gz_len = 0;

@@ -230,7 +230,11 @@ struct economy *economy__new(uint64_t seed, const struct span *leagues, size_t n
         else
             buf__addf(&name, "%s (PL%u)", i == n_leagues ? "friends only" : "BPL \"race\"",
                       40000 + (unsigned)(mix64(seed, i) % 30000));
-        copy = strndup(name.at, name.len);
+        copy = malloc(name.len + 1);
+        if (copy != NULL) {
+            memcpy(copy, name.at, name.len);
+            copy[name.len] = '\0';
+        }
         if (copy == NULL) abort();
         e->leagues[i] = (struct span){copy, name.len};
     }

@@ -196,7 +196,7 @@ static void on_work(uv_work_t *work) {
             bytes += d->body.len;
         } else if (rec.type == SPOOL_CONFIG) {
             d->new_context =
-                strndup(rec.payload.base == NULL ? "" : rec.payload.base, rec.payload.len);
+                slice__dup(rec.payload);
             d->new_context_lsn = rec.lsn;
         }
     }

@@ -181,7 +181,8 @@ static void fetch(struct poller *p) {
 static void on_limits_synced(void *data, uint64_t lsn, int status) {
     struct poller *p = data;
     (void)lsn;
-    if (p->close_cb != NULL || status != 0) give_back(p, status != 0 ? "spool: limits cannot be saved" : "");
+    if (p->close_cb != NULL || status != 0)
+        give_back(p, status != 0 ? "spool: limits cannot be saved" : "");
     else fetch(p);
 }
 
@@ -191,7 +192,8 @@ static void save_limits(struct poller *p) {
     governor__save(p->deps.governor, &state);
     struct slice part = buf__slice(&state);
     poller__move(p, POLL_SAVE);
-    if (spool__append(p->deps.spool, SPOOL_LIMITS, 0, &part, 1, on_limits_synced, p, &e) == 0) give_back(p, e.msg);
+    if (spool__append(p->deps.spool, SPOOL_LIMITS, 0, &part, 1, on_limits_synced, p, &e) == 0)
+        give_back(p, e.msg);
     buf__fini(&state);
 }
 

@@ -129,7 +129,8 @@ static void keep_success(struct poller *p, const char *status, bool is_page) {
     p->state.n_failures = 0;
     p->backoff_until_mono_ns = 0;
     p->facts.status = slice__str(status);
-    if (is_page) p->facts.flags |= REQUEST_CHECKPOINT;
+    /* Also when nothing was new: how old the newest row is says how fresh the cursor is. */
+    if (!p->request.seed) p->facts.flags |= REQUEST_CHECKPOINT;
     poller__keep(p, &p->facts, is_page);
 }
 

@@ -239,6 +239,7 @@ static int add_rows(struct batcher *b, uint64_t lsn, int64_t wall_ns, struct row
 int batcher__rows(struct batcher *b, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                   struct rows *rows) {
     assert(lsn >= b->decoded_lsn);
+    b->n_taken += rows__count(rows);
     int status = finish_passed(b, lsn);
     for (size_t i = 0; status == 0 && i < rows->n; i++)
         status = add_rows(b, lsn, wall_ns, &rows->batches[i]);
@@ -306,8 +307,17 @@ void batcher__stored(struct batcher *b, struct sealed *sealed) {
     *at = sealed->next;
     if (b->last == sealed) b->last = before;
     b->n_sealed--;
+    b->n_stored += sealed->batch.n_rows;
     b->sealed_bytes -= batch__bytes(&sealed->batch);
     free_sealed(sealed);
+}
+
+int64_t batcher__imbalance(const struct batcher *b) {
+    uint64_t held = b->open_rows;
+    for (const struct sealed *s = b->first; s != NULL; s = s->next) held += s->batch.n_rows;
+    for (const struct lane *l = b->lanes; l != NULL; l = l->next)
+        for (const struct planned *p = l->plan; p != NULL; p = p->next) held += p->batch.n_rows;
+    return (int64_t)(b->n_taken - b->n_stored - b->n_dropped_as_stored - held);
 }
 
 size_t batcher__open_rows(const struct batcher *b, const char *table, size_t *outstanding) {

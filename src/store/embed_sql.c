@@ -29,6 +29,7 @@ int main(int argc, char **argv) {
         unsigned version = (unsigned)strtoul(name, NULL, 10);
         printf("{%u, \"%.*s\", sql_%u},\n", version, (int)strcspn(name, "."), name, version);
     }
-    printf("};\nconst size_t store_n_migrations = sizeof store_migrations / sizeof *store_migrations;\n");
+    printf("};\nconst size_t store_n_migrations = sizeof store_migrations / sizeof "
+           "*store_migrations;\n");
     return 0;
 }

@@ -26,7 +26,8 @@ struct wait {
     size_t n_applied;
 };
 
-static void on_row(void *data, const struct slice *cells, size_t n_cells, int status, const struct err *e) {
+static void on_row(void *data, const struct slice *cells, size_t n_cells, int status,
+                   const struct err *e) {
     struct wait *w = data;
     int64_t version;
     if (cells == NULL) {
@@ -39,7 +40,8 @@ static void on_row(void *data, const struct slice *cells, size_t n_cells, int st
     }
 }
 
-static int run(uv_loop_t *loop, const struct store_options *options, const char *sql, struct wait *w) {
+static int run(uv_loop_t *loop, const struct store_options *options, const char *sql,
+               struct wait *w) {
     w->done = false;
     int status = store__query(loop, options, sql, on_row, w, w->e);
     if (status != 0) return status;
@@ -47,7 +49,8 @@ static int run(uv_loop_t *loop, const struct store_options *options, const char 
     return w->status;
 }
 
-/* @return the end of the statement that starts at @p: a semicolon outside of quotes and comments. */
+/* @return the end of the statement that starts at @p: a semicolon outside of quotes and comments.
+ */
 static const char *statement_end(const char *p) {
     for (char quote = 0; *p != '\0'; p++) {
         if (quote != 0) {
@@ -75,8 +78,8 @@ static bool is_blank(const char *sql) {
     return true;
 }
 
-static int run_all(uv_loop_t *loop, const struct store_options *options, const struct migration *m, FILE *out,
-                   struct wait *w) {
+static int run_all(uv_loop_t *loop, const struct store_options *options, const struct migration *m,
+                   FILE *out, struct wait *w) {
     for (const char *p = m->sql; *p != '\0';) {
         const char *end = statement_end(p);
         char *sql = strndup(p, (size_t)(end - p));
@@ -111,26 +114,29 @@ static int was_applied(const struct wait *w, const struct migration *m) {
         if (w->applied[i].version != m->version) continue;
         if (strcmp(w->applied[i].checksum, sum) == 0) return 1;
         return err__setf(w->e, ERR_SCHEMA,
-                         "migration %s was applied with another text (%s, not %s): this database was made by another "
+                         "migration %s was applied with another text (%s, not %s): this database "
+                         "was made by another "
                          "souk; use a new database, or the souk that made it",
                          m->name, w->applied[i].checksum, sum);
     }
     return 0;
 }
 
-static int apply(uv_loop_t *loop, const struct store_options *options, const struct migration *m, FILE *out,
-                 struct wait *w) {
+static int apply(uv_loop_t *loop, const struct store_options *options, const struct migration *m,
+                 FILE *out, struct wait *w) {
     char sql[256], sum[17];
     if (out != NULL) fprintf(out, "%s\n", m->name);
     int status = run_all(loop, options, m, out, w);
     if (status != 0) return status;
     checksum(m->sql, sum);
-    snprintf(sql, sizeof sql, "INSERT INTO souk_migrations (version, name, checksum) SELECT %u, '%s', '%s'", m->version,
-             m->name, sum);
+    snprintf(sql, sizeof sql,
+             "INSERT INTO souk_migrations (version, name, checksum) SELECT %u, '%s', '%s'",
+             m->version, m->name, sum);
     return run(loop, options, sql, w);
 }
 
-static int prepare_database(uv_loop_t *loop, const struct store_options *options, bool dry, struct wait *w) {
+static int prepare_database(uv_loop_t *loop, const struct store_options *options, bool dry,
+                            struct wait *w) {
     struct store_options server = *options;
     char sql[256];
     server.database = "default";
@@ -139,10 +145,12 @@ static int prepare_database(uv_loop_t *loop, const struct store_options *options
         int status = run(loop, &server, sql, w);
         if (status == 0) status = run(loop, options, create_log, w);
         if (status != 0) return status;
-        return run(loop, options, "SELECT version, checksum FROM souk_migrations ORDER BY version", w);
+        return run(loop, options, "SELECT version, checksum FROM souk_migrations ORDER BY version",
+                   w);
     }
     /* Looking must not make anything: ask only if the table is there. */
-    snprintf(sql, sizeof sql, "SELECT 0, 'x' FROM system.tables WHERE database = '%s' AND name = 'souk_migrations'",
+    snprintf(sql, sizeof sql,
+             "SELECT 0, 'x' FROM system.tables WHERE database = '%s' AND name = 'souk_migrations'",
              options->database);
     int status = run(loop, &server, sql, w);
     bool there = w->n_applied > 0;
@@ -151,7 +159,8 @@ static int prepare_database(uv_loop_t *loop, const struct store_options *options
     return run(loop, options, "SELECT version, checksum FROM souk_migrations ORDER BY version", w);
 }
 
-int store__migrate(uv_loop_t *loop, const struct store_options *options, bool dry, FILE *out, struct err *e) {
+int store__migrate(uv_loop_t *loop, const struct store_options *options, bool dry, FILE *out,
+                   struct err *e) {
     struct wait *w = calloc(1, sizeof *w);
     if (w == NULL) return err__setf(e, ERR_NOMEM, "out of memory");
     w->e = e;

@@ -22,8 +22,11 @@ static void on_closed(void *data) {
 }
 
 static void end(struct store_query *q, const struct chn_err *err, const struct chn_exception *x) {
-    if (x != NULL) q->status = err__setf(&q->err, ERR_REFUSED, "ClickHouse: code %d: %.200s", (int)x->code, x->message);
-    else if (err != NULL) q->status = err__setf(&q->err, ERR_UNAVAILABLE, "ClickHouse: %s", err->msg);
+    if (x != NULL)
+        q->status = err__setf(&q->err, ERR_REFUSED, "ClickHouse: code %d: %.200s", (int)x->code,
+                              x->message);
+    else if (err != NULL)
+        q->status = err__setf(&q->err, ERR_UNAVAILABLE, "ClickHouse: %s", err->msg);
     chn_conn__close(q->conn, on_closed, q);
 }
 
@@ -69,13 +72,17 @@ static void on_connected(struct chn_conn *conn, void *data, const struct chn_err
     if (status != 0) end(q, &failed, NULL);
 }
 
-int store__query(uv_loop_t *loop, const struct store_options *options, const char *sql, store_row_cb cb, void *data,
-                 struct err *e) {
+int store__query(uv_loop_t *loop, const struct store_options *options, const char *sql,
+                 store_row_cb cb, void *data, struct err *e) {
     struct store_query *q = calloc(1, sizeof *q);
     if (q == NULL) return err__setf(e, ERR_NOMEM, "out of memory");
     *q = (struct store_query){.sql = strdup(sql), .cb = cb, .data = data};
-    struct chn_options chn = {.host = options->host, .port = options->port, .user = options->user,
-                              .password = options->password, .database = options->database, .client_name = "souk"};
+    struct chn_options chn = {.host = options->host,
+                              .port = options->port,
+                              .user = options->user,
+                              .password = options->password,
+                              .database = options->database,
+                              .client_name = "souk"};
     struct chn_err err = {0};
     q->conn = q->sql == NULL ? NULL : chn_conn__new(loop, &chn, &err);
     int status = q->conn == NULL ? err.code : chn_conn__connect(q->conn, on_connected, q);

@@ -1,5 +1,5 @@
-/* One connection to ClickHouse. What can fail: connecting (again, later, with backoff), the check of
- * the server (held: rows wait until it is as it should be), an insert (same block, same token,
+/* One connection to ClickHouse. What can fail: connecting (again, later, with backoff), the check
+ * of the server (held: rows wait until it is as it should be), an insert (same block, same token,
  * until its outcome is certain; a poor connection is closed by ch-native). */
 #include "souk/core/log.h"
 #include "store_internal.h"
@@ -72,20 +72,23 @@ static bool cell_is(const struct chn_view *view, uint64_t row, const char *text)
     return chn_view__string(view, row, &s) && s.n == strlen(text) && memcmp(s.data, text, s.n) == 0;
 }
 
-/* engine_full reads: MergeTree PARTITION BY ... SETTINGS non_replicated_deduplication_window = 10000, ... */
+/* engine_full reads: MergeTree PARTITION BY ... SETTINGS non_replicated_deduplication_window =
+ * 10000, ... */
 static bool deduplicates(const struct chn_view *view, uint64_t row) {
     static const char name[] = "non_replicated_deduplication_window = ";
     struct chn_slice s;
     if (!chn_view__string(view, row, &s)) return false;
     if (s.n >= 10 && memcmp(s.data, "Replicated", 10) == 0) return true;
     const char *at = memmem(s.data, s.n, name, sizeof name - 1), *end = (const char *)s.data + s.n;
-    return at != NULL && at + sizeof name - 1 < end && at[sizeof name - 1] >= '1' && at[sizeof name - 1] <= '9';
+    return at != NULL && at + sizeof name - 1 < end && at[sizeof name - 1] >= '1' &&
+           at[sizeof name - 1] <= '9';
 }
 
 static int on_tables(struct chn_conn *conn, void *data, const struct chn_block *block) {
     struct sender *c = data;
     const struct store *s = c->store;
-    const struct chn_view *names = chn_block__find(block, "name"), *engines = chn_block__find(block, "engine_full");
+    const struct chn_view *names = chn_block__find(block, "name"),
+                          *engines = chn_block__find(block, "engine_full");
     (void)conn;
     if (names == NULL || engines == NULL) return 0;
     for (uint64_t row = 0; row < chn_block__n_rows(block); row++)
@@ -93,10 +96,13 @@ static int on_tables(struct chn_conn *conn, void *data, const struct chn_block *
             if (!cell_is(names, row, s->options.tables[i]->name)) continue;
             c->tables_seen |= UINT64_C(1) << i;
             if (!deduplicates(engines, row))
-                snprintf(c->problem, sizeof c->problem,
-                         "table %s.%s has no deduplication window, so a repeated insert would be stored twice; run: "
-                         "ALTER TABLE %s.%s MODIFY SETTING non_replicated_deduplication_window = 10000",
-                         s->database, s->options.tables[i]->name, s->database, s->options.tables[i]->name);
+                snprintf(
+                    c->problem, sizeof c->problem,
+                    "table %s.%s has no deduplication window, so a repeated insert would be stored "
+                    "twice; run: "
+                    "ALTER TABLE %s.%s MODIFY SETTING non_replicated_deduplication_window = 10000",
+                    s->database, s->options.tables[i]->name, s->database,
+                    s->options.tables[i]->name);
         }
     return 0;
 }
@@ -119,7 +125,8 @@ static void on_checked(struct chn_conn *conn, void *data, const struct chn_query
     }
     for (size_t i = 0; i < s->options.n_tables && c->problem[0] == '\0'; i++)
         if (!(c->tables_seen & (UINT64_C(1) << i)))
-            snprintf(c->problem, sizeof c->problem, "table %s.%s is missing; run: souk schema apply --yes", s->database,
+            snprintf(c->problem, sizeof c->problem,
+                     "table %s.%s is missing; run: souk schema apply --yes", s->database,
                      s->options.tables[i]->name);
     if (c->problem[0] != '\0') {
         close_after_check(c, true, c->problem);
@@ -139,15 +146,21 @@ static void check_server(struct sender *c) {
     move(c, SENDER_CHECKING);
     if (v->major < STORE_VERSION_FLOOR_MAJOR ||
         (v->major == STORE_VERSION_FLOOR_MAJOR && v->minor < STORE_VERSION_FLOOR_MINOR)) {
-        snprintf(c->problem, sizeof c->problem, "%s at %s:%u is too old: souk needs ClickHouse %d.%d or newer", s->server,
-                 s->host, s->options.port, STORE_VERSION_FLOOR_MAJOR, STORE_VERSION_FLOOR_MINOR);
+        snprintf(c->problem, sizeof c->problem,
+                 "%s at %s:%u is too old: souk needs ClickHouse %d.%d or newer", s->server, s->host,
+                 s->options.port, STORE_VERSION_FLOOR_MAJOR, STORE_VERSION_FLOOR_MINOR);
         close_after_check(c, true, c->problem);
         return;
     }
     struct chn_parameter database = {.name = "database", .value = s->database};
-    struct chn_query query = {.sql = "SELECT name, engine_full FROM system.tables WHERE database = {database:String}",
-                              .parameters = &database, .n_parameters = 1, .timeout_ms = 10000, .on_block = on_tables};
-    if (chn_conn__query(c->conn, &query, on_checked, c) != 0) close_after_check(c, false, "cannot ask for its tables");
+    struct chn_query query = {
+        .sql = "SELECT name, engine_full FROM system.tables WHERE database = {database:String}",
+        .parameters = &database,
+        .n_parameters = 1,
+        .timeout_ms = 10000,
+        .on_block = on_tables};
+    if (chn_conn__query(c->conn, &query, on_checked, c) != 0)
+        close_after_check(c, false, "cannot ask for its tables");
 }
 
 static void on_connected(struct chn_conn *conn, void *data, const struct chn_err *err,
@@ -174,11 +187,18 @@ static void on_lost(struct chn_conn *conn, void *data, const struct chn_err *err
 
 static int open_conn(struct sender *c, struct err *e) {
     struct store *s = c->store;
-    struct chn_options options = {.host = s->host, .port = s->options.port, .database = s->database, .user = s->user,
-                                  .password = s->password, .client_name = "souk", .on_lost = on_lost, .data = c};
+    struct chn_options options = {.host = s->host,
+                                  .port = s->options.port,
+                                  .database = s->database,
+                                  .user = s->user,
+                                  .password = s->password,
+                                  .client_name = "souk",
+                                  .on_lost = on_lost,
+                                  .data = c};
     struct chn_err err = {0};
     c->conn = chn_conn__new(s->loop, &options, &err);
-    if (c->conn == NULL) return err__setf(e, ERR_CONFIG, "ClickHouse %s:%u: %s", s->host, s->options.port, err.msg);
+    if (c->conn == NULL)
+        return err__setf(e, ERR_CONFIG, "ClickHouse %s:%u: %s", s->host, s->options.port, err.msg);
     s->n_senders_open++;
     c->state = SENDER_CLOSED;
     return 0;
@@ -196,11 +216,14 @@ static void fill_columns(struct sender *c, const struct batch *b) {
         const struct column_desc *d = &b->table->columns[i];
         const struct column *col = &b->columns[i];
         size_t n = 0;
-        if (d->kind == COLUMN_ARR_F32) c->parts[i][n++] = (struct chn_slice){.data = col->offs.base, .n = col->offs.len};
-        if (col->data.len > 0) c->parts[i][n++] = (struct chn_slice){.data = col->data.base, .n = col->data.len};
+        if (d->kind == COLUMN_ARR_F32)
+            c->parts[i][n++] = (struct chn_slice){.data = col->offs.base, .n = col->offs.len};
+        if (col->data.len > 0)
+            c->parts[i][n++] = (struct chn_slice){.data = col->data.base, .n = col->data.len};
         /* Plain strings into LowCardinality columns: the server builds the dictionaries. */
         const char *type = strcmp(d->type, "LowCardinality(String)") == 0 ? "String" : d->type;
-        c->columns[i] = (struct chn_column){.name = d->name, .type = type, .parts = c->parts[i], .n_parts = n};
+        c->columns[i] =
+            (struct chn_column){.name = d->name, .type = type, .parts = c->parts[i], .n_parts = n};
     }
 }
 
@@ -231,7 +254,9 @@ static void on_inserted(struct chn_conn *conn, void *data, const struct chn_inse
         LOG_WARN("store", "insert will be repeated", LOG_S("table", sealed->seal.table), LOG_I("rows", sealed->seal.n_rows),
                  LOG_S("outcome", chn_outcome__text(r->outcome)), LOG_S("token", sealed->seal.token), LOG_S("err", text));
     if (c->state == SENDER_ENDED) return;
-    note_failure(c, is_configuration(r->exception) || (r->err != NULL && r->err->code == CHN_ERR_SCHEMA), text);
+    note_failure(
+        c, is_configuration(r->exception) || (r->err != NULL && r->err->code == CHN_ERR_SCHEMA),
+        text);
     move(c, SENDER_CLOSED);
 }
 
@@ -245,8 +270,11 @@ static bool send_next(struct sender *c) {
                                      {"async_insert", "0", 0},
                                      {"low_cardinality_allow_in_native_format", "0", 1}};
     snprintf(c->statement, sizeof c->statement, "%s", sealed->seal.table);
-    struct chn_insert insert = {.table = c->statement, .columns = c->columns, .n_columns = sealed->batch.table->n_columns,
-                                .n_rows = sealed->batch.n_rows, .settings = settings,
+    struct chn_insert insert = {.table = c->statement,
+                                .columns = c->columns,
+                                .n_columns = sealed->batch.table->n_columns,
+                                .n_rows = sealed->batch.n_rows,
+                                .settings = settings,
                                 .n_settings = sizeof settings / sizeof *settings,
                                 .compression = s->options.lz4 ? CHN_LZ4 : CHN_NO_COMPRESSION};
     sealed->state = SEALED_SENDING;
@@ -259,7 +287,8 @@ static bool send_next(struct sender *c) {
     c->sealed = NULL;
     sealed->state = SEALED_READY;
     sealed->not_before_mono_ns = s->clock->mono_ns + backoff_ns(sealed->n_attempts);
-    LOG_ERROR("store", "cannot start an insert", LOG_S("table", sealed->seal.table), LOG_S("err", chn_err__text(status)));
+    LOG_ERROR("store", "cannot start an insert", LOG_S("table", sealed->seal.table),
+              LOG_S("err", chn_err__text(status)));
     move(c, SENDER_READY);
     return false;
 }
@@ -274,7 +303,9 @@ void sender__pump(struct sender *c) {
         struct err e = {0};
         if (open_conn(c, &e) != 0) note_failure(c, false, e.msg);
     }
-    if (c->state != SENDER_CLOSED || c->conn == NULL || s->ending || s->clock->mono_ns < c->connect_at_mono_ns) return;
+    if (c->state != SENDER_CLOSED || c->conn == NULL || s->ending ||
+        s->clock->mono_ns < c->connect_at_mono_ns)
+        return;
     move(c, SENDER_CONNECTING);
     int status = chn_conn__connect(c->conn, on_connected, c);
     if (status == 0) return;

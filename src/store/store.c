@@ -13,15 +13,26 @@ static void init_metrics(struct store *s, struct metrics *m) {
         const char *t = s->options.tables[i]->name;
         s->tables[i].name = t;
         s->m[i] = (struct table_metrics){
-            .stored = metrics__counter(m, "souk_batches_total", "Inserts by how they ended.", "table=\"%s\",result=\"stored\"", t),
-            .failed = metrics__counter(m, "souk_batches_total", "", "table=\"%s\",result=\"failed\"", t),
-            .rows_acked = metrics__counter(m, "souk_rows_acked_total", "Rows that ClickHouse acknowledged.", "table=\"%s\"", t),
-            .batch_rows = metrics__histogram_scaled(m, "souk_batch_rows", "Rows of a batch.", 1000, "table=\"%s\"", t),
-            .batch_bytes = metrics__histogram_scaled(m, "souk_batch_bytes", "Bytes of a batch.", 1 << 20, "table=\"%s\"", t),
-            .insert_seconds = metrics__histogram(m, "souk_insert_seconds", "From a batch sent to its acknowledgement.", "table=\"%s\"", t),
-            .latency = metrics__histogram(m, "souk_ingest_latency_seconds", "From a page received to its rows acknowledged.", "table=\"%s\"", t),
-            .retries = metrics__counter(m, "souk_insert_retries_total", "Inserts that are sent again.", "table=\"%s\"", t),
-            .outstanding = metrics__gauge(m, "souk_batches_outstanding", "Batches sealed and not stored.", "table=\"%s\"", t)};
+            .stored = metrics__counter(m, "souk_batches_total", "Inserts by how they ended.",
+                                       "table=\"%s\",result=\"stored\"", t),
+            .failed =
+                metrics__counter(m, "souk_batches_total", "", "table=\"%s\",result=\"failed\"", t),
+            .rows_acked = metrics__counter(m, "souk_rows_acked_total",
+                                           "Rows that ClickHouse acknowledged.", "table=\"%s\"", t),
+            .batch_rows = metrics__histogram_scaled(m, "souk_batch_rows", "Rows of a batch.", 1000,
+                                                    "table=\"%s\"", t),
+            .batch_bytes = metrics__histogram_scaled(m, "souk_batch_bytes", "Bytes of a batch.",
+                                                     1 << 20, "table=\"%s\"", t),
+            .insert_seconds =
+                metrics__histogram(m, "souk_insert_seconds",
+                                   "From a batch sent to its acknowledgement.", "table=\"%s\"", t),
+            .latency = metrics__histogram(m, "souk_ingest_latency_seconds",
+                                          "From a page received to its rows acknowledged.",
+                                          "table=\"%s\"", t),
+            .retries = metrics__counter(m, "souk_insert_retries_total",
+                                        "Inserts that are sent again.", "table=\"%s\"", t),
+            .outstanding = metrics__gauge(m, "souk_batches_outstanding",
+                                          "Batches sealed and not stored.", "table=\"%s\"", t)};
     }
 }
 
@@ -39,7 +50,8 @@ void store__note_connection(struct store *s) {
     if (connected == s->connected) return;
     s->connected = connected;
     s->since_wall_ns = s->clock->wall_ns;
-    if (connected) LOG_INFO("store", "connected", LOG_S("server", s->server), LOG_S("database", s->database));
+    if (connected)
+        LOG_INFO("store", "connected", LOG_S("server", s->server), LOG_S("database", s->database));
 }
 
 /* Seals. */
@@ -52,7 +64,9 @@ struct seal_wait {
 static void finish_close(uv_handle_t *tick);
 
 static void end_when_idle(struct store *s) {
-    if (!s->ending || s->n_senders_open > 0 || s->n_sealing > 0 || uv_is_closing((uv_handle_t *)&s->tick)) return;
+    if (!s->ending || s->n_senders_open > 0 || s->n_sealing > 0 ||
+        uv_is_closing((uv_handle_t *)&s->tick))
+        return;
     uv_timer_stop(&s->tick);
     uv_close((uv_handle_t *)&s->tick, finish_close);
 }
@@ -124,9 +138,11 @@ void store__acknowledge(struct store *s, struct sealed *sealed, int64_t took_ns)
     series__observe(s->m[i].batch_rows, (double)sealed->batch.n_rows);
     series__observe(s->m[i].batch_bytes, (double)batch__bytes(&sealed->batch));
     series__observe(s->m[i].insert_seconds, (double)took_ns / (double)NS_PER_S);
-    series__observe(s->m[i].latency, (double)(s->clock->wall_ns - sealed->first_wall_ns) / (double)NS_PER_S);
+    series__observe(s->m[i].latency,
+                    (double)(s->clock->wall_ns - sealed->first_wall_ns) / (double)NS_PER_S);
     if (!sealed->matches)
-        LOG_WARN("store", "batch differs from its seal: pages were decoded otherwise before the restart",
+        LOG_WARN("store",
+                 "batch differs from its seal: pages were decoded otherwise before the restart",
                  LOG_S("table", sealed->seal.table), LOG_S("token", sealed->seal.token));
     batcher__stored(&s->batcher, sealed);
     if (!s->had_room && store__has_room(s)) {
@@ -162,7 +178,9 @@ static int copy_options(struct store *s, const struct store_options *options) {
     s->user = strdup(options->user);
     s->password = strdup(options->password);
     s->database = strdup(options->database);
-    return s->host == NULL || s->user == NULL || s->password == NULL || s->database == NULL ? ERR_NOMEM : 0;
+    return s->host == NULL || s->user == NULL || s->password == NULL || s->database == NULL
+               ? ERR_NOMEM
+               : 0;
 }
 
 static void free_store(struct store *s) {
@@ -174,8 +192,9 @@ static void free_store(struct store *s) {
     free(s);
 }
 
-int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock, struct metrics *metrics,
-                struct spool *spool, const struct store_options *options, struct err *e) {
+int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock,
+                struct metrics *metrics, struct spool *spool, const struct store_options *options,
+                struct err *e) {
     assert(options->n_tables <= STORE_TABLES_MAX);
     struct store *s = calloc(1, sizeof *s);
     if (s == NULL || copy_options(s, options) != 0) {
@@ -187,8 +206,10 @@ int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock, 
     s->spool = spool;
     s->had_room = true;
     s->since_wall_ns = clock->wall_ns;
-    struct batcher_options batches = {.store_id = spool__store_id(spool), .rows_max = s->options.rows_max,
-                                      .bytes_max = s->options.bytes_max, .age_max_ns = s->options.age_max_ns};
+    struct batcher_options batches = {.store_id = spool__store_id(spool),
+                                      .rows_max = s->options.rows_max,
+                                      .bytes_max = s->options.bytes_max,
+                                      .age_max_ns = s->options.age_max_ns};
     int status = batcher__init(&s->batcher, clock, &batches);
     if (status != 0) {
         free_store(s);
@@ -200,7 +221,8 @@ int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock, 
     uv_timer_init(loop, &s->tick);
     s->tick.data = s;
     uv_timer_start(&s->tick, on_tick, 0, TICK_MS);
-    for (size_t i = 0; status == 0 && i < STORE_CONNECTIONS; i++) status = sender__init(&s->senders[i], s, e);
+    for (size_t i = 0; status == 0 && i < STORE_CONNECTIONS; i++)
+        status = sender__init(&s->senders[i], s, e);
     *out = s; /* Also after an error: the caller closes it. */
     return status;
 }
@@ -224,7 +246,8 @@ int store__recover_ack(struct store *s, struct slice payload) {
 
 void store__start(struct store *s, uint64_t lsn) { s->batcher.decoded_lsn = lsn; }
 
-int store__rows(struct store *s, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns, struct rows *rows) {
+int store__rows(struct store *s, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
+                struct rows *rows) {
     return batcher__rows(&s->batcher, lsn, next_lsn, wall_ns, rows);
 }
 
@@ -241,6 +264,8 @@ void store__on_room(struct store *s, void (*cb)(void *ctx), void *ctx) {
 
 uint64_t store__low_water(const struct store *s) { return batcher__low_water(&s->batcher, false); }
 
+int64_t store__imbalance(const struct store *s) { return batcher__imbalance(&s->batcher); }
+
 void store__status(const struct store *s, struct store_status *out) {
     *out = (struct store_status){.connected = s->connected, 
                                  .held = s->held || s->refusing, .since_wall_ns = s->since_wall_ns,
@@ -251,7 +276,8 @@ void store__status(const struct store *s, struct store_status *out) {
     snprintf(out->last_error, sizeof out->last_error, "%s", s->last_error);
     for (size_t i = 0; i < s->options.n_tables; i++) {
         out->tables[i] = s->tables[i];
-        out->tables[i].open_rows = batcher__open_rows(&s->batcher, s->tables[i].name, &out->tables[i].outstanding);
+        out->tables[i].open_rows =
+            batcher__open_rows(&s->batcher, s->tables[i].name, &out->tables[i].outstanding);
     }
 }
 

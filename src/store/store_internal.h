@@ -8,7 +8,14 @@
 /** Fills seal->token from its other fields and the id of the spool that holds its rows. */
 void seal__make_token(struct seal *seal, const char *store_id);
 
-enum sender_state { SENDER_CLOSED, SENDER_CONNECTING, SENDER_CHECKING, SENDER_READY, SENDER_INSERTING, SENDER_ENDED };
+enum sender_state {
+    SENDER_CLOSED,
+    SENDER_CONNECTING,
+    SENDER_CHECKING,
+    SENDER_READY,
+    SENDER_INSERTING,
+    SENDER_ENDED
+};
 
 #define STORE_REFUSALS 3 /* Of one batch, after which somebody has to look. */
 
@@ -29,8 +36,8 @@ struct sender {
 };
 
 struct table_metrics {
-    struct series *stored, *failed, *rows_acked, *batch_rows, *batch_bytes, *insert_seconds, *latency, *retries,
-        *outstanding;
+    struct series *stored, *failed, *rows_acked, *batch_rows, *batch_bytes, *insert_seconds,
+        *latency, *retries, *outstanding;
 };
 
 struct store {

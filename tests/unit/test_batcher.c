@@ -116,6 +116,7 @@ static void test_every_row_is_stored_once_whatever_crashes(void **state) {
         start(f);
         for (int step = 0; f->b.decoded_lsn < PAGES || f->b.n_sealed > 0 || f->b.open_rows > 0; step++) {
             assert_true(step < 20000);
+            assert_true(batcher__imbalance(&f->b) == 0);
             f->clock.mono_ns += 1 + pick(f, 5);
             switch (pick(f, 8)) {
             case 0: batcher__cut(&f->b, false); break;

@@ -85,6 +85,7 @@ static const char full[] =
     "    kinds: [item/UniqueWeapon, currency/Currency], period_s: 60,\n"
     "    rate_per_s: 1}\n"
     "alerts: {psapi: {amber_s: 1, red_s: 2}, poe_ninja: {amber_s: 3, red_s: 4}}\n"
+    "limits: {host_gap_ms: 100}\n"
     "batch: {rows: 1, bytes_mib: 2, age_ms: 3}\n";
 
 static void check_full(const struct config *c) {
@@ -104,6 +105,7 @@ static void check_full(const struct config *c) {
     assert_string_equal(c->hub.allow_origins[0], "https://a.example");
     assert_true(c->alerts.psapi.amber_s == 1 && c->alerts.poe_ninja.red_s == 4);
     assert_int_equal(c->batch.age_ms, 3);
+    assert_int_equal(c->limits.host_gap_ms, 100);
     assert_string_equal(c->user_agent,
                         "OAuth cid/1.2 (contact: me@example.org) souk/" SOUK_VERSION);
 }
@@ -345,10 +347,13 @@ static void test_config_ships_a_file_that_loads(void **state) {
     snprintf(path, sizeof path, "%s/deploy/souk.yaml", source);
     if (config__load(path, &c, &errs) != 0) fail_msg("%s", errs.line[0]);
     assert_string_equal(c->sources.psapi.base_url, "http://127.0.0.1:8787");
-    /* It says that it shows the defaults: apart from the simulator's URLs it does. */
-    struct config *defaults = load("sources: {psapi: {base_url: 'http://127.0.0.1:8787',\n"
+    /* It says that it shows the defaults: apart from the simulator's URLs and what it marks, it does. */
+    struct config *defaults = load("leagues: [Allflame, Standard]\n"
+                                   "sources: {psapi: {base_url: 'http://127.0.0.1:8787',\n"
                                    "  seed_url: 'http://127.0.0.1:8787'},\n"
-                                   "  poe_ninja: {base_url: 'http://127.0.0.1:8787'}}\n");
+                                   "  poe_ninja: {base_url: 'http://127.0.0.1:8787', leagues: [Allflame, Standard],\n"
+                                   "    kinds: [exchange/Currency, exchange/Fragment, exchange/Scarab,\n"
+                                   "      item/UniqueWeapon]}}\n");
     struct buf a = buf__init(1 << 20), b = buf__init(1 << 20);
     assert_int_equal(config__print(c, &a), 0);
     assert_int_equal(config__print(defaults, &b), 0);

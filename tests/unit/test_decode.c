@@ -18,7 +18,7 @@ static yyjson_doc *read_doc(const char *text) {
 static void test_reading_refuses_what_is_not_json(void **state) {
     (void)state;
     static const char *const bad[] = {"",     "{",           "[1,]",    "NaN",      "[Infinity]",
-                                      "'a'",  "{a:1}",       "[1]x",    "\"\x80\"", "\"\\ud800\"",
+                                      "'a'",  "{a:1}",       "[1]x",    "\"\x80\"", "\"\\ud80\"",
                                       "[01]", "/**/1",       "\"\\x\"", "\"a\nb\"", "[1 2]",
                                       "nul",  "\xef\xbb\xbf"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -31,6 +31,21 @@ static void test_reading_refuses_what_is_not_json(void **state) {
     struct slice huge = {.base = "x", .len = DECODE_BODY_MAX + 1};
     yyjson_doc *doc;
     assert_int_equal(decode__read(huge, &doc, NULL), ERR_LIMIT);
+}
+
+static void test_lone_surrogates_become_the_replacement_character(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"[\"a\\ud800b\"]", "a\xef\xbf\xbd" "b"},
+        {"[\"\\uDC00\\ud83d\\ude00\"]", "\xef\xbf\xbd\xf0\x9f\x98\x80"},
+        {"[\"\\ud83d\\ud83d\\ude00\"]", "\xef\xbf\xbd\xf0\x9f\x98\x80"},
+        {"[\"\\\\ud800\\udfff\"]", "\\ud800\xef\xbf\xbd"}, /* The first is an escaped backslash. */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        yyjson_doc *doc = read_doc(cases[i][0]);
+        assert_string_equal(yyjson_get_str(yyjson_arr_get_first(yyjson_doc_get_root(doc))), cases[i][1]);
+        yyjson_doc_free(doc);
+    }
 }
 
 static void test_fields_are_named_when_they_are_wrong(void **state) {
@@ -137,6 +152,7 @@ static void test_texts_are_cut_between_characters(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reading_refuses_what_is_not_json),
+        cmocka_unit_test(test_lone_surrogates_become_the_replacement_character),
         cmocka_unit_test(test_fields_are_named_when_they_are_wrong),
         cmocka_unit_test(test_documents_are_written_back),
         cmocka_unit_test(test_descriptors_match_the_migration),

@@ -214,12 +214,64 @@ static void test_items_of_2026_are_accepted(void **state) {
     buf__fini(&body);
 }
 
+/* 33 versions of one stash with their real cursors, over 11 days. */
+static void test_recorded_cursors_move_forward_only(void **state) {
+    (void)state;
+    if (!have_shared_data()) skip();
+    static const struct stream_spec pc = {.key = "pc", .realm = "pc"};
+    const struct source_type *psapi = source__find("psapi");
+    struct stream_state at = {0}, last = {0};
+    struct page_facts facts;
+    struct err e;
+    struct buf file;
+    size_t n_pages = 0;
+    assert_true(golden__load("SOUK_SHARED_DATA",
+                             "poe/psapi/stash-history-heist-2020-11.pages.jsonl.gz", &file));
+    for (size_t from = 0; from < file.len; n_pages++) {
+        const char *end = memchr(file.base + from, '\n', file.len - from);
+        size_t len = end == NULL ? file.len - from : (size_t)(end - file.base) - from;
+        yyjson_doc *doc = yyjson_read(file.base + from, len, 0);
+        yyjson_val *root = yyjson_doc_get_root(doc);
+        size_t body_len;
+        char *body = yyjson_val_write(yyjson_obj_get(root, "response"), 0, &body_len);
+        const struct source_answer answer = {.status = 200, .body = slice__of(body, body_len)};
+        snprintf(at.cursor, sizeof at.cursor, "%s", yyjson_get_str(yyjson_obj_get(root, "id")));
+        assert_int_equal(psapi->judge(&pc, &at, &answer, &facts, &e), 0);
+        assert_int_equal(facts.verdict, PAGE_NEW);
+        if (n_pages > 0) { /* What this page leads to lies ahead of where the one before led. */
+            assert_int_equal(psapi->judge(&pc, &last, &answer, &facts, &e), 0);
+            assert_int_equal(facts.verdict, PAGE_NEW);
+        }
+        snprintf(last.cursor, sizeof last.cursor, "%s", facts.next_cursor);
+        assert_int_equal(psapi->judge(&pc, &last, &answer, &facts, &e), 0);
+        assert_int_equal(facts.verdict, PAGE_REPEAT);
+        free(body);
+        yyjson_doc_free(doc);
+        from += len + 1;
+    }
+    assert_int_equal(n_pages, 33);
+    /* The first page again, after the last. */
+    const char *end = memchr(file.base, '\n', file.len);
+    yyjson_doc *doc = yyjson_read(file.base, (size_t)(end - file.base), 0);
+    size_t body_len;
+    char *body =
+        yyjson_val_write(yyjson_obj_get(yyjson_doc_get_root(doc), "response"), 0, &body_len);
+    const struct source_answer answer = {.status = 200, .body = slice__of(body, body_len)};
+    assert_int_equal(psapi->judge(&pc, &last, &answer, &facts, &e), ERR_PROTOCOL);
+    assert_int_equal(facts.verdict, PAGE_REWIND);
+    assert_string_equal(facts.next_cursor, "");
+    free(body);
+    yyjson_doc_free(doc);
+    buf__fini(&file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_committed_bodies_make_committed_digests),
         cmocka_unit_test(test_recorded_pages_make_a_row_for_each_item),
         cmocka_unit_test(test_a_recorded_item_is_read_exactly),
         cmocka_unit_test(test_items_of_2026_are_accepted),
+        cmocka_unit_test(test_recorded_cursors_move_forward_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

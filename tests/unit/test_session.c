@@ -77,7 +77,7 @@ static unsigned roll(struct world *w, unsigned n) {
 static int append(void *ctx, struct slice json, alerts_synced_cb synced, void *data) {
     struct world *w = ctx;
     assert_true(w->n_log < LOG_MAX);
-    w->log[w->n_log++] = strndup(json.base, json.len);
+    w->log[w->n_log++] = slice__dup(json);
     if (!w->hold) {
         synced(data, 0);
         return 0;
@@ -279,7 +279,7 @@ static void compact(struct world *w) {
     if (w->n_held > 0) return;
     alerts__save(w->alerts, &save);
     for (size_t i = 0; i < w->n_log; i++) free(w->log[i]);
-    w->log[0] = strndup(save.base, save.len);
+    w->log[0] = slice__dup(buf__slice(&save));
     w->n_log = 1;
     buf__fini(&save);
 }
@@ -386,7 +386,6 @@ static void run_world(unsigned seed, int steps, bool lose_logs) {
     struct alert_signal noted = {
         .class = "noted", .sev = ALERT_CRITICAL, .title = "n", .body = "b"};
     alerts__raise(w->alerts, &noted);
-    int n_losses = 0;
     for (int step = 0; step < steps; step++) {
         w->clock.wall_ns += (int64_t)roll(w, 500) * NS_PER_MS;
         w->clock.mono_ns += (int64_t)roll(w, 500) * NS_PER_MS;
@@ -397,7 +396,6 @@ static void run_world(unsigned seed, int steps, bool lose_logs) {
         if (roll(w, 150) == 0) {
             bool lose = lose_logs && roll(w, 2) == 0;
             restart(w, lose);
-            n_losses += lose;
             if (lose) alerts__raise(w->alerts, &noted);
         }
         if (roll(w, 200) == 0) compact(w);

@@ -28,6 +28,8 @@ static inline bool slice__eq(struct slice a, struct slice b) {
 static inline bool slice__starts(struct slice a, struct slice prefix) {
     return a.len >= prefix.len && (prefix.len == 0 || memcmp(a.base, prefix.base, prefix.len) == 0);
 }
+/** @return a terminated copy of @s, to be freed; NULL without memory. */
+char *slice__dup(struct slice s);
 /** Compares as ASCII without regard to case, as HTTP header names do. */
 bool slice__ieq(struct slice a, struct slice b);
 /** @return @s without spaces and tabs at both ends. */
