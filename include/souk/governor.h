@@ -33,7 +33,8 @@ struct endpoint_options {
     const char *venue;       /* Policies are shared by name within a venue. NULL: the host. */
     double rate_per_s;       /* Without rate-limit headers: the ceiling. 0: 0.8. */
     double rate_floor_per_s; /* Where AIMD stops falling. 0: 1/60. */
-    int64_t key_gap_ns;      /* Least time between two requests with one key (league, type). */
+    int64_t key_gap_ns;      /* Least time from a reply to the next request with one key (league,
+                                type). */
     int64_t hidden_first_ns, hidden_next_ns; /* The server's counting buckets; 0: 5 s, 60 s. */
     uint32_t inflight_max;                   /* 0: 1. */
     uint32_t invalid_max; /* 4xx in 10 minutes before it is disabled. 0: 10; at most 64. */

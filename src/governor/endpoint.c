@@ -16,7 +16,7 @@ static void drop_key(struct endpoint *ep) {
     struct key_gap *k = ep->oldest_key;
     ep->oldest_key = k->newer;
     if (ep->oldest_key == NULL) ep->newest_key = NULL;
-    if (map__get(&ep->keys, slice__str(k->key)) == k) map__remove(&ep->keys, slice__str(k->key));
+    if (endpoint__holds(ep, k)) map__remove(&ep->keys, slice__str(k->key));
     free(k);
 }
 
@@ -53,6 +53,10 @@ void endpoint__remember_key(struct endpoint *ep, const char *key, int64_t until_
 void endpoint__forget_key(struct endpoint *ep, const char *key) {
     /* Its entry in the ring stays until its time, and then finds that it has left the map. */
     if (ep->o.key_gap_ns > 0 && key[0] != '\0') map__remove(&ep->keys, slice__str(key));
+}
+
+bool endpoint__holds(struct endpoint *ep, const struct key_gap *k) {
+    return map__get(&ep->keys, slice__str(k->key)) == k;
 }
 
 bool endpoint__disabled(const struct endpoint *ep, int64_t now_ns) {

@@ -225,6 +225,8 @@ enum endpoint_state endpoint__state(struct endpoint *ep, int64_t now_ns, int64_t
 void endpoint__free_keys(struct endpoint *ep);
 void endpoint__remember_key(struct endpoint *ep, const char *key, int64_t until_ns);
 void endpoint__forget_key(struct endpoint *ep, const char *key);
+/** @return whether @k of the ring is its key's gap, and not one that was forgotten since. */
+bool endpoint__holds(struct endpoint *ep, const struct key_gap *k);
 
 /* Uniform in [0, max_ns]; the same seed gives the same numbers. */
 int64_t governor__random_ns(struct governor *g, int64_t max_ns);

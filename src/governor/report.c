@@ -119,7 +119,9 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
     memcpy(out->error, h.error, sizeof out->error);
 
     bool dispatched = reply->dispatched || reply->status != 0;
-    if (!dispatched) endpoint__forget_key(ep, p->key);
+    endpoint__forget_key(ep, p->key);
+    /* Anew from here: a slow request may have been counted as late as its reply. */
+    if (dispatched) endpoint__remember_key(ep, p->key, now_ns + ep->o.key_gap_ns);
     permit__land(g, p);
     p->granted = false;
     p->cb = NULL;

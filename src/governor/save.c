@@ -106,9 +106,11 @@ static void put_endpoint(const struct governor *g, struct buf *out, struct endpo
     buf__string(out, slice__str(ep->disabled_reason));
     buf__u32(out, ep->n_invalid);
     for (uint32_t i = 0; i < ep->n_invalid; i++) put_time(g, out, ep->invalid_ns[i]);
-    for (const struct key_gap *k = ep->oldest_key; k != NULL; k = k->newer) n_keys++;
+    for (const struct key_gap *k = ep->oldest_key; k != NULL; k = k->newer)
+        n_keys += endpoint__holds(ep, k);
     buf__u32(out, n_keys);
     for (const struct key_gap *k = ep->oldest_key; k != NULL; k = k->newer) {
+        if (!endpoint__holds(ep, k)) continue;
         buf__string(out, slice__str(k->key));
         put_time(g, out, k->until_ns);
     }

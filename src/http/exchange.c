@@ -325,6 +325,7 @@ static void settle_error(struct http_exchange *x, const char *kind, const char *
     resp->err_kind = kind;
     err__setf(&resp->err, code_of(kind), "%s: %s", x->where, text);
     buf__fini(&resp->body); /* A part must not be taken for the whole. */
+    if (!x->headers_done) resp->n_headers = 0;
 }
 
 void exchange__settle(struct http_exchange *x, CURLcode result) {

@@ -464,6 +464,22 @@ static void test_keys_are_spaced_and_block_nobody(void **state) {
     sim_free(sim);
 }
 
+static void test_a_slow_reply_moves_its_key_on(void **state) {
+    (void)state;
+    struct sim *sim = sim_new(NULL);
+    struct endpoint_options o = sim_endpoint("ninja");
+    o.key_gap_ns = 60 * S;
+    sim->ep = governor__endpoint(sim->g, &o);
+    sim->latency_ns = 8 * S; /* The server may have counted it at the end of these. */
+    struct sim_request *a = sim_ask_of(sim, sim->ep, &sim->server, "league/a");
+    struct sim_request *again = sim_ask_of(sim, sim->ep, &sim->server, "league/a");
+    sim_run(sim, 67 * S, 20 * MS);
+    assert_true(a->sent && !again->sent);
+    sim_run(sim, 2 * S, 20 * MS);
+    assert_true(again->sent);
+    sim_free(sim);
+}
+
 static void test_global_rate_and_host_gap(void **state) {
     (void)state;
     struct sim *sim = sim_new(&(struct governor_options){.global_rate_per_s = 0.5});
@@ -577,6 +593,7 @@ int main(void) {
         cmocka_unit_test(test_a_429_storm_is_probed_rarely),
         cmocka_unit_test(test_without_headers_the_ceiling_is_the_rate),
         cmocka_unit_test(test_keys_are_spaced_and_block_nobody),
+        cmocka_unit_test(test_a_slow_reply_moves_its_key_on),
         cmocka_unit_test(test_global_rate_and_host_gap),
         cmocka_unit_test(test_paced_work_is_even),
         cmocka_unit_test(test_metrics_follow),
