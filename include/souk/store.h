@@ -29,7 +29,7 @@ struct store_options { /* Strings are copied. */
     size_t n_tables;
     size_t rows_max, bytes_max;              /* Of a batch. 0: 50,000 and 8 MiB. */
     int64_t age_max_ns;                      /* 0: 1 s. */
-    size_t memory_max;                       /* Bytes of batches after which has_room says no. 0: 64 MiB. */
+    size_t memory_max;                       /* Bytes of batches after which has_room says no. 0: 32 MiB. */
 };
 
 struct store_table_status {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define TICK_MS 200
-#define MEMORY_MAX_DEFAULT ((size_t)64 << 20)
+#define MEMORY_MAX_DEFAULT ((size_t)32 << 20) /* Some four full batches; the log holds the rest. */
 
 static void init_metrics(struct store *s, struct metrics *m) {
     for (size_t i = 0; i < s->options.n_tables; i++) {
