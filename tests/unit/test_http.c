@@ -224,6 +224,7 @@ static void on_done(struct http_request *r, struct http_response *resp) {
     g->status = resp->status;
     g->code = resp->err.code;
     g->n_headers = resp->n_headers;
+    assert_true(resp->n_headers == 0 || resp->headers != NULL);
     g->body_len = resp->body.len;
     g->body_cap = resp->body.cap;
     g->wire_bytes = resp->wire_bytes;
