@@ -88,7 +88,7 @@ def test_impossible_prices_are_set_aside_and_their_neighbours_kept(stack):
           lambda: stack.tail("souk"))
     reasons = stack.query("SELECT DISTINCT reason FROM bronze_quarantine WHERE source = 'psapi'").splitlines()
     assert reasons and all(re.fullmatch(r"[a-z_]+", reason) for reason in reasons), reasons
-    assert stack.count("bronze_quarantine", "source = 'psapi' AND (reason = '' OR payload = '')") == 0
+    assert stack.count("bronze_quarantine", "reason = 'bad_price' AND (field = '' OR value = '' OR payload = '')") == 0
     # No price that nobody could mean has got through.
     assert stack.count("bronze_public_stash", "price_currency != '' AND (price_amount <= 0 OR price_lot <= 0)") == 0
     stack.goes_on()
