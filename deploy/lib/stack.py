@@ -152,10 +152,10 @@ def arrived(hub, clickhouse, wanted_of_each="all"):
 
 def drained(hub):
     page = status(hub)
-    # Each poll of a quiet upstream is a row of bronze_requests, so that table is never done.
+    # Each poll of a quiet upstream is a row of these two tables, so they are never done.
     waiting = [f"{t['name']} has {t['open_rows']} rows open, {t['outstanding']} batches unanswered"
                for t in page["store"]["tables"]
-               if t["name"] != "bronze_requests" and (t["open_rows"] or t["outstanding"])]
+               if t["name"] not in ("bronze_requests", "bronze_ingest_checkpoints") and (t["open_rows"] or t["outstanding"])]
     if page["spool"]["pages_waiting"]:
         waiting.append(f"{page['spool']['pages_waiting']} pages wait to be decoded")
     if page["store"]["state"] != "connected":

@@ -179,6 +179,31 @@ static int64_t thread_cpu_ns(void) {
     return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
+const char *const app_work_names[WORK__N] = {"rows", "second", "checkpoint", "status", "other"};
+
+/* Says what a turn was spent on, and which of it was longest when it was too long. Much less @cpu_ns
+ * than @took_ns: others had the processor. */
+static void measure_turn(struct app *a, int64_t took_ns, int64_t cpu_ns) {
+    size_t longest = WORK_OTHER;
+    a->work_ns[WORK_OTHER] = took_ns;
+    for (size_t i = 0; i < WORK_OTHER; i++) a->work_ns[WORK_OTHER] -= a->work_ns[i];
+    for (size_t i = 0; i < WORK__N; i++) {
+        if (a->work_ns[i] > a->work_ns[longest]) longest = i;
+        if (a->work_ns[i] > 0)
+            series__observe(a->m.work[i], (double)a->work_ns[i] / (double)NS_PER_S);
+    }
+    series__inc(a->m.iterations);
+    series__observe(a->m.loop_lag, (double)took_ns / (double)NS_PER_S);
+    if ((double)took_ns > a->lag_max_ns) a->lag_max_ns = (double)took_ns;
+    if (took_ns > LAG_WARN_NS)
+        LOG_WARN("cli", "a turn of the loop took long",
+                 LOG_F("ms", (double)took_ns / (double)NS_PER_MS),
+                 LOG_F("cpu_ms", (double)cpu_ns / (double)NS_PER_MS),
+                 LOG_S("mostly", app_work_names[longest]),
+                 LOG_F("mostly_ms", (double)a->work_ns[longest] / (double)NS_PER_MS));
+    memset(a->work_ns, 0, sizeof a->work_ns);
+}
+
 /* One turn: wait, read the clock, run what is due. The backend is waited for here, outside of
  * uv_run, so that every callback of a turn sees the time at which the turn began. */
 static void run_turn(struct app *a) {
@@ -187,14 +212,7 @@ static void run_turn(struct app *a) {
     clock__read(&a->clock);
     int64_t cpu_ns = thread_cpu_ns();
     uv_run(&a->loop, UV_RUN_NOWAIT);
-    cpu_ns = thread_cpu_ns() - cpu_ns;
-    int64_t took_ns = clock__stopwatch_ns() - a->clock.mono_ns;
-    series__inc(a->m.iterations);
-    series__observe(a->m.loop_lag, (double)took_ns / (double)NS_PER_S);
-    if ((double)took_ns > a->lag_max_ns) a->lag_max_ns = (double)took_ns;
-    if (took_ns > 10 * LAG_WARN_NS)
-        LOG_WARN("cli", "a turn of the loop took long", LOG_F("ms", (double)took_ns / (double)NS_PER_MS),
-                 LOG_F("cpu_ms", (double)cpu_ns / (double)NS_PER_MS)); /* Far less: others had the processor. */
+    measure_turn(a, clock__stopwatch_ns() - a->clock.mono_ns, thread_cpu_ns() - cpu_ns);
 }
 
 int app__run(struct app *a, int64_t for_ns) {

@@ -225,6 +225,7 @@ static inline void on_done(struct http_request *r, struct http_response *resp) {
     g->n_done++;
     g->status = resp->status;
     g->code = resp->err.code;
+    assert_true(resp->n_headers == 0 || resp->headers != NULL);
     g->n_headers = resp->n_headers;
     g->body_len = resp->body.len;
     g->body_cap = resp->body.cap;
