@@ -3,7 +3,7 @@
  * block with its token -> ACK. Nothing is dropped: while ClickHouse is away, refuses us or lacks a
  * table, batches are held, has_room says no, and the spool grows instead of memory.
  *
- * What a server must be is checked on every new connection: version 24.3 or newer, all tables there,
+ * What a server must be is checked on every new connection, and each minute: version 24.3 or newer, all tables there,
  * each with its deduplication window. What it lacks is in store_status.last_error. */
 #ifndef SOUK_STORE_H
 #define SOUK_STORE_H

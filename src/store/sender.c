@@ -9,13 +9,15 @@
 #include <stdlib.h>
 
 #define BACKOFF_FIRST_NS (NS_PER_S / 5)
+#define CHECK_AGAIN_NS (60 * NS_PER_S) /* Someone may take a deduplication window away. */
 #define BACKOFF_MAX_NS (5 * NS_PER_S)
 
 static const unsigned sender_next[] = {
     [SENDER_CLOSED] = 1u << SENDER_CONNECTING | 1u << SENDER_ENDED,
     [SENDER_CONNECTING] = 1u << SENDER_CHECKING | 1u << SENDER_CLOSED | 1u << SENDER_ENDED,
     [SENDER_CHECKING] = 1u << SENDER_READY | 1u << SENDER_CLOSED | 1u << SENDER_ENDED,
-    [SENDER_READY] = 1u << SENDER_INSERTING | 1u << SENDER_CLOSED | 1u << SENDER_ENDED,
+    [SENDER_READY] =
+        1u << SENDER_INSERTING | 1u << SENDER_CHECKING | 1u << SENDER_CLOSED | 1u << SENDER_ENDED,
     [SENDER_INSERTING] = 1u << SENDER_READY | 1u << SENDER_CLOSED | 1u << SENDER_ENDED,
     [SENDER_ENDED] = 0,
 };
@@ -35,7 +37,8 @@ static int64_t backoff_ns(uint32_t n) {
 /* The same failure is told once a minute: ClickHouse can be away for days. */
 static bool is_news(struct store *s, const char *text) {
     if (s->close_cb != NULL) return false;
-    if (strcmp(s->last_error, text) == 0 && s->clock->mono_ns - s->logged_mono_ns < 60 * NS_PER_S) return false;
+    if (strcmp(s->last_error, text) == 0 && s->clock->mono_ns - s->logged_mono_ns < 60 * NS_PER_S)
+        return false;
     s->logged_mono_ns = s->clock->mono_ns;
     return true;
 }
@@ -51,7 +54,8 @@ static void note_failure(struct sender *c, bool held, const char *text) {
     snprintf(s->last_error, sizeof s->last_error, "%s", text);
 }
 
-static const char *exception_text(const struct chn_err *err, const struct chn_exception *x, char *out, size_t size) {
+static const char *exception_text(const struct chn_err *err, const struct chn_exception *x,
+                                  char *out, size_t size) {
     if (x == NULL) snprintf(out, size, "%s", err == NULL ? "unknown" : err->msg);
     else snprintf(out, size, "code %" PRId32 ": %.200s", x->code, x->message);
     return out;
@@ -133,6 +137,8 @@ static void on_checked(struct chn_conn *conn, void *data, const struct chn_query
         return;
     }
     s->held = false;
+    c->checked = true;
+    c->check_at_mono_ns = s->clock->mono_ns + CHECK_AGAIN_NS;
     move(c, SENDER_READY); /* The backoff stays until an insert has gone well. */
     sender__pump(c);
 }
@@ -170,6 +176,7 @@ static void on_connected(struct chn_conn *conn, void *data, const struct chn_err
     (void)conn;
     if (c->state == SENDER_ENDED) return;
     if (err == NULL) {
+        c->checked = false;
         check_server(c);
         return;
     }
@@ -251,8 +258,10 @@ static void on_inserted(struct chn_conn *conn, void *data, const struct chn_inse
     series__inc(s->m[i].retries);
     series__inc(s->m[i].failed);
     if (is_news(s, text))
-        LOG_WARN("store", "insert will be repeated", LOG_S("table", sealed->seal.table), LOG_I("rows", sealed->seal.n_rows),
-                 LOG_S("outcome", chn_outcome__text(r->outcome)), LOG_S("token", sealed->seal.token), LOG_S("err", text));
+        LOG_WARN("store", "insert will be repeated", LOG_S("table", sealed->seal.table),
+                 LOG_I("rows", sealed->seal.n_rows),
+                 LOG_S("outcome", chn_outcome__text(r->outcome)),
+                 LOG_S("token", sealed->seal.token), LOG_S("err", text));
     if (c->state == SENDER_ENDED) return;
     note_failure(
         c, is_configuration(r->exception) || (r->err != NULL && r->err->code == CHN_ERR_SCHEMA),
@@ -296,7 +305,8 @@ static bool send_next(struct sender *c) {
 void sender__pump(struct sender *c) {
     struct store *s = c->store;
     if (c->state == SENDER_READY) {
-        send_next(c);
+        if (s->clock->mono_ns >= c->check_at_mono_ns) check_server(c);
+        else send_next(c);
         return;
     }
     if (c->state == SENDER_ENDED && c->conn == NULL && !s->ending) {

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 
 #define TICK_MS 200
-#define MEMORY_MAX_DEFAULT ((size_t)32 << 20) /* Some four full batches; the log holds the rest. */
+#define MEMORY_MAX_DEFAULT ((size_t)32 << 20) /* Some four full batches; the log holds the rest.   \
+                                               */
 
 static void init_metrics(struct store *s, struct metrics *m) {
     for (size_t i = 0; i < s->options.n_tables; i++) {
@@ -45,7 +46,9 @@ size_t store__table_index(const struct store *s, const struct table_desc *table)
 void store__note_connection(struct store *s) {
     bool connected = false;
     for (size_t i = 0; i < STORE_CONNECTIONS; i++)
-        connected |= s->senders[i].state == SENDER_READY || s->senders[i].state == SENDER_INSERTING;
+        connected |= s->senders[i].state == SENDER_READY ||
+                     s->senders[i].state == SENDER_INSERTING ||
+                     (s->senders[i].state == SENDER_CHECKING && s->senders[i].checked);
     connected = connected && !s->refusing; /* Between two refusals it is connected, to no avail. */
     if (connected == s->connected) return;
     s->connected = connected;
@@ -91,13 +94,15 @@ static bool write_seal(struct store *s, struct sealed *sealed) {
     seal__encode(&sealed->seal, &payload);
     struct slice part = buf__slice(&payload);
     if (w != NULL) *w = (struct seal_wait){.store = s, .sealed = sealed};
-    bool ok = w != NULL && spool__append(s->spool, SPOOL_SEAL, 0, &part, 1, on_seal_synced, w, &e) != 0;
+    bool ok =
+        w != NULL && spool__append(s->spool, SPOOL_SEAL, 0, &part, 1, on_seal_synced, w, &e) != 0;
     if (ok) {
         s->n_sealing++;
         sealed->data = w;
     } else {
         if (!s->seal_failed)
-            LOG_ERROR("store", "cannot seal a batch; tries again", LOG_S("table", sealed->seal.table), LOG_E(&e));
+            LOG_ERROR("store", "cannot seal a batch; tries again",
+                      LOG_S("table", sealed->seal.table), LOG_E(&e));
         free(w);
     }
     s->seal_failed = !ok;
@@ -267,10 +272,13 @@ uint64_t store__low_water(const struct store *s) { return batcher__low_water(&s-
 int64_t store__imbalance(const struct store *s) { return batcher__imbalance(&s->batcher); }
 
 void store__status(const struct store *s, struct store_status *out) {
-    *out = (struct store_status){.connected = s->connected, 
-                                 .held = s->held || s->refusing, .since_wall_ns = s->since_wall_ns,
-                                 .n_tables = s->options.n_tables, .n_sealed = s->batcher.n_sealed,
-                                 .bytes = s->batcher.open_bytes + s->batcher.sealed_bytes, .rows = s->rows,
+    *out = (struct store_status){.connected = s->connected,
+                                 .held = s->held || s->refusing,
+                                 .since_wall_ns = s->since_wall_ns,
+                                 .n_tables = s->options.n_tables,
+                                 .n_sealed = s->batcher.n_sealed,
+                                 .bytes = s->batcher.open_bytes + s->batcher.sealed_bytes,
+                                 .rows = s->rows,
                                  .retries = s->retries};
     snprintf(out->server, sizeof out->server, "%s", s->server);
     snprintf(out->last_error, sizeof out->last_error, "%s", s->last_error);

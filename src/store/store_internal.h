@@ -26,6 +26,9 @@ struct sender {
     enum sender_state state;
     int64_t connect_at_mono_ns;
     uint32_t n_failures;
+    bool checked; /* The server was as it should be on this connection; it is asked again now and
+                     then. */
+    int64_t check_at_mono_ns;
     struct sealed *sealed; /* In flight. */
     int64_t sent_mono_ns;
     uint64_t tables_seen; /* Bits of the store's tables that the server has as they should be. */
@@ -53,8 +56,8 @@ struct store {
     uv_timer_t tick;
     size_t n_sealing; /* SEAL records on their way to disk. */
     bool connected, held, had_room;
-    bool refusing;        /* A batch was refused STORE_REFUSALS times in a row. */
-    bool seal_failed;     /* The spool does not take seals. */
+    bool refusing;          /* A batch was refused STORE_REFUSALS times in a row. */
+    bool seal_failed;       /* The spool does not take seals. */
     int64_t logged_mono_ns; /* When a failure was last logged. */
     int64_t since_wall_ns;
     char server[96], last_error[ERR_MSG_MAX];
