@@ -196,7 +196,9 @@ static int open_and_run(const struct settings *settings, int64_t for_ns) {
         fprintf(stderr, "souk: %s\n", e.msg);
         return exit_code_of(code);
     }
-    return app__run(a, for_ns);
+    code = app__run(a, for_ns);
+    app__free(a);
+    return code;
 }
 
 int verb_run(struct command *c, int argc, char **argv) {
@@ -225,5 +227,7 @@ int verb_run(struct command *c, int argc, char **argv) {
         fprintf(stderr, "souk: no enabled source matches %s\n", glob);
         return EXIT_CONFIG;
     }
-    return open_and_run(&settings, for_ns);
+    code = open_and_run(&settings, for_ns);
+    settings__fini(&settings);
+    return code;
 }
