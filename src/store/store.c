@@ -267,7 +267,7 @@ uint64_t store__low_water(const struct store *s) { return batcher__low_water(&s-
 int64_t store__imbalance(const struct store *s) { return batcher__imbalance(&s->batcher); }
 
 void store__status(const struct store *s, struct store_status *out) {
-    *out = (struct store_status){.connected = s->connected, 
+    *out = (struct store_status){.connected = s->connected,
                                  .held = s->held || s->refusing, .since_wall_ns = s->since_wall_ns,
                                  .n_tables = s->options.n_tables, .n_sealed = s->batcher.n_sealed,
                                  .bytes = s->batcher.open_bytes + s->batcher.sealed_bytes, .rows = s->rows,
