@@ -16,6 +16,7 @@
 #include "souk/core/map.h"
 
 #define LANES_MAX 4096
+#define PLANS_MAX ((size_t)4 << 20) /* Seals that one recovery can take: weeks of one a second. */
 /* Batches of a table that wait; with so many, age no longer cuts: what grows larger meanwhile takes
  * less memory, fewer seals and fewer inserts than one small batch a second for hours. */
 #define SEALED_BY_AGE_MAX 4
@@ -64,6 +65,7 @@ struct batcher {
     struct batcher_options options;
     const struct clock *clock; /* Borrowed. */
     struct map lanes_by_key;
+    struct map plans_by_token; /* Seals of the log, until the first rows. */
     struct lane *lanes;
     size_t n_lanes;
     uint64_t decoded_lsn;        /* All rows of pages below it have arrived. */

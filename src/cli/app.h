@@ -111,6 +111,8 @@ int app__recover(struct app *a, struct err *e);
 void app__checkpoint(struct app *a);
 /** Runs until a signal, the end of --for, or a failure. @return the exit code. */
 int app__run(struct app *a, int64_t for_ns);
+/** Frees @a after app__run, so that what a sanitizer then finds is a leak. */
+void app__free(struct app *a);
 /** The object of /api/v1/status. */
 void app__status_json(void *ctx, struct buf *out);
 /** Brings gauges that nobody pushes up to date. */

@@ -234,3 +234,20 @@ int app__run(struct app *a, int64_t for_ns) {
              LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));
     return a->failed ? 1 : 0;
 }
+
+static void close_handle(uv_handle_t *h, void *arg) {
+    (void)arg;
+    if (!uv_is_closing(h)) uv_close(h, NULL);
+}
+
+void app__free(struct app *a) {
+    uv_walk(&a->loop, close_handle, NULL); /* Our own timers and signals; the rooms' are gone. */
+    uv_run(&a->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&a->loop);
+    guard__free(a->guard);
+    metrics__fini(&a->metrics);
+    free(a->absent);
+    free(a->streams);
+    free(a->followed);
+    free(a);
+}

@@ -54,7 +54,8 @@ static int take_token(struct settings *s, const char *path, int line, char *text
     if (name == NULL || name[0] == '#') return 0;
     char *token = strtok_r(NULL, " \t\r", &save), *scope = strtok_r(NULL, " \t\r", &save);
     bool write = scope != NULL && strcmp(scope, "write") == 0;
-    if (token == NULL || (scope != NULL && !write) || strlen(token) < TOKEN_MIN)
+    bool more = scope != NULL && strtok_r(NULL, " \t\r", &save) != NULL;
+    if (token == NULL || (scope != NULL && !write) || more || strlen(token) < TOKEN_MIN)
         return err__setf(e, ERR_CONFIG,
                          "%s:%d: expected: name token [write], the token %d characters or more",
                          path, line, TOKEN_MIN);
@@ -72,8 +73,8 @@ static int load_tokens(struct settings *s, const char *path, struct err *e) {
     s->token_text = calloc(1, TOKEN_FILE_MAX + 1);
     size_t n = s->token_text == NULL ? 0 : fread(s->token_text, 1, TOKEN_FILE_MAX, in);
     fclose(in);
-    if (n == 0 || n == TOKEN_FILE_MAX)
-        return err__setf(e, ERR_CONFIG, "hub.tokens_file %s: expected 1 to %zu bytes", path,
+    if (n == 0 || n == TOKEN_FILE_MAX || strlen(s->token_text) != n)
+        return err__setf(e, ERR_CONFIG, "hub.tokens_file %s: expected 1 to %zu bytes of text", path,
                          TOKEN_FILE_MAX);
     int line = 1, code = 0;
     for (char *at = s->token_text, *end; code == 0 && *at != '\0'; at = end, line++) {
@@ -81,6 +82,9 @@ static int load_tokens(struct settings *s, const char *path, struct err *e) {
         if (*end == '\n') *end++ = '\0';
         code = take_token(s, path, line, at, e);
     }
+    /* Without a token the hub asks for none: an empty list must not open the door. */
+    if (code == 0 && s->n_tokens == 0)
+        code = err__setf(e, ERR_CONFIG, "hub.tokens_file %s holds no token", path);
     return code;
 }
 

@@ -197,7 +197,9 @@ static int open_and_run(const struct settings *settings, int64_t for_ns) {
         fprintf(stderr, "souk: %s\n", e.msg);
         return exit_code_of(code);
     }
-    return app__run(a, for_ns);
+    code = app__run(a, for_ns);
+    app__free(a);
+    return code;
 }
 
 /* A page's buffers are megabytes that live for milliseconds, on the loop and on the pool's threads.
@@ -238,5 +240,7 @@ int verb_run(struct command *c, int argc, char **argv) {
         return EXIT_CONFIG;
     }
     bound_heap();
-    return open_and_run(&settings, for_ns);
+    code = open_and_run(&settings, for_ns);
+    settings__fini(&settings);
+    return code;
 }

@@ -30,7 +30,8 @@ struct lane {
 int batcher__init(struct batcher *b, const struct clock *clock,
                   const struct batcher_options *options) {
     *b = (struct batcher){.options = *options, .clock = clock};
-    return map__init(&b->lanes_by_key, LANES_MAX);
+    int status = map__init(&b->plans_by_token, PLANS_MAX);
+    return status != 0 ? status : map__init(&b->lanes_by_key, LANES_MAX);
 }
 
 static void free_sealed(struct sealed *s) {
@@ -62,6 +63,7 @@ void batcher__fini(struct batcher *b) {
         free_sealed(s);
     }
     map__fini(&b->lanes_by_key);
+    map__fini(&b->plans_by_token);
     *b = (struct batcher){0};
 }
 
@@ -111,10 +113,17 @@ static void drop_idle_lanes(struct batcher *b, int32_t today) {
 }
 
 int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
+    /* Written twice, as its first sync failed: one batch all the same. */
+    if (map__get(&b->plans_by_token, slice__str(seal->token)) != NULL) return 0;
     struct lane *l = get_lane(b, seal->table, seal->part, seal->day);
     struct planned *p = l == NULL ? NULL : calloc(1, sizeof *p);
     if (p == NULL) return ERR_NOMEM;
     p->seal = *seal;
+    int status = map__put(&b->plans_by_token, slice__str(seal->token), p);
+    if (status != 0) {
+        free(p);
+        return status;
+    }
     if (l->plan_last == NULL) l->plan = p;
     else l->plan_last->next = p;
     l->plan_last = p;
@@ -122,9 +131,8 @@ int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
 }
 
 void batcher__recover_ack(struct batcher *b, const char *token) {
-    for (struct lane *l = b->lanes; l != NULL; l = l->next)
-        for (struct planned *p = l->plan; p != NULL; p = p->next)
-            if (strcmp(p->seal.token, token) == 0) p->stored = true;
+    struct planned *p = map__get(&b->plans_by_token, slice__str(token));
+    if (p != NULL) p->stored = true;
 }
 
 static void append_sealed(struct batcher *b, struct sealed *s) {
@@ -240,6 +248,7 @@ int batcher__rows(struct batcher *b, uint64_t lsn, uint64_t next_lsn, int64_t wa
                   struct rows *rows) {
     assert(lsn >= b->decoded_lsn);
     b->n_taken += rows__count(rows);
+    map__fini(&b->plans_by_token); /* Recovery is over; plans go away from here on. */
     int status = finish_passed(b, lsn);
     for (size_t i = 0; status == 0 && i < rows->n; i++)
         status = add_rows(b, lsn, wall_ns, &rows->batches[i]);

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 #define TICK_MS 200
-#define MEMORY_MAX_DEFAULT ((size_t)32 << 20) /* Some four full batches; the log holds the rest.   \
-                                               */
+#define MEMORY_MAX_DEFAULT                                                                         \
+    ((size_t)32 << 20) /* Some four full batches; the log holds the rest.                          \
+                        */
 
 static void init_metrics(struct store *s, struct metrics *m) {
     for (size_t i = 0; i < s->options.n_tables; i++) {

@@ -1,0 +1,106 @@
+/* From the configuration's words to what the rooms are told; tokens, which must never fail open. */
+#include "../../src/cli/settings.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static const char *no_env(const char *name) {
+    (void)name;
+    return NULL;
+}
+
+/* @return what settings__init says of a tokens file of @n bytes of @text. */
+static int load(struct settings *s, const char *text, size_t n, struct err *e) {
+    static struct config_errors errors;
+    char path[] = "/tmp/souk_tokens_XXXXXX", yaml[128];
+    struct config *config;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, text, n) == (ssize_t)n);
+    close(fd);
+    snprintf(yaml, sizeof yaml, "hub:\n  tokens_file: %s\n", path);
+    if (config__parse("f", slice__str(yaml), no_env, &config, &errors) != 0) fail_msg("%s", errors.line[0]);
+    *e = (struct err){0};
+    int code = settings__init(s, config, e);
+    unlink(path);
+    return code;
+}
+
+static void refuse(const char *text, size_t n, const char *part) {
+    struct settings s;
+    struct err e;
+    assert_int_equal(load(&s, text, n, &e), ERR_CONFIG);
+    if (strstr(e.msg, part) == NULL) fail_msg("%s does not say %s", e.msg, part);
+    settings__fini(&s);
+}
+#define REFUSE(text, part) refuse(text, sizeof(text) - 1, part)
+
+static void test_tokens_are_read(void **state) {
+    static const char text[] = "# who may come in\n\nann  0123456789abcdef\r\nbob\tfedcba9876543210 write";
+    struct settings s;
+    struct err e;
+    (void)state;
+    if (load(&s, text, sizeof text - 1, &e) != 0) fail_msg("%s", e.msg);
+    assert_int_equal(s.n_tokens, 2);
+    assert_string_equal(s.tokens[0].name, "ann");
+    assert_string_equal(s.tokens[0].token, "0123456789abcdef");
+    assert_false(s.tokens[0].write);
+    assert_string_equal(s.tokens[1].name, "bob");
+    assert_true(s.tokens[1].write);
+    settings__fini(&s);
+}
+
+static void test_what_is_no_token_is_refused_with_its_line(void **state) {
+    (void)state;
+    REFUSE("ann 0123456789abcdef\nbob short\n", ":2: expected");
+    REFUSE("ann\n", ":1: expected");
+    REFUSE("ann 0123456789abcdef read\n", ":1: expected");
+    REFUSE("ann 0123456789abcdef write too\n", ":1: expected");
+    REFUSE("ann 0123456789abcdef\n\0bob fedcba9876543210\n", "expected");
+    REFUSE("", "expected 1 to");
+    char *big = malloc(70000), *at = big;
+    memset(big, '#', 70000);
+    refuse(big, 70000, "expected 1 to");
+    for (int i = 0; i <= SETTINGS_TOKENS_MAX; i++) at += sprintf(at, "n%d 0123456789abcdef\n", i);
+    refuse(big, (size_t)(at - big), "more than 64 tokens");
+    free(big);
+}
+
+/* A file that was meant to close the door and holds no token must not leave it open. */
+static void test_a_file_without_tokens_is_refused(void **state) {
+    (void)state;
+    REFUSE("# nobody yet\n\n", "no token");
+}
+
+static void test_sources_are_set_up(void **state) {
+    static struct config_errors errors;
+    struct config *config;
+    struct settings s;
+    struct err e;
+    (void)state;
+    assert_int_equal(config__parse("f", SLICE_LIT("sources:\n  psapi:\n    period_s: 2.5\n"), no_env, &config, &errors), 0);
+    assert_int_equal(settings__init(&s, config, &e), 0);
+    assert_int_equal(s.n_tokens, 0);
+    const struct source_setup *psapi = settings__source(&s, "psapi"), *ninja = settings__source(&s, "poe_ninja");
+    assert_non_null(psapi);
+    assert_non_null(ninja);
+    assert_null(settings__source(&s, "nowhere"));
+    assert_true(psapi->settings.period_ns == 2500 * NS_PER_MS);
+    assert_true(ninja->key_gap_ns == 60 * NS_PER_S); /* Whatever is configured: the upstream's rule. */
+    for (size_t i = 0; i < s.n_sources; i++) assert_non_null(source__find(s.sources[i].name));
+    settings__fini(&s);
+    settings__fini(&s); /* Zeroed now. */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tokens_are_read),
+        cmocka_unit_test(test_what_is_no_token_is_refused_with_its_line),
+        cmocka_unit_test(test_a_file_without_tokens_is_refused),
+        cmocka_unit_test(test_sources_are_set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
