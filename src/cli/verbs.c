@@ -5,6 +5,7 @@
 #include <curl/curl.h>
 #include <fnmatch.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -183,6 +184,17 @@ static int open_and_run(const struct settings *settings, int64_t for_ns) {
     return app__run(a, for_ns);
 }
 
+/* A page's buffers are megabytes that live for milliseconds, on the loop and on the pool's threads.
+ * Left alone, glibc gives each thread a heap of its own and keeps what is freed: ten times as much
+ * as is in use. Large buffers so come from the system and go back at once. */
+static void bound_heap(void) {
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+#endif
+}
+
 int verb_run(struct command *c, int argc, char **argv) {
     static const struct option options[] = {
         {"for", required_argument, NULL, 'f'}, {"sources", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
@@ -208,5 +220,6 @@ int verb_run(struct command *c, int argc, char **argv) {
         fprintf(stderr, "souk: no enabled source matches %s\n", glob);
         return EXIT_CONFIG;
     }
+    bound_heap();
     return open_and_run(&settings, for_ns);
 }

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 
 #define JOB_ITEMS_MAX 64
-#define JOB_BYTES_MAX ((size_t)4 << 20) /* Decompressed bytes after which a job hands over. */
+/* Decompressed bytes after which a job hands over: the loop takes a job's rows in one turn, which
+ * copies about twice as many bytes, and must not hold up others for long. */
+#define JOB_BYTES_MAX ((size_t)1 << 20)
 #define FOLLOWED_MAX 64
 #define CONTEXTS_MAX 16
 #define READ_AGAIN_MS 10000

@@ -1,7 +1,7 @@
 /* Appending and group commit, on the loop.
  *
- * Records go to the filling group; when it is 256 KiB or 5 ms old and no job is in flight, it
- * flies: the pool writes and syncs it while the other group fills. Its callbacks run when it has
+ * Records go to the filling group; when it is 256 KiB, or 5 ms have passed since the last one
+ * set out, and no job is in flight, it flies: the pool writes and syncs it while the other group fills. Its callbacks run when it has
  * landed, in order of position. A full disk lets it fly again every 250 ms; a failed one ends the
  * spool. */
 #include "internal.h"
@@ -254,13 +254,22 @@ static bool needs_chore(const struct spool *s, const struct group *g) {
            g->runs[g->n_runs - 1].segment >= s->chore.create;
 }
 
+/* Groups set out GROUP_WAIT_MS apart, so that many small records cost few syncs. After a pause the
+ * first waits for nobody but those of its own turn: a lone page is synced at once. */
+static uint64_t group_wait_ms(const struct spool *s) {
+    int64_t since_ns = s->clock->mono_ns - s->group_mono_ns;
+    if (s->group_mono_ns == 0 || since_ns >= (int64_t)GROUP_WAIT_MS * NS_PER_MS) return 0;
+    if (since_ns < 0) return GROUP_WAIT_MS;
+    return GROUP_WAIT_MS - (uint64_t)(since_ns / NS_PER_MS);
+}
+
 void spool__pump(struct spool *s) {
     if (s->busy || s->failed) return;
     if (!s->retrying) {
         if (s->filling->n_runs == 0) return;
         if (s->filling->bytes.len < GROUP_BYTES && !s->due && !s->closing) {
             if (!uv_is_active((uv_handle_t *)&s->group_timer))
-                uv_timer_start(&s->group_timer, on_group_timer, GROUP_WAIT_MS, 0);
+                uv_timer_start(&s->group_timer, on_group_timer, group_wait_ms(s), 0);
             return;
         }
         if (needs_chore(s, s->filling)) return; /* Its end pumps again. */
@@ -274,6 +283,7 @@ void spool__pump(struct spool *s) {
     s->due = false;
     s->busy = true;
     s->flying->wall_ns = s->clock->wall_ns;
+    s->group_mono_ns = s->clock->mono_ns;
     s->work.data = s;
     int rc = uv_queue_work(s->loop, &s->work, run_group, on_group_done);
     assert(rc == 0); /* It fails for a missing function alone. */

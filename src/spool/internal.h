@@ -6,7 +6,7 @@
 #include "writer.h"
 
 #define GROUP_BYTES ((size_t)256 << 10) /* Goes to the disk at once. */
-#define GROUP_WAIT_MS 5u                /* Goes to the disk when its first record is this old. */
+#define GROUP_WAIT_MS 5u                /* Goes to the disk this long after the one before. */
 #define RETRY_MS 250u                   /* Between attempts while the disk is full. */
 #define CHORE_RETRY_MS 1000u
 /* Bytes in memory that are not synced: beyond the first, pages are refused; beyond the second, all.
@@ -68,6 +68,7 @@ struct spool {
     bool retrying; /* flying waits for room on the disk. */
     bool due;      /* filling is old enough. */
     struct chore chore;
+    int64_t group_mono_ns; /* When the last group set out; 0 before the first. */
     uv_timer_t group_timer, chore_timer;
     int n_open_timers;
 
