@@ -89,6 +89,9 @@ struct config {
         struct config_freshness psapi, poe_ninja;
     } alerts;
     struct {
+        int64_t host_gap_ms; /* Least time between two requests to one host. */
+    } limits;
+    struct {
         int64_t rows, bytes_mib, age_ms;
     } batch;
     /* From the environment, never from the file. */

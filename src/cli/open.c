@@ -241,7 +241,8 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     if (code == 0) stage_done(a, "hub", &since_ns);
     if (code == 0) code = open_spool(a, e);
     if (code == 0) stage_done(a, "spool", &since_ns);
-    struct governor_options limits = {.seed = (uint64_t)a->started_wall_ns};
+    struct governor_options limits = {.seed = (uint64_t)a->started_wall_ns,
+                                      .host_gap_ns = settings->config->limits.host_gap_ms * NS_PER_MS};
     if (code == 0) code = governor__open(&a->governor, &a->loop, &a->clock, &a->metrics, &limits, e);
     if (code == 0) code = open_endpoints(a, e);
     struct http_options http = {.user_agent = settings->config->user_agent};

@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Bursts of requests are what vendors block for: only a simulator may be asked faster. */
+#define LIVE_HOST_GAP_MS_MIN 100
+
 static void check_range(struct config_job *job, const char *path, int64_t v, int64_t low,
                         int64_t high) {
     if (v < low || v > high)
@@ -190,6 +193,11 @@ void config__check(struct config_job *job, const struct config *c) {
     check_sources(job, c);
     check_freshness(job, "alerts.psapi", &c->alerts.psapi);
     check_freshness(job, "alerts.poe_ninja", &c->alerts.poe_ninja);
+    check_range(job, "limits.host_gap_ms", c->limits.host_gap_ms, 1, 60000);
+    if (c->live && c->limits.host_gap_ms < LIVE_HOST_GAP_MS_MIN)
+        job__errorf(job, job__line(job, "limits.host_gap_ms"),
+                    "limits.host_gap_ms is %lld (expected %d or more when live is true)",
+                    (long long)c->limits.host_gap_ms, LIVE_HOST_GAP_MS_MIN);
     check_range(job, "batch.rows", c->batch.rows, 1, 1000000);
     check_range(job, "batch.bytes_mib", c->batch.bytes_mib, 1, 64);
     check_range(job, "batch.age_ms", c->batch.age_ms, 1, 60000);

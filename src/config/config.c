@@ -136,6 +136,7 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_int(job, "batch.rows", &c->batch.rows, 50000);
     fill_int(job, "batch.bytes_mib", &c->batch.bytes_mib, 8);
     fill_int(job, "batch.age_ms", &c->batch.age_ms, 1000);
+    fill_int(job, "limits.host_gap_ms", &c->limits.host_gap_ms, 250);
     return fill_strings(c) && fill_list(job, "leagues", &c->leagues, &c->n_leagues, leagues, 1) &&
            fill_list(job, "sources.psapi.realms", &p->realms, &p->n_realms, realms, 1) &&
            fill_list(job, "sources.poe_ninja.leagues", &n->leagues, &n->n_leagues, leagues, 1) &&

@@ -66,6 +66,8 @@ static const cyaml_schema_field_t poe_ninja_fields[] = {
 static const cyaml_schema_field_t freshness_fields[] = {
     CYAML_FIELD_FLOAT("amber_s", OPT, struct config_freshness, amber_s),
     CYAML_FIELD_FLOAT("red_s", OPT, struct config_freshness, red_s), CYAML_FIELD_END};
+static const cyaml_schema_field_t limits_fields[] = {
+    CYAML_FIELD_INT("host_gap_ms", OPT, struct config, limits.host_gap_ms), CYAML_FIELD_END};
 static const cyaml_schema_field_t batch_fields[] = {
     CYAML_FIELD_INT("rows", OPT, struct config, batch.rows),
     CYAML_FIELD_INT("bytes_mib", OPT, struct config, batch.bytes_mib),
@@ -98,6 +100,7 @@ static const cyaml_schema_field_t config_fields[] = {
     TEXTS("leagues", struct config, leagues, n_leagues),
     SECTION("sources", sources_fields),
     SECTION("alerts", alerts_fields),
+    SECTION("limits", limits_fields),
     SECTION("batch", batch_fields),
     CYAML_FIELD_END};
 

@@ -85,6 +85,7 @@ static const char full[] =
     "    kinds: [item/UniqueWeapon, currency/Currency], period_s: 60,\n"
     "    rate_per_s: 1}\n"
     "alerts: {psapi: {amber_s: 1, red_s: 2}, poe_ninja: {amber_s: 3, red_s: 4}}\n"
+    "limits: {host_gap_ms: 100}\n"
     "batch: {rows: 1, bytes_mib: 2, age_ms: 3}\n";
 
 static void check_full(const struct config *c) {
@@ -104,6 +105,7 @@ static void check_full(const struct config *c) {
     assert_string_equal(c->hub.allow_origins[0], "https://a.example");
     assert_true(c->alerts.psapi.amber_s == 1 && c->alerts.poe_ninja.red_s == 4);
     assert_int_equal(c->batch.age_ms, 3);
+    assert_int_equal(c->limits.host_gap_ms, 100);
     assert_string_equal(c->user_agent,
                         "OAuth cid/1.2 (contact: me@example.org) souk/" SOUK_VERSION);
 }
