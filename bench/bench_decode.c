@@ -89,6 +89,14 @@ int main(void) {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     double mb = (double)body.len / 1e6;
+    double parse_ms = (double)parse_ns / 1e6, decode_ms = (double)decode_ns / 1e6;
+    printf("%s page, %zu items, %.1f MB of JSON, %.1f MB of columns\n", real ? "real" : "made",
+           n_items, mb, (double)n_bytes / 1e6);
+    printf("%-22s %8s %8s %9s %7s\n", "", "ms", "MB/s", "ns/item", "ratio");
+    printf("%-22s %8.2f %8.0f %9.0f %7s\n", "yyjson_read alone", parse_ms, mb * 1e3 / parse_ms,
+           (double)parse_ns / (double)n_items, "1");
+    printf("%-22s %8.2f %8.0f %9.0f %7.2f\n", "to columns, all in all", decode_ms,
+           mb * 1e3 / decode_ms, (double)decode_ns / (double)n_items, parse_ms / decode_ms);
     printf("{\"bench\":\"decode\",\"page\":\"%s\",\"json_bytes\":%zu,\"items\":%zu,\"column_"
            "bytes\":%zu,"
            "\"parse_mb_per_s\":%.0f,\"decode_mb_per_s\":%.0f,\"ratio\":%.2f,\"ns_per_item\":%.0f,"

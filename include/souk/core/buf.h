@@ -28,8 +28,12 @@ static inline char *buf__reserve(struct buf *b, size_t more) {
 }
 /* memcpy whose short copies, most of them, are two moves that may overlap instead of a call. */
 static inline void buf__copy(char *to, const char *from, size_t n) {
-    if (n > 32) {
+    if (n > 64) {
         memcpy(to, from, n);
+    } else if (n > 32) { /* Ids are 64 digits. */
+        char a[32], z[32];
+        memcpy(a, from, 32), memcpy(z, from + n - 32, 32);
+        memcpy(to, a, 32), memcpy(to + n - 32, z, 32);
     } else if (n >= 16) {
         char a[16], z[16];
         memcpy(a, from, 16), memcpy(z, from + n - 16, 16);
