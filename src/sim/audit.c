@@ -40,7 +40,7 @@ struct audit {
     struct units pages, overviews;
     struct hash_set stored_units; /* Cursors of stored pages, bodies of stored overviews. */
     struct hash_set optional_units;
-    bool until_durable;
+    unsigned flags;
     struct audit_report *report;
     enum audit_table table;               /* While rows of it come in. */
     struct entry wanted[AUDIT_NAMED_MAX]; /* Keys to name at the second look at the source;
@@ -271,13 +271,15 @@ static void find_required_pages(struct units *u) {
 
 static void find_optional(struct audit *a) {
     struct hash_set later = {0}; /* Leagues and types of which a later overview is stored. */
+    bool durable = a->flags & AUDIT_UNTIL_DURABLE, replaced = a->flags & AUDIT_REPLACED;
     find_required_pages(&a->pages);
-    for (size_t i = 0; i < a->pages.n; i++)
+    for (size_t i = 0; durable && i < a->pages.n; i++)
         if (!a->pages.at[i].required) hash_set__add(&a->optional_units, a->pages.at[i].key);
     for (size_t i = a->overviews.n; i-- > 0;) {
         const struct unit *u = &a->overviews.at[i];
         if (u->stored) hash_set__add(&later, u->next);
-        if (!hash_set__has(&later, u->next)) hash_set__add(&a->optional_units, u->key);
+        if (durable && !hash_set__has(&later, u->next)) hash_set__add(&a->optional_units, u->key);
+        if (replaced && !u->stored) hash_set__add(&a->optional_units, u->key);
     }
     hash_set__fini(&later);
 }
@@ -416,7 +418,7 @@ static int run(struct audit *a, FILE *ledger, const struct audit_source *source,
         a->table = (enum audit_table)t;
         if (source->rows(source->ctx, a->table, on_stored, a, e) != 0) return -1;
     }
-    if (a->until_durable) {
+    if (a->flags != 0) {
         if (each_line(ledger, on_unit, a, e) != 0) return -1;
         find_optional(a);
     }
@@ -430,9 +432,9 @@ static int run(struct audit *a, FILE *ledger, const struct audit_source *source,
     return 0;
 }
 
-int audit__run(FILE *ledger, const struct audit_source *source, bool until_durable,
+int audit__run(FILE *ledger, const struct audit_source *source, unsigned flags,
                struct audit_report *out, struct sim_err *e) {
-    struct audit a = {.until_durable = until_durable, .report = out};
+    struct audit a = {.flags = flags, .report = out};
     int rc;
     memset(out, 0, sizeof *out);
     rc = run(&a, ledger, source, e);

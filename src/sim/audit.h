@@ -39,12 +39,19 @@ struct audit_report {
     size_t n_named;
 };
 
-/** Compare @ledger (a stream at its start, seekable) with @source. With @until_durable, pages after
- * the last stored one of their cursor chain, and overviews after the last stored one of their
- * league and type, may be missing.
+enum audit_flag {
+    /* Pages after the last stored one of their cursor chain, and overviews after the last stored
+     * one of their league and type, may be missing. */
+    AUDIT_UNTIL_DURABLE = 1,
+    /* Overviews of which no row is stored may be missing: a client that was killed between the
+     * answer and its disk asks again and is given a newer one, since an overview has no cursor. */
+    AUDIT_REPLACED = 2,
+};
+
+/** Compare @ledger (a stream at its start, seekable) with @source; @flags are of enum audit_flag.
  *  @return 0 when the comparison was made (the report tells its result), -1 with why when it could
  * not be made. */
-int audit__run(FILE *ledger, const struct audit_source *source, bool until_durable,
+int audit__run(FILE *ledger, const struct audit_source *source, unsigned flags,
                struct audit_report *out, struct sim_err *e);
 void audit_report__fini(struct audit_report *r);
 /** @return whether nothing is lost, twice or unknown. */

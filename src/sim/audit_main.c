@@ -15,6 +15,7 @@ static const char help[] =
     "  --database NAME     (poe_trade)\n"
     "  --user NAME, --password TEXT\n"
     "  --until-durable     what lies after the last stored page or overview may be missing\n"
+    "  --replaced          overviews of which nothing is stored may be missing, as after a kill\n"
     "  --json              print the result as JSON\n"
     "\n"
     "Exit code: 0 nothing lost, twice or unknown; 1 differences; 2 the comparison could not be "
@@ -145,7 +146,8 @@ int audit__main(int argc, char **argv) {
     struct audit_report report;
     struct sim_err err;
     const char *path = NULL;
-    bool until_durable = false, json = false;
+    unsigned flags = 0;
+    bool json = false;
     FILE *ledger;
     int rc;
     for (int i = 1; i < argc; i++) {
@@ -154,7 +156,8 @@ int audit__main(int argc, char **argv) {
             fputs(help, stdout);
             return 0;
         }
-        if (strcmp(argv[i], "--until-durable") == 0) until_durable = true;
+        if (strcmp(argv[i], "--until-durable") == 0) flags |= AUDIT_UNTIL_DURABLE;
+        else if (strcmp(argv[i], "--replaced") == 0) flags |= AUDIT_REPLACED;
         else if (strcmp(argv[i], "--json") == 0) json = true;
         else if (strcmp(argv[i], "--ledger") == 0) value = &path;
         else if (strcmp(argv[i], "--clickhouse") == 0) value = &ch.url;
@@ -164,7 +167,8 @@ int audit__main(int argc, char **argv) {
         if (value != NULL && i + 1 < argc) {
             *value = argv[++i];
         } else if (value != NULL ||
-                   (strcmp(argv[i], "--until-durable") != 0 && strcmp(argv[i], "--json") != 0)) {
+                   (strcmp(argv[i], "--until-durable") != 0 && strcmp(argv[i], "--replaced") != 0 &&
+                    strcmp(argv[i], "--json") != 0)) {
             fprintf(stderr,
                     "souk-sim audit: %s: no such option, or its value is missing; see --help\n",
                     argv[i]);
@@ -182,7 +186,7 @@ int audit__main(int argc, char **argv) {
         return 2;
     }
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    rc = audit__run(ledger, &source, until_durable, &report, &err);
+    rc = audit__run(ledger, &source, flags, &report, &err);
     if (rc == 0) {
         print_report(&report, json);
         rc = audit_report__clean(&report) ? 0 : 1;

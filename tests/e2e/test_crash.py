@@ -146,7 +146,7 @@ def drained(page):
 
 def audit(stack):
     return subprocess.run([SIM, "audit", "--ledger", stack.folder / "sim/ledger.tsv", "--clickhouse",
-                           f"http://127.0.0.1:{stack.http}"], capture_output=True, text=True)
+                           f"http://127.0.0.1:{stack.http}", "--replaced"], capture_output=True, text=True)
 
 
 def test_nothing_is_lost_and_nothing_comes_twice(stack):

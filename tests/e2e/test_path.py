@@ -95,7 +95,8 @@ def test_steady_state_costs_little(stack):
     rss = stack.metric("process_resident_memory_bytes")
     print(f"steady: {share:.1%} of a core (aim 5 %), {rss / 1048576:.0f} MiB resident (aim 64), "
           f"{stack.psapi()['rows_per_s']:.0f} rows/s")
-    assert rss < 128 * 1048576
+    sanitized = b"__asan_init" in SOUK.read_bytes()
+    assert rss < (512 if sanitized else 128) * 1048576  # Sanitizers keep what is freed.
 
 
 def test_sigterm_under_load_needs_no_repair(stack):

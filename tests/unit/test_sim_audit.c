@@ -48,12 +48,12 @@ static const char ledger[] = ROW("1", "2", "s1", 0, "i1") ROW("1", "2", "s1", 1,
 
 static struct audit_report report;
 
-static void run(const char *text, struct stored s, bool until_durable) {
+static void run(const char *text, struct stored s, unsigned flags) {
     struct audit_source source = {.ctx = &s, .rows = rows};
     struct sim_err err = {""};
     FILE *f = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
     audit_report__fini(&report);
-    if (audit__run(f, &source, until_durable, &report, &err) != 0) fail_msg("%s", err.msg);
+    if (audit__run(f, &source, flags, &report, &err) != 0) fail_msg("%s", err.msg);
     fclose(f);
 }
 
@@ -135,6 +135,23 @@ static void test_what_is_not_durable_may_be_missing(void **state) {
     check(AUDIT_STASH, 1, 0, 0, 1);
 }
 
+static void test_an_overview_may_be_replaced_whole_but_not_in_part(void **state) {
+    (void)state;
+    static const char later[] =
+        "Allflame\tCurrency\tdivine-orb\tbb\t1\nAllflame\tScarab\tx\tcc\t1\n";
+    static const char part[] =
+        "Allflame\tCurrency\tdivine-orb\taa\t1\n"
+        "Allflame\tCurrency\tdivine-orb\tbb\t1\nAllflame\tScarab\tx\tcc\t1\n";
+    run(ledger, (struct stored){{PAGES_OK, STASH_OK, later}, 0}, AUDIT_REPLACED);
+    check(AUDIT_NINJA, 0, 0, 0, 2);
+    run(ledger, (struct stored){{PAGES_OK, STASH_OK, later}, 0}, AUDIT_UNTIL_DURABLE);
+    check(AUDIT_NINJA, 2, 0, 0, 0);
+    run(ledger, (struct stored){{PAGES_OK, STASH_OK, part}, 0}, AUDIT_REPLACED);
+    check(AUDIT_NINJA, 1, 0, 0, 0); /* Of an answer that was kept, no row may be missing. */
+    run(ledger, (struct stored){{"1\t2\t2\n2\t3\t2\n", STASH_OK, later}, 0}, AUDIT_REPLACED);
+    check(AUDIT_PAGES, 1, 0, 0, 0); /* Pages have cursors: none is ever replaced. */
+}
+
 static void test_a_hole_before_the_durable_point_is_a_loss(void **state) {
     (void)state;
     run(ledger,
@@ -213,6 +230,7 @@ int main(void) {
         cmocka_unit_test(test_an_unknown_row_is_named),
         cmocka_unit_test(test_a_page_with_another_count_is_wrong),
         cmocka_unit_test(test_what_is_not_durable_may_be_missing),
+        cmocka_unit_test(test_an_overview_may_be_replaced_whole_but_not_in_part),
         cmocka_unit_test(test_a_hole_before_the_durable_point_is_a_loss),
         cmocka_unit_test(test_overviews_after_the_last_stored_may_be_missing),
         cmocka_unit_test(test_a_torn_ledger_line_is_no_line),
