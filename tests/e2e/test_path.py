@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from stacks import ask, run_souk, stack_of, until
+from stacks import SOUK, ask, run_souk, stack_of, until
 
 QUERIES = {  # As operators run them.
     "retries": "SELECT quantileExact(0.95)(retry_count) FROM bronze_ingest_checkpoints WHERE service='psapi' AND retrieved_at > now() - INTERVAL 10 MINUTE",
