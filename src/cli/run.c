@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #define CHECKPOINT_EVERY_MS 5000
-#define DECODE_PATIENCE_NS (5 * NS_PER_S)
-#define STORE_PATIENCE_NS (10 * NS_PER_S)
+#define DECODE_PATIENCE_NS (3 * NS_PER_S)
+#define STORE_PATIENCE_NS (6 * NS_PER_S) /* Both together: below 10 s. */
 #define LAG_WARN_NS (5 * NS_PER_MS)
 
 bool app__has_room(void *ctx) {
@@ -96,7 +96,11 @@ static void on_deadline(uv_timer_t *timer) {
     int64_t now_ns = a->clock.mono_ns;
     decoder__wake(a->decoder);
     if (decoder__busy(a->decoder) && now_ns < a->stop_at_mono_ns) return;
-    if (!store__flush(a->store) && now_ns < a->stop_at_mono_ns + STORE_PATIENCE_NS) return;
+    struct store_status store;
+    store__status(a->store, &store);
+    /* Nobody is there to take it: the log keeps it for the next start. */
+    bool may_wait = store.connected && now_ns < a->stop_at_mono_ns + STORE_PATIENCE_NS;
+    if (!store__flush(a->store) && may_wait) return;
     uv_timer_stop(timer);
     app__checkpoint(a); /* Reads the cursors of the closed pollers. */
     for (size_t i = 0; i < a->n_streams; i++) {
