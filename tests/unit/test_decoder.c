@@ -2,7 +2,7 @@
 #include "souk/core/log.h"
 #include "souk/decoder.h"
 #include "souk/tables.h"
-#include <dirent.h>
+#include "test_dir.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -108,19 +108,6 @@ static int setup(void **state) {
     open_spool(f);
     *state = f;
     return 0;
-}
-
-static void remove_dir(const char *dir) {
-    char path[512];
-    DIR *d = opendir(dir);
-    for (struct dirent *x; d != NULL && (x = readdir(d)) != NULL;) {
-        if (x->d_name[0] == '.') continue;
-        snprintf(path, sizeof path, "%s/%s", dir, x->d_name);
-        if (x->d_type == DT_DIR) remove_dir(path);
-        else unlink(path);
-    }
-    if (d != NULL) closedir(d);
-    rmdir(dir);
 }
 
 static int teardown(void **state) {

@@ -2,7 +2,7 @@
  * on the same loop. The clock is set by hand: a millisecond a turn. */
 #include "souk/core/log.h"
 #include "souk/poller.h"
-#include <dirent.h>
+#include "test_dir.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -217,19 +217,6 @@ static void close_poller(struct fixture *f) {
     assert_int_equal(status_of(f).doing, POLL_STOPPED);
     poller__free(f->poller);
     f->poller = NULL;
-}
-
-static void remove_dir(const char *dir) {
-    char path[512];
-    DIR *d = opendir(dir);
-    for (struct dirent *x; d != NULL && (x = readdir(d)) != NULL;) {
-        if (x->d_name[0] == '.') continue;
-        snprintf(path, sizeof path, "%s/%s", dir, x->d_name);
-        if (x->d_type == DT_DIR) remove_dir(path);
-        else unlink(path);
-    }
-    if (d != NULL) closedir(d);
-    rmdir(dir);
 }
 
 static int teardown(void **state) {

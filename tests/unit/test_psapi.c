@@ -2,6 +2,7 @@
 #include "../golden/golden.h"
 #include "souk/core/clock.h"
 #include "souk/tables.h"
+#include "test_cells.h"
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -179,12 +180,6 @@ static void decode(struct slice body, struct rows *rows) {
     int code = source__find("psapi")->decode(&page, &context, rows, &e);
     if (code != 0) print_message("%s\n", e.msg);
     assert_int_equal(code, 0);
-}
-
-static void assert_str(const struct batch *b, const char *column, size_t row, const char *want) {
-    struct slice got = golden__str(b, column, row);
-    if (!slice__eq(got, slice__str(want)))
-        fail_msg("%s[%zu] is %.*s, not %s", column, row, SLICE_FMT(got), want);
 }
 
 static void test_decode_makes_the_expected_rows(void **state) {

@@ -325,15 +325,21 @@ static void test_duplicated_and_swapped_segments(void **state) {
     free_snapshot(&s);
 }
 
+/* Fills a spool, keeps it as @strange, and fills another one in its place. */
+static void make_two_spools(struct fixture *f, struct snapshot *strange, uint64_t *other_lsn,
+                            struct snapshot *s, uint64_t *lsn) {
+    make_pages(f, strange, other_lsn);
+    remove_files(f->dir);
+    assert_int_equal(mkdir(f->dir, 0700), 0);
+    make_pages(f, s, lsn);
+}
+
 static void test_strangers_and_odd_names_are_left_out(void **state) {
     struct fixture *f = *state;
     struct snapshot s, strange;
     uint64_t lsn[N_PAGES], other_lsn[N_PAGES];
     char path[128];
-    make_pages(f, &strange, other_lsn);
-    remove_files(f->dir);
-    assert_int_equal(mkdir(f->dir, 0700), 0);
-    make_pages(f, &s, lsn);
+    make_two_spools(f, &strange, other_lsn, &s, lsn);
     restore_snapshot(f, &s);
     static const char *const names[] = {"9999999999999999.wal", "0000000000000000.wal", "12.wal",
                                         "0000000000000099.tmp", "core"};
@@ -358,10 +364,7 @@ static void test_stale_bytes_are_no_records(void **state) {
     struct snapshot s, strange;
     uint64_t lsn[N_PAGES], other_lsn[N_PAGES];
     char path[128];
-    make_pages(f, &strange, other_lsn);
-    remove_files(f->dir);
-    assert_int_equal(mkdir(f->dir, 0700), 0);
-    make_pages(f, &s, lsn);
+    make_two_spools(f, &strange, other_lsn, &s, lsn);
     uint64_t newest = lsn[N_PAGES - 1] / SEGMENT_BYTES;
     uint64_t end = lsn[N_PAGES - 1] % SEGMENT_BYTES + extent_of(N_PAGES - 1);
     segment_path(f, newest, path, sizeof path);

@@ -1,4 +1,5 @@
 /* Builders and types: golden bytes, bounds, and which types are the same. */
+#include "hex.h"
 #include "wire.h"
 
 #include <ch_native/ch_native.h>
@@ -8,24 +9,6 @@
 #include <stdio.h>
 
 #include <cmocka.h>
-
-static size_t from_hex(const char *hex, uint8_t *to, size_t capacity) {
-    size_t n = 0;
-    for (unsigned value; *hex != '\0'; hex++) {
-        if (*hex == ' ') continue;
-        assert_true(n < capacity && sscanf(hex, "%2x", &value) == 1);
-        to[n++] = (uint8_t)value;
-        hex++;
-    }
-    return n;
-}
-
-static void assert_hex(const void *data, size_t n, const char *hex) {
-    uint8_t expected[1024];
-    size_t expected_n = from_hex(hex, expected, sizeof expected);
-    assert_int_equal(n, expected_n);
-    assert_memory_equal(data, expected, n);
-}
 
 /* The bytes of a column in one piece. */
 static void gather(struct chn_builder *b, struct chn_buf *out) {

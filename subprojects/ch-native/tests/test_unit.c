@@ -2,6 +2,7 @@
 #include "city.h"
 #include "frame.h"
 #include "gates.h"
+#include "hex.h"
 #include "packet.h"
 #include "request.h"
 
@@ -13,26 +14,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-/* --- Helpers --- */
-
-static size_t from_hex(const char *hex, uint8_t *to, size_t capacity) {
-    size_t n = 0;
-    for (unsigned value; *hex != '\0'; hex++) {
-        if (*hex == ' ') continue;
-        assert_true(n < capacity && sscanf(hex, "%2x", &value) == 1);
-        to[n++] = (uint8_t)value;
-        hex++;
-    }
-    return n;
-}
-
-static void assert_hex(const void *data, size_t n, const char *hex) {
-    uint8_t expected[1024];
-    size_t expected_n = from_hex(hex, expected, sizeof expected);
-    assert_int_equal(n, expected_n);
-    assert_memory_equal(data, expected, n);
-}
 
 /* --- Hashes, numbers, frames --- */
 

@@ -1,0 +1,350 @@
+/* The hub over real sockets on one loop: who is served what, and how it begins and ends. */
+#include "frame.h"
+#include "souk/core/log.h"
+#include "souk/hub.h"
+#include "test_wire_fixture.h"
+
+#define GET(path, more) "GET " path " HTTP/1.1\r\nHost: localhost\r\n" more "\r\n"
+#define TOKEN "0123456789abcdef-read"
+#define WRITE_TOKEN "0123456789abcdef-write"
+
+struct fixture {
+    struct wire wire;
+    struct alerts *alerts;
+    struct hub *hub;
+    bool is_ready;
+    int n_scrapes;
+};
+
+static void status_json(void *ctx, struct buf *out) {
+    (void)ctx;
+    buf__append_str(out, "{\"version\":\"test\",\"sources\":[]}");
+}
+static bool ready(void *ctx, struct buf *why) {
+    struct fixture *f = ctx;
+    if (!f->is_ready) buf__append_str(why, "no source is live");
+    return f->is_ready;
+}
+static void before_scrape(void *ctx) { ((struct fixture *)ctx)->n_scrapes++; }
+
+static const unsigned char index_html[] = "<!doctype html>", app_js[] = "start();",
+                           app_js_gz[] = "\x1f\x8bgz";
+static const struct hub_asset assets[] = {{.path = "/index.html",
+                                           .type = "text/html; charset=utf-8",
+                                           .etag = "\"e1\"",
+                                           .bytes = index_html,
+                                           .len = sizeof index_html - 1},
+                                          {.path = "/app.js",
+                                           .type = "text/javascript; charset=utf-8",
+                                           .etag = "\"e2\"",
+                                           .bytes = app_js,
+                                           .len = sizeof app_js - 1,
+                                           .gz = app_js_gz,
+                                           .gz_len = sizeof app_js_gz - 1}};
+
+static struct hub_options options_of(struct fixture *f) {
+    static const char *const origins[] = {"http://board.example:9000"};
+    return (struct hub_options){.assets = assets,
+                                .n_assets = 2,
+                                .origins = origins,
+                                .n_origins = 1,
+                                .ctx = f,
+                                .status_json = status_json,
+                                .ready = ready,
+                                .before_scrape = before_scrape};
+}
+
+static void open_hub(struct fixture *f, const struct hub_options *options) {
+    struct err e = {0};
+    if (hub__open(&f->hub, &f->wire.loop, &f->wire.clock, &f->wire.metrics, f->alerts, options,
+                  &e) != 0)
+        fail_msg("%s", e.msg);
+}
+static void close_hub(struct fixture *f) {
+    f->wire.n_closed = 0;
+    hub__close(f->hub, on_server_closed, &f->wire);
+    f->hub = NULL;
+}
+
+static int setup(void **state) {
+    struct fixture *f = calloc(1, sizeof *f);
+    struct err e = {0};
+    struct alerts_options options = {.seed = 42};
+    log__setup(stderr, LOG_FORMAT_LOGFMT, LOG_LEVEL_ERROR);
+    wire__init(&f->wire);
+    assert_int_equal(alerts__open(&f->alerts, &f->wire.clock, &f->wire.metrics, &options, &e), 0);
+    struct hub_options hub = options_of(f);
+    open_hub(f, &hub);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    while (f->wire.n_peers > 0) peer__close(&f->wire, f->wire.peers[0]);
+    if (f->hub != NULL) close_hub(f);
+    UNTIL(&f->wire, f->wire.n_closed == 1);
+    wire__fini(&f->wire);
+    alerts__free(f->alerts);
+    free(f);
+    return 0;
+}
+
+static struct peer *join(struct fixture *f) {
+    struct peer *p = peer__new(&f->wire, hub__port(f->hub));
+    assert_int_equal(p->connect_status, 0);
+    return p;
+}
+
+/* --- Open to everybody --- */
+
+static void test_metrics_are_text_0_0_4(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = join(f);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/metrics", "")), 200);
+    assert_header(p, "content-type", "text/plain; version=0.0.4; charset=utf-8");
+    assert_true(peer__has(p, "\n# TYPE souk_hub_connections gauge\nsouk_hub_connections 1\n"));
+    assert_true(peer__has(p, "\nsouk_hub_requests_total{code=\"2xx\"} 0\n"));
+    assert_int_equal(f->n_scrapes, 1);
+    /* The connection is kept, and the first request is counted. */
+    assert_int_equal(peer__ask(&f->wire, p, GET("/metrics", "")), 200);
+    assert_true(peer__has(p, "\nsouk_hub_requests_total{code=\"2xx\"} 1\n"));
+    assert_true(peer__has(p, "\nsouk_hub_scrape_seconds_count 1\n"));
+    assert_int_equal(f->n_scrapes, 2);
+}
+
+static void test_health_and_readiness(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = join(f);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/-/healthy", "")), 200);
+    assert_body(p, "healthy\n");
+    assert_int_equal(peer__ask(&f->wire, p, GET("/-/ready", "")), 503);
+    assert_body(p, "no source is live\n");
+    f->is_ready = true;
+    assert_int_equal(peer__ask(&f->wire, p, GET("/-/ready", "")), 200);
+    assert_body(p, "ready\n");
+}
+
+static void test_status_comes_from_the_owner(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = join(f);
+    static const char *const requests[] = {GET("/api/v1/status", ""), GET("/status.json", "")};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(peer__ask(&f->wire, p, requests[i]), 200);
+        assert_header(p, "content-type", "application/json");
+        assert_header(p, "cache-control", "no-store");
+        assert_body(p, "{\"version\":\"test\",\"sources\":[]}");
+    }
+}
+
+/* --- Refusals --- */
+
+static void test_refusals_say_why(void **state) {
+    static const struct {
+        const char *request, *code;
+        int status;
+    } rows[] = {
+        {"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n", "misdirected", 421},
+        {"GET /metrics HTTP/1.1\r\nHost: localhost.evil.example:80\r\n\r\n", "misdirected", 421},
+        {GET("/nowhere", ""), "not_found", 404},
+        {GET("/api/v1/alerts?status=sleeping", ""), "bad_request", 400},
+        {"POST /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "method_not_allowed", 405},
+        {GET("/api/v1/ws-ticket", ""), "method_not_allowed", 405},
+        {GET("/api/v1/status", "Origin: http://evil.example\r\n"), "forbidden", 403},
+        {GET("/api/v1/status", "Origin: null\r\n"), "forbidden", 403},
+        {GET("/sse/alerts", "Origin: http://evil.example\r\n"), "forbidden", 403},
+        {GET("/ws/alerts", ""), "upgrade_required", 426},
+        {WS_UPGRADE("/ws/alerts", "13", "Origin: http://evil.example\r\n"), "forbidden", 403},
+        {WS_UPGRADE("/ws/alerts", "8", ""), "unsupported_version", 426}};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct peer *p = join(f);
+        int status = peer__ask(&f->wire, p, rows[i].request);
+        if (status != rows[i].status) fail_msg("%d answers %s", status, rows[i].request);
+        assert_error(p, rows[i].code);
+        if (strcmp(rows[i].code, "unsupported_version") == 0)
+            assert_header(p, "sec-websocket-version", "13");
+        peer__close(&f->wire, p);
+    }
+    assert_int_equal(hub__n_clients(f->hub), 0);
+}
+
+static void test_our_own_and_allowed_origins_pass(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = join(f);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/api/v1/status", "Origin: http://localhost\r\n")),
+                     200);
+    assert_int_equal(
+        peer__ask(&f->wire, p, GET("/api/v1/status", "Origin: http://board.example:9000\r\n")),
+        200);
+    assert_int_equal(
+        peer__ask(&f->wire, p, GET("/api/v1/status", "Origin: http://board.example\r\n")), 403);
+}
+
+static void test_tokens_say_who_may_what(void **state) {
+    static const struct hub_token tokens[] = {
+        {.name = "reader", .token = TOKEN}, {.name = "boss", .token = WRITE_TOKEN, .write = true}};
+    struct fixture *f = *state;
+    struct wire *w = &f->wire;
+    close_hub(f);
+    UNTIL(w, w->n_closed == 1);
+    struct hub_options options = options_of(f);
+    options.tokens = tokens;
+    options.n_tokens = 2;
+    open_hub(f, &options);
+    struct peer *p = join(f);
+    assert_int_equal(peer__ask(w, p, GET("/-/healthy", "")), 200);
+    assert_int_equal(peer__ask(w, p, GET("/api/v1/status", "")), 401);
+    assert_header(p, "www-authenticate", "Bearer");
+    assert_int_equal(peer__ask(w, p, GET("/api/v1/status", "Authorization: Bearer " TOKEN "x\r\n")),
+                     401);
+    assert_int_equal(peer__ask(w, p, GET("/api/v1/status", "Authorization: Bearer " TOKEN "\r\n")),
+                     200);
+#define ACK(token)                                                                                 \
+    "POST /api/v1/alerts/nothing/ack HTTP/1.1\r\nHost: localhost\r\n"                              \
+    "Idempotency-Key: 0123456789abcdef\r\nAuthorization: Bearer " token "\r\n\r\n"
+    assert_int_equal(peer__ask(w, p, ACK(TOKEN)), 403);
+    p = join(f);
+    assert_int_equal(peer__ask(w, p, ACK(WRITE_TOKEN)), 404); /* It may; there is no such alert. */
+    assert_true(peer__has(p, "\"not_found\""));
+    p = join(f);
+    assert_int_equal(peer__ask(w, p, WS_UPGRADE("/ws/alerts", "13", "")), 401);
+}
+
+/* --- Assets --- */
+
+static void test_assets_come_as_the_client_can_take_them(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = join(f);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/", "Accept-Encoding: gzip\r\n")), 200);
+    assert_header(p, "content-type", "text/html; charset=utf-8");
+    assert_header(p, "content-encoding", ""); /* There is no shorter one. */
+    assert_body(p, (const char *)index_html);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/app.js", "Accept-Encoding: br, gzip\r\n")), 200);
+    assert_header(p, "content-encoding", "gzip");
+    assert_header(p, "vary", "accept-encoding");
+    assert_header(p, "etag", "\"e2\"");
+    assert_body(p, (const char *)app_js_gz);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/app.js", "")), 200);
+    assert_header(p, "content-encoding", "");
+    assert_body(p, (const char *)app_js);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/app.js", "If-None-Match: \"e2\"\r\n")), 304);
+    assert_body(p, "");
+    assert_int_equal(peer__ask(&f->wire, p, GET("/app.js", "If-None-Match: \"e1\"\r\n")), 200);
+}
+
+/* --- The stream --- */
+
+static struct peer *follow(struct fixture *f) {
+    struct peer *p = join(f);
+    peer__say(&f->wire, p, SLICE_LIT(WS_UPGRADE("/ws/alerts", "13", "")));
+    UNTIL(&f->wire, peer__body_at(p) > 0);
+    assert_true(slice__starts(buf__slice(&p->in), SLICE_LIT("HTTP/1.1 101 ")));
+    assert_header(p, "sec-websocket-accept", WS_ACCEPT);
+    assert_header(p, "sec-websocket-protocol", "alerts.v1");
+    assert_int_equal(hub__n_clients(f->hub), 0); /* Not before hello. */
+    peer__frame(&f->wire, p, FRAME_TEXT, SLICE_LIT("{\"t\":\"hello\",\"id\":1}"));
+    UNTIL(&f->wire, peer__has(p, "{\"t\":\"live\""));
+    return p;
+}
+
+static void test_hello_is_answered_with_welcome(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = follow(f);
+    struct slice first;
+    char want[128];
+    assert_true(peer__find(p, FRAME_TEXT, &first));
+    int n = snprintf(want, sizeof want,
+                     "{\"t\":\"welcome\",\"re\":1,\"proto\":\"alerts.v1\",\"sid\":\"s_");
+    assert_true(slice__starts(first, slice__of(want, (size_t)n)));
+    snprintf(want, sizeof want, "\"epoch\":\"%s\"", alerts__epoch(f->alerts));
+    assert_true(peer__has(p, want));
+    assert_int_equal(hub__n_clients(f->hub), 1);
+
+    struct alert_signal signal = {.class = "drift", .sev = ALERT_WARNING, .title = "It drifts"};
+    alerts__raise(f->alerts, &signal);
+    UNTIL(&f->wire, peer__has(p, "{\"t\":\"ev\",") && peer__has(p, "It drifts"));
+    peer__close(&f->wire, p);
+    UNTIL(&f->wire, hub__n_clients(f->hub) == 0);
+}
+
+static void test_sse_follows_too(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = join(f);
+    peer__say(&f->wire, p, SLICE_LIT(GET("/sse/alerts", "")));
+    UNTIL(&f->wire, peer__has(p, "data: {\"t\":\"live\""));
+    assert_header(p, "content-type", "text/event-stream");
+    assert_true(peer__has(p, "retry: 1000\n\n"));
+    assert_int_equal(hub__n_clients(f->hub), 1);
+}
+
+/* --- Begin and end --- */
+
+static void test_a_port_in_use_is_named(void **state) {
+    struct fixture *f = *state;
+    struct hub *second = (struct hub *)f;
+    struct err e = {0};
+    char port[16];
+    struct hub_options options = options_of(f);
+    options.port = hub__port(f->hub);
+    assert_int_equal(hub__open(&second, &f->wire.loop, &f->wire.clock, &f->wire.metrics, f->alerts,
+                               &options, &e),
+                     UV_EADDRINUSE);
+    assert_null(second);
+    snprintf(port, sizeof port, "%u", hub__port(f->hub));
+    assert_non_null(strstr(e.msg, port));
+    assert_non_null(strstr(e.msg, "127.0.0.1"));
+
+    static const struct hub_token weak = {.name = "weak", .token = "0123456789abcde"};
+    options = options_of(f);
+    options.tokens = &weak;
+    options.n_tokens = 1;
+    assert_int_equal(hub__open(&second, &f->wire.loop, &f->wire.clock, &f->wire.metrics, f->alerts,
+                               &options, &e),
+                     ERR_CONFIG);
+    assert_non_null(strstr(e.msg, "weak"));
+    assert_null(strstr(e.msg, weak.token)); /* A secret, though a bad one. */
+
+    struct peer *p = join(f); /* The first one serves on. */
+    assert_int_equal(peer__ask(&f->wire, p, GET("/-/healthy", "")), 200);
+}
+
+static void test_close_says_bye_and_calls_back_once(void **state) {
+    struct fixture *f = *state;
+    struct wire *w = &f->wire;
+    uint16_t port = hub__port(f->hub);
+    struct peer *p = follow(f), *idle = join(f), *sse = join(f);
+    assert_int_equal(peer__ask(w, idle, GET("/-/healthy", "")), 200);
+    peer__say(w, sse, SLICE_LIT(GET("/sse/alerts", "")));
+    UNTIL(w, peer__has(sse, "data: {\"t\":\"live\""));
+    close_hub(f);
+    assert_int_equal(w->n_closed, 0); /* Never from inside. */
+    UNTIL(w, peer__close_code(p) != 0);
+    assert_int_equal(peer__close_code(p), 1001);
+    assert_true(peer__has(p, "{\"t\":\"bye\",\"code\":\"shutdown\""));
+    assert_int_equal(w->n_closed, 0);
+    peer__frame(w, p, FRAME_CLOSE, SLICE_LIT("\x03\xe9"));
+    UNTIL(w, w->n_closed == 1);
+    UNTIL(w, p->ended && idle->ended && sse->ended);
+    assert_true(peer__has(sse, "\"t\":\"bye\""));
+    assert_int_not_equal(peer__new(w, port)->connect_status, 0);
+    assert_int_equal(w->n_closed, 1);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_metrics_are_text_0_0_4),
+        TEST(test_health_and_readiness),
+        TEST(test_status_comes_from_the_owner),
+        TEST(test_refusals_say_why),
+        TEST(test_our_own_and_allowed_origins_pass),
+        TEST(test_tokens_say_who_may_what),
+        TEST(test_assets_come_as_the_client_can_take_them),
+        TEST(test_hello_is_answered_with_welcome),
+        TEST(test_sse_follows_too),
+        TEST(test_a_port_in_use_is_named),
+        TEST(test_close_says_bye_and_calls_back_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
