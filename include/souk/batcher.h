@@ -49,7 +49,7 @@ struct sealed {
     uint32_t n_attempts;
     bool rejected; /* The server's last word was an exception. */
     bool matches;  /* Rows and hash are those of its seal; false after a change of decoders. */
-    void *data;   /* The sender's. */
+    void *data;    /* The sender's. */
     struct sealed *next; /* In order of sealing. */
 };
 
@@ -71,7 +71,7 @@ struct batcher {
     uint64_t decoded_lsn;        /* All rows of pages below it have arrived. */
     struct sealed *first, *last; /* Sealed and not stored yet. */
     size_t n_sealed, sealed_bytes, open_bytes, open_rows;
-    uint64_t n_taken, n_stored; /* Rows. */
+    uint64_t n_taken, n_stored;   /* Rows. */
     uint64_t n_dropped_as_stored; /* Rows met again that an acknowledged seal holds. */
     void *ctx;
     /** A lane's batch was cut: write its SEAL record, and set SEALED_READY once that is synced. */
@@ -91,8 +91,8 @@ void batcher__recover_ack(struct batcher *b, const char *token);
  *  @return 0, or ERR_FULL / ERR_NOMEM, after which the process must not go on. */
 int batcher__rows(struct batcher *b, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                   struct rows *rows);
-/** Cuts batches that are old enough, unless SEALED_BY_AGE_MAX of their table wait already; all of them
- *  when @everything. */
+/** Cuts batches that are old enough, unless SEALED_BY_AGE_MAX of their table wait already; all of
+ * them when @everything. */
 void batcher__cut(struct batcher *b, bool everything);
 /** @return the position below which no row is missing in ClickHouse; of data tables only, or all.
  */

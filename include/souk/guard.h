@@ -61,7 +61,8 @@ struct guard_facts {
 
 struct guard;
 
-/** All borrowed. @return 0 or ERR_NOMEM. Registers souk_source_freshness for each source as it comes. */
+/** All borrowed. @return 0 or ERR_NOMEM. Registers souk_source_freshness for each source as it
+ * comes. */
 int guard__open(struct guard **out, const struct clock *clock, struct metrics *metrics,
                 struct alerts *alerts, struct err *e);
 /** Resolves nothing; incidents stand for the next start. Accepts NULL. */

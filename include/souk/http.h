@@ -47,12 +47,13 @@ struct http_header {
 };
 
 struct http_response {
-    int status;              /* 100..599; 0 when no response was read. */
-    struct err err;          /* .code 0 when the whole response was read, whatever its status. */
+    int status;     /* 100..599; 0 when no response was read. */
+    struct err err; /* .code 0 when the whole response was read, whatever its status. */
     /* "", or timeout, connect, tls, dns, reset, truncated, too_large, encoding, protocol, nomem,
      * canceled. */
     const char *err_kind;
-    const struct http_header *headers; /* Of the last response (after no redirects: none are followed). */
+    const struct http_header
+        *headers; /* Of the last response (after no redirects: none are followed). */
     size_t n_headers;
     /* Decoded; empty after an error. The callback may take it (copy the struct and zero this). */
     struct buf body;
@@ -71,11 +72,11 @@ struct http_request {
     const char *url;
     const char *const *headers; /* "Name: value" lines; n_headers of them. */
     size_t n_headers;
-    struct slice body;           /* POST. */
-    int64_t timeout_ns;          /* For the whole exchange. 0: 30 s. */
-    int64_t connect_timeout_ns;  /* 0: 10 s. */
-    size_t body_max;             /* 0: HTTP_BODY_MAX_DEFAULT. Applies to the decoded body too. */
-    const char *source;          /* Metric labels of souk_http_*: from bounded sets. Or NULL. */
+    struct slice body;          /* POST. */
+    int64_t timeout_ns;         /* For the whole exchange. 0: 30 s. */
+    int64_t connect_timeout_ns; /* 0: 10 s. */
+    size_t body_max;            /* 0: HTTP_BODY_MAX_DEFAULT. Applies to the decoded body too. */
+    const char *source;         /* Metric labels of souk_http_*: from bounded sets. Or NULL. */
     const char *class_name;
     http_headers_cb headers_cb; /* Optional: all headers are in, the body is not. */
     http_done_cb done_cb;

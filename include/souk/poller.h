@@ -3,8 +3,9 @@
  *     plan -> permit -> spent token synced -> fetch -> judge -> append -> synced -> plan ...
  *
  * The governor's state is on disk before the request that it permits leaves, so that a crash loop
- * cannot send more than the upstream allows. The next page of a cursor is asked for once this one is synced: a page never turns back. judge
- * and compression run on the thread pool. Every request, whatever came of it, becomes a record. */
+ * cannot send more than the upstream allows. The next page of a cursor is asked for once this one
+ * is synced: a page never turns back. judge and compression run on the thread pool. Every request,
+ * whatever came of it, becomes a record. */
 #ifndef SOUK_POLLER_H
 #define SOUK_POLLER_H
 
@@ -27,7 +28,15 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
     void *endpoint_ctx;
 };
 
-enum poll_state { POLL_IDLE, POLL_WAIT, POLL_SAVE, POLL_FETCH, POLL_JUDGE, POLL_KEEP, POLL_STOPPED };
+enum poll_state {
+    POLL_IDLE,
+    POLL_WAIT,
+    POLL_SAVE,
+    POLL_FETCH,
+    POLL_JUDGE,
+    POLL_KEEP,
+    POLL_STOPPED
+};
 
 struct poller_counts {
     uint64_t fresh, empty, unchanged, repeat, rewind, invalid, errors, stale;
@@ -59,8 +68,8 @@ void poller__restore(struct poller *p, struct slice cursor, struct slice etag);
 /** Applies what a record of the log says of its cursor. Before poller__start. */
 void poller__replay(struct poller *p, const struct request_facts *facts);
 void poller__start(struct poller *p);
-/** Ends what is in flight, then calls @cb. A page that was received is still kept. Its status can be
- *  read until poller__free. */
+/** Ends what is in flight, then calls @cb. A page that was received is still kept. Its status can
+ * be read until poller__free. */
 void poller__close(struct poller *p, void (*cb)(void *data), void *data);
 /** Frees a closed poller. Accepts NULL. */
 void poller__free(struct poller *p);

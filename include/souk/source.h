@@ -137,7 +137,8 @@ const struct source_type *const *source__all(size_t *n);
 
 /* Rows that were refused carry reason codes from a bounded set (include/souk/quality.h). */
 
-/** @return the value of the header @name (any case) in @answer without blanks, or an empty slice. */
+/** @return the value of the header @name (any case) in @answer without blanks, or an empty slice.
+ */
 struct slice source__header(const struct source_answer *answer, struct slice name);
 /** @return the partition of @league: itself when @context follows it (and its
  *  name has less than 64 bytes), else "other". */

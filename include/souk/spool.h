@@ -3,8 +3,9 @@
  * are all records in it (design.md, section 5).
  *
  * Appends are grouped: one write and one fdatasync per 256 KiB or 5 ms (at once after a
- * pause), on the uv thread pool. A record is "synced" from then on. Positions are log sequence numbers (LSN): a record's segment
- * number times the segment size plus its offset, so they grow and find the record directly.
+ * pause), on the uv thread pool. A record is "synced" from then on. Positions are log sequence
+ * numbers (LSN): a record's segment number times the segment size plus its offset, so they grow and
+ * find the record directly.
  *
  * What can fail: a full quota or disk refuses pages (ERR_FULL) while acknowledgements still fit in
  * the space that is set aside ahead; a failed fdatasync is never retried on the same descriptor:

@@ -66,7 +66,7 @@ struct incident {
     int64_t note_ms;
     int64_t event_ms;         /* Of its last event. */
     enum alert_sev event_sev; /* As that said. */
-    bool counted;     /* Was raised again since. */
+    bool counted;             /* Was raised again since. */
     /* As published: what snapshots show. */
     char *json; /* Owned; NULL before the first event is out. */
     size_t json_len;
@@ -93,7 +93,7 @@ struct event {
     struct alert_event pub; /* Its tail points into text. */
     struct event *next;
     struct incident *incident; /* NULL for flags, and once published. */
-    enum alert_sev sev; /* As the alert object says. */
+    enum alert_sev sev;        /* As the alert object says. */
     enum alert_status status;
     char class[64];
     size_t alert_at, alert_len; /* The alert object in text. */

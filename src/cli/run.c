@@ -185,8 +185,8 @@ static int64_t thread_cpu_ns(void) {
 
 const char *const app_work_names[WORK__N] = {"rows", "second", "checkpoint", "status", "other"};
 
-/* Says what a turn was spent on, and which of it was longest when it was too long. Much less @cpu_ns
- * than @took_ns: others had the processor. */
+/* Says what a turn was spent on, and which of it was longest when it was too long. Much less
+ * @cpu_ns than @took_ns: others had the processor. */
 static void measure_turn(struct app *a, int64_t took_ns, int64_t cpu_ns) {
     size_t longest = WORK_OTHER;
     a->work_ns[WORK_OTHER] = took_ns;

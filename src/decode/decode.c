@@ -20,8 +20,8 @@ static int32_t escaped_unit(struct slice body, size_t at) {
     return (int32_t)strtol(digits, NULL, 16);
 }
 
-/* Half a surrogate pair has no UTF-8 form, and players can put one into a name. One of them must not
- * keep a whole page out: each becomes U+FFFD, in place. @return how many there were. */
+/* Half a surrogate pair has no UTF-8 form, and players can put one into a name. One of them must
+ * not keep a whole page out: each becomes U+FFFD, in place. @return how many there were. */
 static size_t replace_lone_surrogates(struct slice body, char *copy) {
     size_t n = 0;
     for (size_t i = 0; i < body.len; i++) {
@@ -63,7 +63,8 @@ int decode__read(struct slice body, yyjson_doc **out, struct err *e) {
     /* The cast only drops const: yyjson copies the bytes unless it is told to work in place. */
     *out = yyjson_read_opts((char *)(uintptr_t)body.base, body.len, YYJSON_READ_BIGNUM_AS_RAW, NULL,
                             &why);
-    if (*out == NULL && why.code == YYJSON_READ_ERROR_INVALID_STRING) *out = read_repaired(body, &why);
+    if (*out == NULL && why.code == YYJSON_READ_ERROR_INVALID_STRING)
+        *out = read_repaired(body, &why);
     if (*out != NULL) return 0;
     if (why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
         return err__setf(e, ERR_NOMEM, "json: no memory for %zu bytes", body.len);

@@ -197,8 +197,7 @@ static void on_work(uv_work_t *work) {
             decode_record(d, &rec);
             bytes += d->body.len;
         } else if (rec.type == SPOOL_CONFIG) {
-            d->new_context =
-                slice__dup(rec.payload);
+            d->new_context = slice__dup(rec.payload);
             d->new_context_lsn = rec.lsn;
         }
     }

@@ -1,9 +1,9 @@
 /* Appending and group commit, on the loop.
  *
  * Records go to the filling group; when it is 256 KiB, or 5 ms have passed since the last one
- * set out, and no job is in flight, it flies: the pool writes and syncs it while the other group fills. Its callbacks run when it has
- * landed, in order of position. A full disk lets it fly again every 250 ms; a failed one ends the
- * spool. */
+ * set out, and no job is in flight, it flies: the pool writes and syncs it while the other group
+ * fills. Its callbacks run when it has landed, in order of position. A full disk lets it fly again
+ * every 250 ms; a failed one ends the spool. */
 #include "internal.h"
 #include "souk/core/log.h"
 #include <assert.h>
