@@ -189,7 +189,10 @@ static inline int peer__ask(struct wire *w, struct peer *p, const char *request)
     int64_t body_bytes = head ? 0 : peer__length(p);
     UNTIL(w, p->ended || (int64_t)peer__body(p).len >= body_bytes);
     assert_int_equal(peer__body(p).len, body_bytes);
-    return atoi(p->in.base + sizeof "HTTP/1.1");
+    int64_t status; /* What came in is not terminated. */
+    assert_true(p->in.len >= 12);
+    assert_true(slice__int64(slice__of(p->in.base + sizeof "HTTP/1.1", 3), &status));
+    return (int)status;
 }
 
 static inline void assert_header(const struct peer *p, const char *name, const char *want) {
