@@ -36,8 +36,6 @@ struct app_stream {
 /* A source of the configuration. */
 struct app_source {
     const struct source_type *type;
-    struct source_settings settings;
-    bool enabled;
     const char *off_reason; /* Enabled in the configuration, yet it cannot run: why, and what to do.
                                Else NULL. */
 };
@@ -82,7 +80,7 @@ struct app {
     uv_timer_t second, checkpoint, deadline;
     uv_signal_t signals[5];
     int64_t started_wall_ns, started_mono_ns, stop_at_mono_ns;
-    bool recovered, draining, stopped, failed;
+    bool recovered, draining, stopped;
     bool closing; /* Rooms are going away: nobody asks them any more. */
     int n_to_close;
     uint64_t checkpointed_end; /* End of the log at the last checkpoint. */

@@ -111,7 +111,7 @@ static int open_sources(struct app *a, struct err *e) {
         int n = specs == NULL ? err__setf(e, ERR_NOMEM, "out of memory")
                               : s->type->streams(&c->settings, specs, e);
         struct app_stream *grown =
-            n < 0 ? NULL : realloc(a->streams, (a->n_streams + (size_t)n) * sizeof *grown);
+            n <= 0 ? NULL : realloc(a->streams, (a->n_streams + (size_t)n) * sizeof *grown);
         if (n > 0 && grown == NULL) n = err__setf(e, ERR_NOMEM, "out of memory");
         if (n <= 0) {
             free(specs);
@@ -126,8 +126,6 @@ static int open_sources(struct app *a, struct err *e) {
                                                              .amber_s = c->amber_s,
                                                              .red_s = c->red_s};
         free(specs);
-        s->settings = c->settings;
-        s->enabled = true;
     }
     return 0;
 }

