@@ -285,6 +285,17 @@ void config__free(struct config *c) {
     cyaml_free(&config, &config_schema, c, 0);
 }
 
+/* A value that has ${ came from the environment or from $${: reading must not replace it again. */
+static bool append_literally(struct buf *out, struct slice text) {
+    bool fits = true;
+    for (const char *hit; fits && (hit = memmem(text.base, text.len, "${", 2)) != NULL;) {
+        size_t n = (size_t)(hit - text.base);
+        fits = buf__append(out, text.base, n) && buf__append(out, "$${", 3);
+        text = slice__of(hit + 2, text.len - n - 2);
+    }
+    return fits && buf__append(out, text.base, text.len);
+}
+
 int config__print(const struct config *c, struct buf *out) {
     static char masked[] = "***", nothing[] = "";
     cyaml_config_t config = cyaml_config(NULL);
@@ -303,7 +314,7 @@ int config__print(const struct config *c, struct buf *out) {
         if (*lists[i] == NULL) *lists[i] = none;
     cyaml_err_t code = cyaml_save_data(&text, &len, &config, &config_schema, &shown, 0);
     if (code != CYAML_OK) return ERR_NOMEM;
-    bool fits = buf__append(out, text, len);
+    bool fits = append_literally(out, slice__of(text, len));
     free(text);
     return fits ? 0 : ERR_FULL;
 }

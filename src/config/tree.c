@@ -73,19 +73,28 @@ static bool is_name(const char *base, size_t len) {
     return true;
 }
 
-/* Replaces every ${NAME} and ${NAME:-text} of the scalar @node. */
+/* Replaces every ${NAME} and ${NAME:-text} of the scalar @node, and $${ by the two characters. */
 static void expand(struct walk *w, yaml_node_t *node) {
     const char *at = text_of(node), *start;
     if (strstr(at, "${") == NULL) return;
     struct buf out = buf__init(VALUE_MAX);
     for (; (start = strstr(at, "${")) != NULL;) {
+        if (start > at && start[-1] == '$') {
+            buf__append(&out, at, (size_t)(start - at) - 1);
+            buf__append(&out, "${", 2);
+            at = start + 2;
+            continue;
+        }
         const char *end = strchr(start, '}');
         size_t len = end == NULL ? 0 : (size_t)(end - start) - 2;
         const char *fallback = end == NULL ? NULL : memmem(start + 2, len, ":-", 2);
         size_t name_len = fallback == NULL ? len : (size_t)(fallback - start) - 2;
         char name[65];
-        if (!is_name(start + 2, name_len)) {
-            job__errorf(w->job, line_of(node), "\"%.64s\" (expected ${NAME} or ${NAME:-text})",
+        bool nested = fallback != NULL && memmem(fallback, len - name_len, "${", 2) != NULL;
+        if (!is_name(start + 2, name_len) || nested) {
+            job__errorf(w->job, line_of(node),
+                        "\"%.64s\" (expected ${NAME} or ${NAME:-text}, the text without ${; $${ "
+                        "stands for ${ itself)",
                         start);
             goto out;
         }

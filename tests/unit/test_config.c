@@ -196,7 +196,10 @@ static void test_config_names_every_error_with_its_line(void **state) {
         {"live: false\n--- \nlive: false\n", "f:3: a second document (expected one)"},
         {"state_dir: ${NOT_SET}\n", "f:1: environment variable NOT_SET is not set (expected it, or "
                                     "${NOT_SET:-text})"},
-        {"state_dir: ${1x}\n", "f:1: \"${1x}\" (expected ${NAME} or ${NAME:-text})"},
+        {"state_dir: ${1x}\n", "f:1: \"${1x}\" (expected ${NAME} or ${NAME:-text}, the text without "
+                               "${; $${ stands for ${ itself)"},
+        {"state_dir: ${A:-${B}\n", "f:1: \"${A:-${B}\" (expected ${NAME} or ${NAME:-text}, the text "
+                                   "without ${; $${ stands for ${ itself)"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
@@ -281,6 +284,24 @@ static void test_config_replaces_variables_in_values(void **state) {
     assert_string_equal(c->clickhouse.password, "a: {b}, \"c\" # d"); /* A value, never YAML. */
     assert_string_equal(c->state_dir, "/x/1234/");
     config__free(c);
+}
+
+/* Found by fuzz_config: what was printed did not load again, or loaded as something else. */
+static void test_config_prints_what_reads_as_the_same(void **state) {
+    (void)state;
+    put_env("ODD", "${PORT}");
+    struct config *c = load("agent: {project: \"a$${PORT}b\"}\nstate_dir: \"$$${x${ODD}\"\n");
+    struct buf out = buf__init(1 << 20);
+    assert_string_equal(c->agent.project, "a${PORT}b");
+    assert_string_equal(c->state_dir, "$${x${PORT}");
+    assert_int_equal(config__print(c, &out), 0);
+    assert_true(buf__u8(&out, 0));
+    struct config *again = load(out.base);
+    assert_string_equal(again->agent.project, c->agent.project);
+    assert_string_equal(again->state_dir, c->state_dir);
+    config__free(again);
+    config__free(c);
+    buf__fini(&out);
 }
 
 static void test_config_reads_the_password_from_a_file(void **state) {
@@ -374,6 +395,7 @@ int main(void) {
         TEST(test_config_reports_all_errors_at_once),
         TEST(test_config_lets_the_environment_override),
         TEST(test_config_replaces_variables_in_values),
+        TEST(test_config_prints_what_reads_as_the_same),
         TEST(test_config_reads_the_password_from_a_file),
         TEST(test_config_bounds_hostile_yaml),
         TEST(test_config_load_says_what_a_file_lacks),
