@@ -6,13 +6,12 @@
  * plainly as it can be done; then the spool takes them, one record after another with 1 MiB in
  * flight. Then single records, each waiting for the one before: what a lone page pays. Then all is
  * read. */
+#include "raw_disk.h"
 #include "souk/core/log.h"
 #include "souk/spool.h"
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define GROUP ((size_t)256 << 10)
 #define IN_FLIGHT_MAX ((size_t)1 << 20)
@@ -26,48 +25,27 @@ struct bench {
     int64_t *started_ns, *took_ns; /* Of each record. */
 };
 
-static int compare_ns(const void *a, const void *b) {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 static void print_line(const char *what, size_t n_records, size_t n_bytes, int64_t total_ns,
                        double n_syncs, int64_t *took_ns, size_t n_took) {
     double s = (double)total_ns / 1e9;
     printf("%-22s %8zu records %8.1f MB/s %8.0f syncs/s", what, n_records,
            (double)n_bytes / 1e6 / s, n_syncs / s);
     if (n_took > 0) {
-        qsort(took_ns, n_took, sizeof *took_ns, compare_ns);
-        printf("  p50 %.2f ms  p99 %.2f ms", (double)took_ns[n_took / 2] / 1e6,
-               (double)took_ns[n_took * 99 / 100] / 1e6);
+        sort_times(took_ns, n_took);
+        printf("  p50 %.2f ms  p99 %.2f ms", (double)percentile(took_ns, n_took, 50) / 1e6,
+               (double)percentile(took_ns, n_took, 99) / 1e6);
     }
     printf("\n");
 }
 
 static int run_raw(const char *dir, size_t n_bytes, size_t group) {
-    char path[4096];
-    size_t n = n_bytes / group;
-    char *bytes = malloc(group);
-    int64_t *took_ns = calloc(n + 1, sizeof *took_ns);
-    if (bytes == NULL || took_ns == NULL || n == 0) return 1;
-    for (size_t i = 0; i < group; i++) bytes[i] = (char)(i * 131);
-    snprintf(path, sizeof path, "%s/raw", dir);
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    if (fd < 0 || posix_fallocate(fd, 0, (off_t)(n * group)) != 0 || fdatasync(fd) != 0) return 1;
-    int64_t start_ns = clock__stopwatch_ns();
-    for (size_t i = 0; i < n; i++) {
-        int64_t from_ns = clock__stopwatch_ns();
-        if (pwrite(fd, bytes, group, (off_t)(i * group)) != (ssize_t)group) return 1;
-        if (fdatasync(fd) != 0) return 1;
-        took_ns[i] = clock__stopwatch_ns() - from_ns;
-    }
-    print_line(group == GROUP ? "raw 256 KiB" : "raw lone records", n, n * group,
-               clock__stopwatch_ns() - start_ns, (double)n, took_ns, n);
-    close(fd);
-    unlink(path);
-    free(bytes);
-    free(took_ns);
-    return 0;
+    struct raw_disk d;
+    int rc = raw_disk__run(dir, n_bytes / group, group, &d);
+    if (rc == 0)
+        print_line(group == GROUP ? "raw 256 KiB" : "raw lone records", d.n, d.n * group,
+                   d.total_ns, (double)d.n, d.took_ns, d.n);
+    raw_disk__fini(&d);
+    return rc;
 }
 
 static void on_synced(void *data, uint64_t lsn, int status) {
