@@ -48,7 +48,7 @@ uint16_t web__port(const struct web *w);
 /** Adds a route; all of them before the loop runs. @path (static) is whole, or ends in * for what
  *  starts so. @method is GET (HEAD comes with it) or POST. Earlier routes win. */
 void web__route(struct web *w, const char *method, const char *path, web_handler fn, void *data);
-/** Refuses new connections and requests from now on. Idempotent. */
+/** Refuses new connections from now on; open ones are served on. Idempotent. */
 void web__stop_listening(struct web *w);
 /** Ends all: sockets get Close 1001, streams end, 5 s later the rest is cut. Frees @w, calls @cb.
  */
@@ -73,7 +73,10 @@ void web_request__respond(struct web_request *r, int status, const char *type, s
                           bool is_static);
 /** Answers {"error":{"code":…,"msg":…}}. */
 void web_request__error(struct web_request *r, int status, const char *code, const char *msg);
-/** For an answer that comes later: @cb is called when the request ends without one. */
+/** @return whether the client takes gzip (RFC 9110, 12.5.3; q=0 says no). */
+bool web_request__takes_gzip(const struct web_request *r);
+/** For an answer that comes later: @cb is called when the request ends without one: the client is
+ *  gone, or 30 s have passed, or the server has ended its grace; then it is answered 503. */
 void web_request__defer(struct web_request *r, void (*cb)(void *data), void *data);
 
 /* WebSocket, RFC 6455. */

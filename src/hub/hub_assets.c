@@ -7,13 +7,12 @@ static void get_asset(void *data, struct web_request *r) {
     web_request__set_header(r, "etag", etag);
     web_request__set_header(r, "cache-control", SLICE_LIT("no-cache")); /* Ask again, by ETag. */
     web_request__set_header(r, "vary", SLICE_LIT("accept-encoding"));
-    struct slice known = web_request__header(r, "if-none-match"),
-                 accept = web_request__header(r, "accept-encoding");
+    struct slice known = web_request__header(r, "if-none-match");
     if (known.len > 0 && memmem(known.base, known.len, etag.base, etag.len) != NULL) {
         web_request__respond(r, 304, NULL, (struct slice){0}, true);
         return;
     }
-    bool gz = a->gz != NULL && accept.len > 0 && memmem(accept.base, accept.len, "gzip", 4) != NULL;
+    bool gz = a->gz != NULL && web_request__takes_gzip(r);
     if (gz) web_request__set_header(r, "content-encoding", SLICE_LIT("gzip"));
     struct slice body =
         gz ? slice__of((const char *)a->gz, a->gz_len) : slice__of((const char *)a->bytes, a->len);

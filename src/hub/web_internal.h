@@ -18,6 +18,7 @@
 #define WEB_SILENCE_NS (45 * NS_PER_S)
 #define WEB_PARTIAL_NS (5 * NS_PER_S)
 #define WEB_WRITE_NS (15 * NS_PER_S)
+#define WEB_DEFER_NS (30 * NS_PER_S) /* For an answer that comes later. */
 #define WEB_PINGS_BURST 20.0
 #define WEB_PINGS_PER_S 2.0
 
@@ -34,6 +35,8 @@ struct web_conn {
     bool busy; /* A request is being answered. */
     char peer[INET6_ADDRSTRLEN];
     int64_t response_mono_ns; /* When the response in flight was started; 0: none. */
+    struct web_request *deferred; /* Waits for its owner's answer. HTTP/1.1: at most one. */
+    int64_t deferred_mono_ns;
 };
 
 struct web_route {
@@ -110,6 +113,8 @@ void web_conn__cut(struct web_conn *c);
 bool web__may_handshake(struct web *w, const char *address);
 
 /* web_request.c */
+/** Answers 503 in the place of an owner who did not, and tells it. */
+void web_request__give_up(struct web_request *r);
 int web__on_request(h2o_handler_t *self, h2o_req_t *req);
 
 /* web_socket.c */

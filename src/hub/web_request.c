@@ -47,7 +47,38 @@ struct slice web_request__path(const struct web_request *r) {
 
 struct slice web_request__header(const struct web_request *r, const char *name) {
     ssize_t i = h2o_find_header_by_str(&r->req->headers, name, strlen(name), -1);
-    return i < 0 ? (struct slice){0} : of_iovec(r->req->headers.entries[i].value);
+    if (i < 0) return (struct slice){0};
+    struct slice value = of_iovec(r->req->headers.entries[i].value);
+    while (value.len > 0 && (value.base[value.len - 1] == ' ' || value.base[value.len - 1] == '\t'))
+        value.len--; /* h2o takes off those in front only. */
+    return value;
+}
+
+/* @return whether the parameters behind a content coding say that it is not acceptable: q=0. */
+static bool is_refused(struct slice params) {
+    const char *q = memmem(params.base, params.len, "q=", 2);
+    if (q == NULL) return false;
+    size_t left = params.len - (size_t)(q - params.base) - 2, n = 0;
+    while (n < left && (q[2 + n] == '0' || q[2 + n] == '.')) n++;
+    return n > 0 && (n == left || q[2 + n] < '1' || q[2 + n] > '9');
+}
+
+bool web_request__takes_gzip(const struct web_request *r) {
+    struct slice all = web_request__header(r, "accept-encoding");
+    while (all.len > 0) {
+        const char *comma = memchr(all.base, ',', all.len);
+        size_t n = comma == NULL ? all.len : (size_t)(comma - all.base);
+        struct slice one = slice__of(all.base, n);
+        while (one.len > 0 && (*one.base == ' ' || *one.base == '\t'))
+            one = slice__of(one.base + 1, one.len - 1);
+        size_t name = 0;
+        while (name < one.len && one.base[name] != ';' && one.base[name] != ' ') name++;
+        if (slice__ieq(slice__of(one.base, name), SLICE_LIT("gzip")))
+            return !is_refused(slice__of(one.base + name, one.len - name));
+        n += comma != NULL;
+        all = slice__of(all.base + n, all.len - n);
+    }
+    return false;
 }
 
 struct slice web_request__body(const struct web_request *r) {
@@ -108,6 +139,7 @@ static void prepare(struct web_request *r, int status, const char *type) {
     assert(!r->answered);
     r->answered = true;
     r->on_gone = NULL;
+    r->conn->deferred = NULL;
     r->req->res.status = status;
     r->req->res.reason = reason_of(status);
     if (r->req->entity.base != NULL || r->conn->refused) r->req->http1_is_persistent = 0;
@@ -149,6 +181,17 @@ void web_request__error(struct web_request *r, int status, const char *code, con
 void web_request__defer(struct web_request *r, void (*cb)(void *data), void *data) {
     r->on_gone = cb;
     r->data = data;
+    r->conn->deferred = r;
+    r->conn->deferred_mono_ns = r->web->clock->mono_ns;
+}
+
+void web_request__give_up(struct web_request *r) {
+    void (*cb)(void *data) = r->on_gone;
+    r->on_gone = NULL;
+    if (cb != NULL) cb(r->data);
+    r->req->http1_is_persistent = 0;
+    web_request__set_header(r, "retry-after", SLICE_LIT("5"));
+    web_request__error(r, 503, "unavailable", "no answer in time; the request may have been done");
 }
 
 /* h2o disposes of a request's pool when the response is out or the connection gone. */
@@ -156,6 +199,7 @@ static void on_request_disposed(void *p) {
     struct web_request *r = p;
     r->conn->response_mono_ns = 0;
     r->conn->busy = false;
+    if (r->conn->deferred == r) r->conn->deferred = NULL;
     void (*cb)(void *data) = r->on_gone;
     r->on_gone = NULL;
     if (cb != NULL) cb(r->data);

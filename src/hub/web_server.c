@@ -144,6 +144,9 @@ static void on_sweep(uv_timer_t *timer) {
                      w->clock->mono_ns - c->response_mono_ns > WEB_WRITE_NS;
         /* An idle keep-alive connection has nothing to lose when we end. */
         bool idle = w->closing && c->kind == WEB_CONN_HTTP && !c->busy;
+        /* An owner who never answers must not keep the connection, nor us. */
+        if (c->deferred != NULL && (late || w->clock->mono_ns - c->deferred_mono_ns > WEB_DEFER_NS))
+            web_request__give_up(c->deferred);
         if (late || stuck || idle) web_conn__cut(c);
     }
     if (w->closing && w->n_conns == 0 && !uv_is_closing((uv_handle_t *)timer)) close_handles(w);

@@ -225,8 +225,15 @@ static void test_assets_come_as_the_client_can_take_them(void **state) {
     assert_header(p, "vary", "accept-encoding");
     assert_header(p, "etag", "\"e2\"");
     assert_body(p, (const char *)app_js_gz);
-    assert_int_equal(peer__ask(&f->wire, p, GET("/app.js", "")), 200);
-    assert_header(p, "content-encoding", "");
+    assert_int_equal(peer__ask(&f->wire, p, GET("/app.js", "Accept-Encoding: br, GZIP;q=0.1\r\n")), 200);
+    assert_header(p, "content-encoding", "gzip");
+    static const char *const without[] = {GET("/app.js", ""), GET("/app.js", "Accept-Encoding: gzip;q=0\r\n"),
+                                          GET("/app.js", "Accept-Encoding: gzip ; q=0.00, *\r\n"),
+                                          GET("/app.js", "Accept-Encoding: x-gzip, notgzip\r\n")};
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(peer__ask(&f->wire, p, without[i]), 200);
+        assert_header(p, "content-encoding", "");
+    }
     assert_body(p, (const char *)app_js);
     assert_int_equal(peer__ask(&f->wire, p, GET("/app.js", "If-None-Match: \"e2\"\r\n")), 304);
     assert_body(p, "");

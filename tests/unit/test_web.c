@@ -250,7 +250,7 @@ static void test_requests_show_what_was_sent(void **state) {
     struct peer *p = join(f);
     assert_int_equal(
         peer__ask(&f->wire, p,
-                  "GET /peer HTTP/1.1\r\nHost: souk.example:8080\r\nX-Thing:  a b\r\n\r\n"),
+                  "GET /peer HTTP/1.1\r\nHost: souk.example:8080\r\nX-Thing:  a b \t\r\n\r\n"),
         200);
     assert_header(p, "x-answer", "yes");
     assert_body(p, "GET souk.example:8080 1 [a b]");
@@ -367,6 +367,25 @@ static void test_an_answer_may_come_while_it_closes(void **state) {
     assert_true(peer__has(p, "\r\n\r\nlateHTTP/1.1 503 ")); /* The one behind it is too late. */
     assert_true(peer__has(p, "the server is shutting down"));
     assert_int_equal(f->n_gone, 0);
+}
+
+static void test_an_answer_that_never_comes_is_given_up(void **state) {
+    struct fixture *f = *state;
+    struct wire *w = &f->wire;
+    struct peer *p = join(f);
+    peer__say(w, p, SLICE_LIT(GET("/later")));
+    UNTIL(w, f->waiting != NULL);
+    w->clock.mono_ns += 31 * NS_PER_S;
+    UNTIL(w, p->ended);
+    assert_true(peer__has(p, "HTTP/1.1 503 "));
+    assert_int_equal(f->n_gone, 1);
+    p = join(f);
+    peer__say(w, p, SLICE_LIT(GET("/later")));
+    UNTIL(w, f->waiting != NULL);
+    close_web(f); /* Nor does it keep the server. */
+    w->clock.mono_ns += 6 * NS_PER_S;
+    UNTIL(w, w->n_closed == 1);
+    assert_int_equal(f->n_gone, 2);
 }
 
 static void test_connections_over_a_cap_are_told_so(void **state) {
@@ -647,6 +666,7 @@ int main(void) {
         TEST(test_nothing_is_smuggled_behind_a_body),
         TEST(test_an_answer_may_come_later),
         TEST(test_an_answer_may_come_while_it_closes),
+        TEST(test_an_answer_that_never_comes_is_given_up),
         TEST(test_connections_over_a_cap_are_told_so),
         TEST(test_stop_listening_refuses_the_next),
         TEST(test_a_host_must_be_an_address),
