@@ -25,7 +25,25 @@ enum endpoint_state {
     ENDPOINT_BACKOFF,  /* Failures; next try is due later. */
     ENDPOINT_PROBE,    /* One request tells whether it is over. */
     ENDPOINT_DISABLED, /* The budget of invalid requests is spent, or the reply was a block page. */
+    ENDPOINT_RECOVER,  /* It is over: a quarter, then half of the tokens, for a window each. */
+    ENDPOINT_KILLED,   /* Somebody stopped it; only somebody lets it go again. */
+    ENDPOINT__STATES,
 };
+
+/* Classes of work that share the policies. When several wait for one token, they take it by
+ * deficit round robin with these weights: 4, 2, 1, 4, 1. A class that has nothing to send leaves
+ * its share to the others, up to their ceilings. */
+enum permit_class {
+    CLASS_TAIL,        /* The newest of a stream. */
+    CLASS_METADATA,    /* Leagues, static lists, names. */
+    CLASS_BACKFILL,    /* The past. */
+    CLASS_INTERACTIVE, /* Somebody waits for it. */
+    CLASS_PROBE,       /* Is it still there; resynchronising. */
+    CLASS__N,
+};
+/* Within a class the earliest deadline goes first: the time of asking, and 0, 10 or 60 s. So the
+ * hot goes before the cold, and the cold goes all the same. */
+enum permit_tier { TIER_HOT, TIER_WARM, TIER_COLD, TIER__N };
 
 struct endpoint_options {
     const char *name;        /* Metric label and key of the saved state: never changes. */
@@ -44,11 +62,16 @@ struct endpoint_options {
 };
 
 struct governor_options {
-    double global_rate_per_s; /* Over all hosts that ask for it; 0: none. */
-    int64_t host_gap_ns;      /* Least time between two requests to a host. 0: 250 ms. */
-    double utilisation;       /* Share of a window's tokens that may be used; 0: 0.95. Windows of
-                               * fewer than 20 tokens are used whole. */
-    uint64_t seed;            /* For jitter; same seed, same jitter. */
+    double global_rate_per_s;   /* Over all hosts that ask for it; 0: none. */
+    int64_t host_gap_ns;        /* Least time between two requests to a host. 0: 250 ms. */
+    double utilisation;         /* Share of a window's tokens that may be used; 0: 0.95. Windows of
+                                 * fewer than 20 tokens are used whole. */
+    uint64_t seed;              /* For jitter; same seed, same jitter. */
+    uint32_t host_inflight_max; /* Requests under way to one host; 0: 4. */
+    /* The most of a policy's lasting rate that a class may take, also when nobody else wants it:
+     * what is left is at once there for the others. 0: 1 for TAIL and INTERACTIVE, 0.8 for
+     * BACKFILL, 0.5 for METADATA and PROBE. */
+    double ceiling[CLASS__N];
 };
 
 struct permit;
@@ -67,6 +90,9 @@ struct permit {
                                 * Not answered for 10 minutes, it counts as ended then. */
     int64_t asked_mono_ns, granted_mono_ns;
     uint64_t serial;
+    enum permit_class class; /* Set by the owner before it asks, as tier and cost are. */
+    enum permit_tier tier;
+    uint32_t cost; /* Tokens of each window; 0: 1. */
     char key[64];
     enum permit_where where; /* The governor's own, as all below. */
     int status;
@@ -95,6 +121,13 @@ struct governor_verdict {
     char error[128];        /* E.g. a policy whose rule headers were missing. */
 };
 
+/** @return tail, metadata, backfill, interactive or probe. */
+const char *permit_class__name(enum permit_class class);
+/** @return the class called @name, or CLASS__N. */
+enum permit_class permit_class__find(struct slice name);
+/** @return open, paced, penalty, backoff, probe, disabled, recover or killed. */
+const char *endpoint_state__name(enum endpoint_state state);
+
 struct governor_window_status {
     char rule[16];
     uint32_t limit, used; /* Tokens; spent or not yet back. */
@@ -109,6 +142,8 @@ struct endpoint_status {
     double rate_per_s;    /* The learned or configured rate. */
     struct governor_window_status windows[16];
     uint32_t n_windows, n_waiting, n_inflight;
+    uint32_t n_waiting_by_class[CLASS__N];
+    uint64_t n_granted_by_class[CLASS__N];
     uint64_t n_requests, n_throttled, n_errors;
 };
 
@@ -129,6 +164,10 @@ struct endpoint *governor__endpoint(struct governor *g, const struct endpoint_op
  *  when 256 wait there already. */
 int governor__acquire(struct governor *g, struct endpoint *ep, struct permit *p, const char *key,
                       permit_cb cb);
+/** Takes a token now or not at all, for work of others that is not queued here: nobody who waits is
+ *  overtaken. @return 0 with @p granted, @p->cb not called; ERR_UNAVAILABLE, when governor__status
+ * says until when and why; ERR_REFUSED when the endpoint is disabled or killed. */
+int governor__try(struct governor *g, struct endpoint *ep, struct permit *p, const char *key);
 /** Withdraws @p: its callback runs with ERR_CANCELED from the loop. Does nothing when idle, granted
  * or refused already. */
 void governor__cancel(struct governor *g, struct permit *p);
@@ -146,8 +185,14 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
                       struct governor_verdict *out);
 /** Grants what is due at the clock's time; the timer calls it, and tests do. */
 void governor__tick(struct governor *g);
-/** Lets a disabled endpoint go again, with a fresh budget. A hold of the server stays. */
+/** Lets a disabled, paused or killed endpoint go again, with a fresh budget. A hold of the server
+ *  stays. */
 void governor__resume(struct governor *g, struct endpoint *ep);
+/** Holds @ep for @for_ns; who waits goes on waiting. @why (at most 63 bytes count) is shown.
+ * Survives a restart, as killing does. */
+void governor__pause(struct governor *g, struct endpoint *ep, int64_t for_ns, const char *why);
+/** Refuses everything of @ep until governor__resume. */
+void governor__kill(struct governor *g, struct endpoint *ep, const char *why);
 size_t governor__n_endpoints(const struct governor *g);
 /** @return the endpoint called @name, or NULL. Scans all: for people and other processes. */
 struct endpoint *governor__find(struct governor *g, const char *name);

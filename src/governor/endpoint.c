@@ -63,12 +63,20 @@ bool endpoint__disabled(const struct endpoint *ep, int64_t now_ns) {
     return ep->disabled_until_ns > now_ns;
 }
 
+/* Of two that may go: the class whose turn it is, then the earlier deadline. */
+static bool goes_before(const struct endpoint *ep, const struct permit *a, const struct permit *b) {
+    bool a_turn = a->class == ep->turn, b_turn = b->class == ep->turn;
+    if (a_turn != b_turn) return a_turn;
+    return permit__deadline_ns(a) < permit__deadline_ns(b);
+}
+
 int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **who) {
     /* One at a time until a reply was read, and while it is not known whether the trouble is over.
      */
     uint32_t most = !ep->learned || ep->n_fail > 0 ? 1 : ep->o.inflight_max;
     int64_t next_ns = ep->backoff_ns, best_ns = NEVER;
     if (ep->disabled_until_ns > next_ns) next_ns = ep->disabled_until_ns;
+    if (ep->paused_until_ns > next_ns) next_ns = ep->paused_until_ns;
     if (ep->n_inflight >= most) return NEVER;
     if (ep->policy->n_windows == 0 && ep->rate_next_ns > next_ns) next_ns = ep->rate_next_ns;
     if (ep->o.paced) {
@@ -76,12 +84,17 @@ int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **w
         if (t > next_ns) next_ns = t;
     }
     if (ep->head == NULL) return next_ns;
-    /* The first whose key may go; one that has to wait holds up nobody else. */
-    for (struct permit *p = ep->head; p != NULL && best_ns > now_ns; p = p->next) {
+    /* One whose key has to wait holds up nobody else. */
+    const struct permit *best = NULL;
+    for (struct permit *p = ep->head; p != NULL; p = p->next) {
         int64_t t = key_next_ns(ep, p->key, now_ns);
-        if (t >= best_ns) continue;
+        if (t > now_ns ? t >= best_ns : best_ns <= now_ns && !goes_before(ep, p, best)) continue;
         best_ns = t;
+        best = p;
         if (who != NULL) *who = p;
+        if (best_ns <= now_ns && ep->n_waiting == ep->n_waiting_by_class[CLASS_TAIL] &&
+            p->tier == TIER_HOT)
+            break; /* The rule: all alike, in the order in which they asked. */
     }
     return best_ns > next_ns ? best_ns : next_ns;
 }
@@ -92,9 +105,12 @@ void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns) {
     if (ep->s_wait != NULL)
         series__add(ep->s_wait, (double)(now_ns - p->asked_mono_ns) / (double)NS_PER_S);
     ep->n_requests++;
+    ep->n_granted_by_class[p->class]++;
 }
 
 void endpoint__succeeded(struct endpoint *ep, int64_t now_ns) {
+    /* The circuit was open: all at once would be the burst that opens it again. */
+    if (ep->n_fail >= TRIES) policy__recover(ep->g, ep->policy);
     ep->n_fail = ep->n_auth = ep->n_blocks = 0;
     ep->last_error[0] = '\0';
     if (ep->backoff_ns > now_ns) ep->backoff_ns = now_ns;
@@ -166,9 +182,10 @@ void endpoint__disable(struct endpoint *ep, int64_t until_ns, const char *why) {
 }
 
 enum endpoint_state endpoint__state(struct endpoint *ep, int64_t now_ns, int64_t next_ns) {
-    if (endpoint__disabled(ep, now_ns)) return ENDPOINT_DISABLED;
+    if (endpoint__disabled(ep, now_ns)) return ep->killed ? ENDPOINT_KILLED : ENDPOINT_DISABLED;
     if (ep->policy->hold_ns > now_ns) return ENDPOINT_PENALTY;
     if (ep->backoff_ns > now_ns) return ENDPOINT_BACKOFF;
     if (ep->n_fail >= TRIES) return ENDPOINT_PROBE;
+    if (policy__share(ep->policy, now_ns) < 1) return ENDPOINT_RECOVER;
     return next_ns > now_ns ? ENDPOINT_PACED : ENDPOINT_OPEN;
 }

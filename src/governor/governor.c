@@ -21,6 +21,7 @@ int governor__open(struct governor **out, uv_loop_t *loop, const struct clock *c
     if (options != NULL) g->o = *options;
     if (!(g->o.utilisation > 0) || g->o.utilisation > 1) g->o.utilisation = 0.95;
     if (g->o.host_gap_ns <= 0) g->o.host_gap_ns = 250 * NS_PER_MS;
+    if (g->o.host_inflight_max == 0) g->o.host_inflight_max = 4;
     g->clock = clock;
     g->metrics = metrics;
     g->random = g->o.seed;
@@ -164,16 +165,32 @@ struct endpoint *governor__endpoint(struct governor *g, const struct endpoint_op
     return ep;
 }
 
-int governor__acquire(struct governor *g, struct endpoint *ep, struct permit *p, const char *key,
-                      permit_cb cb) {
-    assert(p->where == PERMIT_IDLE && !p->granted && cb != NULL);
-    if (g->closing || endpoint__disabled(ep, g->clock->mono_ns)) return ERR_REFUSED;
-    if (ep->n_waiting >= WAITERS_MAX) return ERR_FULL;
+static void wait_at(struct governor *g, struct endpoint *ep, struct permit *p, const char *key,
+                    permit_cb cb) {
+    assert(p->class < CLASS__N && p->tier < TIER__N && p->cost <= RING_MAX);
     p->endpoint = ep;
     p->cb = cb;
     p->asked_mono_ns = g->clock->mono_ns;
     snprintf(p->key, sizeof p->key, "%s", key == NULL ? "" : key);
     permit__wait(p);
+}
+
+int governor__try(struct governor *g, struct endpoint *ep, struct permit *p, const char *key) {
+    assert(p->where == PERMIT_IDLE && !p->granted);
+    if (g->closing || endpoint__disabled(ep, g->clock->mono_ns)) return ERR_REFUSED;
+    wait_at(g, ep, p, key, NULL);
+    bool granted = schedule__grant_now(g, ep, p);
+    if (!granted) permit__land(g, p);
+    schedule__arm(g);
+    return granted ? 0 : ERR_UNAVAILABLE;
+}
+
+int governor__acquire(struct governor *g, struct endpoint *ep, struct permit *p, const char *key,
+                      permit_cb cb) {
+    assert(p->where == PERMIT_IDLE && !p->granted && cb != NULL);
+    if (g->closing || endpoint__disabled(ep, g->clock->mono_ns)) return ERR_REFUSED;
+    if (ep->n_waiting >= WAITERS_MAX) return ERR_FULL;
+    wait_at(g, ep, p, key, cb);
     if (ep->queue == NULL) schedule__place(g, ep);
     schedule__arm(g);
     return 0;
@@ -206,9 +223,26 @@ void governor__resume(struct governor *g, struct endpoint *ep) {
     ep->disabled_until_ns = 0;
     ep->disabled_reason[0] = '\0';
     ep->n_invalid = ep->n_auth = 0;
+    ep->killed = false;
+    ep->paused_until_ns = 0;
     g->revision++;
     schedule__place(g, ep);
     measure__endpoint(ep);
+    schedule__arm(g);
+}
+
+void governor__pause(struct governor *g, struct endpoint *ep, int64_t for_ns, const char *why) {
+    ep->paused_until_ns = for_ns > NEVER - g->clock->mono_ns ? NEVER : g->clock->mono_ns + for_ns;
+    snprintf(ep->paused_reason, sizeof ep->paused_reason, "%s", why);
+    g->revision++;
+    schedule__place(g, ep);
+    schedule__arm(g);
+}
+
+void governor__kill(struct governor *g, struct endpoint *ep, const char *why) {
+    ep->killed = true;
+    g->revision++;
+    endpoint__disable(ep, NEVER, why);
     schedule__arm(g);
 }
 

@@ -30,6 +30,7 @@
 #define DISABLE_NS (24 * 3600 * NS_PER_S)
 #define BLOCK_NS (3600 * NS_PER_S)
 #define INVALID_SPAN_NS (600 * NS_PER_S)
+#define RECOVER_STAGES 2 /* A quarter, then half. */
 
 enum due_kind { DUE_ENDPOINT, DUE_POLICY, DUE_HOST, DUE_REAPER };
 struct due {
@@ -63,18 +64,27 @@ struct policy {
     size_t n_windows;
     int64_t hold_ns; /* The server said: not before. Never falls by a reply. */
     int64_t last_grant_ns;
-    uint32_t n_inflight; /* Granted and not answered. */
+    uint32_t n_inflight; /* Tokens of requests that are granted and not answered. */
     uint32_t n_ready;    /* Endpoints in a host's queue: tokens as good as spent. */
     uint32_t n_endpoints;
+    uint32_t recover;         /* Stages left of coming back; 0: none. */
+    int64_t recover_until_ns; /* Of this stage. */
+    struct share {
+        uint32_t deficit; /* Tokens that it may take in its turn. */
+        uint32_t n_ready; /* Endpoints in a host's queue in its name. */
+        int64_t full_ns;  /* When its ceiling has room for a whole burst (a GCRA's arrival time). */
+    } shares[CLASS__N];
+    enum permit_class turn;
     struct endpoint_queue queue;
     struct due due;
     struct policy *next;
-    struct series *s_throttled, *s_blocked, *s_state[6];
+    struct series *s_throttled, *s_blocked, *s_state[ENDPOINT__STATES];
 };
 
 struct host {
     char name[256];
     int64_t next_ns;
+    uint32_t n_inflight;
     struct endpoint *first;            /* Its first request is in flight, alone. */
     struct endpoint_queue queue;       /* Ready but for the gap. */
     struct endpoint_queue first_queue; /* Ready, but another's first request is in flight. */
@@ -99,6 +109,10 @@ struct endpoint {
     /* Waiting and flying permits. */
     struct permit *head, *tail;
     uint32_t n_waiting, n_inflight;
+    uint32_t n_tokens; /* Of those in flight. */
+    uint32_t n_waiting_by_class[CLASS__N];
+    uint64_t n_granted_by_class[CLASS__N];
+    enum permit_class turn; /* Whose token it holds while it is ready. */
     /* Where it stands; at most one of: due in the heap, in a queue. */
     struct endpoint_queue *queue;
     struct endpoint *prev, *next;
@@ -110,6 +124,9 @@ struct endpoint {
     uint32_t n_fail, n_auth, n_blocks;
     int64_t backoff_ns;        /* Not before. */
     int64_t disabled_until_ns; /* 0: enabled; NEVER: until governor__resume. */
+    bool killed;               /* Disabled by somebody. */
+    int64_t paused_until_ns;   /* Likewise, but its requests wait. */
+    char paused_reason[64];
     char disabled_reason[96];
     char last_error[96];
     int64_t invalid_ns[INVALID_MAX];
@@ -160,6 +177,8 @@ void schedule__wake_host(struct governor *g, struct host *h);
 void schedule__arm(struct governor *g);
 /** Moves all who wait at @ep to those that are told @status from the loop. */
 void schedule__refuse_all(struct governor *g, struct endpoint *ep, int status);
+/** @return true, with the token spent, when @p, which waits at @ep, may go before all who queue. */
+bool schedule__grant_now(struct governor *g, struct endpoint *ep, struct permit *p);
 
 /* permit.c: the life of permits. */
 void permit__fly(struct governor *g, struct permit *p);
@@ -171,7 +190,8 @@ struct permit *permit__pop_ending(struct governor *g);
 
 /* window.c: one bucket. */
 int64_t window__span_ns(const struct window *w);
-uint32_t window__usable(const struct window *w, double utilisation);
+/** @return tokens that may be used: of @w's limit, @utilisation; and of that @share, at least 1. */
+uint32_t window__usable(const struct window *w, double utilisation, double share);
 /** Counts a token as spent at @spent_ns. Without memory the newest token moves to it instead. */
 void window__spend(struct window *w, int64_t spent_ns);
 /** The same for a hit of somebody else; the lowest bit of its time says so. */
@@ -183,7 +203,8 @@ uint32_t window__live(struct window *w, int64_t now_ns);
 /** @return tokens that the server counts for certain: spent less than a period ago. */
 uint32_t window__certain(const struct window *w, int64_t now_ns);
 /** @return when a request may go while @pending tokens more are as good as spent. */
-int64_t window__next_ns(struct window *w, double utilisation, uint32_t pending, int64_t now_ns);
+int64_t window__next_ns(struct window *w, double utilisation, double share, uint32_t pending,
+                        int64_t now_ns);
 /** The pessimistic union: the k-th newest token of @w becomes the later one of @w's and @from's. */
 void window__merge(struct window *w, const struct window *from);
 void window__fini(struct window *w);
@@ -199,7 +220,11 @@ int64_t policy__next_ns(struct governor *g, struct policy *p, uint32_t ready,
                         const struct window **why);
 /** Least time between the grants of a paced endpoint. */
 int64_t policy__pace_ns(const struct governor *g, const struct policy *p);
-void policy__spend(struct policy *p, int64_t done_ns);
+void policy__spend(struct policy *p, uint32_t cost, int64_t done_ns);
+/** The trouble is over: a part of the tokens for a window, then more. */
+void policy__recover(struct governor *g, struct policy *p);
+/** @return the share of the tokens that may be used at @now_ns. */
+double policy__share(const struct policy *p, int64_t now_ns);
 void policy__hold(struct policy *p, int64_t until_ns);
 /** Takes over what the server says now. @hidden are the counting buckets. @return true when the
  *  windows differ from before. */
@@ -211,7 +236,23 @@ void policy__reconcile(struct policy *p, const struct rate_headers *h, int64_t n
 void policy__bind(struct governor *g, struct endpoint *ep, struct policy *to);
 int64_t policy__hidden_max_ns(const struct policy *p);
 
+/* share.c: whose turn it is. */
+/** Chooses of those that wait in @p's queue. @return the endpoint, its turn set; NULL with the time
+ *  at which a ceiling lets somebody go, or NEVER. */
+struct endpoint *share__next(struct governor *g, struct policy *p, int64_t *next_ns);
+/** A token of @p went to @class. */
+void share__granted(const struct governor *g, struct policy *p, enum permit_class class,
+                    uint32_t cost);
+/** @return when the ceiling of @class has room. */
+int64_t share__ceiling_ns(const struct governor *g, const struct policy *p,
+                          enum permit_class class);
+static inline uint32_t permit__cost(const struct permit *p) { return p->cost == 0 ? 1 : p->cost; }
+/** @return when the deadline of @p is, by its tier. */
+int64_t permit__deadline_ns(const struct permit *p);
+
 /* endpoint.c: what needs no headers. */
+/** @return when @ep may go, as far as it knows itself; @who (may be NULL) becomes the one of its
+ *  waiting permits to go: of the class whose turn it is, if that may. */
 int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **who);
 bool endpoint__disabled(const struct endpoint *ep, int64_t now_ns);
 void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns);

@@ -4,8 +4,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const char *const state_names[] = {"open",    "paced", "penalty",
-                                          "backoff", "probe", "disabled"};
+static const char *const state_names[ENDPOINT__STATES] = {
+    [ENDPOINT_OPEN] = "open",       [ENDPOINT_PACED] = "paced",   [ENDPOINT_PENALTY] = "penalty",
+    [ENDPOINT_BACKOFF] = "backoff", [ENDPOINT_PROBE] = "probe",   [ENDPOINT_DISABLED] = "disabled",
+    [ENDPOINT_RECOVER] = "recover", [ENDPOINT_KILLED] = "killed",
+};
+
+const char *endpoint_state__name(enum endpoint_state state) { return state_names[state]; }
 
 static struct series *throttled_series(struct governor *g, const char *venue, const char *policy) {
     return metrics__counter(g->metrics, "souk_ratelimit_throttled_total",
@@ -91,6 +96,7 @@ void measure__policy(struct governor *g, struct policy *p) {
     int64_t until_ns = p->hold_ns > now_ns ? wall_ns + (p->hold_ns - now_ns) : 0;
     enum endpoint_state state = until_ns != 0                             ? ENDPOINT_PENALTY
                                 : policy__next_ns(g, p, 0, NULL) > now_ns ? ENDPOINT_PACED
+                                : policy__share(p, now_ns) < 1            ? ENDPOINT_RECOVER
                                                                           : ENDPOINT_OPEN;
     series__set(p->s_blocked, (double)until_ns / (double)NS_PER_S);
     for (size_t i = 0; i < sizeof state_names / sizeof *state_names; i++)
@@ -123,11 +129,13 @@ static void say_why(const struct governor *g, struct endpoint *ep, const struct 
     double wait_s = (double)(out->next_mono_ns - now_ns) / (double)NS_PER_S;
     char *why = out->reason;
     size_t size = sizeof out->reason;
-    if (out->state == ENDPOINT_DISABLED && ep->disabled_until_ns == NEVER)
+    if (out->state == ENDPOINT_KILLED) snprintf(why, size, "killed: %s", ep->disabled_reason);
+    else if (out->state == ENDPOINT_DISABLED && ep->disabled_until_ns == NEVER)
         snprintf(why, size, "disabled: %s", ep->disabled_reason);
     else if (out->state == ENDPOINT_DISABLED)
         snprintf(why, size, "disabled for %.0f s: %.95s",
                  (double)(ep->disabled_until_ns - now_ns) / (double)NS_PER_S, ep->disabled_reason);
+    else if (ep->paused_until_ns > now_ns) snprintf(why, size, "paused: %s", ep->paused_reason);
     else if (out->next_mono_ns == NEVER) snprintf(why, size, "waits for a reply");
     else if (out->state == ENDPOINT_PENALTY)
         snprintf(why, size, "waits %.1f s: the server closed the policy", wait_s);
@@ -162,6 +170,8 @@ void governor__status(const struct governor *g, size_t i, struct endpoint_status
                                     .n_throttled = ep->n_throttled,
                                     .n_errors = ep->n_errors};
     memcpy(out->policy, p->name, sizeof out->policy);
+    memcpy(out->n_waiting_by_class, ep->n_waiting_by_class, sizeof out->n_waiting_by_class);
+    memcpy(out->n_granted_by_class, ep->n_granted_by_class, sizeof out->n_granted_by_class);
     next_ns = policy__next_ns(mutable, p, 0, &why);
     int64_t host_ns = ep->host->next_ns;
     if (ep->o.use_global_rate && g->global_next_ns > host_ns) host_ns = g->global_next_ns;

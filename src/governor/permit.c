@@ -23,16 +23,20 @@ void permit__wait(struct permit *p) {
     p->where = PERMIT_WAITING;
     append(&ep->head, &ep->tail, p);
     ep->n_waiting++;
+    ep->n_waiting_by_class[p->class]++;
 }
 
 static void leave(struct governor *g, struct permit *p) {
     if (p->where == PERMIT_WAITING) {
         take_out(&p->endpoint->head, &p->endpoint->tail, p);
         p->endpoint->n_waiting--;
+        p->endpoint->n_waiting_by_class[p->class]--;
     } else if (p->where == PERMIT_FLYING) {
         take_out(&g->flying_head, &g->flying_tail, p);
         p->endpoint->n_inflight--;
-        p->endpoint->policy->n_inflight--;
+        p->endpoint->host->n_inflight--;
+        p->endpoint->n_tokens -= permit__cost(p);
+        p->endpoint->policy->n_inflight -= permit__cost(p);
     } else if (p->where == PERMIT_ENDING) {
         take_out(&g->ending_head, &g->ending_tail, p);
     }
@@ -45,7 +49,9 @@ void permit__fly(struct governor *g, struct permit *p) {
     p->granted = true;
     append(&g->flying_head, &g->flying_tail, p);
     p->endpoint->n_inflight++;
-    p->endpoint->policy->n_inflight++;
+    p->endpoint->host->n_inflight++;
+    p->endpoint->n_tokens += permit__cost(p);
+    p->endpoint->policy->n_inflight += permit__cost(p);
 }
 
 void permit__land(struct governor *g, struct permit *p) { leave(g, p); }

@@ -70,8 +70,9 @@ int64_t policy__next_ns(struct governor *g, struct policy *p, uint32_t ready,
     int64_t next_ns = p->hold_ns;
     if (why != NULL) *why = NULL;
     for (size_t i = 0; i < p->n_windows; i++) {
-        int64_t t = window__next_ns(&p->windows[i], g->o.utilisation, p->n_inflight + ready,
-                                    g->clock->mono_ns);
+        int64_t t =
+            window__next_ns(&p->windows[i], g->o.utilisation, policy__share(p, g->clock->mono_ns),
+                            p->n_inflight + ready, g->clock->mono_ns);
         if (t <= next_ns || t <= g->clock->mono_ns) continue;
         next_ns = t;
         if (why != NULL) *why = &p->windows[i];
@@ -83,14 +84,35 @@ int64_t policy__pace_ns(const struct governor *g, const struct policy *p) {
     int64_t pace_ns = 0;
     for (size_t i = 0; i < p->n_windows; i++) {
         const struct window *w = &p->windows[i];
-        int64_t t = window__span_ns(w) / window__usable(w, g->o.utilisation);
+        int64_t t = window__span_ns(w) / window__usable(w, g->o.utilisation, 1);
         if (t > pace_ns) pace_ns = t;
     }
     return pace_ns;
 }
 
-void policy__spend(struct policy *p, int64_t done_ns) {
-    for (size_t i = 0; i < p->n_windows; i++) window__spend(&p->windows[i], done_ns);
+void policy__spend(struct policy *p, uint32_t cost, int64_t done_ns) {
+    for (size_t i = 0; i < p->n_windows; i++)
+        for (uint32_t k = 0; k < cost && k < RING_MAX; k++) window__spend(&p->windows[i], done_ns);
+}
+
+/* The shortest window decides how long a stage is: it is what a burst would break first. */
+static int64_t stage_ns(const struct policy *p) {
+    int64_t ns = p->n_windows == 0 ? 5 * NS_PER_S : NEVER;
+    for (size_t i = 0; i < p->n_windows; i++)
+        if (window__span_ns(&p->windows[i]) < ns) ns = window__span_ns(&p->windows[i]);
+    return ns;
+}
+
+void policy__recover(struct governor *g, struct policy *p) {
+    p->recover = RECOVER_STAGES;
+    p->recover_until_ns = g->clock->mono_ns + stage_ns(p);
+}
+
+double policy__share(const struct policy *p, int64_t now_ns) {
+    if (p->recover == 0) return 1;
+    /* The stages are of one length, so which of them it is follows from the time. */
+    int64_t over_ns = now_ns - p->recover_until_ns;
+    return over_ns < 0 ? 0.25 : over_ns < stage_ns(p) ? 0.5 : 1;
 }
 
 void policy__hold(struct policy *p, int64_t until_ns) {
@@ -146,7 +168,7 @@ bool policy__learn(struct governor *g, struct policy *p, const struct rate_heade
             window__merge(w, before);
         }
         window__live(w, g->clock->mono_ns);
-        for (uint32_t n = window__usable(w, 1); g->suspect && before == NULL && n > w->n;)
+        for (uint32_t n = window__usable(w, 1, 1); g->suspect && before == NULL && n > w->n;)
             window__spend(w, g->clock->mono_ns);
     }
     for (size_t i = 0; i < n_old; i++) window__fini(&old[i]);
@@ -158,7 +180,7 @@ void policy__reconcile(struct policy *p, const struct rate_headers *h, int64_t n
     for (size_t i = 0; i < p->n_windows && i < h->n_windows; i++) {
         struct window *w = &p->windows[i];
         if (!h->windows[i].has_state) continue;
-        uint32_t hits = h->windows[i].hits, most = window__usable(w, 1);
+        uint32_t hits = h->windows[i].hits, most = window__usable(w, 1, 1);
         /* Those in flight may be counted already. Nothing is taken back when hits are fewer: the
          * reply may have been overtaken by another. */
         uint32_t ours = window__live(w, now_ns) + p->n_inflight;
@@ -177,8 +199,8 @@ void policy__bind(struct governor *g, struct endpoint *ep, struct policy *to) {
     struct policy *from = ep->policy;
     if (from == to) return;
     schedule__unplace(g, ep);
-    from->n_inflight -= ep->n_inflight;
-    to->n_inflight += ep->n_inflight;
+    from->n_inflight -= ep->n_tokens;
+    to->n_inflight += ep->n_tokens;
     from->n_endpoints--;
     to->n_endpoints++;
     policy__hold(to, from->hold_ns);

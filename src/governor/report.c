@@ -128,7 +128,7 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
     g->revision++;
     if (ep->host->first == ep) ep->host->first = NULL;
     learn(g, ep, &h);
-    if (counts && dispatched) policy__spend(ep->policy, done_ns);
+    if (counts && dispatched) policy__spend(ep->policy, permit__cost(p), done_ns);
     policy__reconcile(ep->policy, &h, now_ns);
     judge(g, ep, reply, &h, out);
     if (h.error[0] != '\0') {

@@ -7,7 +7,7 @@
 #include <xxhash.h>
 
 #define MAGIC 0x564f4753u /* "SGOV" */
-#define VERSION 1u
+#define VERSION 2u
 #define HOLD_MAX_NS (25 * 3600 * NS_PER_S)
 #define DAMAGED_HOLD_NS (66 * NS_PER_S)
 
@@ -20,6 +20,7 @@ static void put_time(const struct governor *g, struct buf *out, int64_t mono_ns)
 /** What is read from a saved state: the bytes, and how long ago they were saved. */
 struct taking {
     struct reader r;
+    uint32_t version;   /* 1 had neither pauses nor kills. */
     int64_t elapsed_ns; /* Not negative: a wall clock that was set back has aged nothing. */
 };
 
@@ -85,7 +86,8 @@ static void take_policy(struct governor *g, struct taking *t, struct policy *p) 
 
 static bool is_fresh(const struct endpoint *ep) {
     return !ep->learned && ep->n_requests == 0 && ep->n_fail == 0 && ep->disabled_until_ns == 0 &&
-           ep->n_invalid == 0 && ep->backoff_ns == 0 && ep->own.hold_ns == 0;
+           ep->n_invalid == 0 && ep->backoff_ns == 0 && ep->own.hold_ns == 0 &&
+           ep->paused_until_ns == 0;
 }
 
 static void put_endpoint(const struct governor *g, struct buf *out, struct endpoint *ep) {
@@ -100,6 +102,9 @@ static void put_endpoint(const struct governor *g, struct buf *out, struct endpo
     put_time(g, out, ep->rate_next_ns);
     put_time(g, out, ep->backoff_ns);
     put_time(g, out, ep->disabled_until_ns == 0 ? LONG_AGO : ep->disabled_until_ns);
+    buf__u8(out, ep->killed);
+    put_time(g, out, ep->paused_until_ns == 0 ? LONG_AGO : ep->paused_until_ns);
+    buf__string(out, slice__str(ep->paused_reason));
     buf__u32(out, ep->n_fail);
     buf__u32(out, ep->n_auth);
     buf__u32(out, ep->n_blocks);
@@ -129,6 +134,11 @@ static void take_endpoint(struct governor *g, struct taking *t, struct endpoint 
     ep->rate_next_ns = take_time(g, t, 3600 * NS_PER_S);
     ep->backoff_ns = take_time(g, t, HOLD_MAX_NS);
     ep->disabled_until_ns = take_time(g, t, NEVER);
+    if (t->version >= 2) {
+        ep->killed = reader__u8(&t->r) != 0;
+        ep->paused_until_ns = take_time(g, t, NEVER);
+        copy_string(ep->paused_reason, sizeof ep->paused_reason, reader__string(&t->r));
+    }
     ep->n_fail = reader__u32(&t->r) % 32;
     ep->n_auth = reader__u32(&t->r);
     ep->n_blocks = reader__u32(&t->r);
@@ -211,7 +221,9 @@ static void take_all(struct governor *g, struct taking *t) {
 
 int governor__restore(struct governor *g, struct slice saved, struct err *e) {
     struct taking t = {.r = reader__of(slice__of(saved.base, saved.len < 8 ? 0 : saved.len - 8))};
-    bool fits = is_intact(saved) && reader__u32(&t.r) == MAGIC && reader__u32(&t.r) == VERSION;
+    bool fits = is_intact(saved) && reader__u32(&t.r) == MAGIC;
+    t.version = fits ? reader__u32(&t.r) : 0;
+    fits = t.version >= 1 && t.version <= VERSION;
     if (fits) take_all(g, &t);
     if (fits && !t.r.failed) return 0;
     g->suspect = true;

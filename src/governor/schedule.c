@@ -78,12 +78,17 @@ void schedule__wake_host(struct governor *g, struct host *h) {
         schedule__at(g, &h->due, g->clock->mono_ns);
 }
 
+static void unready(struct endpoint *ep) {
+    ep->ready = false;
+    ep->policy->n_ready--;
+    ep->policy->shares[ep->turn].n_ready--;
+}
+
 void schedule__unplace(struct governor *g, struct endpoint *ep) {
     schedule__remove(g, &ep->due);
     dequeue(ep);
     if (!ep->ready) return;
-    ep->ready = false;
-    ep->policy->n_ready--;
+    unready(ep);
     schedule__wake(g, ep->policy); /* Its reservation is another's. */
     schedule__wake_host(g, ep->host);
 }
@@ -107,9 +112,10 @@ void schedule__refuse_all(struct governor *g, struct endpoint *ep, int status) {
 }
 
 static void serve_policy(struct governor *g, struct policy *p) {
-    for (struct endpoint *ep; (ep = p->queue.head) != NULL;) {
+    while (p->queue.head != NULL) {
         int64_t now_ns = g->clock->mono_ns, t = policy__next_ns(g, p, p->n_ready, NULL);
-        if (t > now_ns) {
+        struct endpoint *ep = t > now_ns ? NULL : share__next(g, p, &t);
+        if (ep == NULL) {
             schedule__at(g, &p->due, t);
             return;
         }
@@ -121,6 +127,7 @@ static void serve_policy(struct governor *g, struct policy *p) {
         }
         ep->ready = true;
         p->n_ready++;
+        p->shares[ep->turn].n_ready++;
         enqueue(&ep->host->queue, ep, false);
         schedule__wake_host(g, ep->host);
     }
@@ -141,18 +148,33 @@ static void grant(struct governor *g, struct endpoint *ep, struct permit *p) {
     if (ep->o.use_global_rate && g->o.global_rate_per_s > 0)
         g->global_next_ns = now_ns + (int64_t)((double)NS_PER_S / g->o.global_rate_per_s);
     ep->policy->last_grant_ns = now_ns;
+    share__granted(g, ep->policy, p->class, permit__cost(p));
     endpoint__granted(ep, p, now_ns);
     if (!ep->learned) ep->host->first = ep;
     if (g->reaper.pos == 0) schedule__at(g, &g->reaper, now_ns + UNANSWERED_NS);
     schedule__place(g, ep); /* To the end of the queue: those who share a policy take turns. */
-    p->cb(p, 0);
+    if (p->cb != NULL) p->cb(p, 0);
+}
+
+bool schedule__grant_now(struct governor *g, struct endpoint *ep, struct permit *p) {
+    int64_t now_ns = g->clock->mono_ns, ceiling_ns = share__ceiling_ns(g, ep->policy, p->class);
+    struct policy *policy = ep->policy;
+    struct host *h = ep->host;
+    bool queued = ep->head != p || policy->queue.head != NULL || h->queue.head != NULL;
+    bool alone = !ep->learned && (h->first != NULL || h->first_queue.head != NULL);
+    if (queued || alone || h->n_inflight >= g->o.host_inflight_max || ceiling_ns > now_ns ||
+        host_next_ns(g, ep) > now_ns || endpoint__next_ns(ep, now_ns, NULL) > now_ns ||
+        policy__next_ns(g, policy, policy->n_ready + permit__cost(p) - 1, NULL) > now_ns)
+        return false;
+    grant(g, ep, p);
+    return true;
 }
 
 static void serve_host(struct governor *g, struct host *h) {
     while (!g->closing) {
         struct endpoint *ep = h->queue.head;
         if (ep == NULL && h->first == NULL) ep = h->first_queue.head;
-        if (ep == NULL) return;
+        if (ep == NULL || h->n_inflight >= g->o.host_inflight_max) return; /* An end wakes it. */
         int64_t now_ns = g->clock->mono_ns, t = host_next_ns(g, ep);
         if (!ep->learned && h->first != NULL) { /* Alone means alone. */
             dequeue(ep);
@@ -166,17 +188,19 @@ static void serve_host(struct governor *g, struct host *h) {
         struct policy *p = ep->policy;
         struct permit *who = NULL;
         dequeue(ep);
-        ep->ready = false;
-        p->n_ready--;
+        unready(ep);
         /* The world may have changed since it was found ready. */
-        if (policy__next_ns(g, p, p->n_ready, NULL) > now_ns) {
+        t = endpoint__next_ns(ep, now_ns, &who);
+        uint32_t more = who == NULL ? 0 : permit__cost(who) - 1;
+        if (policy__next_ns(g, p, p->n_ready + more, NULL) > now_ns) {
             enqueue(&p->queue, ep, true);
             schedule__wake(g, p);
-        } else if ((t = endpoint__next_ns(ep, now_ns, &who)) > now_ns || who == NULL) {
+        } else if (t > now_ns || who == NULL) {
             schedule__at(g, &ep->due, t);
             schedule__wake(g, p);
         } else {
             grant(g, ep, who);
+            schedule__wake(g, p); /* Somebody may have waited for this one's turn to end. */
         }
     }
 }
@@ -188,7 +212,7 @@ static void reap(struct governor *g) {
     while ((p = g->flying_head) != NULL && p->granted_mono_ns + UNANSWERED_NS <= now_ns) {
         struct endpoint *ep = p->endpoint;
         permit__land(g, p); /* It stays granted: its owner still owes the report. */
-        policy__spend(ep->policy, now_ns);
+        policy__spend(ep->policy, permit__cost(p), now_ns);
         if (ep->host->first == ep) ep->host->first = NULL;
         schedule__wake(g, ep->policy);
         schedule__wake_host(g, ep->host);

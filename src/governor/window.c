@@ -6,10 +6,11 @@ int64_t window__span_ns(const struct window *w) {
     return (int64_t)w->period_s * NS_PER_S + w->hidden_ns + SAFETY_NS;
 }
 
-uint32_t window__usable(const struct window *w, double utilisation) {
+uint32_t window__usable(const struct window *w, double utilisation, double share) {
     /* Head-room of a share makes sense where there are tokens to share. Of a small window all are
      * used: one of two would be half, and others' hits show in the next State anyway. */
     uint32_t n = w->limit < 20 ? w->limit : (uint32_t)((double)w->limit * utilisation);
+    n = (uint32_t)((double)n * share);
     if (n < 1) n = 1;
     return n < RING_MAX ? n : RING_MAX;
 }
@@ -69,8 +70,9 @@ uint32_t window__certain(const struct window *w, int64_t now_ns) {
     return w->n - low;
 }
 
-int64_t window__next_ns(struct window *w, double utilisation, uint32_t pending, int64_t now_ns) {
-    uint32_t usable = window__usable(w, utilisation), n = window__live(w, now_ns);
+int64_t window__next_ns(struct window *w, double utilisation, double share, uint32_t pending,
+                        int64_t now_ns) {
+    uint32_t usable = window__usable(w, utilisation, share), n = window__live(w, now_ns);
     if (pending >= usable) return NEVER;
     if (n + pending < usable) return now_ns;
     /* The (usable - pending)-th newest has to come back first. */
