@@ -37,6 +37,34 @@ struct hub_asset {
 extern const struct hub_asset hub_assets[];
 extern const size_t hub_n_assets;
 
+/** What a call was asked with. Borrowed for the call. */
+struct hub_args;
+struct hub_reply;
+/** @return the length of the query parameter @name, decoded into @out; negative when it is missing,
+ *  not decodable or too long. */
+int hub_args__text(const struct hub_args *args, const char *name, char *out, size_t size);
+/** @return false when the request has no more than @i headers. */
+bool hub_args__header(const struct hub_args *args, size_t i, struct slice *name,
+                      struct slice *value);
+/** @return who asks, by the name of the token. */
+const char *hub_args__who(const struct hub_args *args);
+/** For an answer that comes after the call. @return what hub_reply__send takes, NULL without
+ * memory.
+ */
+struct hub_reply *hub_args__later(const struct hub_args *args);
+/** @return whether somebody still waits for it. */
+bool hub_reply__is_awaited(const struct hub_reply *reply);
+/** Answers with @status and the JSON document @body, if somebody still waits, and frees @reply. */
+void hub_reply__send(struct hub_reply *reply, int status, struct slice body);
+/** A call of another room: @fn appends a JSON document and returns the HTTP status, or 0 when the
+ *  answer comes later. */
+struct hub_call {
+    const char *method, *path; /* Static. GET or POST. */
+    bool write;                /* Needs the scope to change things; else to read. */
+    int (*fn)(void *ctx, const struct hub_args *args, struct buf *out);
+    void *ctx;
+};
+
 struct hub_options {
     const char *host;         /* Address to listen on. NULL: 127.0.0.1. */
     uint16_t port;            /* 0: any free one, see hub__port. */
@@ -51,6 +79,9 @@ struct hub_options {
     size_t clients_max;        /* Connections. 0: 2,000. */
     size_t clients_per_ip_max; /* 0: 64. */
     double handshakes_per_s;   /* WebSocket handshakes of one address. 0: 10. */
+
+    const struct hub_call *calls; /* Copied. */
+    size_t n_calls;
 
     void *ctx; /* For the callbacks below; each may be NULL. */
     void (*status_json)(void *ctx, struct buf *out); /* Appends the object of /api/v1/status. */

@@ -68,6 +68,9 @@ bool web_request__is_loopback(const struct web_request *r);  /* The peer is on t
 
 /** Adds a header to the answer. Copies @value; @name is static and lower case. */
 void web_request__set_header(struct web_request *r, const char *name, struct slice value);
+/** @return false when there are no more than @i headers. Borrowed until it ends. */
+bool web_request__header_at(const struct web_request *r, size_t i, struct slice *name,
+                            struct slice *value);
 /** Answers. Copies @body, unless @is_static says that it outlives the server. */
 void web_request__respond(struct web_request *r, int status, const char *type, struct slice body,
                           bool is_static);

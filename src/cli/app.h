@@ -12,6 +12,7 @@
 #include "souk/quality.h"
 #include "souk/spool.h"
 #include "souk/store.h"
+#include "throttle.h"
 #include <uv.h>
 
 #define HISTORY_STEPS 150
@@ -58,6 +59,7 @@ struct app {
     struct metrics metrics;
     struct spool *spool;
     struct governor *governor;
+    struct throttle *throttle;
     struct http *http;
     struct store *store;
     struct decoder *decoder;

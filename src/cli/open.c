@@ -260,14 +260,47 @@ static void wake_decoder(void *ctx) {
     if (a->decoder != NULL) decoder__wake(a->decoder);
 }
 
+/* A save that waits for the disk. */
+struct limits_wait {
+    throttle_saved_cb cb;
+    void *data;
+};
+
+static void on_limits_synced(void *data, uint64_t lsn, int status) {
+    struct limits_wait w = *(struct limits_wait *)data;
+    (void)lsn;
+    free(data);
+    w.cb(w.data, status == 0);
+}
+
+static bool save_limits(void *ctx, throttle_saved_cb cb, void *data) {
+    struct app *a = ctx;
+    struct buf payload = buf__init(SPOOL_RECORD_MAX);
+    struct limits_wait *w = calloc(1, sizeof *w);
+    struct err e;
+    governor__save(a->governor, &payload);
+    struct slice part = buf__slice(&payload);
+    bool ok = w != NULL && !payload.failed;
+    if (ok) *w = (struct limits_wait){cb, data};
+    ok = ok && spool__append(a->spool, SPOOL_LIMITS, 0, &part, 1, on_limits_synced, w, &e) != 0;
+    if (!ok) free(w);
+    buf__fini(&payload);
+    return ok;
+}
+
 static int open_hub(struct app *a, struct err *e) {
     const struct config *c = a->settings->config;
+    struct hub_call calls[8];
+    if (throttle__new(&a->throttle, &a->clock, save_limits, a) != 0)
+        return err__setf(e, ERR_NOMEM, "throttle: out of memory");
     struct hub_options options = {.host = c->hub.host,
                                   .port = (uint16_t)c->hub.port,
                                   .origins = (const char *const *)c->hub.allow_origins,
                                   .n_origins = c->hub.n_allow_origins,
                                   .tokens = a->settings->tokens,
                                   .n_tokens = a->settings->n_tokens,
+                                  .calls = calls,
+                                  .n_calls = throttle__calls(a->throttle, calls),
                                   .ctx = a,
                                   .status_json = app__status_json,
                                   .ready = is_ready,
@@ -313,6 +346,7 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
                                           settings->config->limits.host_gap_ms * NS_PER_MS};
     if (code == 0)
         code = governor__open(&a->governor, &a->loop, &a->clock, &a->metrics, &limits, e);
+    if (code == 0) throttle__start(a->throttle, a->governor);
     if (code == 0) code = open_endpoints(a, e);
     struct http_options http = {.user_agent = settings->config->user_agent};
     if (code == 0) code = http__open(&a->http, &a->loop, &a->clock, &a->metrics, &http, e);

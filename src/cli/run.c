@@ -59,6 +59,8 @@ static void on_spool_closed(void *data) {
     a->spool = NULL;
     alerts__free(a->alerts);
     a->alerts = NULL;
+    throttle__free(a->throttle);
+    a->throttle = NULL;
     finish(a);
 }
 
@@ -72,6 +74,7 @@ static void on_store_closed(void *data) {
     struct app *a = data;
     a->store = NULL;
     a->n_to_close = 3;
+    throttle__stop(a->throttle);
     hub__close(a->hub, close_spool, a);
     http__close(a->http, close_spool, a);
     governor__close(a->governor, close_spool, a);

@@ -114,17 +114,13 @@ static void put_off(const struct app_source *s, struct buf *out) {
     buf__append_str(out, "}");
 }
 
-static const char *const endpoint_states[] = {
-    [ENDPOINT_OPEN] = "open",       [ENDPOINT_PACED] = "paced", [ENDPOINT_PENALTY] = "penalty",
-    [ENDPOINT_BACKOFF] = "backoff", [ENDPOINT_PROBE] = "probe", [ENDPOINT_DISABLED] = "disabled"};
-
 static void put_endpoint(const struct app *a, const struct endpoint_status *ep, struct buf *out) {
     bool first = true;
     buf__append_str(out, "{");
     put_text(out, "name", ep->name, &first);
     put_text(out, "host", ep->host, &first);
     put_text(out, "policy", ep->policy, &first);
-    put_text(out, "state", endpoint_states[ep->state], &first);
+    put_text(out, "state", endpoint_state__name(ep->state), &first);
     put_text(out, "reason", ep->reason, &first);
     put_ms(out, "next_ms", wall_of(a, ep->next_mono_ns), &first);
     put_num(out, "rate_per_s", ep->rate_per_s, &first);

@@ -1,8 +1,7 @@
 /* souk status: asks the running process and prints one screen. */
-#include "app.h"
+#include "ask.h"
 #include "souk/core/buf.h"
 #include "verbs.h"
-#include <curl/curl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <yyjson.h>
@@ -14,36 +13,6 @@ const char verb_status_help[] =
     "cursors,\n"
     "rate limits, spool, store, alerts. With souk --json status: the JSON of /api/v1/status.\n"
     "Exit code 0 green, 1 amber, 2 red, 69 when no souk answers.\n";
-
-static size_t on_data(char *bytes, size_t size, size_t n, void *data) {
-    return buf__append(data, bytes, size * n) ? size * n : 0;
-}
-
-static CURLcode fetch(const struct settings *settings, struct buf *out, long *status) {
-    char url[512];
-    const struct config *config = settings->config;
-    const char *host = strcmp(config->hub.host, "0.0.0.0") == 0 ? "127.0.0.1" : config->hub.host;
-    snprintf(url, sizeof url, "http://%s:%d/api/v1/status", host, (int)config->hub.port);
-    CURL *curl = curl_easy_init();
-    if (curl == NULL) return CURLE_OUT_OF_MEMORY;
-    struct curl_slist *headers = NULL;
-    if (settings->n_tokens > 0) {
-        char line[512];
-        snprintf(line, sizeof line, "Authorization: Bearer %s", settings->tokens[0].token);
-        headers = curl_slist_append(NULL, line);
-    }
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 5L);
-    curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
-    CURLcode code = curl_easy_perform(curl);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
-    curl_easy_cleanup(curl);
-    curl_slist_free_all(headers);
-    return code;
-}
 
 static const char *text(yyjson_val *obj, const char *key) {
     const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
@@ -125,14 +94,9 @@ int verb_status(struct command *c, int argc, char **argv) {
     int code = load_config(c, &settings);
     if (code != 0) return code;
     struct buf body = buf__init(STATUS_MAX);
-    long status = 0;
-    CURLcode curl = fetch(&settings, &body, &status);
-    if (curl != CURLE_OK || status != 200) {
-        fprintf(stderr, "souk: no souk answers at %s:%d (%s); is it running?\n",
-                settings.config->hub.host, (int)settings.config->hub.port,
-                curl != CURLE_OK ? curl_easy_strerror(curl) : "it refused");
-        code = EXIT_UNAVAILABLE;
-    } else if (json) {
+    code = ask_hub(&settings, "GET", "/api/v1/status", &body);
+    if (code != 0) code = EXIT_UNAVAILABLE;
+    else if (json) {
         printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
     } else {
         code = print_status(&body);

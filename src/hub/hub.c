@@ -19,6 +19,7 @@ static void part_closed(struct hub *h) {
     void *data = h->close_data;
     sessions__fini(&h->sessions);
     free_strings(h);
+    free(h->calls);
     free(h);
     if (cb != NULL) cb(data);
 }
@@ -72,6 +73,7 @@ int hub__open(struct hub **out, uv_loop_t *loop, const struct clock *clock, stru
     h->n_open = 2;
     hub__route_api(h);
     hub__route_stream(h);
+    if (hub__route_calls(h) != 0) LOG_ERROR("hub", "no memory for calls of other rooms");
     hub__route_assets(h);
     *out = h;
     return 0;

@@ -42,6 +42,7 @@ struct hub {
     struct hub_pass passes[HUB_PASSES_MAX];
     size_t next_pass;
     struct series *m_scrape;
+    struct bound_call *calls; /* Owned. */
     bool closing;
     int n_open; /* Web and timer, until closed. */
     hub_close_cb close_cb;
@@ -62,5 +63,7 @@ int hub__take_tokens(struct hub *h, const struct hub_options *o, struct err *e);
 void hub__route_api(struct hub *h);
 void hub__route_stream(struct hub *h);
 void hub__route_assets(struct hub *h);
+/** hub_calls.c. @return 0 or ERR_NOMEM. */
+int hub__route_calls(struct hub *h);
 
 #endif

@@ -34,7 +34,7 @@ struct web_conn {
     bool loopback;
     bool busy; /* A request is being answered. */
     char peer[INET6_ADDRSTRLEN];
-    int64_t response_mono_ns; /* When the response in flight was started; 0: none. */
+    int64_t response_mono_ns;     /* When the response in flight was started; 0: none. */
     struct web_request *deferred; /* Waits for its owner's answer. HTTP/1.1: at most one. */
     int64_t deferred_mono_ns;
 };

@@ -81,6 +81,15 @@ bool web_request__takes_gzip(const struct web_request *r) {
     return false;
 }
 
+bool web_request__header_at(const struct web_request *r, size_t i, struct slice *name,
+                            struct slice *value) {
+    if (i >= r->req->headers.size) return false;
+    const h2o_header_t *h = &r->req->headers.entries[i];
+    *name = of_iovec(*h->name);
+    *value = slice__trim(of_iovec(h->value));
+    return true;
+}
+
 struct slice web_request__body(const struct web_request *r) {
     return of_iovec(r->req->entity);
 }

@@ -1,0 +1,157 @@
+/* souk limit: may I send now; if not, why not and until when. And the switches. */
+#include "ask.h"
+#include "souk/core/clock.h"
+#include "verbs.h"
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <yyjson.h>
+
+#define ANSWER_MAX ((size_t)4 << 20)
+
+const char verb_limit_help[] =
+    "show [ENDPOINT] | pause ENDPOINT [--for DURATION] | resume ENDPOINT | kill ENDPOINT\n"
+    "       [--reason TEXT]\n\n"
+    "Asks or steers the governor of the running souk.\n\n"
+    "  show     for each endpoint: may a request go now; if not, why and until when; the policy "
+    "that\n"
+    "           the upstream announced, how much of each of its windows is used, who waits\n"
+    "  pause    holds requests back, for good or for --for 90s, 5m, 2h; who waits goes on waiting\n"
+    "  kill     refuses all requests until resume, also after a restart\n"
+    "  resume   ends a pause, a kill, or the state that failures led to (401 twice, too many "
+    "4xx)\n\n"
+    "What the server closed (429, Retry-After) stays closed: nothing here sends earlier than "
+    "allowed.\n"
+    "Changing needs a token with write scope where the hub has tokens. With --json: the answer of\n"
+    "GET /api/v1/throttle. Exit code 0; 1 when it is refused; 69 when no souk answers.\n";
+
+static const char *text(yyjson_val *obj, const char *key) {
+    const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
+    return s == NULL ? "" : s;
+}
+static double num(yyjson_val *obj, const char *key) {
+    return yyjson_get_num(yyjson_obj_get(obj, key));
+}
+
+static void print_classes(yyjson_val *classes) {
+    size_t i, max;
+    yyjson_val *name, *c;
+    bool any = false;
+    yyjson_obj_foreach(classes, i, max, name, c) {
+        if (num(c, "waiting") < 1 && num(c, "granted") < 1) continue;
+        printf("%s%s %.0f waiting, %.0f sent", any ? "; " : "    classes: ", yyjson_get_str(name),
+               num(c, "waiting"), num(c, "granted"));
+        any = true;
+    }
+    if (any) printf("\n");
+}
+
+static void print_endpoint(yyjson_val *ep) {
+    size_t i, max;
+    yyjson_val *w, *wait = yyjson_obj_get(ep, "wait_ms");
+    bool now = yyjson_is_num(wait) && yyjson_get_num(wait) <= 0;
+    printf("%-24s %-4s %-9s %s\n", text(ep, "endpoint"), now ? "yes" : "no", text(ep, "state"),
+           text(ep, "reason"));
+    if (!now && yyjson_is_num(wait)) {
+        char iso[32];
+        clock__iso((int64_t)num(ep, "next_ms") * NS_PER_MS, iso, sizeof iso);
+        printf("    next permitted at %s, in %.1f s\n", iso, yyjson_get_num(wait) / 1000);
+    }
+    printf("    policy %s, %.3f requests a second in the long run, %.0f under way\n",
+           text(ep, "policy")[0] == '\0' ? "(none announced)" : text(ep, "policy"),
+           num(ep, "rate_per_s"), num(ep, "inflight"));
+    yyjson_arr_foreach(yyjson_obj_get(ep, "windows"), i, max, w) printf(
+        "    %-8s %3.0f of %3.0f used in %.0f s (broken: closed for %.0f s)\n", text(w, "rule"),
+        num(w, "used"), num(w, "limit"), num(w, "period_s"), num(w, "restriction_s"));
+    print_classes(yyjson_obj_get(ep, "classes"));
+    printf("    %.0f requests, %.0f throttled, %.0f errors\n", num(ep, "requests"),
+           num(ep, "throttled"), num(ep, "errors"));
+}
+
+static int print_all(const struct buf *json, const char *only) {
+    yyjson_doc *doc = yyjson_read(json->base, json->len, 0);
+    yyjson_val *root = yyjson_doc_get_root(doc), *list = yyjson_obj_get(root, "endpoints"), *ep;
+    size_t i, max;
+    int code = only == NULL ? 0 : EXIT_FAILURE;
+    if (list == NULL && root != NULL) {
+        print_endpoint(root);
+        code = 0;
+    } else {
+        printf("%-24s %-4s %-9s %s\n", "ENDPOINT", "NOW", "STATE", "WHY");
+    }
+    yyjson_arr_foreach(list, i, max, ep) {
+        if (only != NULL && strcmp(text(ep, "endpoint"), only) != 0) continue;
+        print_endpoint(ep);
+        code = 0;
+    }
+    if (code != 0) fprintf(stderr, "souk: there is no endpoint %s; see souk limit show\n", only);
+    yyjson_doc_free(doc);
+    return code;
+}
+
+struct wish {
+    const char *what, *endpoint, *reason;
+    int64_t for_ns;
+    bool json;
+};
+
+static int read_wish(struct wish *w, int argc, char **argv) {
+    static const struct option options[] = {{"for", required_argument, NULL, 'f'},
+                                            {"reason", required_argument, NULL, 'r'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {NULL, 0, NULL, 0}};
+    static const char *const known[] = {"show", "pause", "resume", "kill"};
+    for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (opt == 'r') w->reason = optarg;
+        else if (opt == 'j') w->json = true;
+        else if (opt != 'f' || !parse_duration(optarg, &w->for_ns)) {
+            if (opt == 'f')
+                fprintf(stderr, "souk: --for takes a duration like 90s, not %s\n", optarg);
+            return EXIT_USAGE;
+        }
+    }
+    w->what = optind < argc ? argv[optind++] : "show";
+    w->endpoint = optind < argc ? argv[optind++] : NULL;
+    bool found = false;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        found |= strcmp(w->what, known[i]) == 0;
+    if (found && optind >= argc && (w->endpoint != NULL || strcmp(w->what, "show") == 0)) return 0;
+    fprintf(stderr, "souk: see souk limit --help\n");
+    return EXIT_USAGE;
+}
+
+static void make_path(const struct wish *w, struct buf *path) {
+    buf__append_str(path, "/api/v1/throttle");
+    if (strcmp(w->what, "show") == 0) {
+        buf__u8(path, 0);
+        return;
+    }
+    buf__printf(path, "/%s", w->what);
+    put_query(path, "endpoint", w->endpoint);
+    if (w->reason != NULL) put_query(path, "reason", w->reason);
+    if (w->for_ns > 0) {
+        char seconds[24];
+        snprintf(seconds, sizeof seconds, "%lld",
+                 (long long)((w->for_ns + NS_PER_S - 1) / NS_PER_S));
+        put_query(path, "for_s", seconds);
+    }
+    buf__u8(path, 0);
+}
+
+int verb_limit(struct command *c, int argc, char **argv) {
+    struct wish w = {.json = c->json};
+    struct settings settings;
+    int code = read_wish(&w, argc, argv);
+    if (code == 0) code = load_config(c, &settings);
+    if (code != 0) return code;
+    struct buf path = buf__init(2048), body = buf__init(ANSWER_MAX);
+    make_path(&w, &path);
+    bool show = strcmp(w.what, "show") == 0;
+    code = ask_hub(&settings, show ? "GET" : "POST", path.base, &body);
+    if (code == 0 && w.json) printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
+    else if (code == 0) code = print_all(&body, show ? w.endpoint : NULL);
+    buf__fini(&path);
+    buf__fini(&body);
+    settings__fini(&settings);
+    return code;
+}

@@ -1,0 +1,138 @@
+"""The governor for people and for other processes: souk limit, and permits over HTTP."""
+
+import json
+import signal
+import time
+import urllib.request
+
+import pytest
+from stacks import OPENER, ask, run_souk, stack_of, until
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with stack_of(tmp_path_factory.mktemp("throttle"), start=False) as made:
+        made.start_sim()
+        made.start_souk(wait=False)  # ClickHouse is not needed to know what may be sent.
+        until("it governs", 20, lambda: endpoint(made, "psapi")["requests"] > 3, lambda: made.tail("souk"))
+        yield made
+
+
+def endpoints(stack):
+    return json.loads(ask(stack.hub, "/api/v1/throttle"))["endpoints"]
+
+
+def endpoint(stack, name):
+    return next(e for e in endpoints(stack) if e["endpoint"].startswith(name))
+
+
+def permit(stack, more=""):
+    name = endpoint(stack, "psapi")["endpoint"]
+    return json.loads(ask(stack.hub, f"/api/v1/throttle/permit?endpoint={name}{more}"))
+
+
+def report(stack, number, status=200, headers=None):
+    request = urllib.request.Request(f"http://127.0.0.1:{stack.hub}/api/v1/throttle/report?permit={number}&status={status}",
+                                     data=b"", headers=headers or {}, method="POST")
+    with OPENER.open(request, timeout=15) as answer:
+        return json.loads(answer.read())
+
+
+def refused(stack, path, method="GET"):
+    with pytest.raises(OSError) as failed:
+        ask(stack.hub, path, body="" if method == "POST" else None, method=method)
+    return str(failed.value)
+
+
+def test_each_endpoint_says_whether_one_may_go(stack):
+    for e in endpoints(stack):
+        assert e["state"] in ("open", "paced", "penalty", "backoff", "probe", "recover", "disabled", "killed")
+        assert e["reason"]
+        assert e["wait_ms"] is None or e["wait_ms"] >= 0
+    psapi = endpoint(stack, "psapi")
+    assert psapi["windows"][0]["limit"] == 10
+    assert psapi["classes"]["tail"]["granted"] > 3
+
+
+def test_permits_are_tokens_of_the_same_windows(stack):
+    given = []
+    deadline = time.monotonic() + 20
+    while len(given) < 6 and time.monotonic() < deadline:
+        answer = permit(stack, "&class=backfill&wait_ms=5000")
+        if answer["granted"]:
+            given.append(answer["permit"])
+            assert answer["report_within_ms"] > 0
+            assert endpoint(stack, "psapi")["inflight"] >= 1
+            assert report(stack, answer["permit"]) == {"ok": True}
+        else:
+            assert answer["reason"] and answer["next_ms"] >= time.time() * 1000 - 5000
+            time.sleep(min(1, (answer["wait_ms"] or 100) / 1000))
+    assert len(given) == len(set(given)) == 6
+    assert endpoint(stack, "psapi")["classes"]["backfill"]["granted"] >= 6
+    assert "no such permit" in refused(stack, f"/api/v1/throttle/report?permit={given[0]}&status=200", "POST")
+
+
+def test_at_once_means_at_once(stack):
+    for _ in range(10):
+        answer = permit(stack)  # The stream queues all the time, and is not overtaken.
+        if answer["granted"]:
+            report(stack, answer["permit"])
+        else:
+            assert answer["reason"] and answer["next_ms"] >= time.time() * 1000 - 5000
+
+
+def test_what_a_client_reports_is_learned_from(stack):
+    answer = permit(stack, "&class=interactive&wait_ms=20000")
+    assert answer["granted"]
+    report(stack, answer["permit"], 429, {"Retry-After": "3"})
+    psapi = endpoint(stack, "psapi")
+    assert psapi["state"] == "penalty"
+    assert psapi["wait_ms"] > 3000
+    answer = permit(stack)
+    assert not answer["granted"] and answer["wait_ms"] > 2000 and "closed" in answer["reason"]
+    until("it is over", 30, lambda: endpoint(stack, "psapi")["state"] in ("open", "paced"))
+
+
+@pytest.mark.parametrize("path, words", [
+    ("/api/v1/throttle/permit", "endpoint is missing"),
+    ("/api/v1/throttle/permit?endpoint=nobody", "no endpoint nobody"),
+    ("/api/v1/throttle/permit?endpoint=PSAPI&class=first", "class is one of"),
+    ("/api/v1/throttle/permit?endpoint=PSAPI&cost=0", "cost is a number"),
+    ("/api/v1/throttle/permit?endpoint=PSAPI&wait_ms=99999", "wait_ms is a number"),
+    ("/api/v1/throttle/permit?endpoint=PSAPI&cost=1e9", "cost is a number"),
+])
+def test_a_wrong_call_says_what_is_expected(stack, path, words):
+    assert words in refused(stack, path.replace("PSAPI", endpoint(stack, "psapi")["endpoint"]))
+
+
+def test_people_can_pause_kill_and_resume(stack):
+    name = endpoint(stack, "psapi")["endpoint"]
+    shown = run_souk("limit", "show", config=stack.config_file)
+    assert shown.returncode == 0 and name in shown.stdout and "of  10 used" in shown.stdout, shown.stdout + shown.stderr
+    paused = run_souk("limit", "pause", name, "--for", "1h", "--reason", "a look at it", config=stack.config_file)
+    assert paused.returncode == 0 and "paused: a look at it" in paused.stdout, paused.stdout + paused.stderr
+    before = endpoint(stack, "psapi")["requests"]
+    time.sleep(2.5)
+    assert endpoint(stack, "psapi")["requests"] <= before + 1  # One may have been on its way.
+    assert not permit(stack)["granted"]
+    killed = run_souk("limit", "kill", name, "--reason", "the vendor asked", config=stack.config_file)
+    assert killed.returncode == 0 and "killed" in killed.stdout
+    # It survives a crash.
+    stack.stop("souk", sig=signal.SIGKILL)
+    stack.start_souk(wait=False)
+    until("it answers", 20, lambda: endpoint(stack, "psapi"))
+    assert endpoint(stack, "psapi")["state"] == "killed"
+    resumed = run_souk("limit", "resume", name, config=stack.config_file)
+    assert resumed.returncode == 0, resumed.stderr
+    until("it goes on", 20, lambda: endpoint(stack, "psapi")["requests"] > 0)
+    assert stack.simulator()["violations"] == 0
+
+
+def test_verbs_say_what_is_wrong(stack):
+    assert run_souk("limit", "pause", config=stack.config_file).returncode == 2
+    assert run_souk("limit", "sing", "psapi", config=stack.config_file).returncode == 2
+    assert run_souk("limit", "pause", "psapi", "--for", "soon", config=stack.config_file).returncode == 2
+    unknown = run_souk("limit", "kill", "nobody", config=stack.config_file)
+    assert unknown.returncode == 1 and "no endpoint nobody" in unknown.stderr
+    as_json = json.loads(run_souk("--json", "limit", "show", config=stack.config_file).stdout)
+    assert {e["endpoint"] for e in as_json["endpoints"]} == {e["endpoint"] for e in endpoints(stack)}
