@@ -36,6 +36,7 @@ struct scan {
 struct work {
     struct recovery *r;
     struct spool_form *f;
+    const struct spool_io *io;
     int dir_fd, bad_fd;
     struct spool_view view;
     uint64_t file_size; /* Of the segment in view. */
@@ -153,7 +154,7 @@ static int mend_segment(struct work *w, struct scan *s) {
         LOG_WARN("spool", "torn tail cut off", LOG_I("segment", m->segment),
                  LOG_I("offset", m->tail.from), LOG_I("bytes", m->tail.to - m->tail.from));
     if (m->n_ranges == 0 && !m->header && !m->end && !m->cut) return 0;
-    int err = mend__run(m, w->f, w->dir_fd, w->bad_fd);
+    int err = mend__run(m, w->f, w->io, w->dir_fd, w->bad_fd);
     return err == 0 ? 0 : fail(w, "mend", m->segment, err);
 }
 
@@ -186,7 +187,7 @@ static void drop_spares(const struct work *w, const struct sweep *sweep) {
     char name[SEGMENT_NAME_SIZE];
     for (size_t i = 0; i < sweep->n; i++) {
         segment_name(sweep->files[i].number, ".wal", name);
-        if (sweep->files[i].spare) unlinkat(w->dir_fd, name, 0);
+        if (sweep->files[i].spare) w->io->unlink(w->io->data, w->dir_fd, name);
     }
 }
 
@@ -267,7 +268,7 @@ static int recover_segment(struct work *w, struct sweep *sweep, size_t i, uint64
         LOG_WARN("spool", "unreadable segment set aside", LOG_I("segment", file->number),
                  LOG_I("bytes", file->size));
         r->corrupt_bytes += file->size;
-        int err = set_file_aside(w->dir_fd, w->bad_fd, file->number, ".wal", "unreadable");
+        int err = set_file_aside(w->io, w->dir_fd, w->bad_fd, file->number, ".wal", "unreadable");
         if (err != 0) rc = fail(w, "set aside", file->number, err);
         if (*above == 0) sweep->set_aside_top = true;
     } else if (*above == 0 && holds_nothing(&s) && s.data_end == SEGMENT_HEADER) {
@@ -289,12 +290,13 @@ static int compare_segments(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-int recover(struct recovery *r, struct spool_form *f, int dir_fd, int bad_fd, struct err *e) {
-    struct work w = {.r = r, .f = f, .dir_fd = dir_fd, .bad_fd = bad_fd, .e = e};
+int recover(struct recovery *r, struct spool_form *f, const struct spool_io *io, int dir_fd,
+            int bad_fd, struct err *e) {
+    struct work w = {.r = r, .f = f, .io = io, .dir_fd = dir_fd, .bad_fd = bad_fd, .e = e};
     struct sweep sweep;
     uint64_t above = 0;
     *r = (struct recovery){0};
-    int rc = sweep__run(&sweep, f, dir_fd, bad_fd, e);
+    int rc = sweep__run(&sweep, f, io, dir_fd, bad_fd, e);
     r->corrupt_bytes = sweep.lost_bytes;
     for (size_t i = sweep.n; rc == 0 && i-- > 0;) {
         const struct found *file = &sweep.files[i];
@@ -306,7 +308,8 @@ int recover(struct recovery *r, struct spool_form *f, int dir_fd, int bad_fd, st
     view__fini(&w.view);
     sweep__fini(&sweep);
     if (rc != 0) return rc;
-    if (fsync(dir_fd) != 0) return err__setf(e, ERR_IO, "spool: sync folder: %s", strerror(errno));
+    if (io->sync_dir(io->data, dir_fd) != 0)
+        return err__setf(e, ERR_IO, "spool: sync folder: %s", strerror(errno));
     qsort(r->segments, r->n_segments, sizeof *r->segments, compare_segments);
     uint64_t first = form__lsn(f, r->segments[0].number, SEGMENT_HEADER);
     if (r->low_water_lsn < first) r->low_water_lsn = first;
