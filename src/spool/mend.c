@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define CHUNK 65536u
+#define RENEW_CHUNK ((size_t)1 << 20)
 
 void mend__fini(struct mend *m) {
     free(m->ranges);
@@ -147,5 +148,31 @@ int mend__run(const struct mend *m, const struct spool_form *f, const struct spo
     }
     if (err == 0 && io->fdatasync(io->data, fd) != 0) err = -errno;
     close(fd);
+    return err;
+}
+
+int mend__renew(const struct spool_io *io, int dir_fd, uint64_t segment, uint64_t from,
+                uint64_t to) {
+    char name[SEGMENT_NAME_SIZE];
+    unsigned char *chunk = malloc(RENEW_CHUNK);
+    segment_name(segment, ".wal", name);
+    int fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC);
+    int err = fd < 0 ? -errno : chunk == NULL ? -ENOMEM : 0;
+    while (err == 0 && from < to) {
+        size_t want = to - from < RENEW_CHUNK ? (size_t)(to - from) : RENEW_CHUNK;
+        ssize_t n = pread(fd, chunk, want, (off_t)from);
+        if (n < 0 && errno == EINTR) continue;
+        if (n == 0) break;
+        if (n < 0 && errno == EIO) {
+            from = (from | (CHUNK - 1)) + 1;
+            continue;
+        }
+        if (n < 0) err = -errno;
+        else err = io__write_all(io, fd, chunk, (size_t)n, from);
+        from += n < 0 ? 0 : (uint64_t)n;
+    }
+    if (err == 0 && io->fdatasync(io->data, fd) != 0) err = -errno;
+    if (fd >= 0) close(fd);
+    free(chunk);
     return err;
 }

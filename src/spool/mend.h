@@ -33,4 +33,9 @@ int mend__add(struct mend *m, uint64_t from, uint64_t to);
 int mend__run(const struct mend *m, const struct spool_form *f, const struct spool_io *io,
               int dir_fd, int bad_fd);
 
+/** Writes the bytes from @from to @to of @segment again as they are, and syncs the file. Blocks
+ * that cannot be read are passed over. @return 0 or -errno. */
+int mend__renew(const struct spool_io *io, int dir_fd, uint64_t segment, uint64_t from,
+                uint64_t to);
+
 #endif

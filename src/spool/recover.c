@@ -27,6 +27,7 @@ struct scan {
     uint64_t next; /* The segment that END names. */
     size_t n_records;
     unsigned last_type;
+    uint64_t stop_synced_lsn; /* What the last STOP says was synced before it; 0 if nothing. */
     int64_t last_wall_ns;
     uint64_t data_end_lsn;
     uint64_t low_water_lsn;
@@ -74,6 +75,8 @@ static int take_record(struct work *w, const struct record_header *h, struct sli
     s->last_type = h->type;
     if (h->type == RECORD_GAP) return 0;
     s->last_wall_ns = h->wall_ns;
+    if (h->type == SPOOL_STOP)
+        s->stop_synced_lsn = payload.len < 8 ? 0 : get_le((const unsigned char *)payload.base, 8);
     if (type_is_data(h->type)) s->data_end_lsn = h->lsn + record__extent(h->len);
     if (h->type == SPOOL_CHECKPOINT && want_checkpoint) return take_checkpoint(w, h, payload, s);
     return 0;
@@ -191,6 +194,24 @@ static void drop_spares(const struct work *w, const struct sweep *sweep) {
     }
 }
 
+/* What we read of the tail came from the page cache, and a process that was killed, or whose sync
+ * failed, leaves bytes there that no disk holds and that a sync alone does not bring back. Before
+ * anybody relies on them they are written again. Segments below were synced before it was begun. */
+static int renew_tail(struct work *w, const struct scan *s) {
+    uint64_t start = form__lsn(w->f, s->mend.segment, SEGMENT_HEADER), from = SEGMENT_HEADER;
+    if (w->r->was_clean && s->stop_synced_lsn > start &&
+        s->stop_synced_lsn <= form__lsn(w->f, s->mend.segment, s->end))
+        from = form__offset(w->f, s->stop_synced_lsn);
+    uint64_t to = s->end + (s->ended ? END_EXTENT : 0);
+    int err = mend__renew(w->io, w->dir_fd, s->mend.segment, from, to);
+    if (err == -ENOSPC || err == -EDQUOT) {
+        /* Where writing in place takes room, a full disk must not keep us from starting. */
+        LOG_WARN("spool", "newest segment not written again", LOG_S("why", strerror(-err)));
+        err = 0;
+    }
+    return err == 0 ? 0 : fail(w, "write again", s->mend.segment, err);
+}
+
 /* The tail, which is file @at: decides where appending goes on. */
 static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep, size_t at) {
     struct recovery *r = w->r;
@@ -219,6 +240,7 @@ static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep,
         s->mend.cut = !s->ended && (s->data_end > s->end || w->file_size < w->f->segment_bytes);
     }
     int rc = mend_segment(w, s);
+    if (rc == 0) rc = renew_tail(w, s);
     if (rc == 0 && (jump || s->ended)) {
         rc = add_segment(w, follows, SEGMENT_HEADER, s->last_wall_ns);
         r->next_offset = SEGMENT_HEADER;

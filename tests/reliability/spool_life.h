@@ -72,10 +72,10 @@ static inline struct life *life_new(uint64_t seed) {
 
 /* Each step is a while later, so that a group leaves at once. */
 static inline void life_idle(struct life *l) {
-    l->clock.mono_ns += NS_PER_S;
-    l->clock.wall_ns += NS_PER_S;
     while (uv_loop_alive(&l->loop) && !disk_model__stopped(l->disk))
         uv_run(&l->loop, UV_RUN_ONCE);
+    l->clock.mono_ns += NS_PER_S;
+    l->clock.wall_ns += NS_PER_S;
 }
 
 static inline void on_life_closed(void *data) { ((struct life *)data)->closed = true; }
