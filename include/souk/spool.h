@@ -8,10 +8,10 @@
  * find the record directly.
  *
  * What can fail: a full quota or disk refuses pages (ERR_FULL) while acknowledgements still fit in
- * the space that is set aside ahead; a failed fdatasync is never retried on the same descriptor:
- * the segment's synced part and the unsynced records are written to a new file that takes its
- * place, so that positions stay, and a second failure in a row stops the spool (ERR_IO to every
- * waiter). */
+ * the space that is set aside ahead: the next segment, and a reserve as large, both beside the
+ * quota; a failed fdatasync is never retried on the same descriptor: the segment's synced part and
+ * the unsynced records are written to a new file that takes its place, so that positions stay, and
+ * a second failure in a row stops the spool (ERR_IO to every waiter). */
 #ifndef SOUK_SPOOL_H
 #define SOUK_SPOOL_H
 
@@ -69,6 +69,7 @@ struct spool_status {
     int64_t oldest_unacked_wall_ns;     /* 0 when nothing waits. */
     bool was_clean;                     /* The last run ended with STOP. */
     bool full, failed;                  /* Refuses pages; refuses everything. */
+    bool has_reserve;                   /* Room for acknowledgements is kept for a full disk. */
 };
 
 /** Told when the record at @lsn is synced (@status 0) or that it never will be (ERR_IO,

@@ -199,6 +199,7 @@ int spool__open_io(struct spool **out, uv_loop_t *loop, const struct clock *cloc
     assert(rc == 0);
     s->group_timer.data = s->chore_timer.data = s;
     s->n_open_timers = 2;
+    s->has_reserve = reserve__exists(s->dir_fd);
     series__add(s->metrics.corrupt, (double)s->corrupt_bytes);
     if (s->torn_bytes > 0) series__inc(s->metrics.torn_tails);
     series__set(s->metrics.recovery_seconds,
@@ -260,6 +261,7 @@ void spool__status(const struct spool *s, struct spool_status *out) {
         .was_clean = s->was_clean,
         .full = s->quota_full || s->disk_full,
         .failed = s->failed,
+        .has_reserve = s->has_reserve,
     };
 }
 

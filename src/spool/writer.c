@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define GROUP_BYTES_MAX ((size_t)192 << 20) /* Clear of the bounds that spool__append checks. */
+#define RESERVE_NAME "reserve"
 #define COPY_CHUNK ((size_t)1 << 20)
 
 void group__fini(struct group *g) {
@@ -81,26 +82,46 @@ static void note(struct group *g, enum spool_op op, int err) {
     if (g->n_faults < FAULTS_MAX) g->faults[g->n_faults++] = (struct fault){op, -err};
 }
 
-/* Opens NNN.tmp with its space reserved. @return the descriptor or -errno. */
+int reserve__create(const struct spool_form *f, const struct spool_io *io, int dir_fd) {
+    int fd = io->create(io->data, dir_fd, RESERVE_NAME, O_TRUNC);
+    if (fd < 0) return -errno;
+    /* A sparse file would reserve nothing. */
+    int err = io->fallocate(io->data, fd, (off_t)f->segment_bytes) == 0 ? 0 : -errno;
+    close(fd);
+    if (err != 0) io->unlink(io->data, dir_fd, RESERVE_NAME);
+    return err;
+}
+
+bool reserve__exists(int dir_fd) {
+    struct stat st;
+    return fstatat(dir_fd, RESERVE_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0;
+}
+
+/* Opens NNN.tmp with its space reserved. On a full disk the reserve is given up for it, unless
+ * @took_reserve is NULL. @return the descriptor or -errno. */
 static int open_tmp(const struct spool_form *f, const struct spool_io *io, int dir_fd,
-                    const char *name) {
+                    const char *name, bool *took_reserve) {
     int fd = io->create(io->data, dir_fd, name, O_TRUNC);
     if (fd < 0) return -errno;
     int err = io__reserve(io, fd, f->segment_bytes);
+    if (took_reserve != NULL && disk_full(err) && io->unlink(io->data, dir_fd, RESERVE_NAME) == 0) {
+        *took_reserve = true;
+        err = io__reserve(io, fd, f->segment_bytes);
+    }
     if (err == 0) return fd;
     close(fd);
     io->unlink(io->data, dir_fd, name);
     return err;
 }
 
-int segment__create(const struct spool_form *f, const struct spool_io *io, int dir_fd,
-                    uint64_t segment, int64_t wall_ns) {
+static int create_segment(const struct spool_form *f, const struct spool_io *io, int dir_fd,
+                          uint64_t segment, int64_t wall_ns, bool *took_reserve) {
     char tmp[SEGMENT_NAME_SIZE], name[SEGMENT_NAME_SIZE];
     unsigned char page[SEGMENT_HEADER];
     segment_name(segment, ".tmp", tmp);
     segment_name(segment, ".wal", name);
     if (faccessat(dir_fd, name, F_OK, 0) == 0) return -EEXIST;
-    int fd = open_tmp(f, io, dir_fd, tmp);
+    int fd = open_tmp(f, io, dir_fd, tmp, took_reserve);
     if (fd < 0) return fd;
     segment_header__encode(f, segment, wall_ns, page);
     int err = io__write_all(io, fd, page, sizeof page, 0);
@@ -114,6 +135,11 @@ int segment__create(const struct spool_form *f, const struct spool_io *io, int d
     return io->sync_dir(io->data, dir_fd) == 0 ? 0 : -errno;
 }
 
+int segment__create(const struct spool_form *f, const struct spool_io *io, int dir_fd,
+                    uint64_t segment, int64_t wall_ns) {
+    return create_segment(f, io, dir_fd, segment, wall_ns, NULL);
+}
+
 void writer__close(struct writer *w) {
     if (w->segment != 0) close(w->fd);
     w->segment = 0;
@@ -123,7 +149,7 @@ void writer__close(struct writer *w) {
 static int open_segment(struct writer *w, uint64_t segment, int64_t wall_ns) {
     if (w->segment == segment) return 0;
     char name[SEGMENT_NAME_SIZE];
-    int err = segment__create(w->form, w->io, w->dir_fd, segment, wall_ns);
+    int err = create_segment(w->form, w->io, w->dir_fd, segment, wall_ns, &w->took_reserve);
     if (err != 0 && err != -EEXIST) return err;
     segment_name(segment, ".wal", name);
     int fd = openat(w->dir_fd, name, O_RDWR | O_CLOEXEC);
@@ -160,7 +186,7 @@ static int rewrite(struct writer *w, const struct run *run, const struct group *
     char tmp[SEGMENT_NAME_SIZE], name[SEGMENT_NAME_SIZE], kept[SEGMENT_NAME_SIZE + 16];
     segment_name(run->segment, ".tmp", tmp);
     segment_name(run->segment, ".wal", name);
-    int fd = open_tmp(w->form, w->io, w->dir_fd, tmp);
+    int fd = open_tmp(w->form, w->io, w->dir_fd, tmp, &w->took_reserve);
     if (fd < 0) return fd;
     int err;
     if (run->offset == SEGMENT_HEADER) {
