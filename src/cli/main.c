@@ -19,6 +19,7 @@ static const struct verb verbs[] = {
     {"schema", "brings the tables in ClickHouse up to date", verb_schema, verb_schema_help},
     {"status", "asks the running souk how it is", verb_status, verb_status_help},
     {"version", "prints the version", verb_version, verb_version_help},
+    {"wal", "looks into the log on disk, and mends it", verb_wal, verb_wal_help},
 };
 #define N_VERBS (sizeof verbs / sizeof *verbs)
 

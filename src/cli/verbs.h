@@ -33,7 +33,8 @@ int verb_run(struct command *c, int argc, char **argv);
 int verb_schema(struct command *c, int argc, char **argv);
 int verb_status(struct command *c, int argc, char **argv);
 int verb_version(struct command *c, int argc, char **argv);
+int verb_wal(struct command *c, int argc, char **argv);
 extern const char verb_check_help[], verb_run_help[], verb_schema_help[], verb_status_help[],
-    verb_version_help[];
+    verb_version_help[], verb_wal_help[];
 
 #endif
