@@ -5,14 +5,9 @@
 #include "wire.h"
 
 #include <ch_native/block.h>
+#include <ch_native/limits.h>
 
-enum {
-    CHN_STRING_MAX = 16 << 20, /* Bytes of one string. */
-    CHN_COLUMNS_MAX = 4096,
-    CHN_ROWS_MAX = 64 << 20, /* Of one block. */
-    CHN_NODES_MAX = 65536,   /* Views of one block, nested ones included. */
-    CHN_VIEW_DEPTH = 64,
-};
+enum { CHN_VIEW_DEPTH = 2 * CHN_TYPE_DEPTH_MAX + 4 }; /* A Nested is two levels by one name. */
 
 struct chn_view {
     const struct chn_type *type; /* Borrowed from the column. */
@@ -62,8 +57,9 @@ struct chn_decoder {
     struct chn_block block;
     enum chn_decode_step step;
     size_t column;         /* Being read. */
-    size_t n_prefixes;     /* Left of this column. */
+    size_t n_prefixes;     /* Of this column, read so far. */
     size_t bytes, n_nodes; /* Of this block so far. */
+    size_t head_bytes;     /* Of its names and types. */
     uint64_t string_left;  /* Bytes left of a string that came in part. */
     bool in_string;
     unsigned depth;

@@ -58,10 +58,16 @@ static size_t count_nodes(const struct chn_view *v) {
     return n;
 }
 
-static size_t count_prefixes(const struct chn_view *v) {
-    size_t n = v->type->kind == CHN_LOW_CARDINALITY;
-    for (uint32_t i = 0; i < v->n_children; i++) n += count_prefixes(&v->children[i]);
-    return n;
+/* The view that prefix number @at belongs to, in the order of the wire; NULL when there are not as
+ * many, and @at is less by those that there are. */
+static const struct chn_view *find_prefix(const struct chn_view *v, size_t *at) {
+    if ((v->type->kind == CHN_LOW_CARDINALITY || v->type->kind == CHN_JSON) && (*at)-- == 0)
+        return v;
+    for (uint32_t i = 0; i < v->n_children; i++) {
+        const struct chn_view *found = find_prefix(&v->children[i], at);
+        if (found != NULL) return found;
+    }
+    return NULL;
 }
 
 static int bad(struct chn_decoder *d, struct chn_err *err, int code, const char *what) {
@@ -169,7 +175,7 @@ static int read_low_cardinality(struct chn_decoder *d, struct chn_reader *r,
         chn_reader__le(r, 8, &n);
         if ((meta & 0xff) > 3 || (meta & 0x100) != 0 || (meta & 0x200) == 0)
             return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality of an unknown form");
-        if (n > CHN_ROWS_MAX) return bad(d, err, CHN_ERR_LIMIT, "dictionary too large");
+        if (n > CHN_DICTIONARY_MAX) return bad(d, err, CHN_ERR_LIMIT, "a dictionary is too large");
         v->key_width = 1u << (meta & 0xff);
         f->step = 1;
         int code = push(d, &v->children[0], n, err);
@@ -198,7 +204,8 @@ static int read_top(struct chn_decoder *d, struct chn_reader *r, struct chn_err 
     struct chn_view *v = f->view;
     int code;
     switch (v->type->kind) {
-    case CHN_STRING: return read_strings(d, r, v, err);
+    case CHN_STRING:
+    case CHN_JSON: return read_strings(d, r, v, err);
     case CHN_NULLABLE:
         if (f->step == 0 && (code = copy_some(d, r, &v->data, v->n, err)) != 0) return code;
         if (f->step++ > 0) return 0;
@@ -214,6 +221,7 @@ static int read_top(struct chn_decoder *d, struct chn_reader *r, struct chn_err 
         code = push(d, &v->children[f->step++], f->wanted, err);
         return code != 0 ? code : CHN_MORE + 1;
     case CHN_TUPLE:
+        if (v->n_children == 0) return copy_some(d, r, &v->data, v->n, err);
         if (f->step >= (int)v->n_children) return 0;
         code = push(d, &v->children[f->step++], v->n, err);
         return code != 0 ? code : CHN_MORE + 1;
@@ -308,13 +316,15 @@ static int read_head(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     struct chn_reader ahead = *r;
     struct chn_slice name, type;
     uint8_t custom = 0;
-    int code = chn_reader__string(&ahead, 4096, &name);
-    if (code == 0) code = chn_reader__string(&ahead, 64 << 10, &type);
+    int code = chn_reader__string(&ahead, CHN_NAME_BYTES_MAX, &name);
+    if (code == 0) code = chn_reader__string(&ahead, CHN_TYPE_BYTES_MAX, &type);
     if (code == 0 && chn_gate(d->revision, CHN_GATE_CUSTOM_SERIALIZATION))
         code = chn_reader__u8(&ahead, &custom);
     if (code != 0) return judge(d, err, code, "bad name or type");
     if (memchr(name.data, 0, name.n) != NULL || memchr(type.data, 0, type.n) != NULL)
         return bad(d, err, CHN_ERR_PROTOCOL, "a 0 in a name or a type");
+    if ((d->head_bytes += name.n + type.n) > CHN_HEADS_BYTES_MAX)
+        return bad(d, err, CHN_ERR_LIMIT, "too many bytes of names and types");
     if ((code = place_column(d, name, type, err)) != 0) return code;
     if (custom != 0)
         return bad(d, err, CHN_ERR_PROTOCOL,
@@ -323,15 +333,21 @@ static int read_head(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     return 0;
 }
 
+/* A version for each LowCardinality and each JSON in the column, before any of its data. */
 static int read_prefixes(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
-    for (; d->n_prefixes > 0; d->n_prefixes--) {
+    for (;; d->n_prefixes++) {
+        size_t at = d->n_prefixes;
         uint64_t version;
+        const struct chn_view *v = find_prefix(&d->block.columns[d->column].view, &at);
+        if (v == NULL) return 0;
         int code = chn_reader__le(r, 8, &version);
         if (code != 0) return code;
-        if (version != 1)
-            return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality of an unknown version");
+        if (version == 1) continue;
+        if (v->type->kind == CHN_JSON)
+            return bad(d, err, CHN_ERR_TYPE,
+                       "JSON that is not text: set output_format_native_write_json_as_string");
+        return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality of an unknown version");
     }
-    return 0;
 }
 
 int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
@@ -356,7 +372,7 @@ int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_er
                 d->column++;
                 break;
             }
-            d->n_prefixes = count_prefixes(&d->block.columns[d->column].view);
+            d->n_prefixes = 0;
             d->step = CHN_STEP_PREFIX;
             break;
         case CHN_STEP_PREFIX:
@@ -376,7 +392,7 @@ int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_er
 
 void chn_decoder__reset(struct chn_decoder *d) {
     d->step = CHN_STEP_INFO;
-    d->column = d->n_prefixes = d->bytes = d->n_nodes = 0;
+    d->column = d->n_prefixes = d->bytes = d->n_nodes = d->head_bytes = 0;
     d->depth = 0;
     d->in_string = false;
 }

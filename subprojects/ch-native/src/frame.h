@@ -8,10 +8,12 @@
 
 #include "wire.h"
 
+#include <ch_native/limits.h>
+
 enum {
     CHN_FRAME_HEADER_BYTES = 25,
-    CHN_FRAME_PLAIN_MAX = 1 << 20,       /* Of frames that we make. */
-    CHN_FRAME_PLAIN_ACCEPTED = 32 << 20, /* Of frames that we read; servers cut at 1 MiB. */
+    CHN_FRAME_PLAIN_MAX = 1 << 20, /* Of frames that we make. */
+    CHN_FRAME_PLAIN_ACCEPTED = CHN_FRAME_BYTES_MAX,
 };
 
 extern const uint8_t chn_frame_empty_block[36]; /* The empty block as an LZ4 frame. */

@@ -24,14 +24,12 @@ enum {
     PACKET_TABLE_COLUMNS = 11,
     PACKET_PROFILE_EVENTS = 14,
     PACKET_TIMEZONE = 17,
-    HELLO_STRING_MAX = 4096,
-    PASSWORD_RULES_MAX = 256,
-    NESTED_MAX = 32,
 };
 
 void chn_parser__init(struct chn_parser *p, uint32_t revision, size_t block_bytes_max) {
     *p = (struct chn_parser){.revision = revision};
-    p->decoder.bytes_max = p->side.bytes_max = block_bytes_max;
+    p->decoder.bytes_max = block_bytes_max;
+    p->side.bytes_max = CHN_SIDE_BYTES_MAX;
 }
 
 void chn_parser__reset(struct chn_parser *p, uint32_t revision) {
@@ -94,7 +92,7 @@ static int read_hello(struct chn_parser *p, struct chn_reader *r) {
     struct chn_slice text, more;
     uint64_t major, minor, revision, n;
     *s = (struct chn_server){0};
-    TRY(chn_reader__string(r, HELLO_STRING_MAX, &text));
+    TRY(chn_reader__string(r, CHN_HELLO_STRING_MAX, &text));
     copy_cut(s->name, sizeof s->name, text);
     TRY(chn_reader__varuint(r, &major));
     TRY(chn_reader__varuint(r, &minor));
@@ -105,11 +103,11 @@ static int read_hello(struct chn_parser *p, struct chn_reader *r) {
     s->revision = (uint32_t)revision;
     s->negotiated = s->revision < p->revision ? s->revision : p->revision;
     if (chn_gate(s->negotiated, CHN_GATE_TIMEZONE)) {
-        TRY(chn_reader__string(r, HELLO_STRING_MAX, &text));
+        TRY(chn_reader__string(r, CHN_HELLO_STRING_MAX, &text));
         copy_cut(s->timezone, sizeof s->timezone, text);
     }
     if (chn_gate(s->negotiated, CHN_GATE_DISPLAY_NAME)) {
-        TRY(chn_reader__string(r, HELLO_STRING_MAX, &text));
+        TRY(chn_reader__string(r, CHN_HELLO_STRING_MAX, &text));
         copy_cut(s->display_name, sizeof s->display_name, text);
     }
     if (chn_gate(s->negotiated, CHN_GATE_VERSION_PATCH)) {
@@ -118,10 +116,10 @@ static int read_hello(struct chn_parser *p, struct chn_reader *r) {
     }
     if (chn_gate(s->negotiated, CHN_GATE_PASSWORD_RULES)) {
         TRY(chn_reader__varuint(r, &n));
-        if (n > PASSWORD_RULES_MAX) return CHN_ERR_LIMIT;
+        if (n > CHN_PASSWORD_RULES_MAX) return CHN_ERR_LIMIT;
         for (uint64_t i = 0; i < n; i++) {
-            TRY(chn_reader__string(r, HELLO_STRING_MAX, &text));
-            TRY(chn_reader__string(r, HELLO_STRING_MAX, &more));
+            TRY(chn_reader__string(r, CHN_HELLO_STRING_MAX, &text));
+            TRY(chn_reader__string(r, CHN_HELLO_STRING_MAX, &more));
         }
     }
     if (chn_gate(s->negotiated, CHN_GATE_NONCE)) TRY(chn_reader__le(r, 8, &n));
@@ -131,7 +129,7 @@ static int read_hello(struct chn_parser *p, struct chn_reader *r) {
 static int read_exception(struct chn_parser *p, struct chn_reader *r) {
     struct chn_exception *e = &p->exception;
     *e = (struct chn_exception){0};
-    for (int depth = 0; depth < NESTED_MAX; depth++) {
+    for (int depth = 0; depth < CHN_EXCEPTIONS_MAX; depth++) {
         uint64_t number;
         uint8_t nested;
         struct chn_slice name, message, stack;
@@ -196,9 +194,9 @@ static int read_small(struct chn_parser *p, struct chn_reader *r, enum chn_event
     case PACKET_END: *event = CHN_EVENT_END; return 0;
     case PACKET_PROFILE: *event = CHN_EVENT_PROFILE; return read_profile(p, r);
     case PACKET_TABLE_COLUMNS:
-        TRY(chn_reader__string(r, CHN_STRING_MAX, &text));
-        __attribute__((fallthrough));
-    default: return chn_reader__string(r, CHN_STRING_MAX, &text); /* PACKET_TIMEZONE. */
+        TRY(chn_reader__string(r, CHN_HELLO_STRING_MAX, &text));
+        return chn_reader__string(r, CHN_STRING_MAX, &text);
+    default: /* PACKET_TIMEZONE. */ return chn_reader__string(r, CHN_HELLO_STRING_MAX, &text);
     }
 }
 
@@ -231,7 +229,7 @@ static int read_block(struct chn_parser *p, enum chn_event *event, struct chn_er
     struct chn_decoder *d = is_side ? &p->side : &p->decoder;
     if (!p->in_block) {
         struct chn_slice table;
-        int code = chn_reader__string(&p->in, HELLO_STRING_MAX, &table);
+        int code = chn_reader__string(&p->in, CHN_HELLO_STRING_MAX, &table);
         if (code < 0) return chn_err__setf(err, code, "packet %d: bad table name", p->packet);
         if (code != 0) return code;
         p->in_block = true;

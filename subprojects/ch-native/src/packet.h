@@ -17,8 +17,6 @@ enum chn_event {
     CHN_EVENT_OTHER,   /* Logs, profile events, table columns, time zone: read and dropped. */
 };
 
-enum { CHN_CARRY_MAX = 64 << 20 }; /* Bytes kept of an item that has not come whole. */
-
 struct chn_parser {
     uint32_t revision; /* The client's until the hello, the negotiated one afterwards. */
     bool compressed;   /* Of the query under way. */

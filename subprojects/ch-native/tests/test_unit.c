@@ -405,8 +405,10 @@ static void test_hostile_blocks_are_refused(void **state) {
         "0100000000000000 0006000000000000 0100000000000000 00 0100000000000000 01";
     assert_int_equal(judge_block("LowCardinality(String)", 1, 1, key_outside, &err),
                      CHN_ERR_PROTOCOL);
-    assert_int_equal(judge_block("JSON", 1, 1, "", &err), CHN_ERR_TYPE);
-    assert_non_null(strstr(err.msg, "JSON"));
+    assert_int_equal(judge_block("Variant(UInt8, String)", 1, 1, "", &err), CHN_ERR_TYPE);
+    assert_non_null(strstr(err.msg, "Variant"));
+    assert_int_equal(judge_block("JSON", 1, 1, "0000000000000000", &err), CHN_ERR_TYPE);
+    assert_non_null(strstr(err.msg, "output_format_native_write_json_as_string"));
     assert_int_equal(judge_block("UInt8", 1, 1, "", &err), CHN_MORE);
     static const uint8_t unknown = 99, http[] = "HTTP/1.1 400 Bad Request";
     assert_int_equal(judge(&unknown, 1, 1 << 20, &err), CHN_ERR_PROTOCOL);

@@ -7,6 +7,7 @@
 #include "builder.h"
 #include "conn.h"
 #include "keeper.h"
+#include "limits.h"
 #include "type.h"
 
 #endif
