@@ -57,7 +57,7 @@ struct chn_decoder {
     struct chn_block block;
     enum chn_decode_step step;
     size_t column;         /* Being read. */
-    size_t n_prefixes;     /* Of this column, read so far. */
+    size_t n_prefixes;     /* Left of this column. */
     size_t bytes, n_nodes; /* Of this block so far. */
     size_t head_bytes;     /* Of its names and types. */
     uint64_t string_left;  /* Bytes left of a string that came in part. */

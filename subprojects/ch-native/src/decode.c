@@ -58,16 +58,12 @@ static size_t count_nodes(const struct chn_view *v) {
     return n;
 }
 
-/* The view that prefix number @at belongs to, in the order of the wire; NULL when there are not as
- * many, and @at is less by those that there are. */
-static const struct chn_view *find_prefix(const struct chn_view *v, size_t *at) {
-    if ((v->type->kind == CHN_LOW_CARDINALITY || v->type->kind == CHN_JSON) && (*at)-- == 0)
-        return v;
-    for (uint32_t i = 0; i < v->n_children; i++) {
-        const struct chn_view *found = find_prefix(&v->children[i], at);
-        if (found != NULL) return found;
-    }
-    return NULL;
+static bool is_json(const struct chn_view *v) { return v->type->kind == CHN_JSON; }
+
+static size_t count_prefixes(const struct chn_view *v) {
+    size_t n = v->type->kind == CHN_LOW_CARDINALITY || is_json(v);
+    for (uint32_t i = 0; i < v->n_children; i++) n += count_prefixes(&v->children[i]);
+    return n;
 }
 
 static int bad(struct chn_decoder *d, struct chn_err *err, int code, const char *what) {
@@ -256,6 +252,22 @@ static int read_info(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     return 0;
 }
 
+static size_t count_kept(const struct chn_view *v) {
+    size_t n = sizeof *v + sizeof *v->type + v->data.capacity + v->ends.capacity;
+    for (uint32_t i = 0; i < v->n_children; i++) n += count_kept(&v->children[i]);
+    return n;
+}
+
+/* Memory is kept from block to block, as most are like the last one. Blocks of which each fills
+ * other columns must not make it grow beyond what one of them may take. */
+static void forget_if_large(struct chn_decoder *d) {
+    size_t n = 0;
+    for (size_t i = 0; i < d->block.n_alive; i++)
+        if (d->block.columns[i].type != NULL) n += count_kept(&d->block.columns[i].view);
+    if (n <= d->bytes_max) return;
+    for (size_t i = 0; i < d->block.n_alive; i++) free_column(&d->block.columns[i]);
+}
+
 static int read_size(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
     struct chn_reader ahead = *r;
     uint64_t n_columns, n_rows;
@@ -265,6 +277,7 @@ static int read_size(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     if (n_columns > CHN_COLUMNS_MAX) return bad(d, err, CHN_ERR_LIMIT, "too many columns");
     if (n_rows > CHN_ROWS_MAX) return bad(d, err, CHN_ERR_LIMIT, "too many rows");
     r->at = ahead.at;
+    forget_if_large(d);
     d->block.n_columns = (size_t)n_columns;
     d->block.n_rows = n_rows;
     return 0;
@@ -333,21 +346,28 @@ static int read_head(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     return 0;
 }
 
+static bool has_json(const struct chn_view *v) {
+    bool found = is_json(v);
+    for (uint32_t i = 0; i < v->n_children && !found; i++) found = has_json(&v->children[i]);
+    return found;
+}
+
+static int refuse_version(struct chn_decoder *d, struct chn_err *err) {
+    if (has_json(&d->block.columns[d->column].view))
+        return bad(d, err, CHN_ERR_TYPE,
+                   "JSON that is not text: set output_format_native_write_json_as_string");
+    return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality of an unknown version");
+}
+
 /* A version for each LowCardinality and each JSON in the column, before any of its data. */
 static int read_prefixes(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
-    for (;; d->n_prefixes++) {
-        size_t at = d->n_prefixes;
+    for (; d->n_prefixes > 0; d->n_prefixes--) {
         uint64_t version;
-        const struct chn_view *v = find_prefix(&d->block.columns[d->column].view, &at);
-        if (v == NULL) return 0;
         int code = chn_reader__le(r, 8, &version);
         if (code != 0) return code;
-        if (version == 1) continue;
-        if (v->type->kind == CHN_JSON)
-            return bad(d, err, CHN_ERR_TYPE,
-                       "JSON that is not text: set output_format_native_write_json_as_string");
-        return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality of an unknown version");
+        if (version != 1) return refuse_version(d, err);
     }
+    return 0;
 }
 
 int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
@@ -372,7 +392,7 @@ int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_er
                 d->column++;
                 break;
             }
-            d->n_prefixes = 0;
+            d->n_prefixes = count_prefixes(&d->block.columns[d->column].view);
             d->step = CHN_STEP_PREFIX;
             break;
         case CHN_STEP_PREFIX:

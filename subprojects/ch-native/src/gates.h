@@ -29,7 +29,8 @@
     X(CHN_GATE_PASSWORD_RULES, 54461)       /* ServerHello: complexity rules. */                   \
     X(CHN_GATE_NONCE, 54462)                /* ServerHello: u64. */                                \
     X(CHN_GATE_TOTAL_BYTES, 54463)          /* Progress: total bytes to read. */                   \
-    X(CHN_GATE_TIMEZONE_UPDATE, 54464)      /* Packet 17. */
+    X(CHN_GATE_TIMEZONE_UPDATE, 54464)      /* Packet 17. */                                       \
+    X(CHN_GATE_JSON_AS_TEXT, 54473)         /* The server's own: knows the setting for it. */
 
 #define CHN_GATE_CODE(gate, revision) gate = revision,
 enum chn_gate { CHN_GATE_MAP(CHN_GATE_CODE) };

@@ -9,6 +9,7 @@
 #include "conn.h"
 
 #include "frame.h"
+#include "profile.h"
 
 #include <stdlib.h>
 
@@ -197,12 +198,9 @@ void chn_insert__on_event(struct chn_conn *c, enum chn_event event) {
             fail_with(c, CHN_ERR_PROTOCOL, "unexpected block");
         else on_header(c);
         break;
-    case CHN_EVENT_PROGRESS:
-        sums->wrote_rows += more->wrote_rows;
-        sums->wrote_bytes += more->wrote_bytes;
-        sums->read_rows += more->read_rows;
-        sums->read_bytes += more->read_bytes;
-        sums->elapsed_ns += more->elapsed_ns;
+    case CHN_EVENT_PROGRESS: chn_progress__add(sums, more); break;
+    case CHN_EVENT_PROFILE_EVENTS:
+        chn_profile_events__tell(c, &c->parser.side.block, c->insert.on_profile_event);
         break;
     case CHN_EVENT_PROFILE:
     case CHN_EVENT_OTHER: break;
@@ -279,6 +277,7 @@ static int write_statement(struct chn_conn *c, const struct chn_insert *insert) 
             .n_settings = insert->n_settings,
             .compressed = insert->compression != CHN_NO_COMPRESSION,
             .is_insert = true,
+            .profile_events = insert->on_profile_event != NULL,
         };
         c->head.n = 0;
         chn_request__query(&c->head, &c->client, c->parser.server.negotiated, &request);

@@ -155,12 +155,11 @@ static int read_exception(struct chn_parser *p, struct chn_reader *r) {
 
 static int read_progress(struct chn_parser *p, struct chn_reader *r) {
     struct chn_progress *g = &p->progress;
-    uint64_t ignored;
     *g = (struct chn_progress){0};
     TRY(chn_reader__varuint(r, &g->read_rows));
     TRY(chn_reader__varuint(r, &g->read_bytes));
     TRY(chn_reader__varuint(r, &g->total_rows));
-    if (chn_gate(p->revision, CHN_GATE_TOTAL_BYTES)) TRY(chn_reader__varuint(r, &ignored));
+    if (chn_gate(p->revision, CHN_GATE_TOTAL_BYTES)) TRY(chn_reader__varuint(r, &g->total_bytes));
     if (chn_gate(p->revision, CHN_GATE_WROTE_ROWS)) {
         TRY(chn_reader__varuint(r, &g->wrote_rows));
         TRY(chn_reader__varuint(r, &g->wrote_bytes));
@@ -243,6 +242,7 @@ static int read_block(struct chn_parser *p, enum chn_event *event, struct chn_er
                     : p->packet == PACKET_EXTREMES ? CHN_BLOCK_EXTREMES
                                                    : CHN_BLOCK_DATA;
     *event = is_side ? CHN_EVENT_OTHER : CHN_EVENT_BLOCK;
+    if (p->packet == PACKET_PROFILE_EVENTS) *event = CHN_EVENT_PROFILE_EVENTS;
     return 0;
 }
 

@@ -12,9 +12,10 @@ enum chn_event {
     CHN_EVENT_EXCEPTION, /* @exception. */
     CHN_EVENT_PROGRESS,  /* @progress: what came on top. */
     CHN_EVENT_PONG,
-    CHN_EVENT_END,     /* End of stream. */
-    CHN_EVENT_PROFILE, /* @profile. */
-    CHN_EVENT_OTHER,   /* Logs, profile events, table columns, time zone: read and dropped. */
+    CHN_EVENT_END,            /* End of stream. */
+    CHN_EVENT_PROFILE,        /* @profile. */
+    CHN_EVENT_PROFILE_EVENTS, /* @side.block. */
+    CHN_EVENT_OTHER,          /* Logs, table columns, time zone: read and dropped. */
 };
 
 struct chn_parser {

@@ -1,6 +1,8 @@
 /* Queries: send, hand over blocks as they come, end with the server's end of stream or exception.
  */
 #include "conn.h"
+#include "gates.h"
+#include "profile.h"
 
 int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query_cb cb,
                     void *data) {
@@ -18,6 +20,8 @@ int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query
         .parameters = query->parameters,
         .n_parameters = query->n_parameters,
         .compressed = query->compression != CHN_NO_COMPRESSION,
+        .profile_events = query->on_profile_event != NULL,
+        .json_as_text = chn_gate(c->parser.server.revision, CHN_GATE_JSON_AS_TEXT),
     };
     c->head.n = 0;
     chn_request__query(&c->head, &c->client, revision, &request);
@@ -71,14 +75,13 @@ void chn_query__on_event(struct chn_conn *c, enum chn_event event) {
     switch (event) {
     case CHN_EVENT_BLOCK: on_block(c); break;
     case CHN_EVENT_PROGRESS:
-        sums->read_rows += more->read_rows;
-        sums->read_bytes += more->read_bytes;
-        sums->total_rows += more->total_rows;
-        sums->wrote_rows += more->wrote_rows;
-        sums->wrote_bytes += more->wrote_bytes;
-        sums->elapsed_ns += more->elapsed_ns;
+        chn_progress__add(sums, more);
         if (c->query.on_progress != NULL && c->state == CHN_QUERY)
             c->query.on_progress(c, c->cb_data, sums);
+        break;
+    case CHN_EVENT_PROFILE_EVENTS:
+        if (c->state == CHN_QUERY)
+            chn_profile_events__tell(c, &c->parser.side.block, c->query.on_profile_event);
         break;
     case CHN_EVENT_PROFILE: c->query_result.profile = c->parser.profile; break;
     case CHN_EVENT_OTHER: break;

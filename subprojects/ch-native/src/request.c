@@ -84,23 +84,30 @@ static void put_settings(struct chn_buf *b, uint32_t revision, const struct chn_
                         request->settings[i].value);
         size_t n_off = request->is_insert ? sizeof off / sizeof off[0] : 1;
         for (size_t i = 0; i < n_off; i++)
-            if (!is_named(request, off[i])) put_setting(b, off[i], 0, "0");
+            if (!is_named(request, off[i]))
+                put_setting(b, off[i], 0, i == 0 && request->profile_events ? "1" : "0");
+        static const char as_text[] = "output_format_native_write_json_as_string";
+        if (request->json_as_text && !is_named(request, as_text)) put_setting(b, as_text, 0, "1");
     }
     chn_buf__put_string(b, "");
 }
 
 /*
  * A parameter's value is text in the escaped form of TSV, inside a quoted literal: two levels of
- * escapes. The server undoes the quotes first.
+ * escapes, of which the server undoes the quotes first. Arrays, maps and tuples are not escaped as
+ * TSV, only quoted. NULL is TSV's.
  */
-static void put_literal(struct chn_buf *b, const char *value) {
+static void put_literal(struct chn_buf *b, const struct chn_parameter *parameter) {
     struct chn_buf literal = {0};
+    const char *value = parameter->value != NULL ? parameter->value : "\\N";
+    bool escapes = parameter->value != NULL && !parameter->is_nested;
+    size_t n = parameter->n != 0 && parameter->value != NULL ? parameter->n : strlen(value);
     chn_buf__put_u8(&literal, '\'');
-    for (const char *c = value; *c != '\0'; c++) {
+    for (const char *c = value; c < value + n; c++) {
         switch (*c) {
-        case '\\': chn_buf__put(&literal, "\\\\\\\\", 4); break;
-        case '\t': chn_buf__put(&literal, "\\\\t", 3); break;
-        case '\n': chn_buf__put(&literal, "\\\\n", 3); break;
+        case '\\': chn_buf__put(&literal, "\\\\\\\\", escapes ? 4 : 2); break;
+        case '\t': chn_buf__put(&literal, escapes ? "\\\\t" : "\\t", escapes ? 3 : 2); break;
+        case '\n': chn_buf__put(&literal, escapes ? "\\\\n" : "\\n", escapes ? 3 : 2); break;
         case '\'': chn_buf__put(&literal, "\\'", 2); break;
         default: chn_buf__put_u8(&literal, (uint8_t)*c);
         }
@@ -125,7 +132,7 @@ void chn_request__query(struct chn_buf *b, const struct chn_client *client, uint
         for (size_t i = 0; i < request->n_parameters; i++) {
             chn_buf__put_string(b, request->parameters[i].name);
             chn_buf__put_varuint(b, PARAMETER_CUSTOM);
-            put_literal(b, request->parameters[i].value);
+            put_literal(b, &request->parameters[i]);
         }
         chn_buf__put_string(b, "");
     }

@@ -19,7 +19,9 @@ struct chn_request {
     const struct chn_parameter *parameters;
     size_t n_parameters;
     bool compressed;
-    bool is_insert; /* Adds the settings that inserts need. */
+    bool is_insert;      /* Adds the settings that inserts need. */
+    bool profile_events; /* Asks for them. */
+    bool json_as_text;   /* The server knows JSON columns, and is asked for text. */
 };
 
 void chn_request__hello(struct chn_buf *b, const struct chn_client *client);

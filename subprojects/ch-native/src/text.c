@@ -2,6 +2,8 @@
  * environment. */
 #include "block.h"
 
+#include <ch_native/conn.h>
+
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include <math.h>
@@ -295,4 +297,11 @@ long chn_view__text(const struct chn_view *view, uint64_t row, char *to, size_t 
     put_value(&t, view, row, false);
     if (capacity > 0) to[t.n < t.capacity ? t.n : t.capacity] = '\0';
     return (long)t.n;
+}
+
+size_t chn_quote(char *to, size_t capacity, const void *data, size_t n) {
+    struct text t = {.to = to, .capacity = capacity > 0 ? capacity - 1 : 0};
+    put_string(&t, (struct chn_slice){data, n}, true);
+    if (capacity > 0) to[t.n < t.capacity ? t.n : t.capacity] = '\0';
+    return t.n;
 }

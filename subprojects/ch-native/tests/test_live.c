@@ -310,8 +310,9 @@ static void test_parameters_come_as_they_are(void **state) {
     (void)state;
     struct client c;
     open_at(&c, 54460);
-    const struct chn_parameter parameters[] = {{"n", "41"},
-                                               {"s", "it's a \\ tab\there\nand \"there\""}};
+    const struct chn_parameter parameters[] = {
+        {.name = "n", .value = "41"},
+        {.name = "s", .value = "it's a \\ tab\there\nand \"there\""}};
     const struct chn_query query = {
         .sql = "SELECT {n:UInt64} + 1, {s:String}", .parameters = parameters, .n_parameters = 2};
     if (!server.embedded) {

@@ -43,8 +43,26 @@ struct chn_server {
 };
 
 struct chn_progress { /* Sums since the request began. */
-    uint64_t read_rows, read_bytes, total_rows, wrote_rows, wrote_bytes, elapsed_ns;
+    uint64_t read_rows, read_bytes;
+    uint64_t total_rows, total_bytes; /* What is to be read, as far as the server knows; bytes from
+                                         revision 54463 on. */
+    uint64_t wrote_rows, wrote_bytes; /* From revision 54420 on. */
+    uint64_t elapsed_ns;              /* From revision 54460 on. */
 };
+
+/** What a query cost the server, e.g. SelectedRows or FileOpen; `system.events` explains them. */
+struct chn_profile_event {
+    struct chn_slice name, host; /* Borrowed for the call. */
+    uint32_t time_s;             /* Of the server, UTC. */
+    uint64_t thread_id;          /* 0: all of the query's. */
+    bool is_gauge;               /* The value as it is now, e.g. MemoryTracker; else what came on
+                                    top since the last packet. */
+    int64_t value;
+};
+
+/** From revision 54451 on, of inserts from 54456 on. The connection may be closed in it. */
+typedef void (*chn_profile_event_cb)(struct chn_conn *conn, void *data,
+                                     const struct chn_profile_event *event);
 
 struct chn_profile {
     uint64_t rows, blocks, bytes, rows_before_limit;
@@ -107,17 +125,34 @@ struct chn_setting {
     unsigned flags;
 };
 
-/** Value of `{name:Type}` in the query, as text, not quoted. Needs revision 54459
- * (ClickHouse 22.x). */
+/**
+ * A value for `{name:Type}` in the query, from revision 54459 (ClickHouse 22.x) on. It is sent as
+ * data and cannot end the literal that it is in, so that any bytes may be in it. The server reads
+ * it as the type says: text for a String, `2024-05-01` for a Date, `1.25`, `true`, a table's name
+ * for an Identifier.
+ */
 struct chn_parameter {
-    const char *name, *value;
+    const char *name;
+    const char *value; /* NULL is the value NULL. */
+    size_t n;          /* Bytes of @value [up to its 0]. */
+    bool is_nested;    /* For arrays, maps and tuples: @value is their literal, e.g. ['a','it\'s'],
+                          with each string in it as chn_quote() makes it. */
 };
+
+/**
+ * Writes @n bytes as a string literal of SQL with its quotes: for statements, and for the strings
+ * in nested parameters. @to receives at most @capacity bytes with the closing 0.
+ * @return the bytes of the whole literal without the 0; @capacity or more means that it was cut.
+ */
+size_t chn_quote(char *to, size_t capacity, const void *data, size_t n);
 
 struct chn_query {
     const char *sql;
     const char *query_id; /* [the server's choice] */
     const struct chn_setting
-        *settings; /* Not sent to servers below 54429, which would misread them. */
+        *settings; /* Not sent to servers below 54429, which would misread them. Unless named here,
+                      send_profile_events is 0 (see on_profile_event) and, on servers of revision
+                      54473 and up, output_format_native_write_json_as_string is 1. */
     size_t n_settings;
     const struct chn_parameter *parameters;
     size_t n_parameters;
@@ -128,6 +163,7 @@ struct chn_query {
     int (*on_block)(struct chn_conn *conn, void *data, const struct chn_block *block);
     void (*on_progress)(struct chn_conn *conn, void *data,
                         const struct chn_progress *sums); /* May be NULL. */
+    chn_profile_event_cb on_profile_event;                /* Asks for them; may be NULL. */
 };
 
 struct chn_query_result {
@@ -160,8 +196,9 @@ struct chn_insert {
         *settings; /* async_insert, send_profile_events and
                       input_format_defaults_for_omitted_fields are 0 unless named here. */
     size_t n_settings;
-    enum chn_compression compression; /* Above 256 KiB it is done in the thread pool. */
-    uint32_t ack_ms;                  /* [the connection's] */
+    enum chn_compression compression;      /* Above 256 KiB it is done in the thread pool. */
+    uint32_t ack_ms;                       /* [the connection's] */
+    chn_profile_event_cb on_profile_event; /* Asks for them; may be NULL. */
 };
 
 struct chn_insert_result {
