@@ -142,7 +142,7 @@ static void test_random_types_there_and_back(void **state) {
     const char *seed = getenv("SOUK_SEED");
     struct draw d = {.seed = seed != NULL ? strtoull(seed, NULL, 10) : 1, .modern = server.embedded};
     open_client(&c);
-    for (int i = 0; i < (seed != NULL ? 1 : is_full() ? 500 : 25); i++) {
+    for (int i = 0; i < (seed != NULL ? 1 : is_full() ? 1000 : 100); i++) {
         enum chn_compression compression = i % 2 == 0 ? CHN_NO_COMPRESSION : CHN_LZ4;
         draw_table(&d, t);
         make_table(&c, t);
