@@ -218,8 +218,10 @@ static uint64_t to_bfloat16(uint32_t bits) {
 }
 
 int chn_builder__f64(struct chn_builder *b, double value) {
-    GO_THROUGH(b, chn_builder__f64(&b->children[0], value));
-    if (b->type->kind != CHN_FLOAT) return CHN_ERR_TYPE;
+    if (b->type->kind != CHN_FLOAT) {
+        GO_THROUGH(b, chn_builder__f64(&b->children[0], value));
+        return CHN_ERR_TYPE;
+    }
     if (b->type->width < 8) {
         float narrow = (float)value;
         uint32_t bits;

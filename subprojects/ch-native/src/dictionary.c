@@ -22,9 +22,15 @@ static struct chn_slice word_at(const struct chn_builder *b, uint32_t key) {
     return (struct chn_slice){words->data.data + start, (size_t)length};
 }
 
-static bool is_word(const struct chn_builder *b, uint32_t key, const void *data, size_t n) {
-    struct chn_slice word = word_at(b, key);
-    return word.n == n && (n == 0 || memcmp(word.data, data, n) == 0);
+static inline bool is_word(const struct chn_builder *b, uint32_t key, const void *data, size_t n,
+                           bool are_strings) {
+    const struct chn_builder *words = &b->children[0];
+    if (!are_strings) return memcmp(words->data.data + (size_t)key * n, data, n) == 0;
+    uint64_t start, length; /* Most differ in length, which is cheaper to see. */
+    memcpy(&length, b->dictionary->lengths.data + (size_t)key * 8, sizeof length);
+    if (length != n) return false;
+    memcpy(&start, b->dictionary->starts.data + (size_t)key * 8, sizeof start);
+    return n == 0 || memcmp(words->data.data + start, data, n) == 0;
 }
 
 static size_t hash_word(const void *data, size_t n) {
@@ -67,10 +73,11 @@ static int grow_slots(struct chn_builder *b) {
 }
 
 /* Where the word is in the table, or the empty slot where it belongs. */
-static size_t find_slot(const struct chn_builder *b, const void *data, size_t n) {
+static inline size_t find_slot(const struct chn_builder *b, const void *data, size_t n,
+                               bool are_strings) {
     const struct chn_dictionary *d = b->dictionary;
     size_t i = hash_word(data, n) & (d->n_slots - 1);
-    while (d->slots[i] != 0 && !is_word(b, d->slots[i] - 1, data, n))
+    while (d->slots[i] != 0 && !is_word(b, d->slots[i] - 1, data, n, are_strings))
         i = (i + 1) & (d->n_slots - 1);
     return i;
 }
@@ -84,15 +91,19 @@ static int make_defaults(struct chn_builder *b) {
     }
     if (b->dictionary->n_slots == 0) return grow_slots(b);
     struct chn_slice word = word_at(b, has_null);
-    size_t i = find_slot(b, word.data, word.n);
+    size_t i = find_slot(b, word.data, word.n, has_strings(b));
     if (b->dictionary->slots[i] == 0) b->dictionary->slots[i] = (uint32_t)has_null + 1;
     return 0;
 }
 
-int chn_dictionary__begin(struct chn_builder *b) {
+/* Room in the table for one more word. */
+static inline int begin(struct chn_builder *b) {
     int code = b->n == 0 ? make_defaults(b) : 0;
-    return code != 0 ? code : grow_slots(b);
+    if (code != 0) return code;
+    return b->children[0].n < b->dictionary->n_slots / 2 ? 0 : grow_slots(b);
 }
+
+int chn_dictionary__begin(struct chn_builder *b) { return begin(b); }
 
 static int put_key(struct chn_builder *b, uint32_t key) {
     int code = chn_node_make_room(b, 4);
@@ -105,9 +116,9 @@ static int put_key(struct chn_builder *b, uint32_t key) {
 
 int chn_dictionary__put_string(struct chn_builder *b, const void *data, size_t n) {
     struct chn_dictionary *d = b->dictionary;
-    int code = chn_dictionary__begin(b);
+    int code = begin(b);
     if (code != 0) return code;
-    size_t i = find_slot(b, data, n);
+    size_t i = find_slot(b, data, n, true);
     if (d->slots[i] != 0) return put_key(b, d->slots[i] - 1);
     uint32_t key = (uint32_t)b->children[0].n;
     if ((code = add_string(b, data, n)) != 0) return code;
@@ -120,7 +131,7 @@ int chn_dictionary__end(struct chn_builder *b, int code) {
     uint32_t width = words->type->width;
     if (code != 0) return code;
     const uint8_t *word = words->data.data + words->data.n - width;
-    size_t i = find_slot(b, word, width);
+    size_t i = find_slot(b, word, width, false);
     if (b->dictionary->slots[i] == 0) {
         b->dictionary->slots[i] = (uint32_t)words->n; /* Its key is one less. */
     } else {

@@ -49,7 +49,7 @@ struct chn_builder {
 static inline int chn_node_make_room(struct chn_builder *b, size_t n) {
     struct chn_builder *root = b->root;
     if (n > root->bytes_max || root->bytes > root->bytes_max - n) return CHN_ERR_LIMIT;
-    if (!chn_buf__reserve(&b->data, n)) {
+    if (b->data.capacity - b->data.n < n && !chn_buf__reserve(&b->data, n)) {
         b->data.failed = false; /* What is there is whole. */
         return CHN_ERR_MEMORY;
     }
