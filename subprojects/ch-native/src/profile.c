@@ -9,7 +9,8 @@
 
 enum { TYPE_GAUGE = 2 };
 
-static bool read_event(const struct chn_block *block, uint64_t row, struct chn_profile_event *e) {
+bool chn_profile_event__read(const struct chn_block *block, uint64_t row,
+                             struct chn_profile_event *e) {
     uint64_t number = 0;
     int64_t type = 0;
     *e = (struct chn_profile_event){.host = {"", 0}};
@@ -36,7 +37,7 @@ void chn_profile_events__tell(struct chn_conn *c, const struct chn_block *block,
     /* The parser's block outlives what @cb may do, but not the request: after a cancel or a close
      * nobody listens. */
     for (uint64_t row = 0; row < block->n_rows && c->link == link && c->state == state; row++)
-        if (read_event(block, row, &event)) cb(c, c->cb_data, &event);
+        if (chn_profile_event__read(block, row, &event)) cb(c, c->cb_data, &event);
 }
 
 static void add(uint64_t *sum, uint64_t more) {

@@ -6,6 +6,10 @@
 
 #include <ch_native/conn.h>
 
+/** Reads row @row of a block of profile events. @return false when it lacks a name or a value. */
+bool chn_profile_event__read(const struct chn_block *block, uint64_t row,
+                             struct chn_profile_event *event);
+
 /** Calls @cb (may be NULL) for each row of a block of profile events; a row that lacks a name or a
  * value is passed over. Stops when the request that they belong to is gone. */
 void chn_profile_events__tell(struct chn_conn *c, const struct chn_block *block,
