@@ -398,6 +398,23 @@ static void test_profile_events_and_progress_come(void **state) {
     client__close(&c);
 }
 
+/* --- The example of the README --- */
+
+static void test_the_example_runs(void **state) {
+    (void)state;
+    const char *example = getenv("CHN_EXAMPLE");
+    if (!server.embedded || example == NULL) skip();
+    char command[600], out[256] = "";
+    snprintf(command, sizeof command, "'%s' 127.0.0.1 %u", example, (unsigned)server.port);
+    for (int i = 0; i < 2; i++) { /* The second time its rows are known by their token. */
+        FILE *f = popen(command, "r");
+        assert_non_null(f);
+        out[fread(out, 1, sizeof out - 1, f)] = '\0';
+        assert_int_equal(pclose(f), 0);
+        assert_string_equal(out, "Mageblood 180.500000 [179,178]\n");
+    }
+}
+
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     const char *why = argc > 1 && strcmp(argv[1], "old") == 0 ? server__start_old(&server)
@@ -412,6 +429,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_json_goes_as_text),
         cmocka_unit_test(test_parameters_of_many_types),
         cmocka_unit_test(test_profile_events_and_progress_come),
+        cmocka_unit_test(test_the_example_runs),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     server__stop(&server);
