@@ -78,7 +78,8 @@ int chn_parser__feed(struct chn_parser *p, const void *data, size_t n, struct ch
 int chn_parser__expect_chunks(struct chn_parser *p, struct chn_err *err) {
     if (chn_reader__left(&p->in) > 0)
         return chn_err__setf(err, CHN_ERR_PROTOCOL, "the server spoke before it was asked");
-    p->chunks = (struct chn_chunks_in){.on = true};
+    p->chunks = (struct chn_chunks_in){.on = true, .dry = true};
+    p->carry.n = 0;
     return 0;
 }
 
@@ -120,6 +121,7 @@ static int take_chunk(struct chn_parser *p, struct chn_err *err) {
     const uint8_t *piece = k->raw.at;
     k->raw.at += n;
     k->left -= (uint32_t)n;
+    k->dry = false;
     return take_bytes(p, piece, n, err);
 }
 
@@ -132,6 +134,7 @@ static int keep_rest(struct chn_parser *p, struct chn_err *err) {
         chn_buf__put(&p->carry, p->in.at, left);
     }
     p->in.at = p->in.end;
+    p->chunks.dry = true;
     return p->carry.failed ? chn_err__setf(err, CHN_ERR_MEMORY, "packet %d: no memory", p->packet)
                            : CHN_MORE;
 }
@@ -418,7 +421,8 @@ static int read_event(struct chn_parser *p, enum chn_event *event, struct chn_er
 }
 
 int chn_parser__next(struct chn_parser *p, enum chn_event *event, struct chn_err *err) {
-    int code = read_event(p, event, err);
+    /* What was kept is not looked at again before more has come. */
+    int code = p->chunks.on && p->chunks.dry ? CHN_MORE : read_event(p, event, err);
     while (code == CHN_MORE && p->chunks.on) {
         if ((code = take_chunk(p, err)) != 0) return code;
         code = read_event(p, event, err);

@@ -20,6 +20,7 @@ enum chn_event {
 /** Chunked packets: u32 size and that many bytes, any number of times, then the size 0. */
 struct chn_chunks_in {
     bool on;
+    bool dry;              /* All that was taken is read, or kept until more comes. */
     bool packet_done;      /* The packet is over, but the size 0 has not come. */
     struct chn_reader raw; /* The fed bytes; what is parsed is a piece of them. */
     uint8_t size[4];       /* Of a size that came in part. */

@@ -79,13 +79,32 @@ static bool read_line(int fd, char *line, size_t capacity) {
     return false;
 }
 
+static bool write_text(const char *path, const char *text) {
+    FILE *f = fopen(path, "w");
+    if (f == NULL) return false;
+    bool ok = fputs(text, f) >= 0;
+    return fclose(f) == 0 && ok;
+}
+
+/* The engine merges what is in conf.d into its configuration: packets in chunks for whom wants
+ * them. */
+static bool allow_chunks(const struct server *s) {
+    static const char text[] = "<clickhouse><proto_caps><send>chunked_optional</send>"
+                               "<recv>chunked_optional</recv></proto_caps></clickhouse>\n";
+    char path[128];
+    snprintf(path, sizeof path, "%s/conf.d", s->dir);
+    if (mkdir(path, 0755) != 0) return false;
+    snprintf(path, sizeof path, "%s/conf.d/chunks.xml", s->dir);
+    return write_text(path, text);
+}
+
 const char *server__start_embedded(struct server *s) {
     const char *launcher = getenv("SOUK_CLICKHOUSE");
     *s = (struct server){.embedded = true};
     if (launcher == NULL || access(launcher, X_OK) != 0)
         return "$SOUK_CLICKHOUSE names no launcher of the embedded server";
     int out[2];
-    if (!make_dir(s) || pipe(out) != 0) return "no folder";
+    if (!make_dir(s) || !allow_chunks(s) || pipe(out) != 0) return "no folder";
     s->pid = fork();
     if (s->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -108,13 +127,6 @@ const char *server__start_embedded(struct server *s) {
     if (ready) return NULL;
     server__stop(s);
     return "the embedded server did not start (is libchdb.so installed?)";
-}
-
-static bool write_text(const char *path, const char *text) {
-    FILE *f = fopen(path, "w");
-    if (f == NULL) return false;
-    bool ok = fputs(text, f) >= 0;
-    return fclose(f) == 0 && ok;
 }
 
 static bool answers(uint16_t port) {
