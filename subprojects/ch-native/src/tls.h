@@ -8,9 +8,6 @@
 
 struct chn_tls_session;
 
-/** One more share of @tls. */
-struct chn_tls *chn_tls__share(struct chn_tls *tls);
-
 /** A client's session with @host, which its certificate must name unless @tls names another. NULL
  * with @err filled when it cannot be. */
 struct chn_tls_session *chn_tls_session__new(struct chn_tls *tls, const char *host,

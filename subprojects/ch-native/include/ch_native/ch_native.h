@@ -7,6 +7,7 @@
 #include "builder.h"
 #include "conn.h"
 #include "keeper.h"
+#include "pool.h"
 #include "tls.h"
 #include "type.h"
 

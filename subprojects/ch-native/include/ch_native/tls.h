@@ -27,6 +27,8 @@ struct chn_tls_options {
 /** Blocks for reading files. @return NULL with @err filled: CHN_ERR_TLS names the file that cannot
  * be used, CHN_ERR_MEMORY. */
 struct chn_tls *chn_tls__new(const struct chn_tls_options *options, struct chn_err *err);
+/** One more share, for another owner on the same loop. @tls may be NULL. @return it. */
+struct chn_tls *chn_tls__share(struct chn_tls *tls);
 /** The caller's share; connections keep theirs until they are freed. @tls may be NULL. */
 void chn_tls__free(struct chn_tls *tls);
 
