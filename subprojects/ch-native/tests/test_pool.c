@@ -108,6 +108,7 @@ struct fixture {
 };
 
 struct wish { /* For a connection. */
+    uv_loop_t *loop;
     bool done;
     struct chn_conn *conn;
     struct chn_err err;
@@ -162,16 +163,17 @@ static void on_acquired(struct chn_pool *pool, void *data, struct chn_conn *conn
     w->conn = conn;
     if (err != NULL) w->err = *err;
     w->order = n_told++;
+    uv_stop(w->loop); /* UV_RUN_ONCE would go on to wait for the next thing to happen. */
 }
 
 static void ask(struct fixture *x, struct wish *w, uint32_t ms) {
-    *w = (struct wish){0};
+    *w = (struct wish){.loop = &x->loop};
     assert_int_equal(chn_pool__acquire(x->pool, ms, on_acquired, w), 0);
     assert_false(w->done); /* Never from within. */
 }
 
 static void wait_for(struct fixture *x, const struct wish *w) {
-    while (!w->done) uv_run(&x->loop, UV_RUN_ONCE);
+    while (!w->done) uv_run(&x->loop, UV_RUN_DEFAULT);
 }
 
 static struct chn_conn *get(struct fixture *x) {
@@ -205,6 +207,7 @@ static void test_connections_are_bounded_and_the_line_is_in_order(void **state) 
         chn_pool__release(x->pool, wishes[i - 2].conn);
         wait_for(x, &wishes[i]);
         assert_int_equal(wishes[i].order, i);
+        assert_non_null(wishes[i].conn);
     }
     assert_int_equal(x->fakes[0].n_accepted, 2);
     assert_int_equal(x->fakes[1].n_accepted, 0); /* The first is alive. */
