@@ -8,6 +8,7 @@
 #include "block.h"
 
 #include "gates.h"
+#include "serial.h"
 
 #include <stdlib.h>
 
@@ -16,6 +17,7 @@ static void free_view(struct chn_view *v) {
     free(v->children);
     chn_buf__fini(&v->data);
     chn_buf__fini(&v->ends);
+    chn_buf__fini(&v->marks);
 }
 
 static void free_column(struct chn_block_column *c) {
@@ -48,7 +50,8 @@ static bool make_view(struct chn_view *v, const struct chn_type *type) {
 
 static void reset_view(struct chn_view *v) {
     v->n = v->n_done = 0;
-    v->data.n = v->ends.n = 0;
+    v->data.n = v->ends.n = v->marks.n = 0;
+    v->n_layers = 0;
     for (uint32_t i = 0; i < v->n_children; i++) reset_view(&v->children[i]);
 }
 
@@ -130,7 +133,7 @@ static int read_strings(struct chn_decoder *d, struct chn_reader *r, struct chn_
 static int push(struct chn_decoder *d, struct chn_view *v, uint64_t n, struct chn_err *err) {
     if (d->depth == CHN_VIEW_DEPTH) return bad(d, err, CHN_ERR_LIMIT, "nested too deep");
     v->n = n;
-    d->stack[d->depth++] = (struct chn_decode_frame){.view = v};
+    d->stack[d->depth++] = (struct chn_decode_frame){.view = v, .n_layers = v->n_layers};
     return 0;
 }
 
@@ -199,6 +202,7 @@ static int read_top(struct chn_decoder *d, struct chn_reader *r, struct chn_err 
     struct chn_decode_frame *f = &d->stack[d->depth - 1];
     struct chn_view *v = f->view;
     int code;
+    if (f->n_layers > 0) return chn_serial__read(d, r, f, err);
     switch (v->type->kind) {
     case CHN_STRING:
     case CHN_JSON: return read_strings(d, r, v, err);
@@ -235,7 +239,19 @@ static int read_data(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     return 0;
 }
 
-/* BlockInfo: numbered fields until a 0. 1: u8 is_overflows, 2: i32 bucket number. */
+/* A list of i32 of no use here. */
+static int skip_buckets(struct chn_reader *r) {
+    uint64_t n;
+    int code = chn_reader__varuint(r, &n);
+    if (code != 0) return code;
+    if (n > CHN_BUCKETS_MAX) return CHN_ERR_LIMIT;
+    if (chn_reader__left(r) < n * 4) return CHN_MORE;
+    r->at += n * 4;
+    return 0;
+}
+
+/* BlockInfo: numbered fields until a 0. 1: u8 is_overflows, 2: i32 bucket number, 3: list of i32
+ * buckets that are out of order. */
 static int read_info(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
     struct chn_reader ahead = *r;
     for (;;) {
@@ -243,9 +259,14 @@ static int read_info(struct chn_decoder *d, struct chn_reader *r, struct chn_err
         int code = chn_reader__varuint(&ahead, &field);
         if (code != 0) return judge(d, err, code, "bad block info");
         if (field == 0) break;
+        if (field == 3 && chn_gate(d->revision, CHN_GATE_BUCKETS)) {
+            if ((code = skip_buckets(&ahead)) != 0)
+                return judge(d, err, code, "bad list of buckets in the block info");
+            continue;
+        }
         if (field > 2) return bad(d, err, CHN_ERR_PROTOCOL, "unknown field in the block info");
         if ((code = chn_reader__le(&ahead, field == 1 ? 1 : 4, &ignored)) != 0) return code;
-        if (ahead.at - r->at > 64)
+        if (ahead.at - r->at > 64 && !chn_gate(d->revision, CHN_GATE_BUCKETS))
             return bad(d, err, CHN_ERR_PROTOCOL, "the block info does not end");
     }
     r->at = ahead.at;
@@ -253,7 +274,8 @@ static int read_info(struct chn_decoder *d, struct chn_reader *r, struct chn_err
 }
 
 static size_t count_kept(const struct chn_view *v) {
-    size_t n = sizeof *v + sizeof *v->type + v->data.capacity + v->ends.capacity;
+    size_t n =
+        sizeof *v + sizeof *v->type + v->data.capacity + v->ends.capacity + v->marks.capacity;
     for (uint32_t i = 0; i < v->n_children; i++) n += count_kept(&v->children[i]);
     return n;
 }
@@ -339,9 +361,10 @@ static int read_head(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     if ((d->head_bytes += name.n + type.n) > CHN_HEADS_BYTES_MAX)
         return bad(d, err, CHN_ERR_LIMIT, "too many bytes of names and types");
     if ((code = place_column(d, name, type, err)) != 0) return code;
-    if (custom != 0)
+    if (custom > 1 || (custom == 1 && !chn_gate(d->revision, CHN_GATE_SPARSE)))
         return bad(d, err, CHN_ERR_PROTOCOL,
                    "custom serialization, which a server of this revision may not send");
+    d->step = custom == 1 ? CHN_STEP_KINDS : CHN_STEP_PREFIX;
     r->at = ahead.at;
     return 0;
 }
@@ -370,6 +393,25 @@ static int read_prefixes(struct chn_decoder *d, struct chn_reader *r, struct chn
     return 0;
 }
 
+/* The column's head is read: its values are next, if there are any. */
+static int begin_values(struct chn_decoder *d, struct chn_err *err) {
+    struct chn_view *v = &d->block.columns[d->column].view;
+    if (d->block.n_rows == 0) {
+        v->n_layers = 0;
+        d->column++;
+        d->step = CHN_STEP_HEAD;
+        return 0;
+    }
+    d->n_prefixes = count_prefixes(v);
+    d->step = chn_serial__is_detached(v) ? CHN_STEP_BLOB : CHN_STEP_PREFIX;
+    return d->step == CHN_STEP_BLOB ? 0 : push(d, v, d->block.n_rows, err);
+}
+
+int chn_decoder__column(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
+    int code = read_prefixes(d, r, err);
+    return code != 0 ? code : read_data(d, r, err);
+}
+
 int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
     int code = 0;
     for (;;) {
@@ -388,21 +430,17 @@ int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_er
                 return 0;
             }
             if ((code = read_head(d, r, err)) != 0) return code;
-            if (d->block.n_rows == 0) {
-                d->column++;
-                break;
-            }
-            d->n_prefixes = count_prefixes(&d->block.columns[d->column].view);
-            d->step = CHN_STEP_PREFIX;
+            if (d->step == CHN_STEP_PREFIX && (code = begin_values(d, err)) != 0) return code;
             break;
+        case CHN_STEP_KINDS:
+            if ((code = chn_serial__read_kinds(d, r, err)) != 0) return code;
+            if ((code = begin_values(d, err)) != 0) return code;
+            break;
+        case CHN_STEP_BLOB:
         case CHN_STEP_PREFIX:
-            if ((code = read_prefixes(d, r, err)) != 0) return code;
-            if ((code = push(d, &d->block.columns[d->column].view, d->block.n_rows, err)) != 0)
-                return code;
-            d->step = CHN_STEP_DATA;
-            break;
-        case CHN_STEP_DATA:
-            if ((code = read_data(d, r, err)) != 0) return code;
+            code = d->step == CHN_STEP_BLOB ? chn_serial__read_blob(d, r, err)
+                                            : chn_decoder__column(d, r, err);
+            if (code != 0) return code;
             d->column++;
             d->step = CHN_STEP_HEAD;
             break;
@@ -410,15 +448,45 @@ int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_er
     }
 }
 
+bool chn_view__init(struct chn_view *view, const struct chn_type *type) {
+    return make_view(view, type);
+}
+
+void chn_view__fini(struct chn_view *view) { free_view(view); }
+
+int chn_decoder__bad(struct chn_decoder *d, struct chn_err *err, int code, const char *what) {
+    return bad(d, err, code, what);
+}
+
+int chn_decoder__charge(struct chn_decoder *d, struct chn_err *err, size_t n) {
+    return charge(d, err, n);
+}
+
+int chn_decoder__copy(struct chn_decoder *d, struct chn_reader *r, struct chn_buf *to,
+                      uint64_t wanted, struct chn_err *err) {
+    return copy_some(d, r, to, wanted, err);
+}
+
+int chn_decoder__push(struct chn_decoder *d, struct chn_view *view, unsigned n_layers, uint64_t n,
+                      struct chn_err *err) {
+    int code = push(d, view, n, err);
+    if (code == 0) d->stack[d->depth - 1].n_layers = n_layers;
+    return code;
+}
+
 void chn_decoder__reset(struct chn_decoder *d) {
     d->step = CHN_STEP_INFO;
     d->column = d->n_prefixes = d->bytes = d->n_nodes = d->head_bytes = 0;
     d->depth = 0;
     d->in_string = false;
+    d->blob_bytes = 0;
+    d->blob.n = d->unpacked.n = 0;
 }
 
 void chn_decoder__fini(struct chn_decoder *d) {
     for (size_t i = 0; i < d->block.n_alive; i++) free_column(&d->block.columns[i]);
     free(d->block.columns);
+    chn_buf__fini(&d->blob);
+    chn_buf__fini(&d->unpacked);
     *d = (struct chn_decoder){.revision = d->revision, .bytes_max = d->bytes_max};
 }

@@ -8,6 +8,7 @@ int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query
                     void *data) {
     struct chn_err err;
     uint32_t revision = c->parser.server.negotiated;
+    uint32_t timeout_ms = chn_or(query->timeout_ms, chn_or(c->options.query_ms, 60000));
     if (c->state != CHN_READY || c->closing)
         return c->state == CHN_CLOSED ? CHN_ERR_NOT_READY : CHN_ERR_BUSY;
     if (query->sql == NULL || (query->n_parameters > 0 && revision < 54459))
@@ -19,7 +20,9 @@ int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query
         .n_settings = query->n_settings,
         .parameters = query->parameters,
         .n_parameters = query->n_parameters,
-        .compressed = query->compression != CHN_NO_COMPRESSION,
+        .compression = query->compression,
+        .chunked = c->parser.server.chunks_out,
+        .deadline_s = query->no_server_deadline ? 0 : (timeout_ms - 1) / 1000 + 1,
         .profile_events = query->on_profile_event != NULL,
         .json_as_text = chn_gate(c->parser.server.revision, CHN_GATE_JSON_AS_TEXT),
     };
@@ -35,8 +38,9 @@ int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query
     c->cb_data = data;
     c->ended = c->write_failed = false;
     c->err = (struct chn_err){0};
-    c->parser.compressed = request.compressed;
-    chn_conn__move(c, CHN_QUERY, chn_or(query->timeout_ms, chn_or(c->options.query_ms, 60000)));
+    c->parser.compressed = request.compression != CHN_NO_COMPRESSION;
+    chn_conn__move(c, CHN_QUERY, timeout_ms);
+    chn_conn__limit_silence(c, query->silence_ms);
     return 0;
 }
 
@@ -87,8 +91,8 @@ void chn_query__on_event(struct chn_conn *c, enum chn_event event) {
     case CHN_EVENT_OTHER: break;
     case CHN_EVENT_EXCEPTION:
         if (c->state == CHN_QUERY) /* One that follows a cancel is its echo. */
-            chn_err__setf(&c->err, CHN_ERR_EXCEPTION, "%s:%u: code %d: %.180s", c->host,
-                          c->options.port, c->parser.exception.code, c->parser.exception.message);
+            chn_err__setf(&c->err, CHN_ERR_EXCEPTION, "%s:%u: code %d: %.180s", c->host, c->port,
+                          c->parser.exception.code, c->parser.exception.message);
         __attribute__((fallthrough));
     case CHN_EVENT_END:
         c->ended = true;
@@ -96,7 +100,7 @@ void chn_query__on_event(struct chn_conn *c, enum chn_event event) {
         break;
     default:
         chn_err__setf(&err, CHN_ERR_PROTOCOL, "%s:%u: unexpected packet of type %d during a query",
-                      c->host, c->options.port, c->parser.packet);
+                      c->host, c->port, c->parser.packet);
         chn_conn__fail(c, &err);
     }
 }

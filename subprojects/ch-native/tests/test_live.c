@@ -13,7 +13,9 @@
 #include <cmocka.h>
 
 static struct server server;
-static const uint32_t revisions[] = {54412, 54429, 54460, 54464};
+static const uint32_t revisions[] = {54412, 54429, 54460, 54461, 54464, 54465, 54469, 54470, 54471,
+                                     54472, 54474, 54475, 54476, 54477, 54478, 54479, 54480, 54481,
+                                     54482, 54483, 54485, 54486, 54488};
 enum { N_REVISIONS = sizeof revisions / sizeof revisions[0] };
 
 static struct chn_options options_at(uint32_t revision) {

@@ -17,7 +17,8 @@
     X(CHN_ERR_LIMIT, "a limit was exceeded")                                                       \
     X(CHN_ERR_TYPE, "unsupported or other column type")                                            \
     X(CHN_ERR_SCHEMA, "the table lacks a column or has another type for it")                       \
-    X(CHN_ERR_EXCEPTION, "exception from the server")
+    X(CHN_ERR_EXCEPTION, "exception from the server")                                              \
+    X(CHN_ERR_TLS, "no TLS with this server") /* Its certificate, or no common ground. */
 
 #define CHN_ERR_CODE(code, text) code,
 enum {

@@ -8,6 +8,8 @@
 #include "conn.h"
 #include "keeper.h"
 #include "limits.h"
+#include "pool.h"
+#include "tls.h"
 #include "type.h"
 
 #endif

@@ -22,24 +22,44 @@
 
 #include "block.h"
 #include "builder.h"
+#include "tls.h"
 
 #include <uv.h>
 
 enum {
     CHN_REVISION_MIN = 54412,     /* ClickHouse 18.16. */
     CHN_REVISION_DEFAULT = 54460, /* What is advertised unless told otherwise. */
-    CHN_REVISION_MAX = 54464,     /* The last one of which every field is understood. */
+    CHN_REVISION_MAX = 54488,     /* The last one of which every field is understood. */
+    CHN_HOSTS_MAX = 16,
+    CHN_ZSTD_LEVEL_MAX = 19,
 };
 
-enum chn_compression { CHN_NO_COMPRESSION, CHN_LZ4 };
+/** Servers take any method in an insert. Results come as the query asks for, where settings can be
+ * sent (54429); older servers choose themselves, LZ4 as a rule. */
+enum chn_compression { CHN_NO_COMPRESSION, CHN_LZ4, CHN_ZSTD };
+
+/** Packets in chunks, from revision 54470 on, in each direction. A proxy can forward them without
+ * parsing; nothing else is gained by it. */
+enum chn_chunks {
+    CHN_CHUNKS_IF_ASKED,   /* Only where the server insists. */
+    CHN_CHUNKS_IF_ALLOWED, /* Wherever the server does not refuse them. */
+    CHN_CHUNKS_ALWAYS,     /* Else the connection fails. */
+};
+
+/** Where a server is. */
+struct chn_host {
+    const char *name; /* Name or address ["127.0.0.1"]. */
+    uint16_t port;    /* [9000, with TLS 9440] */
+};
 
 struct chn_conn;
 
 struct chn_server {
     char name[64], display_name[128], timezone[64];
     uint32_t major, minor, patch;
-    uint32_t revision;   /* The server's own. */
-    uint32_t negotiated; /* The smaller of both. */
+    uint32_t revision;          /* The server's own. */
+    uint32_t negotiated;        /* The smaller of both. */
+    bool chunks_out, chunks_in; /* What was agreed on. */
 };
 
 struct chn_progress { /* Sums since the request began. */
@@ -75,13 +95,19 @@ typedef void (*chn_lost_cb)(struct chn_conn *conn, void *data, const struct chn_
 
 /** Strings are copied. 0 and NULL mean the default in brackets. */
 struct chn_options {
-    const char *host;                       /* Name or address ["127.0.0.1"]. */
-    uint16_t port;                          /* [9000] */
+    const char *host;             /* Name or address ["127.0.0.1"]. */
+    uint16_t port;                /* [9000, with TLS 9440] */
+    const struct chn_host *hosts; /* In place of host and port: at most CHN_HOSTS_MAX. */
+    size_t n_hosts;               /* Each connect tries all of them, from the one that
+                                     was connected last on. */
+    struct chn_tls *tls;          /* Shared with this connection; NULL: no TLS. */
+    enum chn_chunks chunks;
     const char *database, *user, *password; /* ["default", "default", ""] */
     const char *client_name;                /* For the server's logs ["ch-native"]. */
     const char *quota_key;                  /* [""] */
     uint32_t revision;      /* To advertise, CHN_REVISION_MIN to CHN_REVISION_MAX [54460]. */
     uint32_t connect_ms;    /* Resolve and connect, each address [5000]. */
+    uint32_t tls_ms;        /* Connected to TLS agreed on [5000]. */
     uint32_t hello_ms;      /* Hello sent to hello received [5000]. */
     uint32_t header_ms;     /* Insert statement sent to the table's columns [10000]. */
     uint32_t send_ms;       /* Block to the kernel [60000]. */
@@ -113,6 +139,8 @@ int chn_conn__connect(struct chn_conn *conn, chn_connect_cb cb, void *data);
 
 bool chn_conn__is_ready(const struct chn_conn *conn);  /* A request can be started. */
 bool chn_conn__is_closed(const struct chn_conn *conn); /* chn_conn__connect() can be called. */
+/** The host that it is connected to, or tried last. */
+struct chn_host chn_conn__host(const struct chn_conn *conn);
 /** What the server said of itself; zeroed before the first hello. */
 const struct chn_server *chn_conn__server(const struct chn_conn *conn);
 
@@ -158,6 +186,12 @@ struct chn_query {
     size_t n_parameters;
     enum chn_compression compression; /* Of the result. */
     uint32_t timeout_ms;              /* [the connection's query_ms] */
+    /* The server is told to give up at timeout_ms as well (max_execution_time, in whole seconds,
+     * rounded up), unless the settings name that, or this is set: for users who may not change
+     * settings. */
+    bool no_server_deadline;
+    uint32_t silence_ms; /* Longest time without any packet; a server that runs a SELECT sends its
+                            progress ten times a second, one that runs DDL nothing [0: none]. */
     /** A block with columns; it may have no rows (the first one of a SELECT). Not 0 cancels the
      * query. May be NULL. */
     int (*on_block)(struct chn_conn *conn, void *data, const struct chn_block *block);
@@ -190,13 +224,14 @@ struct chn_insert {
     const struct chn_column *columns;
     size_t n_columns;
     uint64_t n_rows; /* Of each column. At most 1,048,449 rows and 256 MiB stay one block in the
-                        server. */
+                        server; 1 GiB is CHN_ERR_LIMIT. */
     const char *query_id; /* [the server's choice] */
     const struct chn_setting
         *settings; /* async_insert, send_profile_events and
                       input_format_defaults_for_omitted_fields are 0 unless named here. */
     size_t n_settings;
     enum chn_compression compression;      /* Above 256 KiB it is done in the thread pool. */
+    int level;                             /* ZSTD's, 1 to CHN_ZSTD_LEVEL_MAX [1]. */
     uint32_t ack_ms;                       /* [the connection's] */
     chn_profile_event_cb on_profile_event; /* Asks for them; may be NULL. */
 };

@@ -11,15 +11,16 @@
 
 enum {
     /* Any packet. */
-    CHN_CARRY_MAX = 64 << 20, /* Bytes kept of a packet or frame that has not come whole. */
-    CHN_FRAME_BYTES_MAX =
-        32 << 20,                 /* Of a compressed frame, packed or not; servers cut at 1 MiB. */
-    CHN_HELLO_STRING_MAX = 4096,  /* Each string of a hello, a table's name, a time zone. */
-    CHN_PASSWORD_RULES_MAX = 256, /* In a hello, of two strings each. */
+    CHN_CARRY_MAX = 64 << 20,       /* Bytes kept of a packet or frame that has not come whole. */
+    CHN_FRAME_BYTES_MAX = 32 << 20, /* Of a compressed frame; servers cut at 1 MiB. */
+    CHN_HELLO_STRING_MAX = 4096,    /* Each string of a hello, a table's name, a time zone. */
+    CHN_PASSWORD_RULES_MAX = 256,   /* In a hello, of two strings each. */
+    CHN_SERVER_SETTINGS_MAX = 4096, /* In a hello, of two strings each. */
     CHN_STRING_MAX = 16 << 20, /* A value, a string of an exception, the text of table columns. */
     CHN_EXCEPTIONS_MAX = 32,   /* In one chain. */
 
     /* A block. */
+    CHN_BUCKETS_MAX = 4096, /* In the list that a block may begin with. */
     CHN_COLUMNS_MAX = 4096,
     CHN_ROWS_MAX = 64 << 20,       /* Of the block; also the elements of an array's column. */
     CHN_DICTIONARY_MAX = 16 << 20, /* Words of one LowCardinality. */
