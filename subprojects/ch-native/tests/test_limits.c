@@ -101,6 +101,54 @@ static void test_hellos_are_bounded(void **state) {
     free(longer);
 }
 
+/* A hello of a newer server, from 54480 on, and what is said of it and of the bytes behind it. */
+static int judge_new(unsigned n_settings, const struct chn_buf *behind) {
+    enum { NEW_REVISION = 54480 };
+    struct chn_parser p;
+    struct chn_buf b = {0};
+    enum chn_event event;
+    chn_buf__put_varuint(&b, 0);
+    chn_buf__put_string(&b, "ClickHouse");
+    static const uint64_t numbers[] = {26, 7, NEW_REVISION, 7};
+    for (size_t i = 0; i < 4; i++) chn_buf__put_varuint(&b, numbers[i]);
+    chn_buf__put_string(&b, "UTC");
+    chn_buf__put_string(&b, "test");
+    chn_buf__put_varuint(&b, 2);
+    for (int i = 0; i < 2; i++) chn_buf__put_string(&b, "notchunked");
+    chn_buf__put_varuint(&b, 0); /* Rules. */
+    chn_buf__put_le(&b, 0, 8);
+    for (unsigned i = 0; i < n_settings; i++) {
+        chn_buf__put_string(&b, "a");
+        chn_buf__put_varuint(&b, 0);
+        chn_buf__put_string(&b, "1");
+    }
+    chn_buf__put_string(&b, "");
+    for (int i = 0; i < 2; i++) chn_buf__put_varuint(&b, 1); /* Versions of plan and cluster. */
+    chn_buf__put(&b, behind->data, behind->n);
+    chn_parser__init(&p, NEW_REVISION, BLOCK_BYTES_MAX);
+    assert_int_equal(chn_parser__feed(&p, b.data, b.n, NULL), 0);
+    int code = chn_parser__next(&p, &event, NULL);
+    if (code == 0) code = chn_parser__next(&p, &event, NULL);
+    chn_parser__fini(&p);
+    chn_buf__fini(&b);
+    return code;
+}
+
+static void test_newer_hellos_and_blocks_are_bounded(void **state) {
+    (void)state;
+    struct chn_buf behind = {0};
+    assert_int_equal(judge_new(CHN_SERVER_SETTINGS_MAX, &behind), CHN_MORE);
+    assert_int_equal(judge_new(CHN_SERVER_SETTINGS_MAX + 1, &behind), CHN_ERR_LIMIT);
+    for (uint64_t more = 0; more < 2; more++) {
+        static const uint8_t head[] = {1, 0, 3}; /* A block whose info begins with buckets. */
+        behind.n = 0;
+        chn_buf__put(&behind, head, sizeof head);
+        chn_buf__put_varuint(&behind, CHN_BUCKETS_MAX + more);
+        assert_int_equal(judge_new(0, &behind), more == 0 ? CHN_MORE : CHN_ERR_LIMIT);
+    }
+    chn_buf__fini(&behind);
+}
+
 /* --- Exceptions --- */
 
 static void put_exceptions(struct chn_buf *b, unsigned n) {
@@ -370,6 +418,7 @@ static void test_memory_does_not_add_up_over_blocks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hellos_are_bounded),
+        cmocka_unit_test(test_newer_hellos_and_blocks_are_bounded),
         cmocka_unit_test(test_exceptions_are_bounded),
         cmocka_unit_test(test_a_packet_that_never_ends_is_not_kept),
         cmocka_unit_test(test_sizes_are_bounded),

@@ -18,11 +18,13 @@
 
 static struct server server;
 
-static void open_client(struct client *c) {
-    struct chn_options options = {.port = server.port};
+static void open_at(struct client *c, uint32_t revision) {
+    struct chn_options options = {.port = server.port, .revision = revision};
     client__open(c, &options);
     if (client__connect(c) != 0) fail_msg("%s", c->err.msg);
 }
+
+static void open_client(struct client *c) { open_at(c, CHN_REVISION_DEFAULT); }
 
 /* Statements that old servers need no settings for, and new ones do. */
 static void run(struct client *c, const char *sql) {
@@ -76,7 +78,10 @@ static void make_table(struct client *c, const struct table *t) {
     int n = snprintf(sql, sizeof sql, "CREATE TABLE random (n UInt32");
     for (size_t k = 0; k < COLUMNS; k++)
         n += snprintf(sql + n, sizeof sql - (size_t)n, ", c%zu %s", k, t->types[k].bytes);
-    snprintf(sql + n, sizeof sql - (size_t)n, ") ENGINE = Memory");
+    snprintf(sql + n, sizeof sql - (size_t)n, ") ENGINE = %s",
+             server.embedded ? "MergeTree ORDER BY n SETTINGS ratio_of_defaults_for_sparse_serialization "
+                               "= 0.1"
+                             : "Memory");
     run(c, "DROP TABLE IF EXISTS random");
     run(c, sql);
 }
@@ -137,27 +142,29 @@ static void read_back(struct client *c, struct table *t, enum chn_compression co
 
 static void test_random_types_there_and_back(void **state) {
     (void)state;
-    struct client c;
+    struct client clients[2];
     struct table *t = malloc(sizeof *t);
     const char *seed = getenv("SOUK_SEED");
     struct draw d = {.seed = seed != NULL ? strtoull(seed, NULL, 10) : 1, .modern = server.embedded};
-    open_client(&c);
+    open_at(&clients[0], CHN_REVISION_DEFAULT);
+    open_at(&clients[1], CHN_REVISION_MAX);
     for (int i = 0; i < (seed != NULL ? 1 : is_full() ? 1000 : 100); i++) {
         enum chn_compression compression = i % 2 == 0 ? CHN_NO_COMPRESSION : CHN_LZ4;
+        struct client *c = &clients[i / 2 % 2], *reader = &clients[i / 4 % 2];
         draw_table(&d, t);
-        make_table(&c, t);
+        make_table(c, t);
         const struct chn_insert insert = {.table = "random",
                                           .columns = t->columns,
                                           .n_columns = COLUMNS + 1,
                                           .n_rows = ROWS,
                                           .compression = compression};
-        if (client__insert(&c, &insert) != CHN_OK)
-            fail_msg("seed %llu: %s", (unsigned long long)t->seed, c.err.msg);
-        read_back(&c, t, compression);
+        if (client__insert(c, &insert) != CHN_OK)
+            fail_msg("seed %llu: %s", (unsigned long long)t->seed, c->err.msg);
+        read_back(reader, t, compression);
         for (size_t k = 0; k <= COLUMNS; k++) chn_builder__free(t->builders[k]);
     }
     free(t);
-    client__close(&c);
+    for (int i = 0; i < 2; i++) client__close(&clients[i]);
 }
 
 /* --- Floats of any bits --- */
