@@ -19,8 +19,6 @@ enum {
     INTERFACE_TCP = 1,
     STAGE_COMPLETE = 2,
     PARAMETER_CUSTOM = 2,
-    CLIENT_MAJOR = 0,
-    CLIENT_MINOR = 1,
     REPLICAS_VERSION = 7, /* Of parallel replicas, which a client never speaks of. */
 };
 
@@ -30,8 +28,8 @@ const uint8_t chn_empty_packet[12] = {2, 0, 1, 0, 2, 0xff, 0xff, 0xff, 0xff, 0, 
 void chn_request__hello(struct chn_buf *b, const struct chn_client *client) {
     chn_buf__put_varuint(b, PACKET_HELLO);
     chn_buf__put_string(b, client->name);
-    chn_buf__put_varuint(b, CLIENT_MAJOR);
-    chn_buf__put_varuint(b, CLIENT_MINOR);
+    chn_buf__put_varuint(b, CHN_VERSION_MAJOR);
+    chn_buf__put_varuint(b, CHN_VERSION_MINOR);
     chn_buf__put_varuint(b, client->advertised);
     chn_buf__put_string(b, client->database);
     chn_buf__put_string(b, client->user);
@@ -87,8 +85,8 @@ static void put_client_info(struct chn_buf *b, const struct chn_client *client, 
     chn_buf__put_string(b, ""); /* User of the operating system: nobody's business. */
     chn_buf__put_string(b, client->hostname);
     chn_buf__put_string(b, client->name);
-    chn_buf__put_varuint(b, CLIENT_MAJOR);
-    chn_buf__put_varuint(b, CLIENT_MINOR);
+    chn_buf__put_varuint(b, CHN_VERSION_MAJOR);
+    chn_buf__put_varuint(b, CHN_VERSION_MINOR);
     chn_buf__put_varuint(b, client->advertised); /* Our own, not the negotiated one. */
     if (chn_gate(revision, CHN_GATE_QUOTA_KEY)) chn_buf__put_string(b, client->quota_key);
     if (chn_gate(revision, CHN_GATE_DISTRIBUTED_DEPTH)) chn_buf__put_varuint(b, 0);

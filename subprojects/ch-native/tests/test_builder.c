@@ -290,6 +290,15 @@ static void test_texts_and_ranges_are_checked(void **state) {
     chn_builder__free(b);
 }
 
+static void test_the_version_is_the_builds(void **state) {
+    (void)state;
+    char numbers[32];
+    snprintf(numbers, sizeof numbers, "%d.%d.%d", CHN_VERSION_MAJOR, CHN_VERSION_MINOR,
+             CHN_VERSION_PATCH);
+    assert_string_equal(CHN_VERSION, numbers);
+    assert_string_equal(CHN_VERSION, BUILD_VERSION);
+}
+
 static void test_strings_are_quoted(void **state) {
     (void)state;
     char to[8];
@@ -371,6 +380,7 @@ int main(void) {
         cmocka_unit_test(test_dictionaries_hold_each_word_once),
         cmocka_unit_test(test_texts_and_ranges_are_checked),
         cmocka_unit_test(test_strings_are_quoted),
+        cmocka_unit_test(test_the_version_is_the_builds),
         cmocka_unit_test(test_builders_refuse_what_does_not_fit),
         cmocka_unit_test(test_types_are_compared_by_meaning),
     };

@@ -189,7 +189,7 @@ static void test_hello_and_query_have_the_known_bytes(void **state) {
     (void)state;
     struct chn_buf b = {0};
     chn_request__hello(&b, &probe);
-    assert_hex(b.data, b.n, "00 0570726f6265 00 01 bba903 0764656661756c74 0764656661756c74 00");
+    assert_hex(b.data, b.n, "00 0570726f6265 00 02 bba903 0764656661756c74 0764656661756c74 00");
     b.n = 0;
     const struct chn_setting setting = {"async_insert", "0", 1},
                              quiet = {"send_profile_events", "0", 0};
@@ -200,7 +200,7 @@ static void test_hello_and_query_have_the_known_bytes(void **state) {
             .query_id = "q1", .sql = "SELECT 1", .settings = settings, .n_settings = 2});
     assert_hex(b.data, b.n,
                "01 02 7131 01 00 00 09 302e302e302e303a30 0000000000000000 01 00 04 686f7374 05 "
-               "70726f6265 00 01"
+               "70726f6265 00 02"
                "bba903 00 00 00 00 00 00 00"
                "0c 6173796e635f696e73657274 01 01 30"
                "13 73656e645f70726f66696c655f6576656e7473 00 01 30 00"
@@ -212,7 +212,7 @@ static void test_hello_and_query_have_the_known_bytes(void **state) {
         &(struct chn_request){.sql = "SELECT 1", .settings = settings, .n_settings = 2});
     assert_hex(
         b.data, b.n,
-        "01 00 01 00 00 09 302e302e302e303a30 01 00 04 686f7374 05 70726f6265 00 01 bba903 00 00"
+        "01 00 01 00 00 09 302e302e302e303a30 01 00 04 686f7374 05 70726f6265 00 02 bba903 00 00"
         "00 02 00 08 53454c4543542031 02 00 01 00 02 ffffffff 00 00 00");
     chn_buf__fini(&b);
 }

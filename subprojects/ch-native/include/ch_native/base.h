@@ -5,6 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of this library, as it also tells the server. */
+#define CHN_VERSION_MAJOR 0
+#define CHN_VERSION_MINOR 2
+#define CHN_VERSION_PATCH 0
+#define CHN_VERSION "0.2.0"
+
 #define CHN_ERR_MAP(X)                                                                             \
     X(CHN_ERR_MEMORY, "out of memory")                                                             \
     X(CHN_ERR_ARGUMENT, "invalid argument")   /* The caller's mistake. */                          \
