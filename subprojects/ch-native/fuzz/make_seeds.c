@@ -22,6 +22,15 @@ static const char *const types[] = {
     "Map(String, LowCardinality(String))",
     "LowCardinality(Nullable(String))",
     "Array(LowCardinality(String))",
+    "LowCardinality(FixedString(2))",
+    "LowCardinality(Nullable(Date))",
+    "Map(LowCardinality(String), Array(Tuple(UInt128, Nullable(Decimal(76, 20)))))",
+    "Array(Tuple(Date32, Array(IPv6)))",
+    "Nested(a Time, b Time64(3))",
+    "JSON(max_dynamic_paths = 8, a.b UInt32, SKIP REGEXP 'c)')",
+    "Array(JSON)",
+    "Tuple(BFloat16, Bool, IPv4, Tuple())",
+    "SimpleAggregateFunction(max, Int128)",
 };
 
 static void write_seed(const char *dir, const char *kind, size_t i, int first,
@@ -59,6 +68,27 @@ static void put_hello(struct chn_buf *b) {
     chn_buf__put_varuint(b, 2);
 }
 
+/* One row, as a server sends it. */
+static void put_profile_events(struct chn_buf *b) {
+    static const char *const columns[] = {
+        "host_name", "String", "current_time", "DateTime",
+        "thread_id", "UInt64", "type",         "Enum8('increment' = 1, 'gauge' = 2)",
+        "name",      "String", "value",        "Int64"};
+    static const uint8_t values[] =
+        "\x01h\0\0\0e\0\0\0\0\0\0\0\0\x02\x01n\xff\xff\xff\xff\xff\xff\xff\xff";
+    static const size_t bytes[] = {2, 4, 8, 1, 2, 8};
+    chn_buf__put_u8(b, 14);
+    chn_buf__put(b, chn_empty_packet + 1, 9);
+    chn_buf__put_varuint(b, 6);
+    chn_buf__put_varuint(b, 1);
+    for (size_t i = 0, at = 0; i < 6; at += bytes[i++]) {
+        chn_buf__put_string(b, columns[2 * i]);
+        chn_buf__put_string(b, columns[2 * i + 1]);
+        chn_buf__put_u8(b, 0);
+        chn_buf__put(b, values + at, bytes[i]);
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) return 64;
     mkdir(argv[1], 0755);
@@ -76,13 +106,20 @@ int main(int argc, char **argv) {
         put_hello(&stream);
         chn_buf__put_u8(&stream, 1);
         chn_buf__put(&stream, name.data, name.n);
-        if (i % 2 == 1) chn_frame__compress(&stream, &(struct chn_slice){block.data, block.n}, 1);
+        if (i % 2 == 1) chn_frame__compress(&stream, &(struct chn_slice){block.data, block.n}, 1,
+                                            i % 4 == 1 ? CHN_LZ4 : CHN_ZSTD, 0);
         else chn_buf__put(&stream, block.data, block.n);
         static const uint8_t tail[] = {3, 7, 1, 2, 0, 0, 9, 6, 3, 1, 99, 0, 0, 0, 5};
+        put_profile_events(&stream);
         chn_buf__put(&stream, tail, sizeof tail);
         write_seed(argv[1], "packets", i, (int)(i % 2), &stream);
         name.n = 0;
+        static const char texts[] = "\0"
+                                    "12\0-1.5\0"
+                                    "2024-02-29\0"
+                                    "2024-02-29 01:02:03.5\0::1\0NULL";
         chn_buf__put(&name, types[i], strlen(types[i]));
+        chn_buf__put(&name, texts, sizeof texts);
         write_seed(argv[1], "type", i, -1, &name);
         struct chn_buf *bufs[] = {&heads, &pieces, &block, &stream, &name};
         for (size_t k = 0; k < sizeof bufs / sizeof bufs[0]; k++) chn_buf__fini(bufs[k]);
