@@ -72,7 +72,8 @@ static const char full[] =
     "state_dir: /var/lib/souk\n"
     "log: {format: json, level: debug}\n"
     "clickhouse: {host: ch, port: 9440, user: u, password: secret, database: db,\n"
-    "  compression: none}\n"
+    "  compression: zstd, hosts: ['a.example:9440', '[::1]', b],\n"
+    "  tls: {enabled: true, verify: false, ca_file: /ca.pem, server_name: ch.example}}\n"
     "spool: {quota_mib: 100, retain_hours: 0}\n"
     "hub: {host: 0.0.0.0, port: 80, allow_origins: ['https://a.example'],\n"
     "  tokens_file: t}\n"
@@ -91,7 +92,12 @@ static const char full[] =
 static void check_full(const struct config *c) {
     assert_true(c->live);
     assert_int_equal(c->log.format, CONFIG_LOG_JSON);
-    assert_int_equal(c->clickhouse.compression, CONFIG_COMPRESSION_NONE);
+    assert_int_equal(c->clickhouse.compression, CONFIG_COMPRESSION_ZSTD);
+    assert_int_equal(c->clickhouse.n_hosts, 3);
+    assert_string_equal(c->clickhouse.hosts[1], "[::1]");
+    assert_true(c->clickhouse.tls.enabled && !c->clickhouse.tls.verify);
+    assert_string_equal(c->clickhouse.tls.ca_file, "/ca.pem");
+    assert_string_equal(c->clickhouse.tls.server_name, "ch.example");
     assert_true(c->spool.retain_hours == 0);
     assert_int_equal(c->n_leagues, 2);
     assert_string_equal(c->leagues[1], "Hardcore Mirage");
