@@ -195,6 +195,12 @@ static void test_config_names_every_error_with_its_line(void **state) {
         {"clickhouse: {database: 'a; b'}\n",
          "f:1: clickhouse.database is \"a; b\" (expected letters, digits and _)"},
         {"batch: {rows: 0}\n", "f:1: batch.rows is 0 (expected 1 to 1000000)"},
+        {"clickhouse:\n  hosts: [a:1, 'b:']\n",
+         "f:2: clickhouse.hosts[1] is \"b:\" (expected host:port)"},
+        {"clickhouse: {hosts: ['a:70000']}\n",
+         "f:1: clickhouse.hosts[0] is \"a:70000\" (expected host:port)"},
+        {"clickhouse:\n  tls: {verify: false}\n",
+         "f:2: clickhouse.tls is described but not enabled (expected enabled: true)"},
         {"clickhouse: {password: a,\n password_file: b}\n",
          "f:2: clickhouse has both password and password_file (expected one)"},
         {"clickhouse:\n  password_file: /nonexistent/secret\n",
@@ -275,6 +281,19 @@ static void test_config_lets_the_environment_override(void **state) {
     n_env = 0;
     put_env("POE_USER_AGENT", "a\r\nX-Evil: b");
     refuse("", "f:0: POE_USER_AGENT is not printable ASCII");
+}
+
+static void test_config_reaches_clickhouse_as_it_is_told(void **state) {
+    (void)state;
+    struct config *c = load("clickhouse: {tls: {enabled: true}}\n");
+    assert_true(c->clickhouse.tls.verify); /* Unless it is switched off by name. */
+    assert_int_equal(c->clickhouse.port, 9440);
+    config__free(c);
+    put_env("CH_HOST", "elsewhere"); /* In place of the list as well. */
+    c = load("clickhouse: {hosts: [a, b]}\n");
+    assert_int_equal(c->clickhouse.n_hosts, 0);
+    assert_string_equal(c->clickhouse.host, "elsewhere");
+    config__free(c);
 }
 
 static void test_config_replaces_variables_in_values(void **state) {
@@ -400,6 +419,7 @@ int main(void) {
         TEST(test_config_says_where_the_yaml_breaks),
         TEST(test_config_reports_all_errors_at_once),
         TEST(test_config_lets_the_environment_override),
+        TEST(test_config_reaches_clickhouse_as_it_is_told),
         TEST(test_config_replaces_variables_in_values),
         TEST(test_config_prints_what_reads_as_the_same),
         TEST(test_config_reads_the_password_from_a_file),
