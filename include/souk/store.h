@@ -41,15 +41,25 @@ enum store_delivery {
     STORE_AT_LEAST_ONCE, /* A warning: what is sent again may be stored twice. */
 };
 
+struct store_tls {
+    bool enabled, insecure;  /* Insecure: any certificate is believed. */
+    const char *ca_file;     /* "" or NULL: the system's authorities. */
+    const char *server_name; /* "" or NULL: the host's. */
+};
+
 struct store_options { /* Strings are copied. */
     const char *host;
     uint16_t port;
+    const char *const *hosts; /* Each `name` or `name:port`, tried in this order; when there are any
+                                 they take the place of @host. */
+    size_t n_hosts;
+    struct store_tls tls;
     const char *user, *password, *database;
     /* Read at each connection attempt, so that a rotated password needs no restart; its first line
      * replaces @password. "" or NULL: none. */
     const char *password_file;
     enum store_delivery delivery;
-    bool lz4; /* Compress what is sent. */
+    bool lz4, zstd; /* Compress what is sent; at most one of them. */
     /* Takes the rows that ClickHouse refuses, as QUARANTINE records of the log; its own rows are
      * never searched. NULL: a refused batch is held. Borrowed; static. */
     const struct table_desc *refusals;

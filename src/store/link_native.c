@@ -1,7 +1,7 @@
 /* The link of ch-native: a connection to a real server. What can fail is told as ch-native tells
  * it; a password file that cannot be read leaves the password as it was. */
+#include "endpoint.h"
 #include "souk/core/log.h"
-#include "souk/store.h"
 #include <ch_native/conn.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -15,6 +15,7 @@ struct store_link {
     uv_loop_t *loop;
     const struct store_options *options;
     struct store_link_events to;
+    struct endpoint endpoint;
     struct chn_conn *conn; /* NULL before the first connect. */
     size_t n_conns;        /* Not gone yet, this one included. */
     char password[PASSWORD_MAX];
@@ -73,6 +74,7 @@ static void on_conn_gone(void *data) {
     if (--l->n_conns > 0 || !l->closing) return;
     void (*cb)(void *) = l->close_cb;
     void *cb_data = l->close_data;
+    endpoint__fini(&l->endpoint);
     free(l->tables);
     free(l);
     cb(cb_data);
@@ -91,6 +93,11 @@ static struct store_link *open_link(void *ctx, uv_loop_t *loop, const struct sto
     if (l == NULL || l->tables == NULL) {
         free(l);
         err__setf(e, ERR_NOMEM, "store: out of memory");
+        return NULL;
+    }
+    if (endpoint__init(&l->endpoint, options, e) != 0) {
+        free(l->tables);
+        free(l);
         return NULL;
     }
     l->loop = loop;
@@ -129,6 +136,7 @@ static int connect_link(struct store_link *l) {
                                   .client_name = "souk",
                                   .on_lost = on_lost,
                                   .data = l};
+    endpoint__apply(&l->endpoint, &options);
     struct chn_err err = {0};
     struct chn_conn *before = l->conn;
     l->conn = NULL;
@@ -228,7 +236,9 @@ static int insert_link(struct store_link *l, const struct batch *b, const char *
                                 .n_rows = b->n_rows,
                                 .settings = settings,
                                 .n_settings = sizeof settings / sizeof *settings,
-                                .compression = l->options->lz4 ? CHN_LZ4 : CHN_NO_COMPRESSION};
+                                .compression = l->options->zstd  ? CHN_ZSTD
+                                               : l->options->lz4 ? CHN_LZ4
+                                                                 : CHN_NO_COMPRESSION};
     return chn_conn__insert(l->conn, &insert, on_inserted, l);
 }
 
