@@ -98,11 +98,11 @@ static void take_ttl(struct audit *a, const struct schema *live) {
     for (size_t i = 0; i < a->report->n_tables; i++) {
         const struct schema_table *t = schema__find(live, a->report->tables[i].name);
         char column[64];
-        uint32_t days;
+        uint32_t days = 0;
         if (t == NULL) continue;
-        bool known = schema__ttl(t->ttl, column, sizeof column, &days) &&
-                     strcmp(column, a->shapes[i].time_name) == 0;
-        a->shapes[i].ttl_days = known ? days : 0;
+        a->shapes[i].has_ttl = schema__ttl(t->ttl, column, sizeof column, &days) &&
+                               strcmp(column, a->shapes[i].time_name) == 0;
+        a->shapes[i].ttl_days = days;
     }
 }
 

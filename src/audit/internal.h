@@ -22,7 +22,8 @@ struct audit_shape {
     const struct table_desc *table;
     size_t time_column, part_column; /* part_column: n_columns where it has none. */
     const char *time_name;           /* Of static data. */
-    uint32_t ttl_days;               /* Of the live table, 0: none. */
+    bool has_ttl;                    /* Of the live table, */
+    uint32_t ttl_days;               /* and how long it keeps rows. */
     char unusable[160];              /* Why it cannot be compared; "" when it can. */
 };
 

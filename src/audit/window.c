@@ -38,7 +38,8 @@ static struct page_rows *new_page(struct audit_window *w, size_t table) {
 /* The source's name is the third column from the end, the same in all rows of a page. */
 static void take_src(const struct batch *rows, char *out, size_t size) {
     struct reader r = reader__of(buf__slice(&rows->columns[rows->table->n_columns - 3].data));
-    snprintf(out, size, "%.*s", SLICE_FMT(reader__string(&r)));
+    struct slice src = reader__string(&r);
+    snprintf(out, size, "%.*s", SLICE_FMT(src));
 }
 
 int audit_window__add(struct audit *a, size_t table, const char *part, int32_t day, uint64_t lsn,
@@ -218,7 +219,7 @@ static int by_ord(const void *a, const void *b) {
 
 static bool is_expired(const struct audit *a, size_t table, const struct row_print *row) {
     const struct audit_shape *s = &a->shapes[table];
-    return s->ttl_days > 0 &&
+    return s->has_ttl &&
            row->time_ms + (int64_t)s->ttl_days * 86400 * MS_PER_S <= a->server_ms;
 }
 
