@@ -280,10 +280,10 @@ static int search_table(struct strangers *s, struct buf *where, struct err *e) {
     buf__clear(where);
     shape__time_sql(&a->shapes[s->table], INT64_C(-2000000000000),
                     log->from_wall_ns / NS_PER_MS - 1, where);
-    buf__printf(where, " AND NOT (lsn >= %" PRIu64 " AND lsn < %" PRIu64 ")", log->from_lsn,
-                log->to_lsn);
     if (status == 0) status = ask(s, "count()", where, "", e);
-    if (status == 0) a->report->tables[s->table].before = s->total;
+    if (status == 0)
+        a->report->tables[s->table].before =
+            s->total < a->out_of_time[s->table] ? 0 : s->total - a->out_of_time[s->table];
     return status;
 }
 

@@ -141,7 +141,8 @@ struct audit {
     struct audit_window window;
     struct audit_past *past; /* Owned. */
     size_t n_past;
-    uint64_t in_time[STORE_TABLES_MAX]; /* Rows found that lie in the time that was looked at. */
+    uint64_t in_time[STORE_TABLES_MAX]; /* Rows found that lie in the time that was looked at, */
+    uint64_t out_of_time[STORE_TABLES_MAX]; /* and others: received just before they were logged. */
     int64_t server_ms;
     struct audit_difference *differences; /* Owned. */
     size_t n_differences;

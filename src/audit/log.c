@@ -1,6 +1,7 @@
 /* The first reading of the log: its seals, which of them are acknowledged, where it is damaged, and
  * which leagues were followed at its beginning. */
 #include "internal.h"
+#include "souk/core/refusal.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@ struct pass {
     struct audit_log *log;
     const struct audit_options *options;
     struct ack *acks; /* Owned. */
-    size_t n_acks, acks_cap, seals_cap;
+    size_t n_acks, acks_cap, seals_cap, refused_cap;
     bool has_config;
 };
 
@@ -101,6 +102,37 @@ static int take_ack(struct pass *p, const struct spool_record *rec, struct err *
     return 0;
 }
 
+/* Refusals are few: a batch that has many is held. */
+static int take_refusal(struct pass *p, const struct spool_record *rec, struct err *e) {
+    struct refusal r;
+    char name[64];
+    if (refusal__decode(rec->payload, &r) != 0 || r.table.len >= sizeof name) return 0;
+    snprintf(name, sizeof name, "%.*s", SLICE_FMT(r.table));
+    size_t table = table_index(p->options->store, name);
+    if (table == p->options->store->n_tables) return 0;
+    struct audit_log *log = p->log;
+    if (!grow((void **)&log->refused, log->n_refused, &p->refused_cap, sizeof *log->refused))
+        return err__setf(e, ERR_LIMIT, "too many refused rows, or out of memory");
+    log->refused[log->n_refused++] =
+        (struct audit_refused){.lsn = r.lsn, .ord = (uint32_t)r.ord, .table = (uint16_t)table};
+    return 0;
+}
+
+/* The records that since and until select. */
+static void take_place(struct pass *p, const struct spool_record *rec) {
+    struct audit_log *log = p->log;
+    if (rec->wall_ns < p->options->since_wall_ns ||
+        (p->options->until_wall_ns > 0 && rec->wall_ns > p->options->until_wall_ns))
+        return;
+    if (log->to_lsn == 0) {
+        log->from_lsn = rec->lsn;
+        log->from_wall_ns = log->to_wall_ns = rec->wall_ns;
+    }
+    log->to_lsn = rec->next_lsn;
+    if (rec->wall_ns < log->from_wall_ns) log->from_wall_ns = rec->wall_ns;
+    if (rec->wall_ns > log->to_wall_ns) log->to_wall_ns = rec->wall_ns;
+}
+
 static int take_record(struct pass *p, const struct spool_record *rec, struct err *e) {
     struct audit_log *log = p->log;
     struct slice followed;
@@ -121,19 +153,8 @@ static int take_record(struct pass *p, const struct spool_record *rec, struct er
         log->followed = slice__dup(followed);
         break;
     case SPOOL_PAGE:
-    case SPOOL_REQUEST:
-    case SPOOL_QUARANTINE:
-        if (rec->wall_ns < p->options->since_wall_ns ||
-            (p->options->until_wall_ns > 0 && rec->wall_ns > p->options->until_wall_ns))
-            break;
-        if (log->to_lsn == 0) {
-            log->from_lsn = rec->lsn;
-            log->from_wall_ns = log->to_wall_ns = rec->wall_ns;
-        }
-        log->to_lsn = rec->next_lsn;
-        if (rec->wall_ns < log->from_wall_ns) log->from_wall_ns = rec->wall_ns;
-        if (rec->wall_ns > log->to_wall_ns) log->to_wall_ns = rec->wall_ns;
-        break;
+    case SPOOL_REQUEST: take_place(p, rec); break;
+    case SPOOL_QUARANTINE: take_place(p, rec); return take_refusal(p, rec, e);
     default: break;
     }
     return 0;

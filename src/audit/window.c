@@ -151,6 +151,7 @@ static void on_page(void *data, const struct slice *cells, size_t n_cells) {
         return;
     }
     a->in_time[n->table] += in_time;
+    a->out_of_time[n->table] += found - in_time;
     int order = 1;
     while (n->at < t->n_pages && (order = compare_key(a, &t->pages[n->at], lsn, cells[1])) < 0)
         take_page(n, &t->pages[n->at++], 0, 0);
@@ -219,8 +220,7 @@ static int by_ord(const void *a, const void *b) {
 
 static bool is_expired(const struct audit *a, size_t table, const struct row_print *row) {
     const struct audit_shape *s = &a->shapes[table];
-    return s->has_ttl &&
-           row->time_ms + (int64_t)s->ttl_days * 86400 * MS_PER_S <= a->server_ms;
+    return s->has_ttl && row->time_ms + (int64_t)s->ttl_days * 86400 * MS_PER_S <= a->server_ms;
 }
 
 /* Judges row @row of @p, of which the rows [i, j) were found. */

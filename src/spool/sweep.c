@@ -22,13 +22,14 @@ void sweep__fini(struct sweep *s) {
     *s = (struct sweep){0};
 }
 
-int set_file_aside(int dir_fd, int bad_fd, uint64_t segment, const char *suffix, const char *why) {
+int set_file_aside(const struct spool_io *io, int dir_fd, int bad_fd, uint64_t segment,
+                   const char *suffix, const char *why) {
     char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE + 48];
     segment_name(segment, suffix, from);
     for (int i = 0; i < 10000; i++) {
         snprintf(to, sizeof to, "%016" PRIu64 ".%s%d", segment, why, i);
         if (faccessat(bad_fd, to, F_OK, 0) == 0) continue;
-        return renameat(dir_fd, from, bad_fd, to) == 0 ? 0 : -errno;
+        return io->rename(io->data, dir_fd, from, bad_fd, to) == 0 ? 0 : -errno;
     }
     return -EEXIST;
 }
@@ -133,19 +134,19 @@ static int check_form(const struct sweep *s, const struct spool_form *f, struct 
     return 0;
 }
 
-static int drop_file(struct sweep *s, int dir_fd, int bad_fd, const struct found *file,
-                     const char *suffix, const char *why, struct err *e) {
+static int drop_file(struct sweep *s, const struct spool_io *io, int dir_fd, int bad_fd,
+                     const struct found *file, const char *suffix, const char *why, struct err *e) {
     LOG_WARN("spool", "segment set aside", LOG_I("segment", file->number), LOG_S("why", why),
              LOG_I("bytes", file->size));
     s->lost_bytes += file->size;
-    if (set_file_aside(dir_fd, bad_fd, file->number, suffix, why) != 0)
+    if (set_file_aside(io, dir_fd, bad_fd, file->number, suffix, why) != 0)
         return fail(e, "set aside", why);
     return 0;
 }
 
 /* Second pass: segments that wait for their name get it, or go where there is one already. */
-static int settle_claims(struct sweep *s, const struct spool_form *f, int dir_fd, int bad_fd,
-                         struct err *e) {
+static int settle_claims(struct sweep *s, const struct spool_form *f, const struct spool_io *io,
+                         int dir_fd, int bad_fd, struct err *e) {
     struct sweep claims = {0};
     char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
     int rc = sweep__list(&claims, dir_fd, form__segment_max(f), CLAIM, e);
@@ -155,10 +156,10 @@ static int settle_claims(struct sweep *s, const struct spool_form *f, int dir_fd
         segment_name(c->header.segment, ".wal", to);
         bool ours = c->n_copies > 0 && memcmp(c->header.id, f->id, sizeof f->id) == 0;
         if (!ours || faccessat(dir_fd, to, F_OK, 0) == 0) {
-            rc = drop_file(s, dir_fd, bad_fd, c, CLAIM, ours ? "duplicate" : "stranger", e);
+            rc = drop_file(s, io, dir_fd, bad_fd, c, CLAIM, ours ? "duplicate" : "stranger", e);
             /* A copy of what is there loses nothing. */
             if (ours) s->lost_bytes -= c->size;
-        } else if (renameat(dir_fd, from, dir_fd, to) != 0) {
+        } else if (io->rename(io->data, dir_fd, from, dir_fd, to) != 0) {
             rc = fail(e, "rename", from);
         }
     }
@@ -167,7 +168,7 @@ static int settle_claims(struct sweep *s, const struct spool_form *f, int dir_fd
 }
 
 /* Files that were never finished. */
-static void drop_unfinished(int dir_fd) {
+static void drop_unfinished(const struct spool_io *io, int dir_fd) {
     uint64_t number;
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -176,15 +177,17 @@ static void drop_unfinished(int dir_fd) {
         return; /* What is listed next says why. */
     }
     for (struct dirent *d; (d = readdir(dir)) != NULL;)
-        if (segment_name__parse(d->d_name, ".tmp", &number)) unlinkat(dir_fd, d->d_name, 0);
+        if (segment_name__parse(d->d_name, ".tmp", &number))
+            io->unlink(io->data, dir_fd, d->d_name);
     closedir(dir);
 }
 
-int sweep__run(struct sweep *s, struct spool_form *f, int dir_fd, int bad_fd, struct err *e) {
+int sweep__run(struct sweep *s, struct spool_form *f, const struct spool_io *io, int dir_fd,
+               int bad_fd, struct err *e) {
     char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
     unsigned char id[16];
     *s = (struct sweep){0};
-    drop_unfinished(dir_fd);
+    drop_unfinished(io, dir_fd);
     int rc = sweep__list(s, dir_fd, form__segment_max(f), ".wal", e);
     if (rc == 0) rc = check_form(s, f, e);
     if (rc != 0) return rc;
@@ -197,17 +200,17 @@ int sweep__run(struct sweep *s, struct spool_form *f, int dir_fd, int bad_fd, st
         const struct found *file = &s->files[i];
         if (file->number > s->highest) s->highest = file->number;
         if (file->n_copies == 0 && best == NULL)
-            rc = drop_file(s, dir_fd, bad_fd, file, ".wal", "headless", e);
+            rc = drop_file(s, io, dir_fd, bad_fd, file, ".wal", "headless", e);
         else if (file->n_copies == 0) continue;
         else if (memcmp(file->header.id, id, sizeof id) != 0)
-            rc = drop_file(s, dir_fd, bad_fd, file, ".wal", "stranger", e);
+            rc = drop_file(s, io, dir_fd, bad_fd, file, ".wal", "stranger", e);
         else if (file->header.segment != file->number) {
             segment_name(file->number, ".wal", from);
             segment_name(file->number, CLAIM, to);
-            if (renameat(dir_fd, from, dir_fd, to) != 0) rc = fail(e, "rename", from);
+            if (io->rename(io->data, dir_fd, from, dir_fd, to) != 0) rc = fail(e, "rename", from);
         }
     }
-    if (rc == 0) rc = settle_claims(s, f, dir_fd, bad_fd, e);
+    if (rc == 0) rc = settle_claims(s, f, io, dir_fd, bad_fd, e);
     if (rc != 0) return rc;
     s->n = 0;
     rc = sweep__list(s, dir_fd, form__segment_max(f), ".wal", e);
