@@ -9,6 +9,9 @@
 
 #define WINDOW_ROWS ((size_t)1 << 18)
 #define WINDOW_PAGES ((size_t)1 << 16)
+#define WINDOW_BYTES                                                                               \
+    ((size_t)1 << 30)  /* That the server reads for one answer: raw pages are large. */
+#define RESEALS_MAX 16 /* Seals whose content is looked at again. */
 /* Behind the end of what was read, a running souk goes on: rows this close to it are its. */
 #define TAIL_MS (60 * MS_PER_S)
 
@@ -163,8 +166,8 @@ static int compare_up_to(struct audit *a, uint64_t lsn, struct err *e) {
 }
 
 static int read_rows(struct audit *a, struct err *e) {
-    const char *followed = a->log.followed != NULL ? a->log.followed : a->options->followed;
-    struct record_decoder *decoder = record_decoder__new(followed);
+    struct record_decoder *decoder =
+        record_decoder__new(audit_log__followed_at(&a->log, a->log.from_lsn));
     struct spool_scan *scan = NULL;
     struct spool_record rec;
     int status = decoder == NULL ? err__setf(e, ERR_NOMEM, "audit: out of memory")
@@ -173,6 +176,7 @@ static int read_rows(struct audit *a, struct err *e) {
         struct spool_scan_info info;
         spool_scan__info(scan, &info);
         audit_log__starts_at(&a->log, info.first_lsn);
+        spool_scan__seek(scan, a->log.from_lsn);
     }
     audit_window__clear(&a->window, a->log.from_lsn);
     while (status == 0) {
@@ -182,7 +186,8 @@ static int read_rows(struct audit *a, struct err *e) {
             status = code < 0 ? code : 0;
             break;
         }
-        if (a->window.n_rows >= WINDOW_ROWS || a->window.n_pages >= WINDOW_PAGES)
+        if (a->window.n_rows >= WINDOW_ROWS || a->window.n_pages >= WINDOW_PAGES ||
+            a->window.bytes >= WINDOW_BYTES)
             status = compare_up_to(a, rec.lsn, e);
         if (status == 0) status = add_record(a, decoder, &rec, e);
     }
@@ -328,6 +333,25 @@ static void sum_up(struct audit *a) {
     }
 }
 
+/* Where content differs: is it the log's or the table's? */
+static int explain(struct audit *a, struct err *e) {
+    int n = 0;
+    for (uint32_t i = 0; i < a->log.n_seals && n < RESEALS_MAX; i++) {
+        const struct audit_seal *s = &a->log.seals[i];
+        bool same;
+        if (s->difference == NO_SEAL || s->wrong == 0 || s->partial) continue;
+        int status = audit__is_as_sealed(a, i, &same, e);
+        if (status != 0) return status;
+        n++;
+        struct audit_difference *d = &a->differences[s->difference];
+        if (!same && d->note[0] == '\0')
+            snprintf(d->note, sizeof d->note,
+                     "its pages make other rows now than were sealed: other decoders, or leagues "
+                     "that are followed, made these");
+    }
+    return 0;
+}
+
 static int by_place(const void *x, const void *y) {
     const struct audit_difference *a = x, *b = y;
     int order = strcmp(a->table, b->table);
@@ -370,6 +394,7 @@ int audit__run(uv_loop_t *loop, const struct audit_options *options, struct audi
         status = read_rows(a, e);
         if (status == 0) status = search_strangers(a, e);
         if (status == 0) sum_up(a);
+        if (status == 0) status = explain(a, e);
     }
     if (status == 0) tell(a);
     if (a != NULL) {

@@ -78,10 +78,14 @@ struct audit_log {
     uint64_t damaged_bytes, n_records;
     uint64_t from_lsn, to_lsn; /* Of the records that since and until select. */
     int64_t from_wall_ns, to_wall_ns;
-    char *followed; /* Owned; at its beginning. */
+    char *followed;                 /* Owned; at its beginning. */
+    struct audit_context *contexts; /* Owned. */
+    size_t n_contexts;
 };
 
 int audit_log__read(struct audit_log *log, const struct audit_options *options, struct err *e);
+/** @return the leagues that were followed at @lsn, a line each. Borrowed. */
+const char *audit_log__followed_at(const struct audit_log *log, uint64_t lsn);
 /** Pages below @lsn have left the log since it was read. */
 void audit_log__starts_at(struct audit_log *log, uint64_t lsn);
 void audit_log__fini(struct audit_log *log);
@@ -121,7 +125,7 @@ struct audit_window {
     struct audit_window_table tables[STORE_TABLES_MAX];
     struct row_print *rows; /* Owned. */
     size_t n_rows, cap;
-    size_t n_pages;
+    size_t n_pages, bytes;
 };
 
 /* What is left of a window that was compared, for the search of rows that nobody knows. */
@@ -157,6 +161,8 @@ int audit_window__compare(struct audit *a, struct err *e);
 /** Empties it; the next rows are at or behind @from_lsn. */
 void audit_window__clear(struct audit_window *w, uint64_t from_lsn);
 void audit_window__fini(struct audit_window *w);
+/** Decodes the pages of @seal once more. @same: they make exactly the rows that were sealed. */
+int audit__is_as_sealed(struct audit *a, uint32_t seal, bool *same, struct err *e);
 /** @return the difference that @seal (or NO_SEAL) of @table adds to; NULL when there are too many.
  */
 struct audit_difference *audit__difference(struct audit *a, size_t table, uint32_t seal);

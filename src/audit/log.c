@@ -14,7 +14,7 @@ struct pass {
     struct audit_log *log;
     const struct audit_options *options;
     struct ack *acks; /* Owned. */
-    size_t n_acks, acks_cap, seals_cap, refused_cap;
+    size_t n_acks, acks_cap, seals_cap, refused_cap, contexts_cap;
     bool has_config;
 };
 
@@ -133,6 +133,18 @@ static void take_place(struct pass *p, const struct spool_record *rec) {
     if (rec->wall_ns > log->to_wall_ns) log->to_wall_ns = rec->wall_ns;
 }
 
+static int take_config(struct pass *p, const struct spool_record *rec, struct err *e) {
+    struct audit_log *log = p->log;
+    char *text = slice__dup(rec->payload);
+    if (text == NULL ||
+        !grow((void **)&log->contexts, log->n_contexts, &p->contexts_cap, sizeof *log->contexts)) {
+        free(text);
+        return err__setf(e, ERR_NOMEM, "audit: out of memory");
+    }
+    log->contexts[log->n_contexts++] = (struct audit_context){rec->lsn, text};
+    return 0;
+}
+
 static int take_record(struct pass *p, const struct spool_record *rec, struct err *e) {
     struct audit_log *log = p->log;
     struct slice followed;
@@ -140,10 +152,7 @@ static int take_record(struct pass *p, const struct spool_record *rec, struct er
     switch (rec->type) {
     case SPOOL_SEAL: return take_seal(p, rec, e);
     case SPOOL_ACK: return take_ack(p, rec, e);
-    case SPOOL_CONFIG:
-        if (!p->has_config && log->followed == NULL) log->followed = slice__dup(rec->payload);
-        p->has_config = true;
-        break;
+    case SPOOL_CONFIG: p->has_config = true; return take_config(p, rec, e);
     case SPOOL_CHECKPOINT: /* Says what was followed at its low-water mark; the last one in front of
                             * a change says it of the nearest position. */
         if (p->has_config || p->options->followed_of == NULL ||
@@ -256,6 +265,9 @@ int audit_log__read(struct audit_log *log, const struct audit_options *options, 
     spool_scan__info(scan, &log->info);
     log->info.checkpoint = (struct slice){0}; /* Gone with the scan. */
     spool_scan__close(scan);
+    if (log->followed == NULL) log->followed = strdup(options->followed);
+    if (status == 0 && log->followed == NULL)
+        status = err__setf(e, ERR_NOMEM, "audit: out of memory");
     if (status == 0) finish(&p);
     free(p.acks);
     return status;
@@ -268,11 +280,20 @@ void audit_log__starts_at(struct audit_log *log, uint64_t lsn) {
         log->seals[i].partial |= log->seals[i].first_lsn < lsn;
 }
 
+const char *audit_log__followed_at(const struct audit_log *log, uint64_t lsn) {
+    const char *text = log->followed;
+    for (size_t i = 0; i < log->n_contexts && log->contexts[i].lsn <= lsn; i++)
+        text = log->contexts[i].followed;
+    return text;
+}
+
 void audit_log__fini(struct audit_log *log) {
     free(log->seals);
     free(log->parts);
     free(log->refused);
     free(log->followed);
+    for (size_t i = 0; i < log->n_contexts; i++) free(log->contexts[i].followed);
+    free(log->contexts);
     *log = (struct audit_log){0};
 }
 

@@ -68,6 +68,7 @@ int audit_window__add(struct audit *a, size_t table, const char *part, int32_t d
         if (prints[i].time_ms > t->max_ms) t->max_ms = prints[i].time_ms;
     }
     w->n_rows += rows->n_rows;
+    w->bytes += batch__bytes(rows);
     struct audit_table *report = &a->report->tables[table];
     if (seal != NO_SEAL) a->log.seals[seal].log_rows += rows->n_rows;
     if (acked) report->rows += rows->n_rows;
@@ -82,7 +83,7 @@ void audit_window__clear(struct audit_window *w, uint64_t from_lsn) {
         w->tables[i].min_ms = INT64_MAX;
         w->tables[i].max_ms = INT64_MIN;
     }
-    w->n_rows = w->n_pages = 0;
+    w->n_rows = w->n_pages = w->bytes = 0;
     w->from_lsn = from_lsn;
 }
 

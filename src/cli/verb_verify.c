@@ -140,6 +140,7 @@ static void print_text(const struct audit_report *r) {
                r->damaged_bytes);
     if (r->seals_partial > 0)
         printf("%" PRIu64 " batches have pages outside of what was read\n", r->seals_partial);
+    if (r->to_lsn == 0) printf("nothing was logged then\n");
     if (r->n_differences == 0) printf("equal\n");
     else printf("%" PRIu64 " differences\n", r->n_differences);
 }
