@@ -64,6 +64,12 @@ struct audit_refused {
     uint16_t table;
 };
 
+/* The followed leagues from a position on. */
+struct audit_context {
+    uint64_t lsn;
+    char *followed; /* Owned. */
+};
+
 /** What the first reading of the log yields. */
 struct audit_log {
     struct spool_scan_info info;
