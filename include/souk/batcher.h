@@ -86,6 +86,7 @@ struct lane;
 /** A reader of the log. */
 struct feed {
     bool open;            /* More rows will come. */
+    uint64_t opened_lsn;  /* Where it was opened last: no batch spans it. */
     uint64_t decoded_lsn; /* All rows of its pages below it have arrived. */
     size_t bytes;         /* Of its batches, open and sealed. */
     uint64_t n_taken;     /* Rows. */

@@ -37,6 +37,8 @@ void decoder__close(struct decoder *d, void (*cb)(void *data), void *data);
 uint64_t decoder__at(const struct decoder *d);
 /** @return true while a job runs or records wait below the synced position, or its end. */
 bool decoder__busy(const struct decoder *d);
+/** Sets its end, at or behind the synced position. */
+void decoder__end_at(struct decoder *d, uint64_t lsn);
 /** @return true when all records below its end are handed on. */
 bool decoder__ended(const struct decoder *d);
 /** @return the age of what it reads: how long before the clock's time the last record that it

@@ -16,8 +16,8 @@
  *
  * After an outage two feeds bring rows: one from the end of the log, one from the backlog. Batches
  * of the backlog use one of the two connections as long as there is fresh data. A page's checkpoint
- * row comes after the page's own data in any case. While there is no backlog (store_feed_waits,
- * gauge souk_backlog_bytes) it also comes after the data of all pages before it in the log; while
+ * row comes after the page's own data in any case. While there is no backlog (gauge
+ * souk_backlog_bytes is 0) it also comes after the data of all pages before it in the log; while
  * there is one it says nothing of earlier pages. */
 #ifndef SOUK_STORE_H
 #define SOUK_STORE_H
@@ -100,6 +100,9 @@ void store__start(struct store *s, uint64_t lsn);
 void store__open_feed(struct store *s, unsigned feed, uint64_t lsn);
 /** @feed brings no more; another is open. */
 void store__close_feed(struct store *s, unsigned feed);
+/** @return true while @feed may bring rows; while it has batches that are not stored. */
+bool store__feed_open(const struct store *s, unsigned feed);
+bool store__feed_waits(const struct store *s, unsigned feed);
 /** The feed whose batches go first; the other is the backlog. 0 at first. */
 void store__prefer(struct store *s, unsigned feed);
 /** Rows of the record at @lsn; see batcher__rows. */

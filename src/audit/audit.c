@@ -335,14 +335,14 @@ static void sum_up(struct audit *a) {
 
 /* Where content differs: is it the log's or the table's? */
 static int explain(struct audit *a, struct err *e) {
-    int n = 0;
-    for (uint32_t i = 0; i < a->log.n_seals && n < RESEALS_MAX; i++) {
+    int n[STORE_TABLES_MAX] = {0};
+    for (uint32_t i = 0; i < a->log.n_seals; i++) {
         const struct audit_seal *s = &a->log.seals[i];
         bool same;
-        if (s->difference == NO_SEAL || s->wrong == 0 || s->partial) continue;
+        if (s->difference == NO_SEAL || s->wrong == 0 || s->partial || n[s->table]++ >= RESEALS_MAX)
+            continue;
         int status = audit__is_as_sealed(a, i, &same, e);
         if (status != 0) return status;
-        n++;
         struct audit_difference *d = &a->differences[s->difference];
         if (!same && d->note[0] == '\0')
             snprintf(d->note, sizeof d->note,

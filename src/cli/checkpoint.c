@@ -43,7 +43,7 @@ void app__checkpoint(struct app *a) {
     buf__clear(&part);
     alerts__save(a->alerts, &part);
     buf__string(&payload, buf__slice(&part));
-    buf__string(&payload, slice__str(decoder__followed_at(a->decoder, low_water)));
+    buf__string(&payload, slice__str(lanes__followed_at(a, low_water)));
     struct err e = {0};
     if (payload.failed || part.failed) {
         LOG_ERROR("cli", "checkpoint is too large", LOG_I("bytes", payload.len));
@@ -230,16 +230,8 @@ static int read_log(struct recovery *r, struct err *e) {
     spool_reader__fini(&reader);
     if (code != 0) return code;
     store__start(a->store, from);
-    struct decoder_deps deps = {.loop = &a->loop,
-                                .clock = &a->clock,
-                                .metrics = &a->metrics,
-                                .spool = a->spool,
-                                .ctx = a,
-                                .has_room = app__has_room,
-                                .take = app__take_rows};
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
-    return decoder__open(&a->decoder, &deps, from, 0,
-                         r->followed == NULL ? a->followed : r->followed, e);
+    return lanes__open(a, from, r->followed == NULL ? a->followed : r->followed, e);
 }
 
 int app__recover(struct app *a, struct err *e) {

@@ -343,6 +343,8 @@ uint64_t decoder__at(const struct decoder *d) { return d->at; }
 
 bool decoder__busy(const struct decoder *d) { return d->working || d->at < readable(d); }
 
+void decoder__end_at(struct decoder *d, uint64_t lsn) { d->end = lsn; }
+
 bool decoder__ended(const struct decoder *d) {
     return d->end != 0 && !d->working && d->at >= d->end;
 }

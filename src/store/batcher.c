@@ -277,6 +277,8 @@ static int add_rows(struct batcher *b, unsigned feed, uint64_t lsn, int64_t wall
     l->table = rows->table;
     if (l->plan != NULL && lsn >= l->plan->seal.first_lsn && lsn <= l->plan->seal.last_lsn)
         return add_to_plan(b, l->plan, rows, wall_ns);
+    bool spans = l->open.n_rows > 0 && l->first_lsn < b->feeds[feed].opened_lsn;
+    if (spans && cut_lane(b, l) != 0) return ERR_NOMEM;
     /* What would exceed one atomic block by far goes into a block of its own. */
     if (l->open.n_rows > 0 && l->open.n_rows + rows->n_rows > 4 * b->options.rows_max)
         cut_lane(b, l);
@@ -319,6 +321,7 @@ int batcher__rows(struct batcher *b, unsigned feed, uint64_t lsn, uint64_t next_
 
 void batcher__open_feed(struct batcher *b, unsigned feed, uint64_t lsn) {
     b->feeds[feed].open = true;
+    b->feeds[feed].opened_lsn = lsn;
     b->feeds[feed].decoded_lsn = lsn;
 }
 

@@ -386,6 +386,12 @@ void store__open_feed(struct store *s, unsigned feed, uint64_t lsn) {
 
 void store__close_feed(struct store *s, unsigned feed) { batcher__close_feed(&s->batcher, feed); }
 
+bool store__feed_open(const struct store *s, unsigned feed) { return s->batcher.feeds[feed].open; }
+
+bool store__feed_waits(const struct store *s, unsigned feed) {
+    return batcher__feed_waits(&s->batcher, feed);
+}
+
 void store__prefer(struct store *s, unsigned feed) { s->prefer = feed; }
 
 int store__rows(struct store *s, unsigned feed, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
