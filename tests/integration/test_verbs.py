@@ -260,6 +260,26 @@ def test_verify_calls_pending_what_waits_for_clickhouse(tmp_path):
         stack.end()
 
 
+def test_verify_counts_rows_that_clickhouse_refused(tmp_path):
+    stack = stacks.Stack(tmp_path)
+    try:
+        stack.start_clickhouse()
+        stack.query("ALTER TABLE bronze_public_stash ADD CONSTRAINT odd CHECK cityHash64(listing_id) % 200 != 0")
+        stack.start_sim()
+        stack.start_souk()
+        refused = "reason = 'rejected_by_store'"
+        stacks.until("rows are refused", 60, lambda: stack.count("bronze_quarantine", refused) > 2)
+        stack.settle()
+        assert stack.stop("souk") == 0
+        report = verify(stack)
+        pages = table(report, "bronze_public_stash")
+        assert report["equal"] and pages["quarantined"] == stack.count("bronze_quarantine", refused) > 2
+        assert pages["rows"] == pages["equal"] + pages["quarantined"]
+        assert "refused by ClickHouse" in souk(stack, "verify")
+    finally:
+        stack.end()
+
+
 # schema
 
 
@@ -292,6 +312,15 @@ def test_schema_diff_names_a_window_that_is_gone(kept, mend):
         kept.query(found["statement"])
     assert diff(kept, code=0) == []
     assert checks(kept, 0)["clickhouse.deduplication_window"]["result"] == "ok"
+
+
+def test_check_env_only_warns_of_a_window_where_twice_will_do(kept):
+    kept.query("ALTER TABLE bronze_public_stash MODIFY SETTING non_replicated_deduplication_window = 0")
+    config = kept.folder / "twice.yaml"
+    config.write_text(json.dumps(stacks.merge(json.loads(kept.config_file.read_text()),
+                                              {"clickhouse": {"delivery": "at_least_once"}})))
+    assert checks(kept, 0, config=config)["clickhouse.deduplication_window"]["result"] == "warn"
+    assert checks(kept, 78)["clickhouse.deduplication_window"]["result"] == "fail"
 
 
 def test_schema_apply_makes_a_table_that_was_dropped(kept):
