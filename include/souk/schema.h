@@ -73,6 +73,7 @@ struct schema_difference {
     char *what;                 /* Owned: expected and found, a sentence. */
     char *statement;            /* Owned: what mends it. */
     bool additive;              /* schema apply may run it; else an operator has to. */
+    bool harmful; /* Rows would be lost, held or stored twice; else they only cost time or space. */
 };
 
 struct schema_diff {

@@ -234,9 +234,8 @@ static void check_schema(uv_loop_t *loop, const struct store_options *options, s
     bool window = false;
     for (size_t i = 0; i < diff.n; i++) {
         const struct schema_difference *d = &diff.items[i];
-        /* Rows go where they should all the same; these cost speed or space. */
         bool minor =
-            d->kind == SCHEMA_TTL || d->kind == SCHEMA_ORDER_KEY || d->kind == SCHEMA_PARTITION_KEY;
+            !d->harmful || (d->kind == SCHEMA_WINDOW && options->delivery == STORE_AT_LEAST_ONCE);
         char name[64];
         window |= d->kind == SCHEMA_WINDOW;
         snprintf(name, sizeof name, "clickhouse.%s", schema_kind__text(d->kind));

@@ -20,7 +20,9 @@ const char verb_schema_help[] =
     "Options:\n"
     "  --yes   apply: change the database\n"
     "  --json  diff: an object with version, database and differences, each with kind, table,\n"
-    "          column, what, statement and additive\n\n"
+    "          column, what, statement, additive, and harmful: whether rows would be lost, held "
+    "or\n"
+    "          stored twice, and not only cost time or space\n\n"
     "Exit codes: 0 no differences, or all mended; 1 differences (diff), or some are left to be\n"
     "mended by hand (apply), or the server refused a statement; 2 usage, and apply without --yes\n"
     "where there is something to do; 69 ClickHouse is away; 78 configuration.\n\n"
@@ -56,7 +58,8 @@ static void print_json(const char *database, const struct schema_diff *d) {
         buf__json_string(&b, slice__str(x->what));
         buf__append_str(&b, ",\"statement\":");
         buf__json_string(&b, slice__str(x->statement));
-        buf__printf(&b, ",\"additive\":%s}", x->additive ? "true" : "false");
+        buf__printf(&b, ",\"additive\":%s,\"harmful\":%s}", x->additive ? "true" : "false",
+                    x->harmful ? "true" : "false");
     }
     buf__append_str(&b, "]}");
     printf("%.*s\n", SLICE_FMT(buf__slice(&b)));

@@ -56,7 +56,9 @@ static void say(struct writer *w, enum schema_kind kind, const char *table, cons
     *d = (struct schema_difference){.kind = kind,
                                     .what = slice__dup(buf__slice(&w->what)),
                                     .statement = slice__dup(buf__slice(&w->statement)),
-                                    .additive = additive};
+                                    .additive = additive,
+                                    .harmful = kind != SCHEMA_TTL && kind != SCHEMA_ORDER_KEY &&
+                                               kind != SCHEMA_PARTITION_KEY};
     snprintf(d->table, sizeof d->table, "%s", table);
     snprintf(d->column, sizeof d->column, "%s", column);
     w->failed |= d->what == NULL || d->statement == NULL || w->what.failed || w->statement.failed;
@@ -159,16 +161,19 @@ static void compare_table(struct writer *w, const struct schema_table *want,
     bool replicated = family(have->engine).base != have->engine;
     uint64_t least = replicated ? 1 : want->window;
     if (have->window < least) {
-        buf__printf(&w->what,
-                    "deduplication window is %" PRIu64 ", expected %" PRIu64
-                    " or more: a repeated insert would be stored twice",
+        buf__printf(&w->what, "deduplication window is %" PRIu64 ", expected %" PRIu64 " or more: ",
                     have->window, least);
+        if (have->window == 0) buf__append_str(&w->what, "a repeated insert would be stored twice");
+        else
+            buf__append_str(&w->what,
+                            "an insert repeated after as many others would be stored twice");
         buf__printf(&w->statement, "ALTER TABLE %s.%s MODIFY SETTING %s = %" PRIu64, w->database,
                     want->name,
                     replicated ? "replicated_deduplication_window"
                                : "non_replicated_deduplication_window",
                     want->window);
         say(w, SCHEMA_WINDOW, want->name, "", true);
+        if (!w->failed) w->out->items[w->out->n - 1].harmful = have->window == 0;
     }
 }
 

@@ -321,6 +321,8 @@ def test_check_env_only_warns_of_a_window_where_twice_will_do(kept):
                                               {"clickhouse": {"delivery": "at_least_once"}})))
     assert checks(kept, 0, config=config)["clickhouse.deduplication_window"]["result"] == "warn"
     assert checks(kept, 78)["clickhouse.deduplication_window"]["result"] == "fail"
+    kept.query("ALTER TABLE bronze_public_stash MODIFY SETTING non_replicated_deduplication_window = 10")
+    assert checks(kept, 0)["clickhouse.deduplication_window"]["result"] == "warn"
 
 
 def test_schema_apply_makes_a_table_that_was_dropped(kept):
