@@ -37,11 +37,13 @@ static int fail(struct err *e, const char *what, const char *name) {
     return err__setf(e, ERR_IO, "spool: %s %s: %s", what, name, strerror(errno));
 }
 
-static int read_header(int dir_fd, const char *name, struct found *out, struct err *e) {
+static int read_header(int dir_fd, const char *name, struct found *out, bool *gone, struct err *e) {
     unsigned char page[SEGMENT_HEADER] = {0};
     struct stat st;
+    *gone = false;
     int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return fail(e, "open", name);
+    if (fd < 0 && errno == ENOENT) *gone = true;
+    if (fd < 0) return *gone ? 0 : fail(e, "open", name);
     int rc = fstat(fd, &st) == 0 ? 0 : fail(e, "stat", name);
     if (rc == 0) {
         out->size = (uint64_t)st.st_size;
@@ -71,9 +73,8 @@ static int add_file(struct sweep *s, const struct found *file, struct err *e) {
     return 0;
 }
 
-/* Collects the files whose name ends in @suffix; those of .tmp are taken away. */
-static int list_files(struct sweep *s, int dir_fd, uint64_t segment_max, const char *suffix,
-                      struct err *e) {
+int sweep__list(struct sweep *s, int dir_fd, uint64_t segment_max, const char *suffix,
+                struct err *e) {
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (dir == NULL) {
@@ -83,20 +84,19 @@ static int list_files(struct sweep *s, int dir_fd, uint64_t segment_max, const c
     int rc = 0;
     uint64_t number;
     for (struct dirent *d; rc == 0 && (d = readdir(dir)) != NULL;) {
-        if (segment_name__parse(d->d_name, ".tmp", &number)) unlinkat(dir_fd, d->d_name, 0);
         if (!segment_name__parse(d->d_name, suffix, &number)) continue;
         if (number > segment_max) continue; /* No position could say where it is. */
         struct found file = {.number = number};
-        rc = read_header(dir_fd, d->d_name, &file, e);
-        if (rc == 0) rc = add_file(s, &file, e);
+        bool gone; /* Taken away by who owns the folder, since we listed it. */
+        rc = read_header(dir_fd, d->d_name, &file, &gone, e);
+        if (rc == 0 && !gone) rc = add_file(s, &file, e);
     }
     closedir(dir);
     if (s->n > 0) qsort(s->files, s->n, sizeof *s->files, compare_found);
     return rc;
 }
 
-/* @return a file of the spool that most of the folder's headers name; the oldest where two tie. */
-static const struct found *choose_id(const struct sweep *s) {
+const struct found *sweep__choose_id(const struct sweep *s) {
     const struct found *best = NULL;
     size_t best_votes = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -148,7 +148,7 @@ static int settle_claims(struct sweep *s, const struct spool_form *f, int dir_fd
                          struct err *e) {
     struct sweep claims = {0};
     char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
-    int rc = list_files(&claims, dir_fd, form__segment_max(f), CLAIM, e);
+    int rc = sweep__list(&claims, dir_fd, form__segment_max(f), CLAIM, e);
     for (size_t i = 0; rc == 0 && i < claims.n; i++) {
         struct found *c = &claims.files[i];
         segment_name(c->number, CLAIM, from);
@@ -166,14 +166,29 @@ static int settle_claims(struct sweep *s, const struct spool_form *f, int dir_fd
     return rc;
 }
 
+/* Files that were never finished. */
+static void drop_unfinished(int dir_fd) {
+    uint64_t number;
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (dir == NULL) {
+        if (fd >= 0) close(fd);
+        return; /* What is listed next says why. */
+    }
+    for (struct dirent *d; (d = readdir(dir)) != NULL;)
+        if (segment_name__parse(d->d_name, ".tmp", &number)) unlinkat(dir_fd, d->d_name, 0);
+    closedir(dir);
+}
+
 int sweep__run(struct sweep *s, struct spool_form *f, int dir_fd, int bad_fd, struct err *e) {
     char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
     unsigned char id[16];
     *s = (struct sweep){0};
-    int rc = list_files(s, dir_fd, form__segment_max(f), ".wal", e);
+    drop_unfinished(dir_fd);
+    int rc = sweep__list(s, dir_fd, form__segment_max(f), ".wal", e);
     if (rc == 0) rc = check_form(s, f, e);
     if (rc != 0) return rc;
-    const struct found *best = choose_id(s);
+    const struct found *best = sweep__choose_id(s);
     if (best != NULL) memcpy(id, best->header.id, sizeof id);
     else if (getrandom(id, sizeof id, 0) != sizeof id) return fail(e, "make", "id");
     form__init(f, id, f->segment_bytes);
@@ -195,7 +210,7 @@ int sweep__run(struct sweep *s, struct spool_form *f, int dir_fd, int bad_fd, st
     if (rc == 0) rc = settle_claims(s, f, dir_fd, bad_fd, e);
     if (rc != 0) return rc;
     s->n = 0;
-    rc = list_files(s, dir_fd, form__segment_max(f), ".wal", e);
+    rc = sweep__list(s, dir_fd, form__segment_max(f), ".wal", e);
     s->set_aside_top = s->highest > (s->n == 0 ? 0 : s->files[s->n - 1].number);
     return rc;
 }
