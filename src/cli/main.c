@@ -15,6 +15,8 @@ struct verb {
 static const struct verb verbs[] = {
     {"check", "reads the configuration and says what is wrong with it", verb_check,
      verb_check_help},
+    {"replay", "decodes again what was kept, and prints hashes of the rows", verb_replay,
+     verb_replay_help},
     {"run", "runs the reactor in the foreground", verb_run, verb_run_help},
     {"schema", "brings the tables in ClickHouse up to date", verb_schema, verb_schema_help},
     {"status", "asks the running souk how it is", verb_status, verb_status_help},
