@@ -1,6 +1,7 @@
 /* Recorded bodies in files and pages in a real spool make the hashes that are committed in
  * tests/golden/replay.digest, and equal ones where they are the same pages. */
 #include "../golden/golden.h"
+#include "../lib/river_pages.h"
 #include "souk/core/log.h"
 #include "souk/journal.h"
 #include "souk/replay.h"
@@ -58,52 +59,13 @@ static void make_folders(struct fixture *f) {
     assert_int_equal(mkdir(path, 0700), 0);
 }
 
-/* Numbers that look random and are the same everywhere. */
-static unsigned pick(uint64_t *seed, unsigned n) {
-    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)((*seed >> 33) % n);
-}
-
-/* Items as the river has them, a tenth of them wrong. One number a statement: compilers differ in
- * the order in which they evaluate arguments. */
-static void make_items(struct buf *out, uint64_t *seed, unsigned n) {
-    static const char *const notes[] = {"~price 1/7 chaos", "~b/o 3.25 divine", "not for sale", "~price 1e400 chaos", ""};
-    for (unsigned i = 0; i < n; i++) {
-        unsigned x[9];
-        static const unsigned below[] = {1u << 31, 1u << 31, 100, 4, 10, 100, 40, 5, 120};
-        for (size_t k = 0; k < 9; k++) x[k] = pick(seed, below[k]);
-        buf__printf(out,
-                    "%s{\"id\":\"%08x%08x\",\"name\":\"N\\u00e9 %u\",\"typeLine\":\"Ring\",\"baseType\":\"Ring\","
-                    "\"frameType\":%u,\"ilvl\":%s%u,\"identified\":true,\"stackSize\":%u,\"note\":\"%s\","
-                    "\"explicitMods\":[\"+%u to maximum Life\"]}",
-                    i == 0 ? "" : ",", x[0], x[1], x[2], x[3], x[4] == 0 ? "-" : "", x[5] + 1, x[6], notes[x[7]], x[8]);
-    }
-}
-
-static void make_page(struct buf *out, uint64_t *seed, int n) {
-    static const char *const leagues[] = {"Standard", "Hardcore", "Allflame", "Standard"};
-    buf__clear(out);
-    buf__printf(out, "{\"next_change_id\":\"%d-%d\",\"stashes\":[", 10 + n, 20 + 2 * n);
-    for (unsigned s = 0; s < 12; s++) {
-        unsigned id = pick(seed, 1000), price = pick(seed, 9) + 1, league = pick(seed, 4);
-        bool listed = pick(seed, 4) > 0;
-        buf__printf(out, "%s{\"id\":\"s%u\",\"public\":%s,\"accountName\":\"a%u\",\"stash\":\"~b/o %u chaos\","
-                         "\"stashType\":\"PremiumStash\",\"league\":\"%s\",\"items\":[",
-                    s == 0 ? "" : ",", id, listed ? "true" : "false", s, price, leagues[league]);
-        if (listed) make_items(out, seed, pick(seed, 20));
-        buf__append_str(out, "]}");
-    }
-    buf__append_str(out, "]}");
-    assert_false(out->failed);
-}
-
 /* Thirty pages with cursors and times in their names, the committed bodies, and what is not a page. */
 static void make_recording(struct fixture *f, enum packing packing) {
     struct buf body = buf__init(1 << 20);
     uint64_t seed = 4;
     char name[128];
     for (int n = 0; n < 30; n++) {
-        make_page(&body, &seed, n);
+        river_pages__make(&body, &seed, n, 12);
         snprintf(name, sizeof name, "psapi/page-pc@%lld@%d-%d.json", 1763700000123 + n * 3500LL, 9 + n, 18 + 2 * n);
         put_file(f, name, buf__slice(&body), packing);
     }
