@@ -228,6 +228,16 @@ static int hash_rows(struct replay *r, const struct rows *rows, bool batched, st
     return 0;
 }
 
+/* A record that cannot be read is called by its bytes. */
+static void unread_id(const struct spool_record *rec, const char *what, char out[ROW_HASH_SIZE]) {
+    struct buf text = buf__init(256);
+    char bytes[ROW_HASH_SIZE];
+    row_hash__bytes(rec->payload, bytes);
+    buf__printf(&text, "%s %d %s", what, (int)rec->type, bytes);
+    row_hash__bytes(buf__slice(&text), out);
+    buf__fini(&text);
+}
+
 /* What a page is called wherever it is kept: by its source, stream, cursors, time and body. Its
  * position is no part of it, as the next log has another. */
 static void page_id(const struct replay *r, const struct request_facts *f,
@@ -264,11 +274,13 @@ static void drop_known(struct replay *r, const struct replay_feed *feed,
     bool known = false;
     if (sink == NULL) return;
     if (rec->type == SPOOL_PAGE) {
-        page_id(r, f, id);
+        if (r->meta.len == 0) unread_id(rec, "unread page", id);
+        else page_id(r, f, id);
         if (!sink->claim(sink, id)) drop_batches(rows, false), known = true;
     }
     if (feed->has_requests) {
-        request_id(r, id);
+        if (r->meta.len == 0) unread_id(rec, "unread request", id);
+        else request_id(r, id);
         if (!sink->claim(sink, id)) drop_batches(rows, true), known = true;
     }
     r->result.n_known += known;

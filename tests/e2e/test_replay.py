@@ -2,6 +2,10 @@
 ClickHouse and out of files of those pages as the same rows, and goes into another database once."""
 
 import json
+import os
+import pty
+import subprocess
+import time
 import urllib.parse
 
 import pytest
@@ -90,7 +94,12 @@ def test_a_database_takes_each_page_once(stack):
 
 
 def test_the_configured_database_is_refused(stack):
+    before = stack.count("raw_public_stash_pages")
     assert "--force" in replay(stack, "--into", stacks.DATABASE, code=2)
+    assert stack.count("raw_public_stash_pages") == before
+    # With --force the rows come a second time, as the help says: souk's own are in no list of replays.
+    replay(stack, "--pages", "--into", stacks.DATABASE, "--force")
+    assert stack.count("raw_public_stash_pages") == 2 * before
 
 
 def test_no_clickhouse_and_no_folder_are_told_apart(stack, tmp_path):
@@ -102,3 +111,36 @@ def test_no_clickhouse_and_no_folder_are_told_apart(stack, tmp_path):
     assert stacks.run_souk("replay", "--bodies", tmp_path, config=away).returncode == 74
     for wrong in (["--from", "yesterday"], ["--speed", "0"], ["--into", "a-b"], ["--pages", "--spool", "x"], ["what"]):
         assert stacks.run_souk("replay", *wrong, config=away).returncode == 2, wrong
+
+
+def two_pages(folder, apart_ms):
+    """A recording of two pages and a configuration for it."""
+    (folder / "psapi").mkdir()
+    for n in range(2):
+        (folder / "psapi" / f"page-pc@{1763700000000 + n * apart_ms}@{n}-1.json").write_text(
+            json.dumps({"next_change_id": f"{n + 1}-1", "stashes": [{"id": "s", "public": True, "items": []}]}))
+    config = folder / "souk.yaml"
+    config.write_text(json.dumps({"state_dir": str(folder / "none")}))
+    return config
+
+
+def test_speed_paces_by_the_time_between_pages(tmp_path):
+    config, took, told = two_pages(tmp_path, 8000), {}, set()
+    for speed in ("4", "max"):
+        started = time.monotonic()
+        done = stacks.run_souk("replay", "--bodies", tmp_path, "--speed", speed, config=config)
+        took[speed] = time.monotonic() - started
+        assert done.returncode == 0 and "\r" not in done.stderr
+        told.add(done.stdout)
+    assert took["4"] >= 2 > took["max"] and len(told) == 1
+
+
+def test_progress_is_for_terminals(tmp_path):
+    config = two_pages(tmp_path, 1000)
+    ours, its = pty.openpty()
+    done = subprocess.run([stacks.SOUK, "--config", config, "replay", "--bodies", tmp_path], stdout=subprocess.PIPE, stderr=its,
+                          timeout=20, env=stacks.environment())
+    os.close(its)
+    assert done.returncode == 0 and b"records" not in done.stdout
+    assert b"1 records, 2025-11-21T04:40:00.000Z" in os.read(ours, 65536)
+    os.close(ours)

@@ -403,6 +403,23 @@ static void test_each_page_is_stored_once_whatever_the_ranges(void **state) {
     free(s);
 }
 
+static void test_records_that_cannot_be_read_are_told_apart(void **state) {
+    (void)state;
+    struct server *s = calloc(1, sizeof *s);
+    struct replay_result got;
+    struct tape t = {0};
+    push_text(&t, SPOOL_PAGE, "one");
+    push_text(&t, SPOOL_PAGE, "another");
+    seal_payloads(&t);
+    assert_int_equal(run_into(s, &t, (struct replay_range){0}, &got), 0);
+    assert_int_equal(table_of(&got, &table_bronze_quarantine)->n_stored, 2);
+    assert_int_equal(table_of(&got, &table_bronze_requests)->n_stored, 2);
+    assert_int_equal(run_into(s, &t, (struct replay_range){0}, &got), 0);
+    assert_int_equal(table_of(&got, &table_bronze_quarantine)->n_stored, 0);
+    free_tape(&t);
+    free(s);
+}
+
 static void test_each_page_is_stored_once_wherever_it_was_cut_off(void **state) {
     (void)state;
     struct server *s = calloc(1, sizeof *s);
@@ -461,6 +478,7 @@ int main(void) {
         cmocka_unit_test(test_what_cannot_be_decoded_is_counted_and_kept),
         cmocka_unit_test(test_a_page_that_would_be_judged_otherwise_is_counted),
         cmocka_unit_test(test_each_page_is_stored_once_whatever_the_ranges),
+        cmocka_unit_test(test_records_that_cannot_be_read_are_told_apart),
         cmocka_unit_test(test_each_page_is_stored_once_wherever_it_was_cut_off),
         cmocka_unit_test(test_times_are_read_without_a_time_zone),
     };
