@@ -8,8 +8,9 @@
 #include "../tests/lib/river_pages.h"
 #include "souk/core/log.h"
 #include "souk/replay.h"
+#include <time.h>
 
-enum { PAGES = 600, STASHES = 900 };
+enum { PAGES = 200, STASHES = 900 };
 #define PACE_PER_S (2.0 / 7)
 #define PAGES_A_DAY (86400 * PACE_PER_S)
 
@@ -55,8 +56,10 @@ int main(int argc, char **argv) {
     if (journal__compress(buf__slice(&body), &pages.packed) != 0 || replay__new(&r, &options, &e) != 0)
         return 1;
     int64_t started_ns = clock__stopwatch_ns();
+    clock_t cpu = clock();
     int code = replay__run(r, &feed, &result, &e);
     double took_s = (double)(clock__stopwatch_ns() - started_ns) / (double)NS_PER_S;
+    double cpu_s = (double)(clock() - cpu) / CLOCKS_PER_SEC;
     if (code != 0) {
         fprintf(stderr, "bench_replay: %s\n", e.msg);
         return 1;
@@ -66,8 +69,9 @@ int main(int argc, char **argv) {
     double per_s = (double)result.n_pages / took_s;
     printf("%s page of %zu kB: %llu pages, %llu rows in %.2f s\n", recorded ? "recorded" : "made",
            body.len / 1000, (unsigned long long)result.n_pages, (unsigned long long)n_rows, took_s);
-    printf("%.1f pages/s, %.0f MB/s of JSON, %.0f rows/s\n", per_s,
-           (double)result.body_bytes / took_s / 1e6, (double)n_rows / took_s);
+    printf("%.1f pages/s, %.0f MB/s of JSON, %.0f rows/s, %.1f ms of CPU a page\n", per_s,
+           (double)result.body_bytes / took_s / 1e6, (double)n_rows / took_s,
+           cpu_s * 1e3 / (double)result.n_pages);
     printf("%.0f times psapi's pace of 2 pages in 7 s; a day's %.0f pages in %.0f s\n",
            per_s / PACE_PER_S, PAGES_A_DAY, PAGES_A_DAY / per_s);
     replay__free(r);

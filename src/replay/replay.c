@@ -34,7 +34,6 @@ struct replay {
     size_t n_tables;
     uint64_t position; /* Of the next record in the batcher; the log's own may repeat. */
     struct replay_result result;
-    struct err err; /* Of the batcher's callback. */
 };
 
 static void on_sealed(void *ctx, struct sealed *sealed) {
@@ -114,7 +113,7 @@ static void make_token(const struct sealed *s, char out[ROW_HASH_SIZE]) {
 
 static int send_batch(struct replay *r, const struct sealed *s, struct err *e) {
     struct table_sums *t = sums_of(r, s->batch.table);
-    if (row_hash__add(&t->sealed, &s->batch, &r->cells) != 0)
+    if (row_hash__add(&t->sealed, NULL, &s->batch, &r->cells) != 0)
         return err__setf(e, ERR_NOMEM, "replay: out of memory");
     r->result.n_batches++;
     if (r->options.sink == NULL) return 0;
@@ -207,7 +206,7 @@ static void count(struct replay *r, const struct replay_feed *feed, const struct
     if (type != NULL) quality__count(&r->quality, type->name, rows);
 }
 
-/* Takes the batches out of @rows that @drop wants dropped. */
+/* Takes out of @rows the batches about requests, or all others. */
 static void drop_batches(struct rows *rows, bool about_requests) {
     size_t n = 0;
     for (size_t i = 0; i < rows->n; i++) {
@@ -216,16 +215,6 @@ static void drop_batches(struct rows *rows, bool about_requests) {
         else rows->batches[n++] = rows->batches[i];
     }
     rows->n = n;
-}
-
-static int hash_rows(struct replay *r, const struct rows *rows, bool batched, struct err *e) {
-    for (size_t i = 0; i < rows->n; i++) {
-        const struct batch *b = &rows->batches[i].batch;
-        struct table_sums *t = sums_of(r, b->table);
-        if (row_hash__add(batched ? &t->batched : &t->made, b, &r->cells) != 0)
-            return err__setf(e, ERR_NOMEM, "replay: out of memory");
-    }
-    return 0;
 }
 
 /* A record that cannot be read is called by its bytes. */
@@ -265,25 +254,40 @@ static void request_id(const struct replay *r, char out[ROW_HASH_SIZE]) {
     buf__fini(&text);
 }
 
-/* Drops what the sink has had already: the page's rows, those about its request, or both. */
-static void drop_known(struct replay *r, const struct replay_feed *feed,
-                       const struct spool_record *rec, const struct request_facts *f,
-                       struct rows *rows) {
+/* What of a record the sink has had already: its page's rows, those about its request. */
+struct known {
+    bool page, request;
+};
+
+static struct known find_known(struct replay *r, const struct replay_feed *feed,
+                               const struct spool_record *rec, const struct request_facts *f) {
     char id[ROW_HASH_SIZE];
     struct replay_sink *sink = r->options.sink;
-    bool known = false;
-    if (sink == NULL) return;
+    struct known known = {0};
+    if (sink == NULL) return known;
     if (rec->type == SPOOL_PAGE) {
         if (r->meta.len == 0) unread_id(rec, "unread page", id);
         else page_id(r, f, id);
-        if (!sink->claim(sink, id)) drop_batches(rows, false), known = true;
+        known.page = !sink->claim(sink, id);
     }
     if (feed->has_requests) {
         if (r->meta.len == 0) unread_id(rec, "unread request", id);
         else request_id(r, id);
-        if (!sink->claim(sink, id)) drop_batches(rows, true), known = true;
+        known.request = !sink->claim(sink, id);
     }
-    r->result.n_known += known;
+    r->result.n_known += known.page || known.request;
+    return known;
+}
+
+static int hash_rows(struct replay *r, const struct rows *rows, struct known known, struct err *e) {
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct batch *b = &rows->batches[i].batch;
+        struct table_sums *t = sums_of(r, b->table);
+        bool dropped = is_about_requests(b->table) ? known.request : known.page;
+        if (row_hash__add(&t->made, dropped ? NULL : &t->batched, b, &r->cells) != 0)
+            return err__setf(e, ERR_NOMEM, "replay: out of memory");
+    }
+    return 0;
 }
 
 static int take_rows(struct replay *r, const struct replay_feed *feed,
@@ -291,11 +295,11 @@ static int take_rows(struct replay *r, const struct replay_feed *feed,
                      struct rows *rows, struct err *e) {
     if (rows->failed) return err__setf(e, ERR_NOMEM, "replay: out of memory");
     if (!feed->has_requests) drop_batches(rows, true);
-    int code = hash_rows(r, rows, false, e);
+    struct known known = find_known(r, feed, rec, f);
+    int code = hash_rows(r, rows, known, e);
     if (code != 0) return code;
-    drop_known(r, feed, rec, f, rows);
-    code = hash_rows(r, rows, true, e);
-    if (code != 0) return code;
+    if (known.page) drop_batches(rows, false);
+    if (known.request) drop_batches(rows, true);
     uint64_t at = r->position++;
     code = batcher__rows(&r->batcher, at, at + 1, r->clock.wall_ns, rows);
     if (code != 0)

@@ -57,10 +57,19 @@ static void sum(struct row_hash *h, XXH128_hash_t digest) {
     h->n_rows++;
 }
 
-int row_hash__add(struct row_hash *h, const struct batch *b, struct buf *cells) {
+/* @return the place of the column lsn, or n_columns. */
+static size_t position_column(const struct table_desc *t) {
+    size_t i = 0;
+    while (i < t->n_columns && strcmp(t->columns[i].name, "lsn") != 0) i++;
+    return i;
+}
+
+int row_hash__add(struct row_hash *h, struct row_hash *also, const struct batch *b,
+                  struct buf *cells) {
     struct reader data[BATCH_COLUMNS_MAX], offs[BATCH_COLUMNS_MAX];
     const struct table_desc *t = b->table;
     uint64_t seed = seed_of(t, cells);
+    size_t position = position_column(t);
     for (size_t i = 0; i < t->n_columns; i++) {
         data[i] = reader__of(buf__slice(&b->columns[i].data));
         offs[i] = reader__of(buf__slice(&b->columns[i].offs));
@@ -69,13 +78,14 @@ int row_hash__add(struct row_hash *h, const struct batch *b, struct buf *cells) 
         uint64_t lsn = 0;
         buf__clear(cells);
         for (size_t i = 0; i < t->n_columns; i++) {
-            if (strcmp(t->columns[i].name, "lsn") == 0) lsn = reader__u64(&data[i]);
+            if (i == position) lsn = reader__u64(&data[i]);
             else take_cell(&t->columns[i], &data[i], &offs[i], cells);
         }
         if (cells->failed) return ERR_NOMEM;
         XXH128_hash_t digest = XXH3_128bits_withSeed(cells->base, cells->len, seed);
         sum(h, digest);
         chain(h, lsn, digest);
+        if (also != NULL) sum(also, digest);
     }
     return 0;
 }

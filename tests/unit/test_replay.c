@@ -233,8 +233,8 @@ static void test_any_other_cell_is_another_hash(void **state) {
             batch__f64(&b, it && change == 5 ? -0.0 : 0.0);
             batch__end(&b);
         }
-        assert_int_equal(row_hash__add(&h, &b, &cells), 0);
-        if (change == 6) assert_int_equal(row_hash__add(&h, &b, &cells), 0); /* All rows twice. */
+        assert_int_equal(row_hash__add(&h, NULL, &b, &cells), 0);
+        if (change == 6) assert_int_equal(row_hash__add(&h, NULL, &b, &cells), 0); /* All rows twice. */
         row_hash__text(h.low, h.high, seen[n]);
         for (size_t i = 0; i < n; i++) {
             if (change == 3) assert_string_equal(seen[0], seen[n]); /* The position. */
