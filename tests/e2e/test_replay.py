@@ -144,3 +144,27 @@ def test_progress_is_for_terminals(tmp_path):
     assert done.returncode == 0 and b"records" not in done.stdout
     assert b"1 records, 2025-11-21T04:40:00.000Z" in os.read(ours, 65536)
     os.close(ours)
+
+
+def test_a_replay_killed_anywhere_is_finished_by_the_next(stack, tmp_path):
+    end = str(stack.status()["spool"]["synced_lsn"])
+    config = tmp_path / "souk.yaml"
+    config.write_text(json.dumps(stack.config | {"batch": {"rows": 1000, "age_ms": 300}}))  # Many inserts.
+    want = {t["name"]: t["rows"] for t in replay(stack, "--to", end)["tables"]}
+    killed = 0
+    for n in range(40):
+        process = subprocess.Popen([stacks.SOUK, "--config", config, "--json", "replay", "--to", end, "--into", "killed"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=stacks.environment())
+        try:
+            process.wait(0.1 + 0.1 * n)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            killed += 1
+        told = process.communicate()[0]
+        if process.returncode == 0:
+            break
+    assert process.returncode == 0 and killed > 0
+    assert sum(t["stored"] for t in json.loads(told)["tables"]) < sum(want.values())
+    for name, rows in want.items():
+        got = stack.query(f"SELECT count(), uniqExact(src, lsn, ord) FROM killed.{name} FORMAT TSV").split()
+        assert got == [str(rows)] * 2, name
