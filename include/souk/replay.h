@@ -13,7 +13,8 @@
  *         about requests, as only a log holds requests.
  *   log   the same rows with positions, in order: a chained xxh3-128. Equal for the same log.
  *
- * Not replayed: alerts and guard. They judge a running process, not its pages.
+ * Not replayed: alerts and guard, which judge a running process, not its pages; and what ClickHouse
+ * refused of a batch, which depends on the server: here it is a row like the others.
  *
  * Everything here blocks: for a verb, a test or a bench, not for the loop. */
 #ifndef SOUK_REPLAY_H

@@ -52,6 +52,7 @@ const char verb_replay_help[] =
     "Followed leagues, which are in the rows, are those that the spool notes; for pages and "
     "bodies\n"
     "those of the configuration. Alerts and guard are not replayed: they judge a running process.\n"
+    "Nor is what ClickHouse refused of a batch: it is a row like the others here.\n"
     "With souk --json replay: one JSON object, version 1.\n"
     "Exit code 0; 1 when a part of the log was damaged or the server refused; 2 usage, also for "
     "the\n"
