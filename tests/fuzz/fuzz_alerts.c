@@ -1,7 +1,7 @@
 /* Commands of clients and records of the log, one a line, in any order and any bytes: the room
  * neither breaks nor loses the thread. The first character of a line says what it is: c a command
  * ({"key","op","args"}), r a record to restore, t a second that passes, a an alert that is raised.
- * At the end the state is saved, and another room takes it and says the same. */
+ * At the end the state is saved, and other rooms take it and say the same. */
 #include "souk/alerts.h"
 #include <assert.h>
 #include <stdio.h>
@@ -100,13 +100,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     alerts__save(f.alerts, &saved);
     assert(!saved.failed);
-    again.clock = f.clock;
-    open_room(&again);
-    assert(alerts__restore(again.alerts, buf__slice(&saved), &e) == 0);
-    alerts__save(again.alerts, &second);
-    assert(slice__eq(buf__slice(&saved), buf__slice(&second)));
-    close_room(&again);
     close_room(&f);
+    /* The first restart forgets what is a day old; from then on nothing changes any more. */
+    for (int round = 0; round < 2; round++) {
+        again.clock = f.clock;
+        open_room(&again);
+        assert(alerts__restore(again.alerts, buf__slice(&saved), &e) == 0);
+        buf__clear(&second);
+        alerts__save(again.alerts, &second);
+        assert(!second.failed);
+        close_room(&again);
+        assert(round == 0 || slice__eq(buf__slice(&saved), buf__slice(&second)));
+        buf__clear(&saved);
+        buf__append_slice(&saved, buf__slice(&second));
+    }
     buf__fini(&saved);
     buf__fini(&second);
     return 0;
