@@ -74,6 +74,7 @@ static void take_policy(struct governor *g, struct taking *t, struct policy *p) 
         if (n > RING_MAX || w->limit == 0 || w->period_s == 0 ||
             w->period_s > WINDOW_PERIOD_MAX_S || w->hidden_ns < 0 || w->hidden_ns > DISABLE_NS)
             t->r.failed = true;
+        if (t->r.failed) break; /* What cannot be a window must not be saved as one again. */
         p->n_windows++;
         for (uint32_t k = 0; k < n && !t->r.failed; k++) window__spend(w, take_time(g, t, 0));
         /* When those in flight end, or ended, nobody will tell: now is the latest. */

@@ -77,7 +77,8 @@ static void send_res(struct session *s, int64_t id, struct slice members) {
     buf__append_slice(&text, members);
     buf__append_str(&text, "}");
     /* A client that does not read its results is slow like any other. */
-    if (!session__send(s, buf__slice(&text), 0) && s->io->is_stuck(s->io_ctx))
+    if (text.failed) session__close(s, 1011, "out of memory");
+    else if (!session__send(s, buf__slice(&text), 0) && s->io->is_stuck(s->io_ctx))
         session__close(s, 4008, "slow consumer");
     buf__fini(&text);
 }
@@ -116,6 +117,12 @@ static void on_cmd(struct session *s, yyjson_val *root) {
     s->n_commands++;
     size_t len = 0;
     char *text = args == NULL ? NULL : yyjson_val_write(args, 0, &len);
+    if (args != NULL && text == NULL) { /* Nothing ran, so it may be sent again. */
+        on_result(c, false,
+                  SLICE_LIT("\"ok\":false,\"err\":{\"code\":\"unavailable\",\"msg\":\"out of "
+                            "memory\",\"retry\":true}"));
+        return;
+    }
     struct alert_command command = {.principal = slice__str(s->who.name),
                                     .key = text_of(root, "key"),
                                     .op = text_of(root, "op"),

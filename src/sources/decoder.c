@@ -128,7 +128,8 @@ static int decode_body(struct decoder *d, struct item *item, struct slice packed
     struct decode_context context = {.followed = d->followed, .n_followed = d->n_followed};
     status = type->decode(&page, &context, &item->rows, e);
     if (status == 0 && item->rows.failed)
-        status = err__setf(e, ERR_NOMEM, "%s: too many rows", name);
+        status = err__setf(e, rows__no_memory(&item->rows) ? ERR_NOMEM : ERR_FULL,
+                           "%s: too many rows", name);
     for (size_t i = 0; status == 0 && i < item->rows.n; i++)
         if (batch__failed(&item->rows.batches[i].batch))
             status = err__setf(e, ERR_FULL, "%s: a column is over its bound", name);
@@ -158,7 +159,9 @@ static void refuse_page(struct decoder *d, struct item *item, const struct err *
     tables__quarantine_row(b, &row);
 }
 
-static void decode_record(struct decoder *d, const struct spool_record *rec) {
+/* @return 0, or ERR_NOMEM: then the item has no rows, and the record is to be decoded again. It is
+ * sound, so it must not pass for one that makes no rows. */
+static int decode_record(struct decoder *d, const struct spool_record *rec) {
     struct item *item = &d->items[d->n_items++];
     *item = (struct item){.lsn = rec->lsn,
                           .next_lsn = rec->next_lsn,
@@ -168,9 +171,10 @@ static void decode_record(struct decoder *d, const struct spool_record *rec) {
     struct slice packed = {0};
     int status = journal__decode(rec->payload, &item->facts, &packed);
     if (status == 0) { /* The facts must outlive the reader's buffer. */
-        buf__append(&item->meta, rec->payload.base, rec->payload.len - packed.len);
         struct slice none;
-        status = journal__decode(buf__slice(&item->meta), &item->facts, &none);
+        status = buf__append(&item->meta, rec->payload.base, rec->payload.len - packed.len)
+                     ? journal__decode(buf__slice(&item->meta), &item->facts, &none)
+                     : ERR_NOMEM;
     }
     if (status != 0) { /* Half-read facts would point into the reader's buffer. */
         item->facts = (struct request_facts){.requested_wall_ns = rec->wall_ns,
@@ -179,27 +183,45 @@ static void decode_record(struct decoder *d, const struct spool_record *rec) {
         err__setf(&e, status, "record cannot be read: %s", err__text(status));
     }
     if (status == 0 && rec->type == SPOOL_PAGE) status = decode_body(d, item, packed, &e);
-    if (status != 0) refuse_page(d, item, &e);
-    journal__rows(&item->facts, item->lsn, rows__count(&item->rows), &item->rows);
+    if (status != 0 && status != ERR_NOMEM) refuse_page(d, item, &e);
+    if (status != ERR_NOMEM)
+        journal__rows(&item->facts, item->lsn, rows__count(&item->rows), &item->rows);
+    if (status != ERR_NOMEM && !rows__no_memory(&item->rows)) return 0;
+    rows__fini(&item->rows);
+    item->rows.failed = true;
+    return ERR_NOMEM;
 }
 
 static void on_work(uv_work_t *work) {
     struct decoder *d = work->data;
     struct spool_record rec;
     size_t bytes = 0;
+    if (d->names == NULL) use_context(d, d->contexts[d->n_contexts - 1].text);
+    if (d->names == NULL) { /* Without it rows would go to other partitions. */
+        d->read_status = err__setf(&d->err, ERR_NOMEM, "no memory for the followed leagues");
+        return;
+    }
     while (d->n_items < JOB_ITEMS_MAX && bytes < JOB_BYTES_MAX && d->new_context == NULL) {
         d->read_status = spool_reader__next(&d->reader, d->until, &rec, &d->err);
         if (d->read_status == ERR_CORRUPT) d->after = d->reader.at;
         if (d->read_status != 1) break;
-        d->after = rec.next_lsn;
+        bool no_memory = false;
         if (rec.type == SPOOL_PAGE || rec.type == SPOOL_REQUEST) {
             buf__clear(&d->body);
-            decode_record(d, &rec);
+            no_memory = decode_record(d, &rec) != 0;
             bytes += d->body.len;
         } else if (rec.type == SPOOL_CONFIG) {
             d->new_context = slice__dup(rec.payload);
             d->new_context_lsn = rec.lsn;
+            no_memory = d->new_context == NULL;
         }
+        if (no_memory) { /* What came before it is handed on; this one comes again. */
+            if (rec.type != SPOOL_CONFIG) buf__fini(&d->items[--d->n_items].meta);
+            d->reader.at = rec.lsn;
+            d->read_status = err__setf(&d->err, ERR_NOMEM, "no memory for a record");
+            return;
+        }
+        d->after = rec.next_lsn;
     }
 }
 

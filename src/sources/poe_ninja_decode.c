@@ -308,8 +308,9 @@ int poe_ninja__decode(const struct page *page, const struct decode_context *cont
         refusals__end(&refusals);
         refusals__fini(&refusals);
         if (refusals__rows_failed(out)) {
+            code = rows__no_memory(out) ? ERR_NOMEM : ERR_LIMIT;
             rows__fini(out);
-            code = err__setf(e, ERR_LIMIT, "poe_ninja: the rows of one page do not fit");
+            err__setf(e, code, "poe_ninja: the rows of one page do not fit");
         }
     }
     free(o.names);

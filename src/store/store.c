@@ -95,8 +95,8 @@ static bool write_seal(struct store *s, struct sealed *sealed) {
     seal__encode(&sealed->seal, &payload);
     struct slice part = buf__slice(&payload);
     if (w != NULL) *w = (struct seal_wait){.store = s, .sealed = sealed};
-    bool ok =
-        w != NULL && spool__append(s->spool, SPOOL_SEAL, 0, &part, 1, on_seal_synced, w, &e) != 0;
+    bool ok = w != NULL && !payload.failed &&
+              spool__append(s->spool, SPOOL_SEAL, 0, &part, 1, on_seal_synced, w, &e) != 0;
     if (ok) {
         s->n_sealing++;
         sealed->data = w;
@@ -132,7 +132,7 @@ void store__acknowledge(struct store *s, struct sealed *sealed, int64_t took_ns)
     buf__string(&payload, slice__str(sealed->seal.token));
     struct slice part = buf__slice(&payload);
     /* A lost ACK costs one more insert with the same token after a restart, no more. */
-    if (spool__append(s->spool, SPOOL_ACK, 0, &part, 1, NULL, NULL, &e) == 0)
+    if (payload.failed || spool__append(s->spool, SPOOL_ACK, 0, &part, 1, NULL, NULL, &e) == 0)
         LOG_WARN("store", "acknowledgement not logged", LOG_E(&e));
     buf__fini(&payload);
     s->tables[i].rows += sealed->batch.n_rows;
