@@ -35,7 +35,10 @@ static int64_t take_time(const struct governor *g, struct taking *t, int64_t ahe
 }
 
 static void put_policy(const struct governor *g, struct buf *out, struct policy *p) {
-    put_time(g, out, p->hold_ns);
+    int64_t hold_ns = p->hold_ns; /* What a window could not note holds the whole policy. */
+    for (size_t i = 0; i < p->n_windows; i++)
+        if (p->windows[i].blind_ns > hold_ns) hold_ns = p->windows[i].blind_ns;
+    put_time(g, out, hold_ns);
     put_time(g, out, p->last_grant_ns);
     buf__u32(out, p->n_inflight);
     buf__u32(out, (uint32_t)p->n_windows);

@@ -146,14 +146,15 @@ static void append_sealed(struct batcher *b, struct sealed *s) {
 /* The batch of @p is whole again: it is sealed already, so it is ready at once. */
 static int finish_planned(struct batcher *b, struct lane *l) {
     struct planned *p = l->plan;
+    bool gone = p->stored || p->batch.n_rows == 0;
+    struct sealed *s = gone ? NULL : calloc(1, sizeof *s);
+    if (!gone && s == NULL) return ERR_NOMEM; /* The lane keeps it. */
     l->plan = p->next;
     if (l->plan == NULL) l->plan_last = NULL;
-    if (p->stored || p->batch.n_rows == 0) {
+    if (gone) {
         free_planned(p);
         return 0;
     }
-    struct sealed *s = calloc(1, sizeof *s);
-    if (s == NULL) return ERR_NOMEM;
     char hash[33];
     batch__hash(&p->batch, hash);
     *s = (struct sealed){.seal = p->seal,
@@ -235,8 +236,9 @@ static int add_rows(struct batcher *b, uint64_t lsn, int64_t wall_ns, struct row
         b->open_bytes += batch__bytes(&l->open);
     } else {
         size_t before = batch__bytes(&l->open);
+        int status = batch__append(&l->open, rows);
+        if (status != 0) return status;
         b->open_rows += rows->n_rows;
-        if (batch__append(&l->open, rows) != 0) return ERR_FULL;
         b->open_bytes += batch__bytes(&l->open) - before;
     }
     l->last_lsn = lsn;
