@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <yaml.h>
 
-enum { PATH_MAX_BYTES = 192, KEY_MAX = 40, DEPTH_MAX = 8, VALUE_MAX = 4096 };
+enum { PATH_MAX_BYTES = 192, KEY_MAX = 40, DEPTH_MAX = 8, VALUE_MAX = 4096, BRACKETS_MAX = 500 };
 
 struct walk {
     struct config_job *job;
@@ -303,7 +303,24 @@ static int check_document(struct config_job *job, yaml_document_t *doc, struct b
     return write_again(doc, out);
 }
 
+/* libyaml takes a time that grows with the square of how many brackets are open: 100 KB of them
+ * keep it busy for a minute. Brackets in texts and comments count too; nobody has so many. */
+static bool is_deep(struct slice text) {
+    size_t depth = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.base[i];
+        if (c == '[' || c == '{') depth++;
+        else if ((c == ']' || c == '}') && depth > 0) depth--;
+        if (depth > BRACKETS_MAX) return true;
+    }
+    return false;
+}
+
 int tree__check(struct config_job *job, struct slice text, struct buf *out) {
+    if (is_deep(text)) {
+        job__errorf(job, 1, "more than %d brackets are open at once", BRACKETS_MAX);
+        return ERR_CONFIG;
+    }
     yaml_parser_t parser;
     yaml_document_t doc, more;
     if (!yaml_parser_initialize(&parser)) return ERR_NOMEM;
