@@ -26,12 +26,13 @@ void followed__fini(struct followed *f);
 /** Appends to @rows what the PAGE or REQUEST record @rec makes: its page's rows, then those about
  *  the request itself. @facts points into @meta afterwards, or is as good as empty when the record
  *  cannot be read. @body holds the page's body then; its bound bounds what a page may unpack to.
- *  @return false, and the log says why, when the page could not be decoded. */
-bool record_rows__make(const struct spool_record *rec, const struct followed *followed,
-                       struct buf *meta, struct buf *body, struct request_facts *facts,
-                       struct rows *rows);
+ *  @return 0; ERR_MALFORMED, and the log says why, when the page could not be decoded, with a
+ *  quarantine row in @rows; ERR_NOMEM, with @rows empty: it is to be decoded again. */
+int record_rows__make(const struct spool_record *rec, const struct followed *followed,
+                      struct buf *meta, struct buf *body, struct request_facts *facts,
+                      struct rows *rows);
 /** Appends to @rows the quarantine row of a row that ClickHouse refused: what the QUARANTINE record
- *  @rec says. @return false, and the log says why, when @rec cannot be read. */
-bool record_rows__refusal(const struct spool_record *rec, struct rows *rows);
+ *  @rec says. @return 0; ERR_MALFORMED, and the log says why, when @rec cannot be read; ERR_NOMEM. */
+int record_rows__refusal(const struct spool_record *rec, struct rows *rows);
 
 #endif

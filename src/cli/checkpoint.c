@@ -64,6 +64,7 @@ struct recovery {
     struct buf alerts; /* The last checkpoint's state, then each event since, as strings. */
     char *followed;    /* At the low-water mark. Owned. */
     char *latest;      /* The last CONFIG record's. Owned. */
+    bool no_memory;    /* Something of the above is missing: the start must not go on without it. */
     size_t n_pages, n_seals, n_records;
 };
 
@@ -126,6 +127,7 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
     if (!first) return 0;
     free(r->followed);
     r->followed = slice__dup(followed);
+    r->no_memory = r->no_memory || r->followed == NULL;
     return 0;
 }
 
@@ -175,6 +177,7 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
     case SPOOL_CONFIG:
         free(r->latest);
         r->latest = slice__dup(rec->payload);
+        r->no_memory = r->no_memory || r->latest == NULL;
         return 0;
     default: return 0;
     }
@@ -186,14 +189,15 @@ static void restore_limits(struct recovery *r) {
         LOG_WARN("cli", "rate-limit state is lost; all buckets count as spent", LOG_E(&e));
 }
 
-static void restore_alerts(struct recovery *r) {
+static int restore_alerts(struct recovery *r, struct err *e) {
     struct reader in = reader__of(buf__slice(&r->alerts));
     while (in.pos < in.len && !in.failed) {
         struct slice json = reader__string(&in);
-        struct err e = {0};
-        if (json.len > 0 && alerts__restore(r->a->alerts, json, &e) != 0)
-            LOG_WARN("cli", "alert event cannot be restored", LOG_E(&e));
+        int code = json.len == 0 ? 0 : alerts__restore(r->a->alerts, json, e);
+        if (code == ERR_NOMEM) return code;
+        if (code != 0) LOG_WARN("cli", "alert event cannot be restored", LOG_E(e));
     }
+    return 0;
 }
 
 /* The log's own words for what decoding depends on from now on. */
@@ -228,6 +232,8 @@ static int read_log(struct recovery *r, struct err *e) {
         if (code != 0) break;
     }
     spool_reader__fini(&reader);
+    if (code == 0 && (r->no_memory || r->limits.no_memory || r->alerts.no_memory))
+        code = err__setf(e, ERR_NOMEM, "recovery: no memory for what the log says");
     if (code != 0) return code;
     store__start(a->store, from);
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
@@ -241,7 +247,7 @@ int app__recover(struct app *a, struct err *e) {
     int code = read_log(&r, e);
     if (code == 0) {
         restore_limits(&r);
-        restore_alerts(&r);
+        code = restore_alerts(&r, e);
     }
     if (code == 0) code = append_config(&r, e);
     if (code == 0)

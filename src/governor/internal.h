@@ -50,6 +50,7 @@ struct window {
     uint32_t limit, period_s, restriction_s;
     int64_t hidden_ns;
     int64_t others_ns; /* Until then others are taken to use the window as well. */
+    int64_t blind_ns;  /* Until then it is shut: there was no memory to note a token that is out. */
     int64_t *ring;     /* Owned. */
     uint32_t at, n, cap;
     uint32_t used;                                /* As last measured. */

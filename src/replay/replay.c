@@ -331,8 +331,9 @@ static int take(struct replay *r, const struct replay_feed *feed, const struct s
     if (code != 0) return code;
     advance(r, facts.received_wall_ns);
     struct rows rows = {0};
-    bool decoded = record_rows__make(rec, &r->followed, &r->meta, &r->body, &facts, &rows);
-    count(r, feed, rec, &facts, &rows, decoded);
+    code = record_rows__make(rec, &r->followed, &r->meta, &r->body, &facts, &rows);
+    if (code == ERR_NOMEM) return err__setf(e, ERR_NOMEM, "replay: out of memory");
+    count(r, feed, rec, &facts, &rows, code == 0);
     code = take_rows(r, feed, rec, &facts, &rows, e);
     rows__fini(&rows);
     return code;

@@ -79,47 +79,69 @@ const char *decoder__followed_at(const struct decoder *d, uint64_t lsn) {
 
 /* On the thread pool from here... */
 
-static void decode_record(struct decoder *d, const struct spool_record *rec) {
+/* @return 0, or ERR_NOMEM: then the item has no rows, and the record is to be decoded again. It is
+ * sound, so it must not pass for one that makes no rows. */
+static int decode_record(struct decoder *d, const struct spool_record *rec) {
     struct item *item = &d->items[d->n_items++];
     *item = (struct item){.lsn = rec->lsn,
                           .next_lsn = rec->next_lsn,
                           .wall_ns = rec->wall_ns,
                           .meta = buf__init(SPOOL_RECORD_MAX)};
-    item->failed =
-        !record_rows__make(rec, &d->followed, &item->meta, &d->body, &item->facts, &item->rows);
+    int status =
+        record_rows__make(rec, &d->followed, &item->meta, &d->body, &item->facts, &item->rows);
+    item->failed = status == ERR_MALFORMED;
+    return status == ERR_NOMEM ? ERR_NOMEM : 0;
 }
 
-/* A row that ClickHouse refused. */
-static void take_refusal(struct decoder *d, const struct spool_record *rec) {
-    struct rows rows = {0};
-    if (!record_rows__refusal(rec, &rows)) return;
-    d->items[d->n_items++] = (struct item){.lsn = rec->lsn,
-                                           .next_lsn = rec->next_lsn,
-                                           .wall_ns = rec->wall_ns,
-                                           .no_request = true,
-                                           .rows = rows};
+/* A row that ClickHouse refused. @return as decode_record does. */
+static int take_refusal(struct decoder *d, const struct spool_record *rec) {
+    struct item *item = &d->items[d->n_items++];
+    *item = (struct item){
+        .lsn = rec->lsn, .next_lsn = rec->next_lsn, .wall_ns = rec->wall_ns, .no_request = true};
+    return record_rows__refusal(rec, &item->rows) == ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
+/* @return 0, or ERR_NOMEM with nothing of the record kept. */
+static int take_record(struct decoder *d, const struct spool_record *rec) {
+    int status = 0;
+    if (rec->type == SPOOL_PAGE || rec->type == SPOOL_REQUEST) status = decode_record(d, rec);
+    else if (rec->type == SPOOL_QUARANTINE) status = take_refusal(d, rec);
+    else if (rec->type == SPOOL_CONFIG) {
+        d->new_context = slice__dup(rec->payload);
+        d->new_context_lsn = rec->lsn;
+        return d->new_context == NULL ? ERR_NOMEM : 0;
+    }
+    if (status != 0) {
+        struct item *item = &d->items[--d->n_items];
+        buf__fini(&item->meta);
+        rows__fini(&item->rows);
+    }
+    return status;
 }
 
 static void on_work(uv_work_t *work) {
     struct decoder *d = work->data;
     struct spool_record rec;
     size_t bytes = 0;
+    if (d->followed.text == NULL &&
+        followed__set(&d->followed, d->contexts[d->n_contexts - 1].text) != 0) {
+        /* Without it rows would go to other partitions. */
+        d->read_status = err__setf(&d->err, ERR_NOMEM, "no memory for the followed leagues");
+        return;
+    }
     while (d->n_items < JOB_ITEMS_MAX && bytes < JOB_BYTES_MAX && d->new_context == NULL) {
         d->read_status = spool_reader__next(&d->reader, d->until, &rec, &d->err);
         if (d->read_status == ERR_CORRUPT) d->after = d->reader.at;
         if (d->read_status == 0) d->after = d->until; /* Nothing else is there. */
         if (d->read_status != 1) break;
+        if (take_record(d, &rec) != 0) { /* What came before it is handed on; it comes again. */
+            d->reader.at = rec.lsn;
+            d->read_status = err__setf(&d->err, ERR_NOMEM, "no memory for a record");
+            return;
+        }
         d->after = rec.next_lsn;
         d->after_wall_ns = rec.wall_ns;
-        if (rec.type == SPOOL_PAGE || rec.type == SPOOL_REQUEST) {
-            decode_record(d, &rec);
-            bytes += d->body.len;
-        } else if (rec.type == SPOOL_QUARANTINE) {
-            take_refusal(d, &rec);
-        } else if (rec.type == SPOOL_CONFIG) {
-            d->new_context = slice__dup(rec.payload);
-            d->new_context_lsn = rec.lsn;
-        }
+        bytes += d->body.len;
     }
 }
 

@@ -3,6 +3,7 @@
 #include "souk/journal.h"
 #include <stdio.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #define JOURNAL_VERSION 1
 #define COMPRESSION_LEVEL 3 /* About 8:1 on psapi pages at 300 MB/s; level 1 saves little time. */
@@ -94,6 +95,7 @@ int journal__decompress(struct slice compressed, size_t max, struct buf *out) {
     char *at = buf__reserve(out, (size_t)size + 1);
     if (at == NULL) return ERR_NOMEM;
     size_t n = ZSTD_decompress(at, (size_t)size, compressed.base, compressed.len);
+    if (ZSTD_isError(n) && ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation) return ERR_NOMEM;
     if (ZSTD_isError(n) || n != size) return ERR_CORRUPT;
     out->len += n;
     return 0;

@@ -46,7 +46,9 @@ static int decode_body(const struct request_facts *f, uint64_t lsn, struct slice
                         .body = buf__slice(body)};
     struct decode_context context = {.followed = followed->names, .n_followed = followed->n};
     status = type->decode(&page, &context, rows, e);
-    if (status == 0 && rows->failed) status = err__setf(e, ERR_NOMEM, "%s: too many rows", name);
+    if (status == 0 && rows->failed)
+        status = err__setf(e, rows__no_memory(rows) ? ERR_NOMEM : ERR_FULL, "%s: too many rows",
+                           name);
     for (size_t i = 0; status == 0 && i < rows->n; i++)
         if (batch__failed(&rows->batches[i].batch))
             status = err__setf(e, ERR_FULL, "%s: a column is over its bound", name);
@@ -75,9 +77,9 @@ static void refuse_page(const struct request_facts *f, uint64_t lsn, const struc
     tables__quarantine_row(b, &row);
 }
 
-bool record_rows__make(const struct spool_record *rec, const struct followed *followed,
-                       struct buf *meta, struct buf *body, struct request_facts *facts,
-                       struct rows *rows) {
+int record_rows__make(const struct spool_record *rec, const struct followed *followed,
+                      struct buf *meta, struct buf *body, struct request_facts *facts,
+                      struct rows *rows) {
     struct err e = {0};
     struct slice packed = {0};
     buf__clear(meta);
@@ -85,8 +87,9 @@ bool record_rows__make(const struct spool_record *rec, const struct followed *fo
     int status = journal__decode(rec->payload, facts, &packed);
     if (status == 0) { /* The facts must outlive the reader's buffer. */
         struct slice none;
-        buf__append(meta, rec->payload.base, rec->payload.len - packed.len);
-        status = journal__decode(buf__slice(meta), facts, &none);
+        status = buf__append(meta, rec->payload.base, rec->payload.len - packed.len)
+                     ? journal__decode(buf__slice(meta), facts, &none)
+                     : ERR_NOMEM;
     }
     if (status != 0) { /* Half-read facts would point into the reader's buffer. */
         *facts = (struct request_facts){.requested_wall_ns = rec->wall_ns,
@@ -96,16 +99,19 @@ bool record_rows__make(const struct spool_record *rec, const struct followed *fo
     }
     if (status == 0 && rec->type == SPOOL_PAGE)
         status = decode_body(facts, rec->lsn, packed, followed, body, rows, &e);
-    if (status != 0) refuse_page(facts, rec->lsn, body, rows, &e);
-    journal__rows(facts, rec->lsn, rows__count(rows), rows);
-    return status == 0;
+    if (status != 0 && status != ERR_NOMEM) refuse_page(facts, rec->lsn, body, rows, &e);
+    if (status != ERR_NOMEM) journal__rows(facts, rec->lsn, rows__count(rows), rows);
+    if (status != ERR_NOMEM && !rows__no_memory(rows)) return status == 0 ? 0 : ERR_MALFORMED;
+    rows__fini(rows);
+    rows->failed = true;
+    return ERR_NOMEM;
 }
 
-bool record_rows__refusal(const struct spool_record *rec, struct rows *rows) {
+int record_rows__refusal(const struct spool_record *rec, struct rows *rows) {
     struct refusal r;
     if (refusal__decode(rec->payload, &r) != 0) {
         LOG_ERROR("sources", "refusal cannot be read", LOG_I("lsn", rec->lsn));
-        return false;
+        return ERR_MALFORMED;
     }
     char src[64], value[QUARANTINE_VALUE_MAX], field[64];
     snprintf(src, sizeof src, "%.*s", SLICE_FMT(r.src));
@@ -113,7 +119,6 @@ bool record_rows__refusal(const struct spool_record *rec, struct rows *rows) {
     snprintf(field, sizeof field, "lsn %llu, ord %llu", (unsigned long long)r.lsn,
              (unsigned long long)r.ord);
     struct batch *b = rows__batch(rows, &table_bronze_quarantine, (struct slice){0});
-    if (b == NULL) return true; /* The rows say that they failed. */
     struct quarantine_row row = {.wall_ns = rec->wall_ns,
                                  .source = r.src,
                                  .table_name = r.table,
@@ -122,6 +127,6 @@ bool record_rows__refusal(const struct spool_record *rec, struct rows *rows) {
                                  .value = slice__str(value),
                                  .payload = r.payload,
                                  .origin = {.src = src, .lsn = rec->lsn, .ord = 0}};
-    tables__quarantine_row(b, &row);
-    return true;
+    if (b != NULL) tables__quarantine_row(b, &row);
+    return rows__no_memory(rows) ? ERR_NOMEM : 0;
 }

@@ -218,14 +218,15 @@ static int cut_lane(struct batcher *b, struct lane *l) {
 static int finish_planned(struct batcher *b, struct lane *l) {
     struct planned *p = l->plan;
     if (l->open.n_rows > 0 && cut_lane(b, l) != 0) return ERR_NOMEM;
+    bool gone = p->stored || p->batch.n_rows == 0;
+    struct sealed *s = gone ? NULL : calloc(1, sizeof *s);
+    if (!gone && s == NULL) return ERR_NOMEM; /* The lane keeps it. */
     l->plan = p->next;
     l->plan_last = NULL;
-    if (p->stored || p->batch.n_rows == 0) {
+    if (gone) {
         free_planned(p);
         return 0;
     }
-    struct sealed *s = calloc(1, sizeof *s);
-    if (s == NULL) return ERR_NOMEM;
     char hash[33];
     batch__hash(&p->batch, hash);
     *s = (struct sealed){.seal = p->seal,
@@ -294,8 +295,9 @@ static int add_rows(struct batcher *b, unsigned feed, uint64_t lsn, int64_t wall
         b->feeds[feed].bytes += batch__bytes(&l->open);
     } else {
         size_t before = batch__bytes(&l->open);
+        int status = batch__append(&l->open, rows);
+        if (status != 0) return status;
         b->open_rows += rows->n_rows;
-        if (batch__append(&l->open, rows) != 0) return ERR_FULL;
         b->open_bytes += batch__bytes(&l->open) - before;
         b->feeds[feed].bytes += batch__bytes(&l->open) - before;
     }

@@ -210,7 +210,7 @@ static void acknowledge(struct store *s, struct sealed *x, int64_t took_ns) {
     buf__string(&payload, slice__str(x->seal.token));
     struct slice part = buf__slice(&payload);
     /* A lost ACK costs one more insert with the same token after a restart, no more. */
-    if (spool__append(s->spool, SPOOL_ACK, 0, &part, 1, NULL, NULL, &e) == 0)
+    if (payload.failed || spool__append(s->spool, SPOOL_ACK, 0, &part, 1, NULL, NULL, &e) == 0)
         LOG_WARN("store", "acknowledgement not logged", LOG_E(&e));
     buf__fini(&payload);
     count_stored(s, x, took_ns);

@@ -339,7 +339,8 @@ static int place_column(struct chn_decoder *d, struct chn_slice name, struct chn
         c->name_bytes = name.n;
         c->type_bytes = type.n;
         c->type = chn_type__parse(c->type_text, type.n, err);
-        if (c->type == NULL) return CHN_ERR_TYPE;
+        if (c->type == NULL) /* It says why; without @err nobody asks. */
+            return err != NULL && err->code == CHN_ERR_MEMORY ? CHN_ERR_MEMORY : CHN_ERR_TYPE;
         if (!make_view(&c->view, c->type)) return bad(d, err, CHN_ERR_MEMORY, "no memory");
     }
     d->n_nodes += count_nodes(&c->view);

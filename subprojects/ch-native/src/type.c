@@ -44,6 +44,12 @@ static void *refuse(struct parser *p, struct chn_type *type, const char *why) {
     return NULL;
 }
 
+static void *lack_memory(struct parser *p, struct chn_type *type) {
+    chn_type__free(type);
+    chn_err__setf(p->err, CHN_ERR_MEMORY, "no memory for a column type");
+    return NULL;
+}
+
 static void skip_spaces(struct parser *p) {
     while (p->at < p->end && *p->at == ' ') p->at++;
 }
@@ -103,7 +109,7 @@ static long take_quoted(struct parser *p, char *to) {
 static struct chn_type *new_type(struct parser *p, enum chn_kind kind, uint32_t width) {
     if (++p->n_parts > CHN_TYPE_PARTS_MAX) return refuse(p, NULL, "it has too many parts");
     struct chn_type *type = calloc(1, sizeof *type);
-    if (type == NULL) return refuse(p, NULL, "no memory");
+    if (type == NULL) return lack_memory(p, NULL);
     type->kind = kind;
     type->width = width;
     return type;
@@ -131,7 +137,7 @@ static struct chn_type *parse_children(struct parser *p, enum chn_kind kind, uns
             chn_type__free(type);
             return NULL;
         }
-        if (!add_child(type, child)) return refuse(p, type, "no memory");
+        if (!add_child(type, child)) return lack_memory(p, type);
     }
     return take(p, ')') ? type : refuse(p, type, "\")\" expected");
 }
@@ -166,7 +172,7 @@ static struct chn_type *parse_tuple(struct parser *p) {
             chn_type__free(type);
             return NULL;
         }
-        if (!add_child(type, child)) return refuse(p, type, "no memory");
+        if (!add_child(type, child)) return lack_memory(p, type);
     } while (take(p, ','));
     return take(p, ')') ? type : refuse(p, type, "\")\" expected");
 }
@@ -188,7 +194,7 @@ static struct chn_type *parse_enum(struct parser *p, uint32_t width) {
     if (!take(&ahead, ')')) return refuse(p, type, "\")\" expected");
     type->names = calloc(n_names, sizeof *type->names);
     type->name_bytes = calloc(n_bytes, 1);
-    if (type->names == NULL || type->name_bytes == NULL) return refuse(p, type, "no memory");
+    if (type->names == NULL || type->name_bytes == NULL) return lack_memory(p, type);
     char *at = type->name_bytes;
     for (size_t i = 0; i < n_names; i++) {
         if (i > 0) take(p, ',');
@@ -288,7 +294,7 @@ static struct chn_type *parse_nested(struct parser *p) {
         chn_type__free(array);
         return NULL;
     }
-    return add_child(array, tuple) ? array : refuse(p, array, "no memory");
+    return add_child(array, tuple) ? array : lack_memory(p, array);
 }
 
 static bool may_be_nullable(const struct chn_type *type) {
