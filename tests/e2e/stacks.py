@@ -100,6 +100,7 @@ class Stack:
         self.folder = folder
         self.hub, self.native, self.http, self.sim = free_ports(4)
         self.processes = {}
+        self.souk_env = {}
         self.config_file = folder / "souk.yaml"
         url = f"http://127.0.0.1:{self.sim}"
         self.config = {
@@ -121,7 +122,8 @@ class Stack:
     def start(self, name, *command):
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=log,
-                                                    stderr=log, env=environment(), start_new_session=True)
+                                                    stderr=log, start_new_session=True,
+                                                    env=environment(**(self.souk_env if name == "souk" else {})))
         return self.processes[name]
 
     def start_clickhouse(self, schema=True):

@@ -388,7 +388,7 @@ class Connection:
         await self.to_server(statement)
         if self.fault and self.fault.kind == "cut_before_data":
             self.cut(attempt)
-            return
+            raise asyncio.IncompleteReadError(b"", 1)  # What the client has sent behind it is not looked at.
         attempt.rows = await self.blocks()
         data = wire.take()
         attempt.n_bytes = len(data)
@@ -449,9 +449,16 @@ class Connection:
         attempt.client = f"exception {self.fault.code}"
         attempt.done_at = time.monotonic()
         self.insert = None
-        await self.to_client(exception_packet(self.fault.code, self.fault.message))
-        self.client_writer.close()
         self.reset(self.server_writer)
+        await self.to_client(exception_packet(self.fault.code, self.fault.message))
+        try:  # Closing with data unread would reset the connection, and the exception with it.
+            async with asyncio.timeout(0.5):
+                while True:
+                    await self.client.fill()
+                    self.client.rest()
+        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+            pass
+        raise asyncio.IncompleteReadError(b"", 1)  # The end of this connection.
 
     async def deliver(self, attempt, data):
         kind = self.fault.kind if self.fault else ""
@@ -496,7 +503,7 @@ class Connection:
             await self.to_client(wire.rest())
         except asyncio.CancelledError:
             raise
-        if not self.client_gone:
+        if not self.client_gone and not (self.fault and self.fault.code):
             self.client_writer.close()
         if self.server_writer is not None:
             self.server_writer.close()
