@@ -158,12 +158,11 @@ def test_sigterm_under_load_ends_in_time_and_clean(bench, sink):
 def test_restarts_never_break_a_limit(tmp_path):
     """Two windows, the longer one far below what a loop of fresh starts would ask."""
     n = score.times(10, 500)
-    limits = ("--rate", "300", "--page-changes", "50", "--psapi-limits", "5:5:60,20:60:120", "--hidden-bucket-ms", "1000")
-    with bench_of(tmp_path / "limits", {"sources": {"psapi": {"hidden_bucket_ms": 1000}, "poe_ninja": {"enabled": False}}},
+    limits = ("--rate", "300", "--page-changes", "50", "--psapi-limits", "5:5:60,15:30:120")
+    with bench_of(tmp_path / "limits", {"sources": {"psapi": {"hidden_bucket_ms": 0}, "poe_ninja": {"enabled": False}}},
                   sim=limits) as bench, score.case(12, "restarts once a second, by turns SIGKILL and SIGTERM") as s:
         bench.wait_for_rows(50)
         for i in range(n):
-            until("it asks", 60, lambda: sum(bench.psapi()["pages"].values()) > 0 or bench.psapi()["next_request_ms"])
             time.sleep(0.7)
             if i % 2:
                 bench.kill_souk()
@@ -175,6 +174,6 @@ def test_restarts_never_break_a_limit(tmp_path):
         broken = bench.folder / "sim/violations.jsonl"
         assert status["violations"] == 0, broken.read_text()
         assert s.recovery_s <= READY_S
-        until("pages come all the same", 150, lambda: bench.simulator()["pages_served"] > status["pages_served"])
+        until("pages come all the same", 60, lambda: bench.simulator()["pages_served"] > status["pages_served"])
         s.seeds, s.rows = 1, bench.rows()
         s.detail = f"{n} restarts, {status['requests']['public-stash-tabs']} requests, 0 violations"
