@@ -146,10 +146,14 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         return 0;
     case SPOOL_SEAL:
         r->n_seals++;
-        if (store__recover_seal(r->a->store, rec->payload) == 0) return 0;
+        if (store__recover(r->a->store, rec) == 0) return 0;
         return err__setf(e, ERR_CORRUPT, "seal at position %llu cannot be read",
                          (unsigned long long)rec->lsn);
-    case SPOOL_ACK: store__recover_ack(r->a->store, rec->payload); return 0;
+    case SPOOL_ACK:
+    case SPOOL_RANGE:
+    case SPOOL_QUARANTINE: /* What was left out is sent again, with the same token. */
+        store__recover(r->a->store, rec);
+        return 0;
     case SPOOL_LIMITS:
         buf__clear(&r->limits);
         buf__append_slice(&r->limits, rec->payload);
@@ -222,8 +226,8 @@ static int read_log(struct recovery *r, struct err *e) {
                                 .has_room = app__has_room,
                                 .take = app__take_rows};
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
-    return decoder__open(&a->decoder, &deps, from, r->followed == NULL ? a->followed : r->followed,
-                         e);
+    return decoder__open(&a->decoder, &deps, from, 0,
+                         r->followed == NULL ? a->followed : r->followed, e);
 }
 
 int app__recover(struct app *a, struct err *e) {

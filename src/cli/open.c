@@ -248,6 +248,7 @@ void app__store_options(const struct config *c, struct store_options *out) {
                                   .password = c->clickhouse.password,
                                   .database = c->clickhouse.database,
                                   .lz4 = c->clickhouse.compression == CONFIG_COMPRESSION_LZ4,
+                                  .refusals = &table_bronze_quarantine,
                                   .tables = tables,
                                   .n_tables = n,
                                   .rows_max = (size_t)c->batch.rows,

@@ -16,7 +16,7 @@
 
 bool app__has_room(void *ctx) {
     struct app *a = ctx;
-    return store__has_room(a->store);
+    return store__has_room(a->store, 0);
 }
 
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key) {
@@ -39,7 +39,7 @@ void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
     struct app *a = ctx;
     int64_t since_ns = clock__stopwatch_ns();
     if (facts != NULL) count_rows(a, facts, rows);
-    int status = store__rows(a->store, lsn, next_lsn, wall_ns, rows);
+    int status = store__rows(a->store, 0, lsn, next_lsn, wall_ns, rows);
     a->work_ns[WORK_ROWS] += clock__stopwatch_ns() - since_ns;
     if (status == 0) return;
     /* Going on would skip rows: the log has them, so the next start begins here. */

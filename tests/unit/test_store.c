@@ -216,7 +216,7 @@ static void page(struct fixture *f, uint64_t lsn) {
     }
     struct batch *b = rows__batch(&rows, &check_table, (struct slice){0});
     batch__begin(b), batch__u64(b, lsn), batch__u32(b, 0), batch__end(b);
-    assert_int_equal(store__rows(f->store, lsn, lsn + 1, 1700000000 * NS_PER_S, &rows), 0);
+    assert_int_equal(store__rows(f->store, 0, lsn, lsn + 1, 1700000000 * NS_PER_S, &rows), 0);
 }
 
 static void expect_once(struct fixture *f, uint64_t n_pages) {
@@ -276,10 +276,8 @@ static void recover(struct fixture *f) {
     struct err e;
     spool__status(f->spool, &status);
     spool_reader__init(&r, f->spool, status.first_lsn);
-    while (spool_reader__next(&r, status.synced_lsn, &rec, &e) == 1) {
-        if (rec.type == SPOOL_SEAL) assert_int_equal(store__recover_seal(f->store, rec.payload), 0);
-        if (rec.type == SPOOL_ACK) assert_int_equal(store__recover_ack(f->store, rec.payload), 0);
-    }
+    while (spool_reader__next(&r, status.synced_lsn, &rec, &e) == 1)
+        assert_int_equal(store__recover(f->store, &rec), 0);
     spool_reader__fini(&r);
 }
 
@@ -354,7 +352,7 @@ static void test_nothing_grows_while_clickhouse_is_away(void **state) {
     open_store(f);
     store__start(f->store, 0);
     uint64_t lsn = 0;
-    for (; store__has_room(f->store) && lsn < 100000; lsn++) {
+    for (; store__has_room(f->store, 0) && lsn < 100000; lsn++) {
         page(f, lsn);
         if (lsn % 4 == 0) turn(f);
     }
