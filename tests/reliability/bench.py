@@ -90,6 +90,10 @@ class Bench(Stack):
         total = buckets[-1][1]
         return next(edge for edge, n in buckets if n >= 0.99 * total)
 
+    def has_drained(self, mark):
+        """Whether all market data from before log position @mark are stored, while more keep coming."""
+        return self.status()["spool"]["low_water_lsn"] >= mark
+
     # The oracle.
 
     def audited(self, score, replaced=False, settle_s=120, quarantined=0):
