@@ -229,7 +229,7 @@ static int open_spool(struct app *a, struct err *e) {
     static char dir[SPOOL_DIR_MAX]; /* The spool keeps the pointer. */
     if (mkdir(a->settings->config->state_dir, 0750) != 0 &&
         access(a->settings->config->state_dir, W_OK) != 0)
-        return err__setf(e, ERR_NOT_WRITABLE, "state_dir %s cannot be made or written to",
+        return err__setf(e, ERR_IO, "state_dir %s cannot be made or written to",
                          a->settings->config->state_dir);
     snprintf(dir, sizeof dir, "%s/spool", a->settings->config->state_dir);
     struct spool_options options = {

@@ -14,7 +14,6 @@ int exit_code_of(int code) {
     switch (code) {
     case ERR_CONFIG: return EXIT_CONFIG;
     case ERR_LOCKED: return EXIT_LOCKED;
-    case ERR_NOT_WRITABLE: return EXIT_CANT_CREATE;
     case ERR_IO:
     case ERR_CORRUPT: return EXIT_IO;
     case ERR_UNAVAILABLE: return EXIT_UNAVAILABLE;

@@ -20,7 +20,6 @@
     X(ERR_CORRUPT, "corrupt data")                                                                 \
     X(ERR_REFUSED, "refused")                                                                      \
     X(ERR_IO, "input/output error")                                                                \
-    X(ERR_NOT_WRITABLE, "not writable")                                                            \
     X(ERR_LOCKED, "locked by another process")                                                     \
     X(ERR_UNAVAILABLE, "unavailable")                                                              \
     X(ERR_NOMEM, "out of memory")
