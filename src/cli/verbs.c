@@ -14,6 +14,7 @@ int exit_code_of(int code) {
     switch (code) {
     case ERR_CONFIG: return EXIT_CONFIG;
     case ERR_LOCKED: return EXIT_LOCKED;
+    case ERR_CREATE: return EXIT_CANT_CREATE;
     case ERR_IO:
     case ERR_CORRUPT: return EXIT_IO;
     case ERR_UNAVAILABLE: return EXIT_UNAVAILABLE;
