@@ -62,7 +62,8 @@ struct sealed {
     bool uncertain; /* What is sent now may have been applied already: by an earlier run, or when
                      * its reply was lost. */
     bool look;      /* It was refused: see whether it is stored all the same, then act on that. */
-    int32_t code;   /* The exception's, */
+    bool too_large; /* For the server's memory, it said; else a row is to blame. */
+    int32_t code;   /* Of the last exception that a row is to blame for, */
     char *why;      /* and its words. Owned; NULL when there was none. */
     int64_t first_wall_ns; /* When its oldest page was received. */
     int64_t sealed_mono_ns;
@@ -148,9 +149,15 @@ int64_t batcher__imbalance(const struct batcher *b);
 size_t batcher__open_rows(const struct batcher *b, const char *table, size_t *outstanding);
 /** @return true while @feed has batches that are not stored. */
 bool batcher__feed_waits(const struct batcher *b, unsigned feed);
-/** Writes what @sealed sends next as a RANGE record's payload; reads it back, @token borrowed. */
+/** Writes what @sealed sends next as a RANGE record's payload; reads it back. */
 void sealed__encode_range(const struct sealed *sealed, struct buf *out);
-int range__decode(struct slice payload, struct slice *token, struct search *out);
+struct range {
+    struct slice token; /* Of the batch. Borrowed, as @why is. */
+    struct search search;
+    int32_t code; /* What the last refusal said. */
+    struct slice why;
+};
+int range__decode(struct slice payload, struct range *out);
 /** Writes the refusal of row search.lo as a QUARANTINE record's payload. @return 0 or ERR_NOMEM. */
 int sealed__encode_refusal(struct sealed *sealed, int64_t wall_ns, struct buf *out);
 /** Makes @out a copy of the range that @sealed sends next, and @token its token. Only while its

@@ -61,6 +61,7 @@ struct store_options { /* Strings are copied. */
                                    it while there are two. 0: 32 MiB. */
     const struct store_link_type *link; /* NULL: ch-native. */
     void *link_ctx;                     /* Its open's. */
+    bool ticks_by_hand;                 /* No timer: whoever sets the clock calls store__tick. */
 };
 
 struct store_table_status {

@@ -15,6 +15,8 @@ struct planned {
     int64_t first_wall_ns;
     bool stored;          /* An ACK was found: its rows are dropped when they come by. */
     struct search search; /* As the log says. */
+    int32_t code;
+    char *why; /* Owned. */
     struct planned *next;
 };
 
@@ -47,6 +49,7 @@ static void free_sealed(struct sealed *s) {
 
 static void free_planned(struct planned *p) {
     batch__fini(&p->batch);
+    free(p->why);
     free(p);
 }
 
@@ -152,12 +155,14 @@ void batcher__recover_ack(struct batcher *b, const char *token) {
 }
 
 int batcher__recover_range(struct batcher *b, struct slice payload) {
-    struct search search;
-    struct slice token;
-    if (range__decode(payload, &token, &search) != 0) return ERR_CORRUPT;
-    struct planned *p = map__get(&b->plans_by_token, token);
-    if (p != NULL && search.hi <= p->seal.n_rows && search.bad <= p->seal.n_rows)
-        p->search = search;
+    struct range r;
+    if (range__decode(payload, &r) != 0) return ERR_CORRUPT;
+    struct planned *p = map__get(&b->plans_by_token, r.token);
+    if (p == NULL || r.search.hi > p->seal.n_rows || r.search.bad > p->seal.n_rows) return 0;
+    p->search = r.search;
+    p->code = r.code; /* A row may turn out to be bad without being refused again. */
+    free(p->why);
+    p->why = slice__dup(r.why);
     return 0;
 }
 
@@ -227,6 +232,8 @@ static int finish_planned(struct batcher *b, struct lane *l) {
                          .state = SEALED_READY,
                          .feed = l->feed,
                          .search = p->search,
+                         .code = p->code,
+                         .why = p->why,
                          .uncertain = true,
                          .first_wall_ns = p->first_wall_ns,
                          .sealed_mono_ns = b->clock->mono_ns,

@@ -20,21 +20,26 @@ void sealed__encode_range(const struct sealed *sealed, struct buf *out) {
     buf__u64(out, s->step);
     buf__u32(out, s->n_inserts);
     buf__u64(out, s->n_refused);
+    buf__u32(out, (uint32_t)sealed->code);
+    buf__string(out, slice__str(sealed->why == NULL ? "" : sealed->why));
 }
 
-int range__decode(struct slice payload, struct slice *token, struct search *out) {
+int range__decode(struct slice payload, struct range *out) {
     struct reader r = reader__of(payload);
-    *out = (struct search){.active = true};
+    *out = (struct range){.search.active = true};
+    struct search *s = &out->search;
     if (reader__u8(&r) != RANGE_VERSION) return ERR_CORRUPT;
-    *token = reader__string(&r);
-    out->lo = reader__u64(&r);
-    out->hi = reader__u64(&r);
-    out->bad = reader__u64(&r);
-    out->step = reader__u64(&r);
-    out->n_inserts = reader__u32(&r);
-    out->n_refused = reader__u64(&r);
-    bool sound = out->lo <= out->hi && (out->bad == 0 || out->bad > out->lo);
-    return r.failed || r.pos != r.len || token->len != 32 || !sound ? ERR_CORRUPT : 0;
+    out->token = reader__string(&r);
+    s->lo = reader__u64(&r);
+    s->hi = reader__u64(&r);
+    s->bad = reader__u64(&r);
+    s->step = reader__u64(&r);
+    s->n_inserts = reader__u32(&r);
+    s->n_refused = reader__u64(&r);
+    out->code = (int32_t)reader__u32(&r);
+    out->why = reader__string(&r);
+    bool sound = s->lo <= s->hi && (s->bad == 0 || s->bad > s->lo);
+    return r.failed || r.pos != r.len || out->token.len != 32 || !sound ? ERR_CORRUPT : 0;
 }
 
 const struct batch_mark *sealed__first(struct sealed *sealed) {

@@ -112,12 +112,15 @@ static void on_lost(void *data, const char *text) {
 
 /* Inserting. */
 
-static void remember_reply(struct sealed *x, const struct store_reply *reply) {
+static void remember_reply(struct sealed *x, const struct store_reply *reply,
+                           enum reply_class class) {
+    x->rejected = reply->outcome == STORE_REJECTED;
+    x->too_large = class == REPLY_MEMORY;
+    if (reply->outcome == STORE_UNKNOWN) x->uncertain = true;
+    if (class != REPLY_DATA) return;
     free(x->why);
     x->why = strdup(reply->text); /* Without memory it goes without words. */
     x->code = reply->code;
-    x->rejected = reply->outcome == STORE_REJECTED;
-    if (reply->outcome == STORE_UNKNOWN) x->uncertain = true;
 }
 
 static size_t rows_under_way(const struct sealed *x) {
@@ -136,7 +139,7 @@ static void on_refused(struct sender *c, struct sealed *x, const struct store_re
     struct store *s = c->store;
     enum reply_class class = store_reply__class(reply);
     size_t i = store__table_index(s, x->batch.table);
-    remember_reply(x, reply);
+    remember_reply(x, reply, class);
     x->state = SEALED_READY;
     x->not_before_mono_ns = s->clock->mono_ns + backoff_ns(x->n_attempts);
     s->retries++;

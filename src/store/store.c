@@ -260,12 +260,10 @@ void store__stored(struct store *s, struct sealed *x, int64_t took_ns) {
 }
 
 void store__split(struct store *s, struct sealed *x) {
-    struct store_reply reply = {
-        .outcome = STORE_REJECTED, .code = x->code, .text = x->why == NULL ? "" : x->why};
-    if (!x->search.active) search__begin(&x->search, x->batch.n_rows);
-    if (store_reply__class(&reply) == REPLY_DATA)
-        go_on(s, x, search__refused(&x->search, x->batch.n_rows), 0);
-    else if (search__too_large(&x->search, x->batch.n_rows)) go_on(s, x, false, 0);
+    uint64_t n_rows = x->batch.n_rows;
+    if (!x->search.active) search__begin(&x->search, n_rows);
+    if (!x->too_large) go_on(s, x, search__refused(&x->search, n_rows), 0);
+    else if (search__too_large(&x->search, n_rows)) go_on(s, x, false, 0);
 }
 
 /* Opening, ticking, closing. */
@@ -346,7 +344,7 @@ int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock,
     init_metrics(s, metrics);
     uv_timer_init(loop, &s->tick);
     s->tick.data = s;
-    uv_timer_start(&s->tick, on_tick, 0, TICK_MS);
+    if (!options->ticks_by_hand) uv_timer_start(&s->tick, on_tick, 0, TICK_MS);
     for (size_t i = 0; status == 0 && i < STORE_CONNECTIONS; i++)
         status = sender__init(&s->senders[i], s, e);
     *out = s; /* Also after an error: the caller closes it. */
