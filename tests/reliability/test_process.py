@@ -49,8 +49,8 @@ def test_kill_9_at_any_moment_loses_nothing(bench):
     seed = int(os.environ.get("SOUK_CRASH_SEED", random.randrange(1 << 30)))
     pick = random.Random(seed)
     print(f"seed {seed}")
-    with score.case(1, "the real process, ClickHouse killed every 10 s besides") as s:
-        with clickhouse_killed_every(bench, 10) as engine_kills:
+    with score.case(1, f"the real process, ClickHouse killed every {score.times(4, 10)} s besides") as s:
+        with clickhouse_killed_every(bench, score.times(4, 10)) as engine_kills:
             for _ in range(score.times(8, 200)):
                 time.sleep(pick.uniform(0.05, 3.0))
                 bench.kill_souk()
