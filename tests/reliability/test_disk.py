@@ -97,7 +97,7 @@ def test_a_second_failure_ends_with_74_and_the_next_start_is_clean(bench, disk):
 
 @pytest.mark.case(5)
 def test_a_full_disk_pauses_the_intake_and_nothing_else(bench, disk):
-    seconds = score.times(15, 600)
+    seconds = score.times(10, 600)
     with score.case(5, f"ENOSPC for {seconds} s, then freed") as s:
         if "souk" not in bench.processes:
             bench.restart_souk()
@@ -130,7 +130,7 @@ def test_a_full_disk_pauses_the_intake_and_nothing_else(bench, disk):
 def test_a_file_system_that_is_really_full(tmp_path):
     """No shim, the kernel says ENOSPC: a tmpfs with room for one segment and not for the next, later enlarged."""
     from test_process import mounted
-    seconds = score.times(8, 300)
+    seconds = score.times(5, 300)
     where = tmp_path / "souk"
     with mounted(where, "-o", "size=96m"), bench_of(tmp_path) as bench, \
             score.case(5, f"a tmpfs that is full from the start, room made after {seconds} s") as s:
@@ -152,7 +152,7 @@ def test_a_file_system_that_is_really_full(tmp_path):
 
 @pytest.mark.case(10)
 def test_a_slow_sync_stops_neither_the_loop_nor_the_alerts(bench, disk):
-    seconds, sync_ms = score.times((20, 3000), (120, 5000))
+    seconds, sync_ms = score.times((15, 3000), (120, 5000))
     with score.case(10, f"each sync takes {sync_ms} ms for {seconds} s") as s:
         if "souk" not in bench.processes:
             bench.restart_souk()

@@ -115,7 +115,7 @@ def test_a_column_less_or_other_is_waited_for(bench, what, break_it, mend_it):
 def test_one_row_that_the_server_refuses_does_not_keep_its_neighbours(tmp_path):
     """As large a batch as memory holds waits for a server that is away; one of them breaks a constraint when it is back."""
     # Old enough only once it is large; what bounds it then is the memory of the store.
-    more = {"batch": {"age_ms": 5_000, "bytes_mib": 64}, "sources": {"poe_ninja": {"enabled": False}}}
+    more = {"batch": {"age_ms": 3_000, "bytes_mib": 64}, "sources": {"poe_ninja": {"enabled": False}}}
     sim = ("--rate", "max", "--page-changes", "2000", "--psapi-limits", "20:1:60", "--leagues", "Standard")
     with bench_of(tmp_path / "poison", more, sim=sim) as bench, \
             score.case(45, "CHECK constraint that one row of a full batch breaks") as s:
