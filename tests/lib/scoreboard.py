@@ -93,10 +93,8 @@ def print_table(rows):
 
 
 def main(arguments):
-    path, wanted = arguments[0], []
-    for flag, value in zip(arguments[1:], arguments[2:] + [""], strict=True):
-        if flag == "--case":
-            wanted.append(int(value))
+    path = arguments[0]
+    wanted = [int(value) for flag, value in zip(arguments[1::2], arguments[2::2], strict=True) if flag == "--case"]
     found = read(path)
     rows, counts = table(found, wanted or list(CASES))
     print_table(rows)

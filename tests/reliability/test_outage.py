@@ -68,7 +68,8 @@ def test_clickhouse_away(tmp_path, seconds):
         factor = (bench.rows() - stored) / took / rate
         lag = max(lags, default=0.0)
         s.detail = (f"{rate:.0f} rows/s offered, {points[-1][1] / (1 << 20):.1f} MiB held, r {r:.5f}, memory {grown_mib:+.1f} MiB "
-                    f"to {max(m for _, m in memory) >> 20} MiB, drained in {took:.1f} s ({factor:.1f} x), newest row at most {lag:.1f} s old")
+                    f"to {max(m for _, m in memory) >> 20} MiB, drained in {took:.1f} s "
+                    f"({factor:.1f} x), newest row at most {lag:.1f} s old")
         print(s.detail)
         bench.audited(s)
         assert s.recovery_s <= 10
