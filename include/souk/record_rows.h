@@ -35,4 +35,18 @@ int record_rows__make(const struct spool_record *rec, const struct followed *fol
  *  @rec says. @return 0; ERR_MALFORMED, and the log says why, when @rec cannot be read; ERR_NOMEM. */
 int record_rows__refusal(const struct spool_record *rec, struct rows *rows);
 
+/** Both of the above, for whoever reads a log that is not his own, one record after another. It
+ *  blocks for a page's decoding. */
+struct record_decoder;
+/** @followed: league names, a line each; CONFIG records that come by replace them. @return NULL
+ *  without memory. Owned by the caller. */
+struct record_decoder *record_decoder__new(const char *followed);
+/** Rows that the decoder makes of @rec; none for records that make none. @out is the caller's, to
+ *  be freed with rows__fini. @return 0, or ERR_NOMEM. A page that cannot be decoded makes the rows
+ *  that the decoder makes of it: one of bronze_quarantine, which names the reason. */
+int record_decoder__rows(struct record_decoder *d, const struct spool_record *rec,
+                         struct rows *out);
+/** Accepts NULL. */
+void record_decoder__free(struct record_decoder *d);
+
 #endif

@@ -1,7 +1,7 @@
 /* The audit from end to end: read the log once for its seals, once more for its rows, window by
  * window; then look for rows that nobody knows, and sum up by seal. */
 #include "internal.h"
-#include "souk/decoder.h"
+#include "souk/record_rows.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>

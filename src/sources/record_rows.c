@@ -130,3 +130,47 @@ int record_rows__refusal(const struct spool_record *rec, struct rows *rows) {
     if (b != NULL) tables__quarantine_row(b, &row);
     return rows__no_memory(rows) ? ERR_NOMEM : 0;
 }
+
+struct record_decoder {
+    struct followed followed;
+    struct buf meta, body;
+};
+
+struct record_decoder *record_decoder__new(const char *followed) {
+    struct record_decoder *d = calloc(1, sizeof *d);
+    if (d == NULL) return NULL;
+    d->meta = buf__init(SPOOL_RECORD_MAX);
+    d->body = buf__init(SPOOL_RECORD_MAX * 2);
+    if (followed__set(&d->followed, followed) == 0) return d;
+    record_decoder__free(d);
+    return NULL;
+}
+
+static int follow(struct record_decoder *d, const struct spool_record *rec) {
+    char *text = slice__dup(rec->payload);
+    int status = text == NULL ? ERR_NOMEM : followed__set(&d->followed, text);
+    free(text);
+    return status;
+}
+
+int record_decoder__rows(struct record_decoder *d, const struct spool_record *rec,
+                         struct rows *out) {
+    struct request_facts facts;
+    int status = 0;
+    *out = (struct rows){0};
+    if (rec->type == SPOOL_CONFIG) return follow(d, rec);
+    if (rec->type == SPOOL_PAGE || rec->type == SPOOL_REQUEST)
+        status = record_rows__make(rec, &d->followed, &d->meta, &d->body, &facts, out);
+    else if (rec->type == SPOOL_QUARANTINE) status = record_rows__refusal(rec, out);
+    if (status != ERR_NOMEM && !out->failed) return 0;
+    rows__fini(out);
+    return ERR_NOMEM;
+}
+
+void record_decoder__free(struct record_decoder *d) {
+    if (d == NULL) return;
+    buf__fini(&d->meta);
+    buf__fini(&d->body);
+    followed__fini(&d->followed);
+    free(d);
+}
