@@ -168,3 +168,18 @@ def test_a_replay_killed_anywhere_is_finished_by_the_next(stack, tmp_path):
     for name, rows in want.items():
         got = stack.query(f"SELECT count(), uniqExact(src, lsn, ord) FROM killed.{name} FORMAT TSV").split()
         assert got == [str(rows)] * 2, name
+
+
+def test_raw_pages_that_are_no_pages_are_quarantined(stack):
+    before = replay(stack, "--pages")
+    stack.query("INSERT INTO raw_public_stash_pages (ingested_at, realm, cursor, next_cursor, payload, src, lsn, ord) VALUES "
+                "(now64(3) - INTERVAL 2 DAY, 'pc', 'a', 'b', '<html>', 'psapi', 18446744073709551000, 0), "
+                "(now64(3) - INTERVAL 2 DAY, 'a realm that nobody knows', '', '', '', '', 7, 0), "
+                "(now64(3) - INTERVAL 2 DAY, 'pc', 'a', 'b', '{}', 'psapi', 7, 0)")
+    after = replay(stack, "--pages")
+    assert after["pages"] == before["pages"] + 3 and after["undecodable_pages"] == 3
+    assert after["quarantined"].get("undecodable_page") == 3
+    assert table(after, "bronze_public_stash")["rows"] == table(before, "bronze_public_stash")["rows"]
+    yesterday = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 86400))
+    assert replay(stack, "--pages", "--to", yesterday)["pages"] == 3
+    assert replay(stack, "--pages", "--from", yesterday)["rows_hash"] == before["rows_hash"]
