@@ -178,7 +178,7 @@ static int open_pollers(struct app *a, struct err *e) {
     return 0;
 }
 
-char *app__followed(const struct config *c) {
+char *app__join_followed(const struct config *c) {
     struct buf b = buf__init(1 << 20);
     for (size_t i = 0; i < c->n_leagues; i++) buf__printf(&b, "%s\n", c->leagues[i]);
     buf__append(&b, "", 1);
@@ -300,7 +300,7 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     for (size_t i = 0; i < a->n_sources; i++) names[i] = settings->sources[i].name;
     if (quality__init(&a->quality, &a->metrics, names, a->n_sources) != 0)
         return err__setf(e, ERR_NOMEM, "quality: out of memory");
-    a->followed = app__followed(settings->config);
+    a->followed = app__join_followed(settings->config);
     int code = open_sources(a, e);
     struct alerts_options alerts = {.ctx = a, .append = append_alert};
     if (code == 0) code = alerts__open(&a->alerts, &a->clock, &a->metrics, &alerts, e);

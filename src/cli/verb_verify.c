@@ -176,7 +176,7 @@ static void print_json(struct printer *p, const struct audit_report *r) {
 }
 
 static int verify(const struct settings *settings, int64_t since_ns, int64_t until_ns, bool json) {
-    char dir[1024], *followed = app__followed(settings->config);
+    char dir[1024], *followed = app__join_followed(settings->config);
     struct store_options store;
     struct audit_report report;
     struct printer printer = {.json = json, .out = buf__init((size_t)64 << 20)};
@@ -189,7 +189,7 @@ static int verify(const struct settings *settings, int64_t since_ns, int64_t unt
                                     .since_wall_ns = since_ns,
                                     .until_wall_ns = until_ns,
                                     .followed = followed == NULL ? "" : followed,
-                                    .followed_of = app__checkpoint_followed,
+                                    .followed_of = app__followed_in,
                                     .ctx = &printer,
                                     .on_difference = on_difference};
     uv_loop_init(&loop);
