@@ -22,7 +22,8 @@
     X(QUALITY_BAD_SIZE, "bad_size")                                                                \
     X(QUALITY_BAD_TIME, "bad_time")                                                                \
     X(QUALITY_CROSSED_BOOK, "crossed_book")                                                        \
-    X(QUALITY_REJECTED, "rejected")
+    X(QUALITY_REJECTED, "rejected")                                                                \
+    X(QUALITY_UNDECODABLE_PAGE, "undecodable_page")
 
 #define QUALITY_ENUM(code, text) code,
 enum quality_reason { QUALITY_REASONS(QUALITY_ENUM) QUALITY__N };

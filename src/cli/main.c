@@ -15,6 +15,8 @@ struct verb {
 static const struct verb verbs[] = {
     {"check", "reads the configuration, looks at what it names, and says what is wrong", verb_check,
      verb_check_help},
+    {"replay", "decodes again what was kept, and prints hashes of the rows", verb_replay,
+     verb_replay_help},
     {"run", "runs the reactor in the foreground", verb_run, verb_run_help},
     {"schema", "compares the tables in ClickHouse with what souk expects, and mends them",
      verb_schema, verb_schema_help},

@@ -32,12 +32,13 @@ bool parse_duration(const char *text, int64_t *out_ns);
 int exit_code_of(int code);
 
 int verb_check(struct command *c, int argc, char **argv);
+int verb_replay(struct command *c, int argc, char **argv);
 int verb_run(struct command *c, int argc, char **argv);
 int verb_schema(struct command *c, int argc, char **argv);
 int verb_status(struct command *c, int argc, char **argv);
 int verb_verify(struct command *c, int argc, char **argv);
 int verb_version(struct command *c, int argc, char **argv);
-extern const char verb_check_help[], verb_run_help[], verb_schema_help[], verb_status_help[],
-    verb_verify_help[], verb_version_help[];
+extern const char verb_check_help[], verb_replay_help[], verb_run_help[], verb_schema_help[],
+    verb_status_help[], verb_verify_help[], verb_version_help[];
 
 #endif

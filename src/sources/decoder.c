@@ -1,9 +1,10 @@
 /* Reads records, decodes pages, keeps their order. What can fail: a record that cannot be read
- * (logged, counted, tried again: recovery at the next start sets it aside) and a page that cannot
- * be decoded though it was judged sound (its body is kept raw and a quarantine row says why). */
+ * (logged, counted, tried again: recovery at the next start sets it aside). How a record becomes
+ * rows is in record_rows.c. */
 #include "souk/decoder.h"
 #include "souk/core/log.h"
 #include "souk/core/refusal.h"
+#include "souk/record_rows.h"
 #include "souk/tables.h"
 #include <assert.h>
 #include <stdio.h>
@@ -13,7 +14,6 @@
 /* Decompressed bytes after which a job hands over: the loop takes a job's rows in one turn, which
  * copies about twice as many bytes, and must not hold up others for long. */
 #define JOB_BYTES_MAX ((size_t)1 << 20)
-#define FOLLOWED_MAX 64
 #define CONTEXTS_MAX 16
 #define READ_AGAIN_MS 10000
 
@@ -52,9 +52,7 @@ struct decoder {
     int read_status;
     struct err err;
     struct buf body;
-    char *names; /* The context's text, cut into terminated names. */
-    const char *followed[FOLLOWED_MAX];
-    size_t n_followed;
+    struct followed followed; /* Of the context in force. */
     /* The loop's. */
     struct context contexts[CONTEXTS_MAX];
     size_t n_contexts;
@@ -62,16 +60,6 @@ struct decoder {
     void (*close_cb)(void *data);
     void *close_data;
 };
-
-static void use_context(struct decoder *d, const char *text) {
-    free(d->names);
-    d->names = strdup(text);
-    d->n_followed = 0;
-    char *save = NULL;
-    for (char *name = d->names == NULL ? NULL : strtok_r(d->names, "\n", &save);
-         name != NULL && d->n_followed < FOLLOWED_MAX; name = strtok_r(NULL, "\n", &save))
-        d->followed[d->n_followed++] = name;
-}
 
 static int push_context(struct decoder *d, uint64_t lsn, char *text) {
     if (text == NULL) return ERR_NOMEM;
@@ -81,8 +69,7 @@ static int push_context(struct decoder *d, uint64_t lsn, char *text) {
         d->n_contexts--;
     }
     d->contexts[d->n_contexts++] = (struct context){.from_lsn = lsn, .text = text};
-    use_context(d, text);
-    return 0;
+    return followed__set(&d->followed, text);
 }
 
 const char *decoder__followed_at(const struct decoder *d, uint64_t lsn) {
@@ -94,97 +81,14 @@ const char *decoder__followed_at(const struct decoder *d, uint64_t lsn) {
 
 /* On the thread pool from here... */
 
-static void copy_text(char *out, size_t size, struct slice s) {
-    size_t n = s.len < size ? s.len : size - 1;
-    if (n > 0) memcpy(out, s.base, n);
-    out[n] = '\0';
-}
-
-static void describe_stream(const struct request_facts *f, struct stream_spec *out) {
-    *out = (struct stream_spec){0};
-    copy_text(out->key, sizeof out->key, f->stream);
-    copy_text(out->realm, sizeof out->realm, f->realm);
-    copy_text(out->league, sizeof out->league, f->league);
-    copy_text(out->kind, sizeof out->kind, f->kind);
-    copy_text(out->service, sizeof out->service, f->service);
-    copy_text(out->path, sizeof out->path, f->path);
-}
-
-static int decode_body(struct decoder *d, struct item *item, struct slice packed, struct err *e) {
-    const struct request_facts *f = &item->facts;
-    char name[64];
-    copy_text(name, sizeof name, f->source);
-    const struct source_type *type = source__find(name);
-    if (type == NULL) return err__setf(e, ERR_NOT_FOUND, "no source is called %s", name);
-    buf__clear(&d->body);
-    int status = journal__decompress(packed, SPOOL_RECORD_MAX * 2, &d->body);
-    if (status != 0)
-        return err__setf(e, status, "%s: cannot decompress: %s", name, err__text(status));
-    struct stream_spec stream;
-    describe_stream(f, &stream);
-    struct page page = {.stream = &stream,
-                        .cursor_from = f->cursor_from,
-                        .cursor_to = f->cursor_to,
-                        .received_wall_ns = f->received_wall_ns,
-                        .lsn = item->lsn,
-                        .freshness = (enum page_freshness)f->freshness,
-                        .body = buf__slice(&d->body)};
-    struct decode_context context = {.followed = d->followed, .n_followed = d->n_followed};
-    status = type->decode(&page, &context, &item->rows, e);
-    if (status == 0 && item->rows.failed)
-        status = err__setf(e, ERR_NOMEM, "%s: too many rows", name);
-    for (size_t i = 0; status == 0 && i < item->rows.n; i++)
-        if (batch__failed(&item->rows.batches[i].batch))
-            status = err__setf(e, ERR_FULL, "%s: a column is over its bound", name);
-    return status;
-}
-
-static void refuse_page(struct decoder *d, struct item *item, const struct err *e) {
-    const struct request_facts *f = &item->facts;
-    item->failed = true;
-    rows__fini(&item->rows);
-    LOG_ERROR("sources", "page cannot be decoded", LOG_SL("stream", f->stream),
-              LOG_I("lsn", item->lsn), LOG_E(e));
-    struct batch *b = rows__batch(&item->rows, &table_bronze_quarantine, (struct slice){0});
-    if (b == NULL) return;
-    struct slice body = buf__slice(&d->body);
-    if (body.len > 4096) body.len = 4096;
-    char src[64];
-    copy_text(src, sizeof src, f->source);
-    struct quarantine_row row = {.wall_ns = f->received_wall_ns,
-                                 .source = f->source,
-                                 .table_name = SLICE_LIT(""),
-                                 .reason = SLICE_LIT("undecodable_page"),
-                                 .field = slice__str(e->msg),
-                                 .cursor = f->cursor_from,
-                                 .payload = body,
-                                 .origin = {.src = src, .lsn = item->lsn, .ord = 0}};
-    tables__quarantine_row(b, &row);
-}
-
 static void decode_record(struct decoder *d, const struct spool_record *rec) {
     struct item *item = &d->items[d->n_items++];
     *item = (struct item){.lsn = rec->lsn,
                           .next_lsn = rec->next_lsn,
                           .wall_ns = rec->wall_ns,
                           .meta = buf__init(SPOOL_RECORD_MAX)};
-    struct err e = {0};
-    struct slice packed = {0};
-    int status = journal__decode(rec->payload, &item->facts, &packed);
-    if (status == 0) { /* The facts must outlive the reader's buffer. */
-        buf__append(&item->meta, rec->payload.base, rec->payload.len - packed.len);
-        struct slice none;
-        status = journal__decode(buf__slice(&item->meta), &item->facts, &none);
-    }
-    if (status != 0) { /* Half-read facts would point into the reader's buffer. */
-        item->facts = (struct request_facts){.requested_wall_ns = rec->wall_ns,
-                                             .received_wall_ns = rec->wall_ns,
-                                             .retry_after_s = -1};
-        err__setf(&e, status, "record cannot be read: %s", err__text(status));
-    }
-    if (status == 0 && rec->type == SPOOL_PAGE) status = decode_body(d, item, packed, &e);
-    if (status != 0) refuse_page(d, item, &e);
-    journal__rows(&item->facts, item->lsn, rows__count(&item->rows), &item->rows);
+    item->failed =
+        !record_rows__make(rec, &d->followed, &item->meta, &d->body, &item->facts, &item->rows);
 }
 
 /* A row that ClickHouse refused: quarantined, as a page's refused rows are. */
@@ -198,7 +102,7 @@ static void take_refusal(struct decoder *d, const struct spool_record *rec) {
     *item = (struct item){
         .lsn = rec->lsn, .next_lsn = rec->next_lsn, .wall_ns = rec->wall_ns, .no_request = true};
     char src[64], value[QUARANTINE_VALUE_MAX], field[64];
-    copy_text(src, sizeof src, r.src);
+    snprintf(src, sizeof src, "%.*s", SLICE_FMT(r.src));
     snprintf(value, sizeof value, "%.*s", SLICE_FMT(r.message));
     snprintf(field, sizeof field, "lsn %llu, ord %llu", (unsigned long long)r.lsn,
              (unsigned long long)r.ord);
@@ -227,7 +131,6 @@ static void on_work(uv_work_t *work) {
         d->after = rec.next_lsn;
         d->after_wall_ns = rec.wall_ns;
         if (rec.type == SPOOL_PAGE || rec.type == SPOOL_REQUEST) {
-            buf__clear(&d->body);
             decode_record(d, &rec);
             bytes += d->body.len;
         } else if (rec.type == SPOOL_QUARANTINE) {
@@ -248,7 +151,7 @@ static void finish_close(uv_handle_t *timer) {
     spool_reader__fini(&d->reader);
     buf__fini(&d->body);
     for (size_t i = 0; i < d->n_contexts; i++) free(d->contexts[i].text);
-    free(d->names);
+    followed__fini(&d->followed);
     free(d);
     cb(data);
 }
@@ -316,6 +219,7 @@ int decoder__open(struct decoder **out, const struct decoder_deps *deps, uint64_
                   uint64_t until_lsn, const char *followed, struct err *e) {
     struct decoder *d = calloc(1, sizeof *d);
     if (d == NULL || push_context(d, 0, strdup(followed)) != 0) {
+        if (d != NULL && d->n_contexts > 0) free(d->contexts[0].text);
         free(d);
         return err__setf(e, ERR_NOMEM, "decoder: out of memory");
     }
@@ -371,8 +275,7 @@ struct record_decoder *record_decoder__new(const char *followed) {
 }
 
 int record_decoder__follow(struct record_decoder *d, const char *followed) {
-    use_context(&d->job, followed);
-    return d->job.names == NULL ? ERR_NOMEM : 0;
+    return followed__set(&d->job.followed, followed);
 }
 
 int record_decoder__rows(struct record_decoder *d, const struct spool_record *rec,
@@ -402,6 +305,6 @@ int record_decoder__rows(struct record_decoder *d, const struct spool_record *re
 void record_decoder__free(struct record_decoder *d) {
     if (d == NULL) return;
     buf__fini(&d->job.body);
-    free(d->job.names);
+    followed__fini(&d->job.followed);
     free(d);
 }

@@ -1,6 +1,7 @@
 /* Records of requests and pages as bytes. The fields stand in the order of struct request_facts; a
  * version byte in front tells later readers what to expect. */
 #include "souk/journal.h"
+#include <stdio.h>
 #include <zstd.h>
 
 #define JOURNAL_VERSION 1
@@ -64,6 +65,16 @@ int journal__decode(struct slice payload, struct request_facts *out, struct slic
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) *strings[i] = reader__string(&r);
     *body = reader__rest(&outer);
     return r.failed ? ERR_CORRUPT : 0;
+}
+
+void journal__stream(const struct request_facts *f, struct stream_spec *out) {
+    *out = (struct stream_spec){0};
+    snprintf(out->key, sizeof out->key, "%.*s", SLICE_FMT(f->stream));
+    snprintf(out->realm, sizeof out->realm, "%.*s", SLICE_FMT(f->realm));
+    snprintf(out->league, sizeof out->league, "%.*s", SLICE_FMT(f->league));
+    snprintf(out->kind, sizeof out->kind, "%.*s", SLICE_FMT(f->kind));
+    snprintf(out->service, sizeof out->service, "%.*s", SLICE_FMT(f->service));
+    snprintf(out->path, sizeof out->path, "%.*s", SLICE_FMT(f->path));
 }
 
 int journal__compress(struct slice body, struct buf *out) {
