@@ -100,6 +100,7 @@ struct batcher {
     struct lane *lanes;
     size_t n_lanes;
     struct feed feeds[FEEDS_MAX];
+    uint64_t recovered_lsn;      /* The last position of all seals that recovery found. */
     unsigned age_scale;          /* Of options.age_max_ns; 1 unless there are too many parts. */
     struct sealed *first, *last; /* Sealed and not stored yet. */
     size_t n_sealed, sealed_bytes, open_bytes, open_rows;
@@ -114,7 +115,8 @@ int batcher__init(struct batcher *b, const struct clock *clock,
                   const struct batcher_options *options);
 void batcher__fini(struct batcher *b);
 /** Feed 0 is open from the start at position 0. Opens @feed, which takes the rows of pages from
- * @lsn on; of feed 0 before its first rows, this moves it. */
+ * @lsn on; of feed 0 before its first rows, this moves it. Recovered seals are feed 0's, so
+ *  later calls open a feed behind all of them. */
 void batcher__open_feed(struct batcher *b, unsigned feed, uint64_t lsn);
 /** No more rows come from @feed: its open batches are cut. Another feed must be open. */
 void batcher__close_feed(struct batcher *b, unsigned feed);

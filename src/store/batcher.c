@@ -145,6 +145,7 @@ int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
     while (*at != NULL && (*at)->seal.first_lsn < seal->first_lsn) at = &(*at)->next;
     p->next = *at;
     *at = p;
+    if (seal->last_lsn > b->recovered_lsn) b->recovered_lsn = seal->last_lsn;
     l->plan_last = p;
     return 0;
 }
@@ -320,6 +321,8 @@ int batcher__rows(struct batcher *b, unsigned feed, uint64_t lsn, uint64_t next_
 }
 
 void batcher__open_feed(struct batcher *b, unsigned feed, uint64_t lsn) {
+    bool first = feed == 0 && b->feeds[0].n_taken == 0;
+    assert(first || b->recovered_lsn == 0 || lsn > b->recovered_lsn);
     b->feeds[feed].open = true;
     b->feeds[feed].opened_lsn = lsn;
     b->feeds[feed].decoded_lsn = lsn;
