@@ -8,8 +8,8 @@
  * are not numbers included. A window of log positions is asked for at once: per page, table and
  * partition the number of rows and the sum of their hashes. Where these differ, the rows of these
  * pages are asked for one by one. So what is transferred is a line a page, and memory is that of a
- * window, whatever the size of the ledger. (Another content with the same hash has a chance of
- * 2^-64 a row.)
+ * window and some 200 bytes a seal, whatever the number of rows. (Another content with the same
+ * hash has a chance of 2^-64 a row.)
  *
  * SEAL records say which rows were to go together, ACK records and the low-water mark which of them
  * are stored. What is sealed and not acknowledged, or not sealed yet, is pending: it may be there
@@ -20,7 +20,9 @@
  * logs wrote into one database, as after a state directory was deleted, positions collide. The
  * audit therefore asks for the rows of the time that the log spans: rows from before are counted as
  * such and not judged; rows from within that time that this log does not know are named as rows
- * that no seal covers. Rows whose pages have left the log (retention) are not judged either. */
+ * that no seal covers (100,000 of a window are counted at most). Rows whose pages have left the log
+ * (retention) are not judged either. A table that lacks one of our columns, or has it with another
+ * type, is one difference with a note, and not compared. */
 #ifndef SOUK_AUDIT_H
 #define SOUK_AUDIT_H
 

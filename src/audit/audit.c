@@ -28,9 +28,12 @@ const char *audit_what__text(enum audit_what what) {
 
 struct audit_difference *audit__difference(struct audit *a, size_t table, uint32_t seal) {
     uint32_t *at = seal == NO_SEAL ? &a->unsealed[table] : &a->log.seals[seal].difference;
-    if (*at != NO_SEAL) return &a->differences[*at];
+    if (*at != NO_SEAL) return *at == UNNAMED ? NULL : &a->differences[*at];
     a->report->n_differences++;
-    if (a->n_differences == AUDIT_DIFFERENCES_MAX) return NULL;
+    if (a->n_differences == AUDIT_DIFFERENCES_MAX) {
+        *at = UNNAMED;
+        return NULL;
+    }
     struct audit_difference *d = &a->differences[a->n_differences];
     *at = (uint32_t)a->n_differences++;
     *d = (struct audit_difference){.table = a->report->tables[table].name};
@@ -320,7 +323,7 @@ static void sum_up(struct audit *a) {
                          "decoders sealed it",
                          s->log_rows);
         }
-        if (s->difference != NO_SEAL) {
+        if (s->difference < UNNAMED) {
             struct audit_difference *d = &a->differences[s->difference];
             d->log_rows = s->log_rows;
             d->found_rows = s->found;
@@ -339,7 +342,7 @@ static int explain(struct audit *a, struct err *e) {
     for (uint32_t i = 0; i < a->log.n_seals; i++) {
         const struct audit_seal *s = &a->log.seals[i];
         bool same;
-        if (s->difference == NO_SEAL || s->wrong == 0 || s->partial || n[s->table]++ >= RESEALS_MAX)
+        if (s->difference >= UNNAMED || s->wrong == 0 || s->partial || n[s->table]++ >= RESEALS_MAX)
             continue;
         int status = audit__is_as_sealed(a, i, &same, e);
         if (status != 0) return status;

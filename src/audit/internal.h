@@ -9,6 +9,7 @@
 #define PARTS_MAX 4096
 #define DAMAGE_MAX 1024
 #define NO_SEAL UINT32_MAX
+#define UNNAMED (UINT32_MAX - 1) /* In place of a difference: it is counted only. */
 
 /* One row as it must be. */
 struct row_print {
@@ -49,7 +50,7 @@ struct audit_seal {
         max_last_lsn; /* The last: of it and those before it in its group. */
     uint64_t n_rows;
     uint64_t log_rows, found, missing, twice, wrong, expired, quarantined, pending;
-    uint32_t difference; /* Its place among the differences, or NO_SEAL. */
+    uint32_t difference; /* Its place among the differences, UNNAMED, or NO_SEAL: there is none. */
     uint8_t hash[16];
 };
 

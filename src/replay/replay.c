@@ -129,7 +129,7 @@ static int flush(struct replay *r, struct err *e) {
     struct sealed *s;
     int code = 0;
     batcher__cut(&r->batcher, true);
-    while (code == 0 && (s = batcher__next(&r->batcher)) != NULL) {
+    while (code == 0 && (s = batcher__next(&r->batcher, 0)) != NULL) {
         s->state = SEALED_SENDING;
         code = send_batch(r, s, e);
         if (code == 0) batcher__stored(&r->batcher, s);
@@ -301,7 +301,7 @@ static int take_rows(struct replay *r, const struct replay_feed *feed,
     if (known.page) drop_batches(rows, false);
     if (known.request) drop_batches(rows, true);
     uint64_t at = r->position++;
-    code = batcher__rows(&r->batcher, at, at + 1, r->clock.wall_ns, rows);
+    code = batcher__rows(&r->batcher, 0, at, at + 1, r->clock.wall_ns, rows);
     if (code != 0)
         return err__setf(e, code, "replay: rows of position %llu do not fit a batch: %s",
                          (unsigned long long)rec->lsn, err__text(code));

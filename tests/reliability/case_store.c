@@ -43,6 +43,7 @@ static void finish(struct world *w) {
     w->server.odds = (struct model_odds){0};
     assert_true(world_open(w));
     assert_true(world_drain(w));
+    while (w->server.late != NULL) world_step(w, false); /* What was still on its way. */
 }
 
 /* Cases 1 and 2: the process, or the machine, ends at any call of the disk; the server has faults of
@@ -97,6 +98,7 @@ static void run_with_odds(int case_number, const char *what, struct model_odds o
     }
     w->server.odds = (struct model_odds){0};
     assert_true(world_drain(w));
+    while (w->server.late != NULL) world_step(w, false); /* What was still on its way. */
     add_up(&t, w);
     score(case_number, what, &t);
     world_free(w);
@@ -151,6 +153,56 @@ static void test_batches_follow_what_the_server_takes(void **state) {
     assert_true(world_drain(w));
     add_up(&t, w);
     score(43, "too many parts, then blocks that exceed the server's memory", &t);
+    world_free(w);
+}
+
+/* A block that is on its way is never sent in parts: both would be stored. */
+static void test_what_may_be_stored_is_not_split(void **state) {
+    (void)state;
+    struct tally t = {0};
+    for (uint64_t seed = 0; seed < score__times(4, 40); seed++) {
+        struct world *w = world_new(410 + seed);
+        w->options.rows_max = 4000;
+        w->options.memory_max = 4 << 20;
+        w->options.age_max_ns = 5 * NS_PER_S;
+        w->rows_max = 400;
+        w->server.odds = (struct model_odds){.late = 300};
+        assert_true(world_open(w));
+        for (int i = 0; i < 200; i++) {
+            w->server.memory_rows = i % 8 < 6 ? 1000 : 0; /* Short of memory now and then. */
+            world_step(w, true);
+        }
+        w->server.odds = (struct model_odds){0};
+        w->server.memory_rows = 0;
+        assert_true(world_drain(w));
+        while (w->server.late != NULL) world_step(w, false);
+        assert_true(w->server.n_late > 0);
+        add_up(&t, w);
+        world_free(w);
+    }
+    score(41, "late success of blocks that are then too large", &t);
+}
+
+static bool refuses_what_it_has(void *ctx, const struct table_desc *t, uint64_t page, uint64_t ord) {
+    struct world *w = ctx;
+    return t == &world_data && server_model__count(&w->server, t, page, ord) > 0;
+}
+
+/* Stored, the reply lost, and then somebody adds a rule: the exception is not believed. */
+static void test_a_rule_that_came_after_the_rows(void **state) {
+    (void)state;
+    struct tally t = {0};
+    struct world *w = world_new(411);
+    assert_true(world_open(w));
+    w->server.odds.lost = 1000;
+    while (w->server.n_lost < 1) world_step(w, w->n_pages < 5);
+    w->server.odds.lost = 0;
+    w->server.poison = refuses_what_it_has;
+    while (w->server.n_found < 1) world_step(w, false);
+    w->server.poison = NULL;
+    assert_true(world_drain(w));
+    add_up(&t, w);
+    score(40, "reply lost, then a rule that the stored rows break", &t);
     world_free(w);
 }
 
@@ -380,6 +432,8 @@ int main(void) {
         cmocka_unit_test(test_partial_inserts),
         cmocka_unit_test(test_refusals_for_a_while),
         cmocka_unit_test(test_batches_follow_what_the_server_takes),
+        cmocka_unit_test(test_what_may_be_stored_is_not_split),
+        cmocka_unit_test(test_a_rule_that_came_after_the_rows),
         cmocka_unit_test(test_a_rotated_password),
         cmocka_unit_test(test_a_forgotten_window),
         cmocka_unit_test(test_at_least_once_inserts_without_a_window),
