@@ -12,32 +12,35 @@ static unsigned char seen[PAGES_MAX], hit[PAGES_MAX];
 
 static uint64_t extent_of(uint32_t i) { return record__extent(500 + i % 700); }
 
-/* @n pages in many segments, without STOP: the process is gone in the middle. */
+static void copy_segment(const char *from, const char *to) {
+    static char bytes[SEGMENT_BYTES];
+    int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ssize_t n = read(in, bytes, sizeof bytes);
+    assert_true(n >= 0);
+    assert_int_equal(write(out, bytes, (size_t)n), n);
+    close(in);
+    close(out);
+}
+
+/* @n pages in many segments, without STOP: as if the process had gone in the middle. The newest
+ * segment is put back as it was before closing. */
 static void fill(struct fixture *f, uint32_t n) {
+    char tail[128], kept[160];
     f->options.quota_bytes = 1u << 30;
-    pid_t pid = fork();
-    if (pid == 0) {
-        open_spool(f);
-        for (uint32_t i = 0; i < n; i++) {
-            append_n(f, SPOOL_PAGE, i, 500 + i % 700);
-            if (i % 500 == 499) run_until_synced(f);
-        }
-        run_until_synced(f);
-        while (uv_loop_alive(&f->loop)) uv_run(&f->loop, UV_RUN_ONCE);
-        _exit(0);
-    }
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
-    uint64_t segment = 1, offset = SEGMENT_HEADER; /* What the child did, done again on paper. */
+    open_spool(f);
     for (uint32_t i = 0; i < n; i++) {
-        if (offset + extent_of(i) + END_EXTENT > SEGMENT_BYTES) {
-            segment++;
-            offset = SEGMENT_HEADER;
-        }
-        lsn_of[i] = segment * SEGMENT_BYTES + offset;
-        offset += extent_of(i);
+        lsn_of[i] = append_n(f, SPOOL_PAGE, i, 500 + i % 700);
+        if (i % 500 == 499) run_until_synced(f);
     }
+    run_until_synced(f);
+    segment_path(f, lsn_of[n - 1] / SEGMENT_BYTES, tail, sizeof tail);
+    snprintf(kept, sizeof kept, "%s.kept", tail);
+    copy_segment(tail, kept);
+    uint64_t end_lsn = status_of(f).end_lsn;
+    close_spool(f);
+    /* STOP has room behind the last page, so no segment came after it. */
+    assert_true(end_lsn % SEGMENT_BYTES + 2 * END_EXTENT < SEGMENT_BYTES);
+    assert_int_equal(rename(kept, tail), 0);
 }
 
 /* Opens, counts pages that are lost without being hit, or come twice; closes. */
@@ -105,16 +108,6 @@ enum misuse { CUT_SHORT, ZERO, DELETE, DUPLICATE, SWAP, MISUSE_N };
 static void hit_segment(uint32_t n, uint64_t segment) {
     for (uint32_t i = 0; i < n; i++)
         if (lsn_of[i] / SEGMENT_BYTES == segment) hit[i] = 1;
-}
-
-static void copy_segment(const char *from, const char *to) {
-    static char bytes[SEGMENT_BYTES];
-    int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    ssize_t n = read(in, bytes, sizeof bytes);
-    assert_true(n >= 0);
-    assert_int_equal(write(out, bytes, (size_t)n), n);
-    close(in);
-    close(out);
 }
 
 static void misuse(struct fixture *f, enum misuse how, uint32_t n, uint64_t n_segments,
