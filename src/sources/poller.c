@@ -256,7 +256,8 @@ void poller__append(struct poller *p) {
     snprintf(p->last_error, sizeof p->last_error, "%s", e.msg);
     if (!was_full) /* Once, not each second: a full spool can last for hours. */
         LOG_WARN("sources", "page waits for the spool", LOG_S("stream", p->stream->key), LOG_E(&e));
-    if (!stop_if_asked(p)) poller__wait(p, NS_PER_S);
+    /* With the spool's own wait, below a second from room on the disk to the next page. */
+    if (!stop_if_asked(p)) poller__wait(p, NS_PER_S / 2);
 }
 
 void poller__keep(struct poller *p, const struct request_facts *facts, bool is_page) {

@@ -8,7 +8,7 @@
 #define GROUP_BYTES ((size_t)256 << 10) /* Goes to the disk at once. */
 #define GROUP_WAIT_MS 5u                /* Goes to the disk this long after the one before. */
 #define RETRY_MS 250u                   /* Between attempts while the disk is full. */
-#define CHORE_RETRY_MS 1000u
+#define CHORE_RETRY_MS 500u
 #define RESERVE_RETRY_NS (10 * NS_PER_S)
 /* Bytes in memory that are not synced: beyond the first, pages are refused; beyond the second, all.
  */

@@ -197,7 +197,7 @@ static int enter(struct disk_model *d, enum disk_call call) {
     return -1;
 }
 
-static uint64_t used_bytes(const struct disk_model *d) {
+uint64_t disk_model__used_bytes(const struct disk_model *d) {
     uint64_t sum = 0;
     char path[400];
     struct stat st;
@@ -218,7 +218,7 @@ static bool has_room(const struct disk_model *d, int fd, uint64_t size) {
     if (d->capacity == 0) return true;
     if (fstat(fd, &st) != 0) abort();
     if (size <= (uint64_t)st.st_size) return true;
-    if (used_bytes(d) + size - (uint64_t)st.st_size <= d->capacity) return true;
+    if (disk_model__used_bytes(d) + size - (uint64_t)st.st_size <= d->capacity) return true;
     errno = ENOSPC;
     return false;
 }

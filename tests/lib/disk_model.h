@@ -78,6 +78,8 @@ void disk_model__stop_after(struct disk_model *d, uint64_t k);
 bool disk_model__stopped(const struct disk_model *d);
 /** @return calls until now. */
 uint64_t disk_model__n_calls(const struct disk_model *d);
+/** @return bytes of all files, as the capacity counts them. */
+uint64_t disk_model__used_bytes(const struct disk_model *d);
 /** @return syncs of a file that had a failed one before: must stay 0. */
 uint64_t disk_model__n_poisoned_syncs(const struct disk_model *d);
 /** Ends a life: to be called when the spool is closed. Faults are taken back, the machine runs. */

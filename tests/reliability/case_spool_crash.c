@@ -69,7 +69,7 @@ static void test_killed_at_random_in_one_data_set(void **state) {
     (void)state;
     struct tally t = {0};
     struct life *l = life_new(1);
-    t.n_crashes = score__times(300, 1000);
+    t.n_crashes = score__times(200, 1000);
     for (uint64_t i = 0; i < t.n_crashes; i++)
         live_and_crash(l, 1 + life_random(l) % 60, DISK_KILL, 30);
     check_last(l);
@@ -81,7 +81,7 @@ static void test_killed_at_random_in_one_data_set(void **state) {
 static void test_killed_or_cut_off_at_every_call(void **state) {
     (void)state;
     struct tally t = {0};
-    uint64_t k_max = score__times(120, 400);
+    uint64_t k_max = score__times(80, 400);
     for (int kind = DISK_KILL; kind <= DISK_POWER_CUT; kind++) {
         /* The first life of a spool; then a life that finds segments and a checkpoint. */
         for (int grown = 0; grown < 2; grown++) {
@@ -102,7 +102,7 @@ static void test_killed_or_cut_off_at_every_call(void **state) {
 static void test_power_cuts_of_many_seeds(void **state) {
     (void)state;
     struct tally t = {0};
-    t.n_crashes = score__times(500, 10000);
+    t.n_crashes = score__times(300, 10000);
     for (uint64_t seed = 0; seed < t.n_crashes; seed += SEEDS_A_SPOOL) {
         struct life *l = life_new(seed + 1000);
         for (unsigned i = 0; i < SEEDS_A_SPOOL; i++) {
