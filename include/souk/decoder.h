@@ -47,4 +47,21 @@ int64_t decoder__lag_ns(const struct decoder *d);
 /** @return the followed leagues that are in force at @lsn, a line each; for a checkpoint. */
 const char *decoder__followed_at(const struct decoder *d, uint64_t lsn);
 
+/* The same records to the same rows without a loop and without a spool, one record at a time: for
+ * whoever reads a log that is not his own. It blocks for a page's decoding. */
+struct record_decoder;
+
+/** @followed: league names, a line each; CONFIG records that come by replace them. @return NULL
+ *  without memory. Owned by the caller. */
+struct record_decoder *record_decoder__new(const char *followed);
+/** Replaces the followed leagues. @return 0 or ERR_NOMEM. */
+int record_decoder__follow(struct record_decoder *d, const char *followed);
+/** Rows that the decoder makes of @rec; none for records that make none. @out is the caller's, to
+ *  be freed with rows__fini. @return 0, or ERR_NOMEM. A page that cannot be decoded makes the rows
+ *  that the decoder makes of it: one of bronze_quarantine, which names the reason. */
+int record_decoder__rows(struct record_decoder *d, const struct spool_record *rec,
+                         struct rows *out);
+/** Accepts NULL. */
+void record_decoder__free(struct record_decoder *d);
+
 #endif

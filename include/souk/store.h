@@ -136,6 +136,12 @@ typedef void (*store_row_cb)(void *data, const struct slice *cells, size_t n_cel
  */
 int store__query(uv_loop_t *loop, const struct store_options *options, const char *sql,
                  store_row_cb cb, void *data, struct err *e);
+/** A row's text cells, borrowed. */
+typedef void (*store_ask_cb)(void *data, const struct slice *cells, size_t n_cells);
+/** store__query that waits for the end, running @loop: for verbs. @cb may be NULL. A cell is cut at
+ *  64 KiB. @return 0 or an error with @e filled. */
+int store__ask(uv_loop_t *loop, const struct store_options *options, const char *sql,
+               store_ask_cb cb, void *data, struct err *e);
 
 /* Migrations: schema/migrations/NNNN_name.sql, built into the program. */
 struct migration {

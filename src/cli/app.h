@@ -101,6 +101,11 @@ struct app {
 
 /** What the store is told of @config. */
 void app__store_options(const struct config *c, struct store_options *out);
+/** @return the followed leagues of @config, a line each; to be freed. NULL without memory. */
+char *app__followed(const struct config *c);
+/** Finds the leagues that were followed at a checkpoint's low-water mark. @out is borrowed from
+ *  @payload. @return false for a checkpoint of another version. */
+bool app__checkpoint_followed(struct slice payload, struct slice *out);
 /** Opens all rooms in order, printing each stage with its time to the log. @return 0 or an error,
  *  after which the process has to end: what was opened stays so. */
 int app__open(struct app *a, const struct settings *settings, struct err *e);

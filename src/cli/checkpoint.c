@@ -129,6 +129,18 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
     return 0;
 }
 
+bool app__checkpoint_followed(struct slice payload, struct slice *out) {
+    struct reader in = reader__of(payload);
+    if (reader__u8(&in) != CHECKPOINT_VERSION) return false;
+    uint32_t n = reader__u32(&in);
+    for (uint32_t i = 0; i < n && !in.failed; i++)
+        for (int k = 0; k < 4; k++) reader__string(&in); /* A stream's source, key, cursor, tag. */
+    reader__string(&in);                                 /* The governor's state, */
+    reader__string(&in);                                 /* and the alerts. */
+    *out = reader__string(&in);
+    return !in.failed;
+}
+
 static int take_record(struct recovery *r, const struct spool_record *rec, struct err *e) {
     struct request_facts facts;
     struct slice body;

@@ -178,7 +178,7 @@ static int open_pollers(struct app *a, struct err *e) {
     return 0;
 }
 
-static char *join_followed(const struct config *c) {
+char *app__followed(const struct config *c) {
     struct buf b = buf__init(1 << 20);
     for (size_t i = 0; i < c->n_leagues; i++) buf__printf(&b, "%s\n", c->leagues[i]);
     buf__append(&b, "", 1);
@@ -225,15 +225,19 @@ static bool is_ready(void *ctx, struct buf *why) {
     return false;
 }
 
-static int open_spool(struct app *a, struct err *e) {
+static const char *spool_dir(const struct app *a) {
     static char dir[SPOOL_DIR_MAX]; /* The spool keeps the pointer. */
+    snprintf(dir, sizeof dir, "%s/spool", a->settings->config->state_dir);
+    return dir;
+}
+
+static int open_spool(struct app *a, struct err *e) {
     if (mkdir(a->settings->config->state_dir, 0750) != 0 &&
         access(a->settings->config->state_dir, W_OK) != 0)
-        return err__setf(e, ERR_IO, "state_dir %s cannot be made or written to",
+        return err__setf(e, ERR_CREATE, "state_dir %s cannot be made or written to",
                          a->settings->config->state_dir);
-    snprintf(dir, sizeof dir, "%s/spool", a->settings->config->state_dir);
     struct spool_options options = {
-        .dir = dir,
+        .dir = spool_dir(a),
         .quota_bytes = (uint64_t)a->settings->config->spool.quota_mib << 20,
         .retain_ns = (int64_t)(a->settings->config->spool.retain_hours * 3600 * (double)NS_PER_S)};
     return spool__open(&a->spool, &a->loop, &a->clock, &a->metrics, &options, e);
@@ -300,11 +304,13 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     for (size_t i = 0; i < a->n_sources; i++) names[i] = settings->sources[i].name;
     if (quality__init(&a->quality, &a->metrics, names, a->n_sources) != 0)
         return err__setf(e, ERR_NOMEM, "quality: out of memory");
-    a->followed = join_followed(settings->config);
+    a->followed = app__followed(settings->config);
     int code = open_sources(a, e);
     struct alerts_options alerts = {.ctx = a, .append = append_alert};
     if (code == 0) code = alerts__open(&a->alerts, &a->clock, &a->metrics, &alerts, e);
     if (code == 0) code = guard__open(&a->guard, &a->clock, &a->metrics, a->alerts, e);
+    /* Another souk on the same state holds the port too; that it is one is the better answer. */
+    if (code == 0) code = spool__check_lock(spool_dir(a), e);
     /* A port in use must be known before anything else is touched. */
     if (code == 0) code = open_hub(a, e);
     if (code == 0) stage_done(a, "hub", &since_ns);

@@ -3,6 +3,7 @@
  * told, the spool writes STOP. A second signal ends at once; the log makes that safe. */
 #include "app.h"
 #include "souk/core/log.h"
+#include "verbs.h"
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -210,6 +211,15 @@ static void run_turn(struct app *a) {
     measure_turn(a, clock__stopwatch_ns() - a->clock.mono_ns, thread_cpu_ns() - cpu_ns);
 }
 
+/* Nothing can be made safe any more: every page would be fetched in vain, every alert and every
+ * acknowledgement forgotten. What was synced is on disk, and a new process starts from there. */
+static void end_at_once(void) {
+    LOG_ERROR("cli", "the spool failed to write twice in a row; ending",
+              LOG_I("exit_code", EXIT_IO),
+              LOG_S("hint", "what was synced is kept; check the disk, then start souk again"));
+    _exit(EXIT_IO);
+}
+
 int app__run(struct app *a, int64_t for_ns) {
     static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1};
     signal(SIGPIPE, SIG_IGN);
@@ -224,7 +234,10 @@ int app__run(struct app *a, int64_t for_ns) {
     if (for_ns > 0) uv_timer_start(&a->deadline, on_for, (uint64_t)(for_ns / NS_PER_MS), 0);
     for (size_t i = 0; i < a->n_streams; i++) poller__start(a->streams[i].poller);
     lanes__wake(a);
-    while (!a->stopped) run_turn(a);
+    while (!a->stopped) {
+        run_turn(a);
+        if (a->spool != NULL && spool__has_failed(a->spool)) end_at_once();
+    }
     LOG_INFO("cli", "stopped",
              LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));
     return 0;

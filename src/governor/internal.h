@@ -75,8 +75,9 @@ struct policy {
 struct host {
     char name[256];
     int64_t next_ns;
-    struct endpoint *first;            /* Its first request is in flight, alone. */
-    struct endpoint_queue queue;       /* Ready but for the gap. */
+    int64_t depart_ns;           /* The next request may leave then; see governor__depart(). */
+    struct endpoint *first;      /* Its first request is in flight, alone. */
+    struct endpoint_queue queue; /* Ready but for the gap. */
     struct endpoint_queue first_queue; /* Ready, but another's first request is in flight. */
     struct due due;
     struct host *next;
@@ -107,6 +108,7 @@ struct endpoint {
     /* Health. */
     double rate_per_s;
     int64_t rate_next_ns, rate_cut_ns, rate_step_ns;
+    int64_t depart_ns; /* As the host's, for the rate. */
     uint32_t n_fail, n_auth, n_blocks;
     int64_t backoff_ns;        /* Not before. */
     int64_t disabled_until_ns; /* 0: enabled; NEVER: until governor__resume. */

@@ -354,3 +354,50 @@ int64_t decoder__lag_ns(const struct decoder *d) {
     int64_t ns = d->deps.clock->wall_ns - d->at_wall_ns;
     return ns > 0 ? ns : 0;
 }
+
+/* One record at a time: a decoder of which only the job's half is used. */
+
+struct record_decoder {
+    struct decoder job;
+};
+
+struct record_decoder *record_decoder__new(const char *followed) {
+    struct record_decoder *d = calloc(1, sizeof *d);
+    if (d == NULL) return NULL;
+    d->job.body = buf__init(SPOOL_RECORD_MAX * 2);
+    if (record_decoder__follow(d, followed) == 0) return d;
+    record_decoder__free(d);
+    return NULL;
+}
+
+int record_decoder__follow(struct record_decoder *d, const char *followed) {
+    use_context(&d->job, followed);
+    return d->job.names == NULL ? ERR_NOMEM : 0;
+}
+
+int record_decoder__rows(struct record_decoder *d, const struct spool_record *rec,
+                         struct rows *out) {
+    *out = (struct rows){0};
+    if (rec->type == SPOOL_CONFIG) {
+        char *text = slice__dup(rec->payload);
+        int status = text == NULL ? ERR_NOMEM : record_decoder__follow(d, text);
+        free(text);
+        return status;
+    }
+    if (rec->type != SPOOL_PAGE && rec->type != SPOOL_REQUEST) return 0;
+    buf__clear(&d->job.body);
+    decode_record(&d->job, rec);
+    struct item *item = &d->job.items[--d->job.n_items];
+    *out = item->rows;
+    buf__fini(&item->meta);
+    if (!out->failed) return 0;
+    rows__fini(out);
+    return ERR_NOMEM;
+}
+
+void record_decoder__free(struct record_decoder *d) {
+    if (d == NULL) return;
+    buf__fini(&d->job.body);
+    free(d->job.names);
+    free(d);
+}

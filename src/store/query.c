@@ -95,3 +95,35 @@ int store__query(uv_loop_t *loop, const struct store_options *options, const cha
     free(q);
     return e == NULL ? ERR_UNAVAILABLE : e->code;
 }
+
+/* The same, waiting for its end. */
+
+struct ask {
+    store_ask_cb cb;
+    void *data;
+    struct err *e;
+    int status;
+    bool done;
+};
+
+static void on_asked(void *data, const struct slice *cells, size_t n_cells, int status,
+                     const struct err *e) {
+    struct ask *a = data;
+    if (cells != NULL) {
+        if (a->cb != NULL) a->cb(a->data, cells, n_cells);
+        return;
+    }
+    a->done = true;
+    a->status = status;
+    if (status != 0 && a->e != NULL) *a->e = *e;
+}
+
+int store__ask(uv_loop_t *loop, const struct store_options *options, const char *sql,
+               store_ask_cb cb, void *data, struct err *e) {
+    struct ask a = {.cb = cb, .data = data, .e = e};
+    int status = store__query(loop, options, sql, on_asked, &a, e);
+    if (status != 0) return status;
+    while (!a.done) uv_run(loop, UV_RUN_ONCE);
+    uv_run(loop, UV_RUN_NOWAIT); /* The connection's handles are gone, so the loop can be closed. */
+    return a.status;
+}
