@@ -51,7 +51,7 @@ static void finish(struct world *w) {
 static void test_killed_at_random(void **state) {
     (void)state;
     struct tally t = {0};
-    uint64_t n_seeds = score__times(30, 400);
+    uint64_t n_seeds = score__times(12, 400);
     for (uint64_t seed = 0; seed < n_seeds; seed++) {
         struct world *w = world_new(seed);
         w->server.odds = (struct model_odds){.lost = 60, .late = 30, .cut = 30, .not_sent = 20, .refuse = 40, .idle_cut = 5};
@@ -71,7 +71,7 @@ static void test_killed_at_random(void **state) {
 static void test_killed_at_every_call(void **state) {
     (void)state;
     struct tally t = {0};
-    uint64_t k_max = score__times(60, 400);
+    uint64_t k_max = score__times(40, 400);
     for (uint64_t k = 1; k <= k_max; k++) {
         struct world *w = world_new(7);
         w->server.odds = (struct model_odds){.lost = 100, .late = 50};
@@ -106,25 +106,25 @@ static void run_with_odds(int case_number, const char *what, struct model_odds o
 
 static void test_lost_replies(void **state) {
     (void)state;
-    run_with_odds(40, "applied, reply lost", (struct model_odds){.lost = 400}, score__times(300, 10000));
+    run_with_odds(40, "applied, reply lost", (struct model_odds){.lost = 400}, score__times(200, 10000));
 }
 
 static void test_late_success(void **state) {
     (void)state;
     run_with_odds(41, "no reply, applied late, retry overlaps", (struct model_odds){.late = 300, .lost = 50},
-                  score__times(300, 5000));
+                  score__times(200, 5000));
 }
 
 static void test_partial_inserts(void **state) {
     (void)state;
     run_with_odds(42, "cut in the middle of a block", (struct model_odds){.cut = 300, .not_sent = 50},
-                  score__times(300, 5000));
+                  score__times(200, 5000));
 }
 
 static void test_refusals_for_a_while(void **state) {
     (void)state;
     run_with_odds(43, "too many parts, memory, time-outs", (struct model_odds){.refuse = 400, .lost = 20},
-                  score__times(300, 5000));
+                  score__times(200, 5000));
 }
 
 /* Too many parts makes batches larger; a block that is too large for the server's memory is sent in

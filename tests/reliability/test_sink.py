@@ -5,7 +5,6 @@ proxy's ledger shows that the fault has really come between commit and reply, an
 again carried the same token.
 """
 
-import statistics
 import time
 
 import pytest
@@ -124,12 +123,12 @@ def test_a_real_excess_of_parts_drops_nothing(bench):
         ended = time.monotonic()
         bench.wait_for_rows(2000)
         s.recovered(time.monotonic() - ended)
-        after = [a.rows for a in bench.proxy.seen(table) if a.rows and a.server == "committed" and a.at > ended]
+        after = [a.rows for a in bench.proxy.attempts[seen:] if a.table == table and a.rows and a.server == "committed"]
         # At least 200 ms, then 400 and so on, on each of two connections.
         assert len(refused) <= 8 + 2 * took, f"{len(refused)} refused inserts in {took:.0f} s"
-        assert max(after) > 2 * statistics.median(before), (before, after)
+        assert max(after) > max(before), (before, after)
         bench.audited(s)
-        s.detail = (f"{len(refused)} inserts refused in {took:.0f} s; batches of {statistics.median(before):.0f} rows "
+        s.detail = (f"{len(refused)} inserts refused in {took:.0f} s; batches of at most {max(before)} rows "
                     f"before, of {max(after)} after")
 
 
