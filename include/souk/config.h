@@ -28,6 +28,7 @@ struct config_errors {
 };
 
 enum config_compression { CONFIG_COMPRESSION_NONE, CONFIG_COMPRESSION_LZ4 };
+enum config_delivery { CONFIG_EXACTLY_ONCE, CONFIG_AT_LEAST_ONCE };
 enum config_log_format { CONFIG_LOG_LOGFMT, CONFIG_LOG_JSON };
 enum config_log_level { CONFIG_LOG_DEBUG, CONFIG_LOG_INFO, CONFIG_LOG_WARN, CONFIG_LOG_ERROR };
 
@@ -69,6 +70,7 @@ struct config {
         char *host, *user, *password, *password_file, *database;
         int64_t port; /* Native protocol. */
         enum config_compression compression;
+        enum config_delivery delivery; /* What a table without deduplication means. */
     } clickhouse;
     struct {
         int64_t quota_mib;
@@ -94,6 +96,8 @@ struct config {
     } limits;
     struct {
         int64_t rows, bytes_mib, age_ms;
+        double live_after_s;    /* So far behind, fresh pages go first, */
+        int64_t live_after_mib; /* and so much of the log behind. */
     } batch;
     /* From the environment, never from the file. */
     char *client_secret, *throttler_url, *throttler_api_key; /* "" when not set. */

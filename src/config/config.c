@@ -136,6 +136,8 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_int(job, "batch.rows", &c->batch.rows, 50000);
     fill_int(job, "batch.bytes_mib", &c->batch.bytes_mib, 8);
     fill_int(job, "batch.age_ms", &c->batch.age_ms, 1000);
+    fill_num(job, "batch.live_after_s", &c->batch.live_after_s, 30);
+    fill_int(job, "batch.live_after_mib", &c->batch.live_after_mib, 32);
     fill_int(job, "limits.host_gap_ms", &c->limits.host_gap_ms, 250);
     return fill_strings(c) && fill_list(job, "leagues", &c->leagues, &c->n_leagues, leagues, 1) &&
            fill_list(job, "sources.psapi.realms", &p->realms, &p->n_realms, realms, 1) &&
@@ -182,7 +184,10 @@ static bool apply_env(struct config_job *job, struct config *c) {
         const char *value = table[i].name[0] == '\0' ? NULL : job->env(table[i].name);
         if (value != NULL && value[0] != '\0' && !set_str(table[i].field, value)) return false;
     }
-    const char *port = job->env("CH_PORT");
+    /* A password from the environment is not to be replaced by what the file says later. */
+    const char *password = job->env("CH_PASSWORD"), *port = job->env("CH_PORT");
+    if (password != NULL && password[0] != '\0' && !set_str(&c->clickhouse.password_file, ""))
+        return false;
     if (port != NULL && port[0] != '\0' &&
         (!slice__int64(slice__str(port), &c->clickhouse.port) || c->clickhouse.port < 1 ||
          c->clickhouse.port > 65535)) {

@@ -19,6 +19,9 @@ static const cyaml_strval_t levels[] = {{"debug", CONFIG_LOG_DEBUG},
 static const cyaml_strval_t compressions[] = {{"none", CONFIG_COMPRESSION_NONE},
                                               {"lz4", CONFIG_COMPRESSION_LZ4}};
 
+static const cyaml_strval_t deliveries[] = {{"exactly_once", CONFIG_EXACTLY_ONCE},
+                                            {"at_least_once", CONFIG_AT_LEAST_ONCE}};
+
 static const cyaml_schema_field_t agent_fields[] = {
     TEXT("project", struct config, agent.project), TEXT("version", struct config, agent.version),
     TEXT("contact", struct config, agent.contact),
@@ -36,6 +39,8 @@ static const cyaml_schema_field_t clickhouse_fields[] = {
     TEXT("database", struct config, clickhouse.database),
     CYAML_FIELD_ENUM("compression", OPT, struct config, clickhouse.compression, compressions,
                      COUNT(compressions)),
+    CYAML_FIELD_ENUM("delivery", OPT, struct config, clickhouse.delivery, deliveries,
+                     COUNT(deliveries)),
     CYAML_FIELD_END};
 static const cyaml_schema_field_t spool_fields[] = {
     CYAML_FIELD_INT("quota_mib", OPT, struct config, spool.quota_mib),
@@ -71,7 +76,10 @@ static const cyaml_schema_field_t limits_fields[] = {
 static const cyaml_schema_field_t batch_fields[] = {
     CYAML_FIELD_INT("rows", OPT, struct config, batch.rows),
     CYAML_FIELD_INT("bytes_mib", OPT, struct config, batch.bytes_mib),
-    CYAML_FIELD_INT("age_ms", OPT, struct config, batch.age_ms), CYAML_FIELD_END};
+    CYAML_FIELD_INT("age_ms", OPT, struct config, batch.age_ms),
+    CYAML_FIELD_FLOAT("live_after_s", OPT, struct config, batch.live_after_s),
+    CYAML_FIELD_INT("live_after_mib", OPT, struct config, batch.live_after_mib),
+    CYAML_FIELD_END};
 
 /* A section whose fields are offset from the whole struct: it has no struct type of its own. */
 #define SECTION(key_, fields_)                                                                     \

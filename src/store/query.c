@@ -1,5 +1,6 @@
 /* One statement on a connection of its own, its result as text. */
 #include "store_internal.h"
+#include <ch_native/conn.h>
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -53,6 +53,8 @@ static void test_config_has_defaults_for_everything(void **state) {
         assert_int_equal(c->clickhouse.port, 9000);
         assert_string_equal(c->clickhouse.database, "poe_trade");
         assert_int_equal(c->clickhouse.compression, CONFIG_COMPRESSION_LZ4);
+        assert_int_equal(c->clickhouse.delivery, CONFIG_EXACTLY_ONCE);
+        assert_true(c->batch.live_after_s > 29 && c->batch.live_after_s < 31);
         assert_int_equal(c->log.level, CONFIG_LOG_INFO);
         assert_int_equal(c->hub.port, 8686);
         assert_false(c->live);
@@ -72,7 +74,7 @@ static const char full[] =
     "state_dir: /var/lib/souk\n"
     "log: {format: json, level: debug}\n"
     "clickhouse: {host: ch, port: 9440, user: u, password: secret, database: db,\n"
-    "  compression: none}\n"
+    "  compression: none, delivery: at_least_once}\n"
     "spool: {quota_mib: 100, retain_hours: 0}\n"
     "hub: {host: 0.0.0.0, port: 80, allow_origins: ['https://a.example'],\n"
     "  tokens_file: t}\n"
@@ -92,6 +94,7 @@ static void check_full(const struct config *c) {
     assert_true(c->live);
     assert_int_equal(c->log.format, CONFIG_LOG_JSON);
     assert_int_equal(c->clickhouse.compression, CONFIG_COMPRESSION_NONE);
+    assert_int_equal(c->clickhouse.delivery, CONFIG_AT_LEAST_ONCE);
     assert_true(c->spool.retain_hours == 0);
     assert_int_equal(c->n_leagues, 2);
     assert_string_equal(c->leagues[1], "Hardcore Mirage");
