@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (batcher__init(&b, &clock, &options) == 0 && batcher__recover_seal(&b, &seal) == 0) {
             batcher__recover_ack(&b, seal.token);
             assert(batcher__recover_seal(&b, &seal) == 0); /* Twice is once. */
-            assert(batcher__low_water(&b, false) == 0);
+            assert(batcher__low_water(&b) == 0);
         }
         batcher__fini(&b);
     }

@@ -221,7 +221,7 @@ static int take_pages(struct batcher *b, uint64_t from) {
         }
         /* The decoder hands on only what is whole. */
         if (rows__no_memory(&rows)) code = ERR_NOMEM;
-        else code = batcher__rows(b, lsn, lsn + 1, 0, &rows);
+        else code = batcher__rows(b, 0, lsn, lsn + 1, 0, &rows);
         rows__fini(&rows);
     }
     return code;

@@ -330,7 +330,7 @@ static int decode_from(struct place *p, struct spool *s, struct taken *t, const 
                                 .ctx = t,
                                 .has_room = has_room,
                                 .take = take};
-    int code = decoder__open(&d, &deps, t->next_lsn, followed, &e);
+    int code = decoder__open(&d, &deps, t->next_lsn, 0, followed, &e);
     if (code != 0) return code;
     uint64_t before = 0;
     struct spool_status status;
