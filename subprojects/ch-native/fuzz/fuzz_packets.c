@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int code = CHN_MORE;
     if (size < 2) return 0;
     size_t piece = data[0] >> 1 == 0 ? size : data[0] >> 1;
-    chn_parser__init(&p, 54464, 1 << 20);
+    chn_parser__init(&p, CHN_REVISION_MAX, 1 << 20);
     for (size_t at = 1; at < size && code == CHN_MORE; at += piece) {
         size_t n = size - at < piece ? size - at : piece;
         uint8_t *copy = malloc(n); /* On its own, so that a read past the piece is seen. */

@@ -106,8 +106,9 @@ int main(int argc, char **argv) {
         put_hello(&stream);
         chn_buf__put_u8(&stream, 1);
         chn_buf__put(&stream, name.data, name.n);
-        if (i % 2 == 1) chn_frame__compress(&stream, &(struct chn_slice){block.data, block.n}, 1,
-                                            i % 4 == 1 ? CHN_LZ4 : CHN_ZSTD, 0);
+        if (i % 2 == 1)
+            chn_frame__compress(&stream, &(struct chn_slice){block.data, block.n}, 1,
+                                i % 4 == 1 ? CHN_LZ4 : CHN_ZSTD, 0);
         else chn_buf__put(&stream, block.data, block.n);
         static const uint8_t tail[] = {3, 7, 1, 2, 0, 0, 9, 6, 3, 1, 99, 0, 0, 0, 5};
         put_profile_events(&stream);
