@@ -192,9 +192,9 @@ static struct slot *pick_idle(struct chn_pool *p) {
     for (unsigned i = 0; i < p->options.n_max; i++) {
         struct slot *s = &p->slots[i];
         if (s->state != SLOT_IDLE) continue;
-        bool better = best == NULL || (p->options.order == CHN_POOL_FIRST_ALIVE
-                                           ? s->host < best->host
-                                           : s->idle_ms < best->idle_ms);
+        bool better =
+            best == NULL || (p->options.order == CHN_POOL_FIRST_ALIVE ? s->host < best->host
+                                                                      : s->idle_ms < best->idle_ms);
         if (better) best = s;
     }
     return best;
@@ -247,8 +247,7 @@ static void lend(struct chn_pool *p) {
 
 static void open_wanted(struct chn_pool *p) {
     unsigned n_opening = 0;
-    for (unsigned i = 0; i < p->options.n_max; i++)
-        n_opening += p->slots[i].state == SLOT_OPENING;
+    for (unsigned i = 0; i < p->options.n_max; i++) n_opening += p->slots[i].state == SLOT_OPENING;
     for (unsigned i = 0; i < p->options.n_max && n_opening < p->n_waiting; i++) {
         if (p->slots[i].state != SLOT_EMPTY) continue;
         size_t host = pick_host(p);
@@ -266,7 +265,8 @@ static void set_timer(struct chn_pool *p) {
     for (size_t i = 0; p->first != NULL && i < p->n_hosts; i++)
         if (p->hosts[i].retry_ms > now && p->hosts[i].retry_ms < next) next = p->hosts[i].retry_ms;
     if (p->kicked) uv_timer_start(&p->timer, on_timer, 0, 0);
-    else if (next != UINT64_MAX) uv_timer_start(&p->timer, on_timer, next > now ? next - now : 0, 0);
+    else if (next != UINT64_MAX)
+        uv_timer_start(&p->timer, on_timer, next > now ? next - now : 0, 0);
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -288,8 +288,7 @@ int chn_pool__acquire(struct chn_pool *p, uint32_t timeout_ms, chn_acquire_cb cb
     struct waiter *w = malloc(sizeof *w);
     if (w == NULL) return CHN_ERR_MEMORY;
     uv_update_time(p->loop); /* A turn that took long must not eat the time of the wait. */
-    *w = (struct waiter){
-        .deadline_ms = uv_now(p->loop) + timeout_ms, .cb = cb, .data = data};
+    *w = (struct waiter){.deadline_ms = uv_now(p->loop) + timeout_ms, .cb = cb, .data = data};
     if (p->first == NULL) p->first = w;
     else p->last->next = w;
     p->last = w;
@@ -314,8 +313,10 @@ void chn_pool__status(const struct chn_pool *p, struct chn_pool_status *out) {
     *out = (struct chn_pool_status){.n_hosts = p->n_hosts, .n_waiting = p->n_waiting};
     for (size_t i = 0; i < p->n_hosts; i++) {
         const struct host *h = &p->hosts[i];
-        out->hosts[i] = (struct chn_pool_host){
-            .name = h->name, .port = h->port, .n_failures = h->backoff.n_failures, .error = h->error};
+        out->hosts[i] = (struct chn_pool_host){.name = h->name,
+                                               .port = h->port,
+                                               .n_failures = h->backoff.n_failures,
+                                               .error = h->error};
         if (h->retry_ms > now) out->hosts[i].retry_ms = (uint32_t)(h->retry_ms - now);
     }
     for (unsigned i = 0; i < p->options.n_max; i++) {
@@ -381,7 +382,8 @@ struct chn_pool *chn_pool__new(uv_loop_t *loop, const struct chn_pool_options *o
                                struct chn_err *err) {
     if (options->n_max > CHN_POOL_CONNECTIONS_MAX || options->waiters_max > CHN_POOL_WAITERS_MAX ||
         options->conn->n_hosts > CHN_HOSTS_MAX) {
-        chn_err__setf(err, CHN_ERR_ARGUMENT, "pool: more connections, waiters or hosts than can be");
+        chn_err__setf(err, CHN_ERR_ARGUMENT,
+                      "pool: more connections, waiters or hosts than can be");
         return NULL;
     }
     struct chn_pool *p = calloc(1, sizeof *p);

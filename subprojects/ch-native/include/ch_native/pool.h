@@ -1,10 +1,10 @@
 /**
  * A pool of connections over a list of hosts. A connection is lent to one borrower at a time; who
- * cannot have one at once waits in line, for as long as it says. A host that fails is left alone for
- * a pause that grows (full jitter), and the others take its place.
+ * cannot have one at once waits in line, for as long as it says. A host that fails is left alone
+ * for a pause that grows (full jitter), and the others take its place.
  *
- * What is handed out was there a moment ago: a connection that is lost while idle is dropped at once,
- * one that was idle for long is pinged first, and one that comes back closed is not kept.
+ * What is handed out was there a moment ago: a connection that is lost while idle is dropped at
+ * once, one that was idle for long is pinged first, and one that comes back closed is not kept.
  */
 #ifndef CH_NATIVE_POOL_H
 #define CH_NATIVE_POOL_H
