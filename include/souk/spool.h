@@ -34,6 +34,7 @@ enum spool_type {
     SPOOL_STOP,       /* A clean end. */
     SPOOL_REQUEST,    /* A request that brought no page: what was asked and how it ended. */
     SPOOL_CONFIG,     /* What decoding depends on from here on. */
+    SPOOL_RANGE,      /* Which rows of a sealed batch are sent next, once it was refused whole. */
 };
 
 #define SPOOL_RECORD_MAX ((size_t)32 << 20) /* Bytes of one payload. */

@@ -43,7 +43,7 @@ void app__checkpoint(struct app *a) {
     buf__clear(&part);
     alerts__save(a->alerts, &part);
     buf__string(&payload, buf__slice(&part));
-    buf__string(&payload, slice__str(decoder__followed_at(a->decoder, low_water)));
+    buf__string(&payload, slice__str(lanes__followed_at(a, low_water)));
     struct err e = {0};
     if (payload.failed || part.failed) {
         LOG_ERROR("cli", "checkpoint is too large", LOG_I("bytes", payload.len));
@@ -146,10 +146,14 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         return 0;
     case SPOOL_SEAL:
         r->n_seals++;
-        if (store__recover_seal(r->a->store, rec->payload) == 0) return 0;
+        if (store__recover(r->a->store, rec) == 0) return 0;
         return err__setf(e, ERR_CORRUPT, "seal at position %llu cannot be read",
                          (unsigned long long)rec->lsn);
-    case SPOOL_ACK: store__recover_ack(r->a->store, rec->payload); return 0;
+    case SPOOL_ACK:
+    case SPOOL_RANGE:
+    case SPOOL_QUARANTINE: /* What was left out is sent again, with the same token. */
+        store__recover(r->a->store, rec);
+        return 0;
     case SPOOL_LIMITS:
         buf__clear(&r->limits);
         buf__append_slice(&r->limits, rec->payload);
@@ -214,16 +218,8 @@ static int read_log(struct recovery *r, struct err *e) {
     spool_reader__fini(&reader);
     if (code != 0) return code;
     store__start(a->store, from);
-    struct decoder_deps deps = {.loop = &a->loop,
-                                .clock = &a->clock,
-                                .metrics = &a->metrics,
-                                .spool = a->spool,
-                                .ctx = a,
-                                .has_room = app__has_room,
-                                .take = app__take_rows};
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
-    return decoder__open(&a->decoder, &deps, from, r->followed == NULL ? a->followed : r->followed,
-                         e);
+    return lanes__open(a, from, r->followed == NULL ? a->followed : r->followed, e);
 }
 
 int app__recover(struct app *a, struct err *e) {

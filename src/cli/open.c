@@ -246,8 +246,20 @@ void app__store_options(const struct config *c, struct store_options *out) {
                                   .port = (uint16_t)c->clickhouse.port,
                                   .user = c->clickhouse.user,
                                   .password = c->clickhouse.password,
+                                  .password_file = c->clickhouse.password_file,
+                                  .delivery = c->clickhouse.delivery == CONFIG_AT_LEAST_ONCE
+                                                  ? STORE_AT_LEAST_ONCE
+                                                  : STORE_EXACTLY_ONCE,
                                   .database = c->clickhouse.database,
                                   .lz4 = c->clickhouse.compression == CONFIG_COMPRESSION_LZ4,
+                                  .zstd = c->clickhouse.compression == CONFIG_COMPRESSION_ZSTD,
+                                  .hosts = (const char *const *)c->clickhouse.hosts,
+                                  .n_hosts = c->clickhouse.n_hosts,
+                                  .tls = {.enabled = c->clickhouse.tls.enabled,
+                                          .insecure = !c->clickhouse.tls.verify,
+                                          .ca_file = c->clickhouse.tls.ca_file,
+                                          .server_name = c->clickhouse.tls.server_name},
+                                  .refusals = &table_bronze_quarantine,
                                   .tables = tables,
                                   .n_tables = n,
                                   .rows_max = (size_t)c->batch.rows,
@@ -255,10 +267,7 @@ void app__store_options(const struct config *c, struct store_options *out) {
                                   .age_max_ns = c->batch.age_ms * NS_PER_MS};
 }
 
-static void wake_decoder(void *ctx) {
-    struct app *a = ctx;
-    if (a->decoder != NULL) decoder__wake(a->decoder);
-}
+static void wake_lanes(void *ctx) { lanes__wake(ctx); }
 
 static int open_hub(struct app *a, struct err *e) {
     const struct config *c = a->settings->config;
@@ -325,7 +334,7 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     app__store_options(settings->config, &store);
     if (code == 0)
         code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
-    if (code == 0) store__on_room(a->store, wake_decoder, a);
+    if (code == 0) store__on_room(a->store, wake_lanes, a);
     if (code == 0) code = open_pollers(a, e);
     if (code == 0) code = app__recover(a, e);
     if (code == 0) stage_done(a, "recovery", &since_ns);

@@ -14,11 +14,6 @@
 #define STORE_PATIENCE_NS (6 * NS_PER_S) /* Both together: below 10 s. */
 #define LAG_WARN_NS (5 * NS_PER_MS)
 
-bool app__has_room(void *ctx) {
-    struct app *a = ctx;
-    return store__has_room(a->store);
-}
-
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key) {
     for (size_t i = 0; i < a->n_streams; i++)
         if (slice__eq(slice__str(a->streams[i].type->name), source) &&
@@ -34,12 +29,11 @@ static void count_rows(struct app *a, const struct request_facts *facts, const s
     s->rows += rows__count(rows);
 }
 
-void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
+void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                     const struct request_facts *facts, struct rows *rows) {
-    struct app *a = ctx;
     int64_t since_ns = clock__stopwatch_ns();
     if (facts != NULL) count_rows(a, facts, rows);
-    int status = store__rows(a->store, lsn, next_lsn, wall_ns, rows);
+    int status = store__rows(a->store, feed, lsn, next_lsn, wall_ns, rows);
     a->work_ns[WORK_ROWS] += clock__stopwatch_ns() - since_ns;
     if (status == 0) return;
     /* Going on would skip rows: the log has them, so the next start begins here. */
@@ -80,10 +74,9 @@ static void on_store_closed(void *data) {
     a->governor = NULL;
 }
 
-/* After the decoder, whose job in flight still hands its rows to the store. */
-static void on_decoder_closed(void *data) {
+/* After the decoders, whose jobs in flight still hand their rows to the store. */
+static void on_lanes_closed(void *data) {
     struct app *a = data;
-    a->decoder = NULL;
     store__close(a->store, on_store_closed, a);
 }
 
@@ -92,8 +85,8 @@ static void on_decoder_closed(void *data) {
 static void on_deadline(uv_timer_t *timer) {
     struct app *a = timer->data;
     int64_t now_ns = a->clock.mono_ns;
-    decoder__wake(a->decoder);
-    if (decoder__busy(a->decoder) && now_ns < a->stop_at_mono_ns) return;
+    lanes__wake(a);
+    if (lanes__busy(a) && now_ns < a->stop_at_mono_ns) return;
     struct store_status store;
     store__status(a->store, &store);
     /* Nobody is there to take it: the log keeps it for the next start. */
@@ -107,7 +100,7 @@ static void on_deadline(uv_timer_t *timer) {
     }
     a->closing = true;
     uv_timer_stop(&a->second);
-    decoder__close(a->decoder, on_decoder_closed, a);
+    lanes__close(a, on_lanes_closed);
 }
 
 static void on_poller_closed(void *data) {
@@ -230,7 +223,7 @@ int app__run(struct app *a, int64_t for_ns) {
     uv_timer_start(&a->checkpoint, on_checkpoint, CHECKPOINT_EVERY_MS, CHECKPOINT_EVERY_MS);
     if (for_ns > 0) uv_timer_start(&a->deadline, on_for, (uint64_t)(for_ns / NS_PER_MS), 0);
     for (size_t i = 0; i < a->n_streams; i++) poller__start(a->streams[i].poller);
-    decoder__wake(a->decoder);
+    lanes__wake(a);
     while (!a->stopped) run_turn(a);
     LOG_INFO("cli", "stopped",
              LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));

@@ -3,6 +3,7 @@
  * be decoded though it was judged sound (its body is kept raw and a quarantine row says why). */
 #include "souk/decoder.h"
 #include "souk/core/log.h"
+#include "souk/core/refusal.h"
 #include "souk/tables.h"
 #include <assert.h>
 #include <stdio.h>
@@ -22,7 +23,8 @@ struct item {
     struct request_facts facts;
     struct buf meta; /* Owns what the facts point to. */
     struct rows rows;
-    bool failed; /* The page could not be decoded. */
+    bool failed;     /* The page could not be decoded. */
+    bool no_request; /* It is not about a request: there are no facts. */
 };
 
 /* Followed leagues from a position on. */
@@ -34,7 +36,8 @@ struct context {
 struct decoder {
     struct decoder_deps deps;
     struct spool_reader reader;
-    uint64_t at;
+    uint64_t at, end;   /* 0: there is no end. */
+    int64_t at_wall_ns; /* When the last record handed on was appended. */
     uv_work_t work;
     uv_timer_t retry;
     bool working;
@@ -43,6 +46,7 @@ struct decoder {
     struct item items[JOB_ITEMS_MAX];
     size_t n_items;
     uint64_t after; /* Position behind the last record read. */
+    int64_t after_wall_ns;
     char *new_context;
     uint64_t new_context_lsn;
     int read_status;
@@ -183,6 +187,34 @@ static void decode_record(struct decoder *d, const struct spool_record *rec) {
     journal__rows(&item->facts, item->lsn, rows__count(&item->rows), &item->rows);
 }
 
+/* A row that ClickHouse refused: quarantined, as a page's refused rows are. */
+static void take_refusal(struct decoder *d, const struct spool_record *rec) {
+    struct refusal r;
+    if (refusal__decode(rec->payload, &r) != 0) {
+        LOG_ERROR("sources", "refusal cannot be read", LOG_I("lsn", rec->lsn));
+        return;
+    }
+    struct item *item = &d->items[d->n_items++];
+    *item = (struct item){
+        .lsn = rec->lsn, .next_lsn = rec->next_lsn, .wall_ns = rec->wall_ns, .no_request = true};
+    char src[64], value[QUARANTINE_VALUE_MAX], field[64];
+    copy_text(src, sizeof src, r.src);
+    snprintf(value, sizeof value, "%.*s", SLICE_FMT(r.message));
+    snprintf(field, sizeof field, "lsn %llu, ord %llu", (unsigned long long)r.lsn,
+             (unsigned long long)r.ord);
+    struct batch *b = rows__batch(&item->rows, &table_bronze_quarantine, (struct slice){0});
+    if (b == NULL) return;
+    struct quarantine_row row = {.wall_ns = rec->wall_ns,
+                                 .source = r.src,
+                                 .table_name = r.table,
+                                 .reason = SLICE_LIT(REFUSAL_REASON),
+                                 .field = slice__str(field),
+                                 .value = slice__str(value),
+                                 .payload = r.payload,
+                                 .origin = {.src = src, .lsn = rec->lsn, .ord = 0}};
+    tables__quarantine_row(b, &row);
+}
+
 static void on_work(uv_work_t *work) {
     struct decoder *d = work->data;
     struct spool_record rec;
@@ -190,12 +222,16 @@ static void on_work(uv_work_t *work) {
     while (d->n_items < JOB_ITEMS_MAX && bytes < JOB_BYTES_MAX && d->new_context == NULL) {
         d->read_status = spool_reader__next(&d->reader, d->until, &rec, &d->err);
         if (d->read_status == ERR_CORRUPT) d->after = d->reader.at;
+        if (d->read_status == 0) d->after = d->until; /* Nothing else is there. */
         if (d->read_status != 1) break;
         d->after = rec.next_lsn;
+        d->after_wall_ns = rec.wall_ns;
         if (rec.type == SPOOL_PAGE || rec.type == SPOOL_REQUEST) {
             buf__clear(&d->body);
             decode_record(d, &rec);
             bytes += d->body.len;
+        } else if (rec.type == SPOOL_QUARANTINE) {
+            take_refusal(d, &rec);
         } else if (rec.type == SPOOL_CONFIG) {
             d->new_context = slice__dup(rec.payload);
             d->new_context_lsn = rec.lsn;
@@ -221,14 +257,15 @@ static void hand_on(struct decoder *d) {
     for (size_t i = 0; i < d->n_items; i++) {
         struct item *item = &d->items[i];
         if (item->failed) series__inc(d->failures);
-        d->deps.take(d->deps.ctx, item->lsn, item->next_lsn, item->wall_ns, &item->facts,
-                     &item->rows);
+        d->deps.take(d->deps.ctx, item->lsn, item->next_lsn, item->wall_ns,
+                     item->no_request ? NULL : &item->facts, &item->rows);
         rows__fini(&item->rows);
         buf__fini(&item->meta);
     }
     if (d->after > d->at) { /* Records that make no rows move the position too. */
         struct rows none = {0};
         d->at = d->after;
+        d->at_wall_ns = d->after_wall_ns;
         d->deps.take(d->deps.ctx, d->after, d->after, d->deps.clock->wall_ns, NULL, &none);
     }
 }
@@ -257,12 +294,18 @@ static void on_done(uv_work_t *work, int status) {
     decoder__wake(d);
 }
 
-void decoder__wake(struct decoder *d) {
-    if (d->working || d->close_cb != NULL || uv_is_active((uv_handle_t *)&d->retry)) return;
+/* @return the position up to which there is something to read. */
+static uint64_t readable(const struct decoder *d) {
     struct spool_status status;
     spool__status(d->deps.spool, &status);
-    if (d->at >= status.synced_lsn || !d->deps.has_room(d->deps.ctx)) return;
-    d->until = status.synced_lsn;
+    return d->end != 0 && d->end < status.synced_lsn ? d->end : status.synced_lsn;
+}
+
+void decoder__wake(struct decoder *d) {
+    if (d->working || d->close_cb != NULL || uv_is_active((uv_handle_t *)&d->retry)) return;
+    uint64_t until = readable(d);
+    if (d->at >= until || !d->deps.has_room(d->deps.ctx)) return;
+    d->until = until;
     d->n_items = 0;
     d->after = d->at;
     d->work.data = d;
@@ -270,7 +313,7 @@ void decoder__wake(struct decoder *d) {
 }
 
 int decoder__open(struct decoder **out, const struct decoder_deps *deps, uint64_t from_lsn,
-                  const char *followed, struct err *e) {
+                  uint64_t until_lsn, const char *followed, struct err *e) {
     struct decoder *d = calloc(1, sizeof *d);
     if (d == NULL || push_context(d, 0, strdup(followed)) != 0) {
         free(d);
@@ -278,6 +321,7 @@ int decoder__open(struct decoder **out, const struct decoder_deps *deps, uint64_
     }
     d->deps = *deps;
     d->at = from_lsn;
+    d->end = until_lsn;
     d->body = buf__init(SPOOL_RECORD_MAX * 2);
     d->retry.data = d;
     uv_timer_init(deps->loop, &d->retry);
@@ -297,8 +341,16 @@ void decoder__close(struct decoder *d, void (*cb)(void *data), void *data) {
 
 uint64_t decoder__at(const struct decoder *d) { return d->at; }
 
-bool decoder__busy(const struct decoder *d) {
-    struct spool_status status;
-    spool__status(d->deps.spool, &status);
-    return d->working || d->at < status.synced_lsn;
+bool decoder__busy(const struct decoder *d) { return d->working || d->at < readable(d); }
+
+void decoder__end_at(struct decoder *d, uint64_t lsn) { d->end = lsn; }
+
+bool decoder__ended(const struct decoder *d) {
+    return d->end != 0 && !d->working && d->at >= d->end;
+}
+
+int64_t decoder__lag_ns(const struct decoder *d) {
+    if (d->at >= readable(d) || d->at_wall_ns == 0) return 0;
+    int64_t ns = d->deps.clock->wall_ns - d->at_wall_ns;
+    return ns > 0 ? ns : 0;
 }

@@ -294,7 +294,11 @@ void spool__close(struct spool *s, spool_close_cb cb, void *data) {
     s->closing = true;
     s->close_cb = cb;
     s->close_data = data;
-    if (!s->failed) append(s, SPOOL_STOP, 0, NULL, 0, NULL, NULL, NULL);
+    /* What STOP says is synced, the next opening need not make durable again. */
+    unsigned char synced[8];
+    put_le(synced, atomic_load(&s->synced_lsn), sizeof synced);
+    struct slice part = slice__of((const char *)synced, sizeof synced);
+    if (!s->failed) append(s, SPOOL_STOP, 0, &part, 1, NULL, NULL, NULL);
     spool__pump(s);
     spool__finish_close(s);
 }

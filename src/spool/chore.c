@@ -25,12 +25,12 @@ static void run_chore(uv_work_t *work) {
     for (; c->n_retired < c->n_retire; c->n_retired++) {
         char name[SEGMENT_NAME_SIZE];
         segment_name(c->retire[c->n_retired], ".wal", name);
-        if (unlinkat(s->dir_fd, name, 0) == 0 || errno == ENOENT) continue;
+        if (s->io->unlink(s->io->data, s->dir_fd, name) == 0 || errno == ENOENT) continue;
         c->retire_err = -errno;
         break;
     }
     /* Room is made first: what was just freed may hold the new segment. */
-    if (c->n_retired > 0 && fsync(s->dir_fd) != 0) c->retire_err = -errno;
+    if (c->n_retired > 0 && s->io->sync_dir(s->io->data, s->dir_fd) != 0) c->retire_err = -errno;
     if (c->create != 0)
         c->create_err = segment__create(&s->form, s->io, s->dir_fd, c->create, c->wall_ns);
     if (c->create_err == -EEXIST) c->create_err = 0;

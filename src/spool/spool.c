@@ -161,7 +161,7 @@ int spool__open_io(struct spool **out, uv_loop_t *loop, const struct clock *cloc
     s->flying = &s->groups[1];
     init_metrics(&s->metrics, metrics);
     int rc = open_dirs(s, options->dir, e);
-    if (rc == 0) rc = recover(&r, &s->form, s->dir_fd, s->bad_fd, e);
+    if (rc == 0) rc = recover(&r, &s->form, s->io, s->dir_fd, s->bad_fd, e);
     if (rc != 0) {
         recovery__fini(&r);
         spool__free(s);

@@ -84,15 +84,12 @@ static void note(struct group *g, enum spool_op op, int err) {
 /* Opens NNN.tmp with its space reserved. @return the descriptor or -errno. */
 static int open_tmp(const struct spool_form *f, const struct spool_io *io, int dir_fd,
                     const char *name) {
-    int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    int fd = io->create(io->data, dir_fd, name, O_TRUNC);
     if (fd < 0) return -errno;
-    int err = io->fallocate(io->data, fd, (off_t)f->segment_bytes) == 0 ? 0 : -errno;
-    /* Some file systems cannot reserve; a sparse file does, without the promise. */
-    if (err == -EOPNOTSUPP || err == -EINVAL || err == -ENOSYS)
-        err = ftruncate(fd, (off_t)f->segment_bytes) == 0 ? 0 : -errno;
+    int err = io__reserve(io, fd, f->segment_bytes);
     if (err == 0) return fd;
     close(fd);
-    unlinkat(dir_fd, name, 0);
+    io->unlink(io->data, dir_fd, name);
     return err;
 }
 
@@ -109,12 +106,12 @@ int segment__create(const struct spool_form *f, const struct spool_io *io, int d
     int err = io__write_all(io, fd, page, sizeof page, 0);
     if (err == 0 && io->fdatasync(io->data, fd) != 0) err = -errno;
     close(fd);
-    if (err == 0 && renameat(dir_fd, tmp, dir_fd, name) != 0) err = -errno;
+    if (err == 0 && io->rename(io->data, dir_fd, tmp, dir_fd, name) != 0) err = -errno;
     if (err != 0) {
-        unlinkat(dir_fd, tmp, 0);
+        io->unlink(io->data, dir_fd, tmp);
         return err;
     }
-    return fsync(dir_fd) == 0 ? 0 : -errno;
+    return io->sync_dir(io->data, dir_fd) == 0 ? 0 : -errno;
 }
 
 void writer__close(struct writer *w) {
@@ -180,20 +177,21 @@ static int rewrite(struct writer *w, const struct run *run, const struct group *
         /* Keeping the old file is for whoever looks into the disk; the new one has all of it. */
         for (int i = 0; i < 16; i++) {
             snprintf(kept, sizeof kept, "%s.eio%d", name, i);
-            if (linkat(w->dir_fd, name, w->bad_fd, kept, 0) == 0 || errno != EEXIST) break;
+            if (w->io->link(w->io->data, w->dir_fd, name, w->bad_fd, kept) == 0 || errno != EEXIST)
+                break;
         }
-        if (renameat(w->dir_fd, tmp, w->dir_fd, name) != 0) err = -errno;
+        if (w->io->rename(w->io->data, w->dir_fd, tmp, w->dir_fd, name) != 0) err = -errno;
     }
     if (err != 0) {
         close(fd);
-        unlinkat(w->dir_fd, tmp, 0);
+        w->io->unlink(w->io->data, w->dir_fd, tmp);
         return err;
     }
     writer__close(w);
     w->fd = fd;
     w->segment = run->segment;
     atomic_fetch_add(w->generation, 1);
-    return fsync(w->dir_fd) == 0 ? 0 : -errno;
+    return w->io->sync_dir(w->io->data, w->dir_fd) == 0 ? 0 : -errno;
 }
 
 /* Writes and syncs @run where it belongs. @op says what failed. */
@@ -256,7 +254,7 @@ void writer__run(struct writer *w, struct group *g) {
         seal_run(w, run, g);
         if (take_run(w, run, g) != 0) break;
         /* What was reserved behind the end goes back. A crash before this leaves zeros. */
-        if (run->ends && ftruncate(w->fd, (off_t)(run->offset + run->len)) != 0)
+        if (run->ends && w->io->ftruncate(w->io->data, w->fd, (off_t)(run->offset + run->len)) != 0)
             note(g, OP_RETIRE, -errno);
     }
     g->took_ns = clock__stopwatch_ns() - start_ns;

@@ -59,7 +59,7 @@ static void start(struct fixture *f) {
     assert_int_equal(batcher__init(&f->b, &f->clock, &options), 0);
     f->b.on_sealed = on_sealed;
     f->b.ctx = f;
-    f->b.decoded_lsn = f->checkpoint;
+    batcher__open_feed(&f->b, 0, f->checkpoint);
     for (size_t i = 0; i < f->n_seals; i++)
         if (f->seals[i].last_lsn >= f->checkpoint)
             assert_int_equal(batcher__recover_seal(&f->b, &f->seals[i]), 0);
@@ -75,7 +75,7 @@ static void page(struct fixture *f, uint64_t lsn) {
     }
     struct batch *b = rows__batch(&rows, &check_table, (struct slice){0});
     batch__begin(b), batch__u64(b, lsn), batch__u32(b, 0), batch__end(b);
-    assert_int_equal(batcher__rows(&f->b, lsn, lsn + 1, (int64_t)lsn, &rows), 0);
+    assert_int_equal(batcher__rows(&f->b, 0, lsn, lsn + 1, (int64_t)lsn, &rows), 0);
 }
 
 static void insert(struct fixture *f, const struct sealed *s) {
@@ -98,7 +98,7 @@ static void insert(struct fixture *f, const struct sealed *s) {
 }
 
 static void send_one(struct fixture *f) {
-    struct sealed *s = batcher__next(&f->b);
+    struct sealed *s = batcher__next(&f->b, 0);
     if (s == NULL) return;
     insert(f, s);
     if (pick(f, 4) == 0) return; /* The reply is lost: it will be sent again. */
@@ -114,14 +114,14 @@ static void test_every_row_is_stored_once_whatever_crashes(void **state) {
     for (unsigned seed = 0; seed < 200; seed++) {
         *f = (struct fixture){.seed = seed};
         start(f);
-        for (int step = 0; f->b.decoded_lsn < PAGES || f->b.n_sealed > 0 || f->b.open_rows > 0; step++) {
+        for (int step = 0; f->b.feeds[0].decoded_lsn < PAGES || f->b.n_sealed > 0 || f->b.open_rows > 0; step++) {
             assert_true(step < 20000);
             assert_true(batcher__imbalance(&f->b) == 0);
             f->clock.mono_ns += 1 + pick(f, 5);
             switch (pick(f, 8)) {
             case 0: batcher__cut(&f->b, false); break;
             case 1: send_one(f), send_one(f); break;
-            case 2: f->checkpoint = batcher__low_water(&f->b, false); break;
+            case 2: f->checkpoint = batcher__low_water(&f->b); break;
             case 3:
                 if (pick(f, 5) != 0) break;
                 batcher__fini(&f->b); /* kill -9 */
@@ -129,7 +129,7 @@ static void test_every_row_is_stored_once_whatever_crashes(void **state) {
                 start(f);
                 break;
             default:
-                if (f->b.decoded_lsn < PAGES) page(f, f->b.decoded_lsn);
+                if (f->b.feeds[0].decoded_lsn < PAGES) page(f, f->b.feeds[0].decoded_lsn);
                 else batcher__cut(&f->b, true);
             }
         }
@@ -138,7 +138,7 @@ static void test_every_row_is_stored_once_whatever_crashes(void **state) {
             assert_int_equal(f->server.rows[1][lsn], 1);
         }
         assert_int_equal(f->server.check_ahead, 0); /* Readers never see a cursor ahead of its rows. */
-        assert_int_equal(batcher__low_water(&f->b, false), PAGES);
+        assert_int_equal(batcher__low_water(&f->b), PAGES);
         n_repeats += f->server.n_repeats;
         batcher__fini(&f->b);
     }
@@ -181,7 +181,7 @@ static void test_age_cuts_no_more_while_batches_wait(void **state) {
     assert_int_equal(n_small, 2 * SEALED_BY_AGE_MAX);
     assert_true(n_full <= (2000 + 1000) / 20);
     while (f->b.n_sealed > 0) { /* It is back: what waits is sent, and age cuts again. */
-        struct sealed *s = batcher__next(&f->b);
+        struct sealed *s = batcher__next(&f->b, 0);
         if (s == NULL) break;
         batcher__stored(&f->b, s);
     }

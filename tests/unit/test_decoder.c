@@ -85,7 +85,7 @@ static void open_decoder(struct fixture *f, const char *followed) {
                                 .ctx = f, .has_room = has_room, .take = take};
     buf__clear(&f->taken.text);
     f->taken.n = f->taken.n_rows = f->taken.n_quarantined = 0;
-    assert_int_equal(decoder__open(&f->decoder, &deps, status.first_lsn, followed, &e), 0);
+    assert_int_equal(decoder__open(&f->decoder, &deps, status.first_lsn, 0, followed, &e), 0);
 }
 
 static void close_decoder(struct fixture *f) {
