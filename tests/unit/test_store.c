@@ -4,6 +4,8 @@
 #include "souk/core/log.h"
 #include "souk/core/refusal.h"
 #include "souk/store.h"
+#include "certs.h"
+#include "relay.h"
 #include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -254,6 +256,43 @@ static void test_rows_are_stored_once_and_the_low_water_follows(void **state) {
     expect_once(f, 300);
 }
 
+static void test_rows_go_over_tls_past_a_dead_host(void **state) {
+    struct fixture *f = *state;
+    struct relay relay;
+    struct err e = {0};
+    char certs[] = "/tmp/souk_certs_XXXXXX", cert[64], ca[64], other[64], name[32];
+    make_tables(f);
+    assert_non_null(mkdtemp(certs));
+    certs__write(certs);
+    snprintf(cert, sizeof cert, "%s/good.pem", certs);
+    snprintf(ca, sizeof ca, "%s/ca.pem", certs);
+    snprintf(other, sizeof other, "%s/other-ca.pem", certs);
+    assert_true(relay__start(&relay, &(struct relay_options){.cert_file = cert, .to_port = engine.port}));
+    snprintf(name, sizeof name, "localhost:%u", relay.port);
+    const char *const hosts[] = {"127.0.0.1:1", name};
+    f->options.hosts = hosts;
+    f->options.n_hosts = 2;
+    f->options.tls = (struct store_tls){.enabled = true, .ca_file = other};
+    f->options.lz4 = false;
+    f->options.zstd = true;
+    assert_true(query(f, "SELECT 1") != 0); /* Whom we do not trust gets nothing. */
+    assert_non_null(strstr(f->cell, "certificate of localhost: unknown authority"));
+    f->options.tls.ca_file = "/nowhere.pem";
+    assert_int_equal(store__query(&f->loop, &f->options, "SELECT 1", on_row, f, &e), ERR_CONFIG);
+    assert_non_null(strstr(e.msg, "clickhouse.tls: TLS: authorities in /nowhere.pem"));
+    f->options.tls.ca_file = ca;
+    open_store(f);
+    store__start(f->store, 0);
+    for (uint64_t lsn = 0; lsn < 100; lsn++) page(f, lsn);
+    UNTIL(f, store__flush(f->store));
+    expect_once(f, 100);
+    close_store(f);
+    relay__stop(&relay);
+    f->options.hosts = NULL;
+    f->options.n_hosts = 0;
+    remove_dir(certs);
+}
+
 static void test_rows_are_stored_once_though_the_engine_is_killed(void **state) {
     struct fixture *f = *state;
     make_tables(f);
@@ -463,6 +502,7 @@ static void test_migrations_apply_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_rows_are_stored_once_and_the_low_water_follows),
+        TEST(test_rows_go_over_tls_past_a_dead_host),
         TEST(test_rows_are_stored_once_though_the_engine_is_killed),
         TEST(test_a_new_store_goes_on_where_the_last_one_was),
         TEST(test_a_missing_table_holds_the_rows_and_says_so),

@@ -1,5 +1,6 @@
-/* The whole parser, from hello on. The first byte says how: bit 0 compressed, bits 1 to 7 the size
- * of the pieces. */
+/* The whole parser, from hello on, whose revision says which. The first byte says how: bit 0
+ * compressed, bit 1 packets in chunks and a hello that has been, bits 2 to 7 the size of the
+ * pieces. */
 #include "packet.h"
 #include "profile.h"
 
@@ -20,8 +21,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct chn_err err;
     int code = CHN_MORE;
     if (size < 2) return 0;
-    size_t piece = data[0] >> 1 == 0 ? size : data[0] >> 1;
-    chn_parser__init(&p, 54464, 1 << 20);
+    size_t piece = data[0] >> 2 == 0 ? size : data[0] >> 2;
+    chn_parser__init(&p, CHN_REVISION_MAX, 1 << 20);
+    if ((data[0] & 2) != 0) {
+        p.seen_hello = true;
+        p.compressed = data[0] & 1;
+        chn_parser__expect_chunks(&p, &err);
+    }
     for (size_t at = 1; at < size && code == CHN_MORE; at += piece) {
         size_t n = size - at < piece ? size - at : piece;
         uint8_t *copy = malloc(n); /* On its own, so that a read past the piece is seen. */

@@ -27,7 +27,7 @@ static int put_bytes(struct chn_builder *b, const void *data, size_t n, size_t n
 }
 
 /* Marks the value that was just appended below a Nullable as not NULL, or gives the room back. */
-static int end_value(struct chn_builder *b, int code) {
+static inline int end_value(struct chn_builder *b, int code) {
     if (code != 0) {
         b->root->bytes--;
         return code;
@@ -140,6 +140,14 @@ int chn_builder__i256(struct chn_builder *b, const uint64_t words[4]) {
     return chn_node__put_wide(b, &value, !takes_unsigned(b));
 }
 
+/* Apart from the appenders, whose common paths need no room for it. */
+__attribute__((noinline)) static int put_widened(struct chn_builder *b, uint64_t value,
+                                                 bool is_signed) {
+    bool negative = is_signed && value >> 63 != 0;
+    struct chn_wide wide = widen(value, negative ? UINT64_MAX : 0, negative);
+    return chn_node__put_wide(b, &wide, is_signed);
+}
+
 int chn_builder__u64(struct chn_builder *b, uint64_t value) {
     const struct chn_type *type = b->type;
     switch (type->kind) {
@@ -151,7 +159,10 @@ int chn_builder__u64(struct chn_builder *b, uint64_t value) {
     case CHN_IPV4: return value <= UINT32_MAX ? put_fixed(b, value) : CHN_ERR_ARGUMENT;
     case CHN_DATE: return value <= UINT16_MAX ? put_fixed(b, value) : CHN_ERR_ARGUMENT;
     case CHN_BOOL: return value <= 1 ? put_fixed(b, value) : CHN_ERR_ARGUMENT;
-    case CHN_NULLABLE:
+    case CHN_NULLABLE: {
+        int code = chn_node_make_room(b, 1);
+        return code != 0 ? code : end_value(b, chn_builder__u64(&b->children[0], value));
+    }
     case CHN_LOW_CARDINALITY:
         GO_THROUGH(b, chn_builder__u64(&b->children[0], value));
         return CHN_ERR_TYPE;
@@ -167,8 +178,7 @@ int chn_builder__u64(struct chn_builder *b, uint64_t value) {
         return value <= INT64_MAX ? chn_builder__i64(b, (int64_t)value) : CHN_ERR_ARGUMENT;
     default: return CHN_ERR_TYPE;
     }
-    struct chn_wide wide = widen(value, 0, false);
-    return chn_node__put_wide(b, &wide, false);
+    return put_widened(b, value, false);
 }
 
 int chn_builder__i64(struct chn_builder *b, int64_t value) {
@@ -194,7 +204,10 @@ int chn_builder__i64(struct chn_builder *b, int64_t value) {
         for (uint32_t i = 0; i < type->n_names; i++)
             if (type->names[i].value == value) return put_fixed(b, (uint64_t)value);
         return CHN_ERR_ARGUMENT;
-    case CHN_NULLABLE:
+    case CHN_NULLABLE: {
+        int code = chn_node_make_room(b, 1);
+        return code != 0 ? code : end_value(b, chn_builder__i64(&b->children[0], value));
+    }
     case CHN_LOW_CARDINALITY:
         GO_THROUGH(b, chn_builder__i64(&b->children[0], value));
         return CHN_ERR_TYPE;
@@ -205,8 +218,7 @@ int chn_builder__i64(struct chn_builder *b, int64_t value) {
     case CHN_IPV4: return value >= 0 ? chn_builder__u64(b, (uint64_t)value) : CHN_ERR_ARGUMENT;
     default: return CHN_ERR_TYPE;
     }
-    struct chn_wide wide = widen((uint64_t)value, value < 0 ? UINT64_MAX : 0, value < 0);
-    return chn_node__put_wide(b, &wide, true);
+    return put_widened(b, (uint64_t)value, true);
 }
 
 /* --- Floating point --- */

@@ -49,9 +49,10 @@ static void test_hello_at_every_revision(void **state) {
 
 static void test_every_type_there_and_back(void **state) {
     (void)state;
-    for (int r = 0; r < N_REVISIONS; r++) {
+    static const uint32_t some[] = {54412, 54429, 54460, 54465, 54488};
+    for (size_t r = 0; r < sizeof some / sizeof some[0]; r++) {
         struct client c;
-        open_at(&c, revisions[r]);
+        open_at(&c, some[r]);
         types__there_and_back(&c, server.embedded);
         client__close(&c);
     }
