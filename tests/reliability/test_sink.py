@@ -123,7 +123,9 @@ def test_a_real_excess_of_parts_drops_nothing(bench):
         ended = time.monotonic()
         bench.wait_for_rows(2000)
         s.recovered(time.monotonic() - ended)
-        after = [a.rows for a in bench.proxy.attempts[seen:] if a.table == table and a.rows and a.server == "committed"]
+        # The rows are there a moment before the server says so.
+        after = until("the first insert is told", 10, lambda: [a.rows for a in bench.proxy.attempts[seen:]
+                                                               if a.table == table and a.rows and a.server == "committed"])
         # At least 200 ms, then 400 and so on, on each of two connections.
         assert len(refused) <= 8 + 2 * took, f"{len(refused)} refused inserts in {took:.0f} s"
         assert max(after) > max(before), (before, after)
