@@ -24,6 +24,7 @@ CASES = {  # In our own words; tests/reliability/README.md says more.
     46: "column added, removed, changed on the server", 47: "hostile JSON", 48: "impossible market data",
     49: "every parser fuzzed", 50: "every allocation fails once",
 }
+MORE = {21: "ClickHouse refuses the password"}  # Shown by some program, without a line of their own otherwise.
 PASSED, FAILED, NOT_APPLICABLE, NOT_SHOWN = "passed", "FAILED", "does not apply", "not shown"
 
 
@@ -70,7 +71,7 @@ def table(found, wanted):
         result = result_of(scores)
         counts[result] += 1
         what = scores[0]["what"] if len(scores) == 1 else f"{len(scores)} parts" if scores else ""
-        rows.append(row(str(case), CASES.get(case, "?"), what, scores, result))
+        rows.append(row(str(case), (CASES | MORE).get(case, "?"), what, scores, result))
         if len(scores) > 1:
             rows += [row("", "", s["what"], [s], result_of([s])) for s in scores]
     return rows, counts
