@@ -30,7 +30,7 @@
 
 #define STORE_TABLES_MAX 64
 #define STORE_CONNECTIONS                                                                          \
-    2 /* Tables are sent side by side; one table's batches keep their order. */
+    2 /* Partitions are sent side by side; one keeps its order within a feed. */
 #define STORE_VERSION_FLOOR_MAJOR 24
 #define STORE_VERSION_FLOOR_MINOR 3
 
