@@ -35,6 +35,9 @@ bool search__stored(struct search *s, uint64_t n_rows);
 bool search__refused(struct search *s, uint64_t n_rows);
 /** Row lo is settled as refused. */
 void search__skip(struct search *s, uint64_t n_rows);
+/** Recovery: the log says that @row was refused, so every row before it was settled then, whatever
+ *  the last range that was logged. Rows that are settled already are left alone. */
+void search__recover_refused(struct search *s, uint64_t row, uint64_t n_rows);
 /** [lo, hi) is too large for the server. @return false when it cannot be made smaller. */
 bool search__too_large(struct search *s, uint64_t n_rows);
 /** @return true when all @n_rows are settled. */

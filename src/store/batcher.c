@@ -171,9 +171,7 @@ int batcher__recover_refusal(struct batcher *b, struct slice payload) {
     struct refusal r;
     if (refusal__decode(payload, &r) != 0) return ERR_CORRUPT;
     struct planned *p = map__get(&b->plans_by_token, r.token);
-    /* Written twice, as its first sync failed: the row is settled already. */
-    if (p != NULL && p->search.active && r.row == p->search.lo && r.row < p->seal.n_rows)
-        search__skip(&p->search, p->seal.n_rows);
+    if (p != NULL) search__recover_refused(&p->search, r.row, p->seal.n_rows);
     return 0;
 }
 

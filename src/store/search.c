@@ -61,6 +61,14 @@ void search__skip(struct search *s, uint64_t n_rows) {
     else s->hi = s->lo;
 }
 
+void search__recover_refused(struct search *s, uint64_t row, uint64_t n_rows) {
+    if (row >= n_rows) return;
+    if (!s->active) search__begin(s, n_rows);
+    if (row < s->lo) return;
+    s->lo = row;
+    search__skip(s, n_rows);
+}
+
 bool search__too_large(struct search *s, uint64_t n_rows) {
     uint64_t n = s->hi - s->lo;
     if (n <= SEARCH_STEP_MIN) return false;

@@ -126,12 +126,33 @@ static void test_a_block_that_is_too_large_is_halved_to_a_bound(void **state) {
     assert_true(search__done(&s, 10000));
 }
 
+/* Found by case_store: a refusal whose row was only inferred has no range of its own in the log, and
+ * the row was refused again after a restart. */
+static void test_a_logged_refusal_settles_all_before_it(void **state) {
+    (void)state;
+    struct search s = {0};
+    search__recover_refused(&s, 0, 1); /* A batch of one row needs no range at all. */
+    assert_true(search__done(&s, 1));
+    assert_int_equal(s.n_refused, 1);
+    s = (struct search){.active = true, .lo = 8, .hi = 12, .bad = 16, .n_refused = 2};
+    search__recover_refused(&s, 13, 20);
+    assert_int_equal(s.lo, 14);
+    assert_int_equal(s.n_refused, 3);
+    assert_int_equal(s.bad, 0);
+    assert_int_equal(s.hi, 20);
+    search__recover_refused(&s, 13, 20); /* Written twice. */
+    search__recover_refused(&s, 25, 20); /* Of no row. */
+    assert_int_equal(s.lo, 14);
+    assert_int_equal(s.n_refused, 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_bad_row_costs_the_logarithm_and_one),
         cmocka_unit_test(test_many_bad_rows_are_all_found),
         cmocka_unit_test(test_a_rule_that_goes_away_refuses_nobody),
         cmocka_unit_test(test_a_block_that_is_too_large_is_halved_to_a_bound),
+        cmocka_unit_test(test_a_logged_refusal_settles_all_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
