@@ -29,6 +29,7 @@
 #define N_PAGES_MADE 64u /* Different ones, taken in turn. */
 #define BLOCK_ROWS 50000u
 #define PAGES_AHEAD 256u /* Appended and not yet handed to the store. */
+#define TURN_PAGES 4     /* Handed over in one turn of the loop, about as the decoder does. */
 #define UNSYNCED_MAX 8u  /* Of the appended ones. */
 #define GROUP ((size_t)256 << 10)
 
@@ -275,7 +276,7 @@ static bool hand_over(struct bench *b) {
     struct rows rows = {0};
     struct batch *batch = rows__batch(&rows, &durable_table, SLICE_LIT(""));
     bool ok = batch != NULL && batch__append(batch, &b->made[p->which]) == 0 &&
-              store__rows(b->store, p->lsn, p->next_lsn, b->clock.wall_ns, &rows) == 0;
+              store__rows(b->store, 0, p->lsn, p->next_lsn, b->clock.wall_ns, &rows) == 0;
     rows__fini(&rows);
     b->n_taken++;
     return ok;
@@ -336,7 +337,8 @@ static double run_durable(struct bench *b) {
         while (b->n_appended < b->n_pages && b->n_appended - b->n_taken < PAGES_AHEAD &&
                b->n_appended - b->n_synced < UNSYNCED_MAX)
             if (!append_page(b)) return 0;
-        while (b->n_taken < b->n_synced && store__has_room(b->store))
+        for (int i = 0; i < TURN_PAGES && b->n_taken < b->n_synced && store__has_room(b->store, 0);
+             i++)
             if (!hand_over(b)) return 0;
         if (b->n_taken == b->n_pages && store__flush(b->store)) break;
         uv_run(&b->loop, UV_RUN_ONCE);

@@ -116,7 +116,8 @@ int alerts__open(struct alerts **out, const struct clock *clock, struct metrics 
 void alerts__free(struct alerts *a);
 
 /** Feeds back one record (of append, or a text of alerts__save), in the order of appending, before
- *  anything is raised. @return 0 or ERR_MALFORMED; a record that fails changes nothing. */
+ *  anything is raised. @return 0; ERR_MALFORMED, when nothing has changed; or ERR_NOMEM, when the
+ *  room knows a part and should be freed. */
 int alerts__restore(struct alerts *a, struct slice json, struct err *e);
 /** Writes the whole durable state as one record for alerts__restore: what makes older records
  *  unnecessary. Appends an event for what was only counted so far; includes what is appended but
@@ -124,7 +125,7 @@ int alerts__restore(struct alerts *a, struct slice json, struct err *e);
 void alerts__save(struct alerts *a, struct buf *out);
 
 /** The condition holds. Makes the incident, or counts it, or escalates it.
- *  @return 0, or ERR_FULL when ALERTS_FIRING_MAX fire (counted). */
+ *  @return 0, or ERR_FULL when ALERTS_FIRING_MAX fire or there is no memory (counted). */
 int alerts__raise(struct alerts *a, const struct alert_signal *signal);
 /** The condition is over: resolves the incident if it fires. */
 void alerts__clear(struct alerts *a, const char *class, const struct alert_label *labels,

@@ -7,19 +7,28 @@
  * same places, so a batch that must be sent again has the same rows, in the same block, with the
  * same token.
  *
+ * Rows come from up to two feeds, each in log order: after an outage one reads at the end of the
+ * log and the other works off what is behind (the backlog). A batch holds rows of one feed. Feeds
+ * are not written down: after a crash all is read again by one feed, and meets the seals of both in
+ * order of position.
+ *
  * This half of the store is memory only: it does no I/O and knows no connection. */
 #ifndef SOUK_BATCHER_H
 #define SOUK_BATCHER_H
 
-#include "souk/core/batch.h"
+#include "souk/core/batch_range.h"
 #include "souk/core/clock.h"
 #include "souk/core/map.h"
+#include "souk/store_search.h"
 
 #define LANES_MAX 4096
 #define PLANS_MAX ((size_t)4 << 20) /* Seals that one recovery can take: weeks of one a second. */
 /* Batches of a table that wait; with so many, age no longer cuts: what grows larger meanwhile takes
  * less memory, fewer seals and fewer inserts than one small batch a second for hours. */
 #define SEALED_BY_AGE_MAX 4
+#define FEEDS_MAX 2
+/* Age cuts later, up to so many times, while the server says that it has too many parts. */
+#define AGE_SCALE_MAX 32
 
 /** What a SEAL record holds: a batch's identity for good. */
 struct seal {
@@ -38,16 +47,29 @@ enum sealed_state {
     SEALED_STORED,  /* Acknowledged. */
 };
 
+/** What the log has to say of a batch before it is sent (again). */
+enum sealed_record { SEALED_SEAL, SEALED_RANGE, SEALED_REFUSAL };
+
 /** A batch that will be sent until it is stored. */
 struct sealed {
     struct seal seal;
     struct batch batch;
     enum sealed_state state;
+    unsigned feed;
+    struct search search;
+    struct batch_mark mark;    /* Of a row up to search.lo, for the walk to it. */
+    enum sealed_record record; /* While SEALED_SEALING. */
+    bool uncertain; /* What is sent now may have been applied already: by an earlier run, or when
+                     * its reply was lost. */
+    bool look;      /* It was refused: see whether it is stored all the same, then act on that. */
+    bool too_large; /* For the server's memory, it said; else a row is to blame. */
+    int32_t code;   /* Of the last exception that a row is to blame for, */
+    char *why;      /* and its words. Owned; NULL when there was none. */
     int64_t first_wall_ns; /* When its oldest page was received. */
     int64_t sealed_mono_ns;
     int64_t not_before_mono_ns; /* Backoff after a failure. */
     uint32_t n_attempts;
-    bool rejected; /* The server's last word was an exception. */
+    bool rejected; /* The server's last word on what is sent now was an exception. */
     bool matches;  /* Rows and hash are those of its seal; false after a change of decoders. */
     void *data;    /* The sender's. */
     struct sealed *next; /* In order of sealing. */
@@ -61,6 +83,15 @@ struct batcher_options {
 
 struct lane;
 
+/** A reader of the log. */
+struct feed {
+    bool open;            /* More rows will come. */
+    uint64_t opened_lsn;  /* Where it was opened last: no batch spans it. */
+    uint64_t decoded_lsn; /* All rows of its pages below it have arrived. */
+    size_t bytes;         /* Of its batches, open and sealed. */
+    uint64_t n_taken;     /* Rows. */
+};
+
 struct batcher {
     struct batcher_options options;
     const struct clock *clock; /* Borrowed. */
@@ -68,7 +99,9 @@ struct batcher {
     struct map plans_by_token; /* Seals of the log, until the first rows. */
     struct lane *lanes;
     size_t n_lanes;
-    uint64_t decoded_lsn;        /* All rows of pages below it have arrived. */
+    struct feed feeds[FEEDS_MAX];
+    uint64_t recovered_lsn;      /* The last position of all seals that recovery found. */
+    unsigned age_scale;          /* Of options.age_max_ns; 1 unless there are too many parts. */
     struct sealed *first, *last; /* Sealed and not stored yet. */
     size_t n_sealed, sealed_bytes, open_bytes, open_rows;
     uint64_t n_taken, n_stored;   /* Rows. */
@@ -81,31 +114,60 @@ struct batcher {
 int batcher__init(struct batcher *b, const struct clock *clock,
                   const struct batcher_options *options);
 void batcher__fini(struct batcher *b);
+/** Feed 0 is open from the start at position 0. Opens @feed, which takes the rows of pages from
+ * @lsn on; of feed 0 before its first rows, this moves it. Recovered seals are feed 0's, so
+ *  later calls open a feed behind all of them. */
+void batcher__open_feed(struct batcher *b, unsigned feed, uint64_t lsn);
+/** No more rows come from @feed: its open batches are cut. Another feed must be open. */
+void batcher__close_feed(struct batcher *b, unsigned feed);
 /** Recovery, before the first rows: a seal found in the log at or above the low-water mark, in log
  *  order. @return 0, ERR_FULL or ERR_NOMEM. */
 int batcher__recover_seal(struct batcher *b, const struct seal *seal);
 /** Recovery: the batch of @token is stored. */
 void batcher__recover_ack(struct batcher *b, const char *token);
-/** Takes the rows of the page or request at @lsn, received at @wall_ns; @next_lsn is the position
- *  behind it. Pages arrive in log order; one without rows is told too. @rows is emptied.
+/** Recovery: a RANGE record's payload, or a QUARANTINE record's; of the batches that it names.
+ *  @return 0 or ERR_CORRUPT. */
+int batcher__recover_range(struct batcher *b, struct slice payload);
+int batcher__recover_refusal(struct batcher *b, struct slice payload);
+/** Takes the rows that @feed has of the page or request at @lsn, received at @wall_ns; @next_lsn is
+ * the position behind it. Pages arrive in log order; one without rows is told too. @rows is
+ * emptied.
  *  @return 0, or ERR_FULL / ERR_NOMEM, after which the process must not go on. */
-int batcher__rows(struct batcher *b, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
-                  struct rows *rows);
+int batcher__rows(struct batcher *b, unsigned feed, uint64_t lsn, uint64_t next_lsn,
+                  int64_t wall_ns, struct rows *rows);
 /** Cuts batches that are old enough, unless SEALED_BY_AGE_MAX of their table wait already; all of
  * them when @everything. */
 void batcher__cut(struct batcher *b, bool everything);
-/** @return the position below which no row is missing in ClickHouse; of data tables only, or all.
- */
-uint64_t batcher__low_water(const struct batcher *b, bool data_only);
-/** @return the sealed batch to send next at the clock's time, or NULL: the oldest that is ready, of
- * a table that has none in flight; tables that come after data wait for it. */
-struct sealed *batcher__next(struct batcher *b);
+/** @return the position below which no row is missing in ClickHouse. */
+uint64_t batcher__low_water(const struct batcher *b);
+/** @return the sealed batch to send next at the clock's time, or NULL: the oldest that is ready,
+ *  from @feed if it has any, of a partition that has none in flight from the same feed. Tables that
+ *  come after data wait for the data of their feed; one batch of a table at a time is searched. */
+struct sealed *batcher__next(struct batcher *b, unsigned feed);
 /** @sealed is stored: takes it out and frees it. */
 void batcher__stored(struct batcher *b, struct sealed *sealed);
 /** @return rows taken - stored - held - dropped as stored. Nothing is ever lost in here: 0. */
 int64_t batcher__imbalance(const struct batcher *b);
 /** @return rows of @table's open batches, and those that are sealed in @outstanding (batches). */
 size_t batcher__open_rows(const struct batcher *b, const char *table, size_t *outstanding);
+/** @return true while @feed has batches that are not stored. */
+bool batcher__feed_waits(const struct batcher *b, unsigned feed);
+/** Writes what @sealed sends next as a RANGE record's payload; reads it back. */
+void sealed__encode_range(const struct sealed *sealed, struct buf *out);
+struct range {
+    struct slice token; /* Of the batch. Borrowed, as @why is. */
+    struct search search;
+    int32_t code; /* What the last refusal said. */
+    struct slice why;
+};
+int range__decode(struct slice payload, struct range *out);
+/** Writes the refusal of row search.lo as a QUARANTINE record's payload. @return 0 or ERR_NOMEM. */
+int sealed__encode_refusal(struct sealed *sealed, int64_t wall_ns, struct buf *out);
+/** Makes @out a copy of the range that @sealed sends next, and @token its token. Only while its
+ *  search is active. @return 0 or ERR_NOMEM. */
+int sealed__range(struct sealed *sealed, struct batch *out, char token[33]);
+/** Moves @sealed's mark to the first row that is sent next, and returns it. */
+const struct batch_mark *sealed__first(struct sealed *sealed);
 /** Writes @seal as a record's payload; reads it back. */
 void seal__encode(const struct seal *seal, struct buf *out);
 int seal__decode(struct slice payload, struct seal *out);

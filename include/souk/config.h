@@ -27,7 +27,12 @@ struct config_errors {
     size_t n_more; /* Errors beyond the bound: not kept. */
 };
 
-enum config_compression { CONFIG_COMPRESSION_NONE, CONFIG_COMPRESSION_LZ4 };
+enum config_compression {
+    CONFIG_COMPRESSION_NONE,
+    CONFIG_COMPRESSION_LZ4,
+    CONFIG_COMPRESSION_ZSTD
+};
+enum config_delivery { CONFIG_EXACTLY_ONCE, CONFIG_AT_LEAST_ONCE };
 enum config_log_format { CONFIG_LOG_LOGFMT, CONFIG_LOG_JSON };
 enum config_log_level { CONFIG_LOG_DEBUG, CONFIG_LOG_INFO, CONFIG_LOG_WARN, CONFIG_LOG_ERROR };
 
@@ -50,6 +55,11 @@ struct config_poe_ninja {
     double period_s, rate_per_s;
 };
 
+struct config_tls {
+    bool enabled, verify;        /* verify is true unless it is switched off. */
+    char *ca_file, *server_name; /* "": the system's authorities, the host's name. */
+};
+
 struct config_freshness {
     double amber_s, red_s; /* Age of the last synced page. */
 };
@@ -68,7 +78,11 @@ struct config {
     struct {
         char *host, *user, *password, *password_file, *database;
         int64_t port; /* Native protocol. */
+        char **hosts; /* host:port each, tried in this order; none: host and port alone. */
+        uint32_t n_hosts;
+        struct config_tls tls;
         enum config_compression compression;
+        enum config_delivery delivery; /* What a table without deduplication means. */
     } clickhouse;
     struct {
         int64_t quota_mib;
@@ -94,6 +108,8 @@ struct config {
     } limits;
     struct {
         int64_t rows, bytes_mib, age_ms;
+        double live_after_s;    /* So far behind, fresh pages go first, */
+        int64_t live_after_mib; /* and so much of the log behind. */
     } batch;
     /* From the environment, never from the file. */
     char *client_secret, *throttler_url, *throttler_api_key; /* "" when not set. */

@@ -25,17 +25,25 @@ struct decoder_deps { /* Borrowed; they outlive the decoder. */
                  const struct request_facts *facts, struct rows *rows);
 };
 
-/** Starts reading at @from_lsn, with @followed (league names, a line each) as context. */
+/** Starts reading at @from_lsn, with @followed (league names, a line each) as context. @until_lsn
+ *  ends it, at a record's position; 0: never. */
 int decoder__open(struct decoder **out, const struct decoder_deps *deps, uint64_t from_lsn,
-                  const char *followed, struct err *e);
+                  uint64_t until_lsn, const char *followed, struct err *e);
 /** There may be something to read, or room for it. Cheap; call it often. */
 void decoder__wake(struct decoder *d);
 /** Ends after the job in flight, then calls @cb and frees. */
 void decoder__close(struct decoder *d, void (*cb)(void *data), void *data);
 /** @return the position behind the last record that was handed on. */
 uint64_t decoder__at(const struct decoder *d);
-/** @return true while a job runs or records wait below the synced position. */
+/** @return true while a job runs or records wait below the synced position, or its end. */
 bool decoder__busy(const struct decoder *d);
+/** Sets its end, at or behind the synced position. */
+void decoder__end_at(struct decoder *d, uint64_t lsn);
+/** @return true when all records below its end are handed on. */
+bool decoder__ended(const struct decoder *d);
+/** @return the age of what it reads: how long before the clock's time the last record that it
+ *  handed on was appended, while others wait behind it; else 0. Nanoseconds. */
+int64_t decoder__lag_ns(const struct decoder *d);
 /** @return the followed leagues that are in force at @lsn, a line each; for a checkpoint. */
 const char *decoder__followed_at(const struct decoder *d, uint64_t lsn);
 

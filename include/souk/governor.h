@@ -171,6 +171,12 @@ int governor__try(struct governor *g, struct endpoint *ep, struct permit *p, con
 /** Withdraws @p: its callback runs with ERR_CANCELED from the loop. Does nothing when idle, granted
  * or refused already. */
 void governor__cancel(struct governor *g, struct permit *p);
+/** The request of a granted permit leaves now, if it may: what its owner did since the grant, such
+ * as waiting for a disk, can have taken long enough that several granted one after another would
+ * leave together. Keeps the host's gap, and the endpoint's rate where no window is known, between
+ * departures too. Windows need no help: their tokens come back after the reply.
+ *  @return 0, or how many ns to wait before asking again. */
+int64_t governor__depart(struct governor *g, const struct permit *p);
 /** The request of a granted permit was never sent: its tokens roll back. */
 void governor__undo(struct governor *g, struct permit *p);
 /** The request of a granted permit ended. Learns from @reply and fills @out (may be NULL).

@@ -42,6 +42,8 @@ void journal__encode(const struct request_facts *facts, struct buf *out);
 /** Reads them back; slices point into @payload. @body gets what follows (compressed), or nothing.
  *  @return 0 or ERR_CORRUPT. */
 int journal__decode(struct slice payload, struct request_facts *out, struct slice *body);
+/** @return the stream of @facts as judge and decode want it, in @out; texts too long are cut. */
+void journal__stream(const struct request_facts *facts, struct stream_spec *out);
 /** Compresses a body; its length stands in the zstd frame. @return 0 or ERR_NOMEM. */
 int journal__compress(struct slice body, struct buf *out);
 /** Decompresses into @out, at most @max bytes. @return 0, ERR_CORRUPT, ERR_LIMIT or ERR_NOMEM. */

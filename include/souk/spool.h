@@ -8,10 +8,10 @@
  * find the record directly.
  *
  * What can fail: a full quota or disk refuses pages (ERR_FULL) while acknowledgements still fit in
- * the space that is set aside ahead; a failed fdatasync is never retried on the same descriptor:
- * the segment's synced part and the unsynced records are written to a new file that takes its
- * place, so that positions stay, and a second failure in a row stops the spool (ERR_IO to every
- * waiter). */
+ * the space that is set aside ahead: the next segment, and a reserve as large, both beside the
+ * quota; a failed fdatasync is never retried on the same descriptor: the segment's synced part and
+ * the unsynced records are written to a new file that takes its place, so that positions stay, and
+ * a second failure in a row stops the spool (ERR_IO to every waiter). */
 #ifndef SOUK_SPOOL_H
 #define SOUK_SPOOL_H
 
@@ -34,6 +34,7 @@ enum spool_type {
     SPOOL_STOP,       /* A clean end. */
     SPOOL_REQUEST,    /* A request that brought no page: what was asked and how it ended. */
     SPOOL_CONFIG,     /* What decoding depends on from here on. */
+    SPOOL_RANGE,      /* Which rows of a sealed batch are sent next, once it was refused whole. */
 };
 
 #define SPOOL_RECORD_MAX ((size_t)32 << 20) /* Bytes of one payload. */
@@ -69,6 +70,7 @@ struct spool_status {
     int64_t oldest_unacked_wall_ns;     /* 0 when nothing waits. */
     bool was_clean;                     /* The last run ended with STOP. */
     bool full, failed;                  /* Refuses pages; refuses everything. */
+    bool has_reserve;                   /* Room for acknowledgements is kept for a full disk. */
 };
 
 /** Told when the record at @lsn is synced (@status 0) or that it never will be (ERR_IO,
@@ -79,10 +81,14 @@ typedef void (*spool_close_cb)(void *data);
 /** Opens or makes the spool and recovers it: a torn tail is cut off, damaged ranges elsewhere are
  *  copied to bad/ and skipped, both counted. Blocks; call it before the loop runs. @metrics gets
  * the souk_wal_* families. On success @out is owned by the caller and ended by spool__close.
- *  @return 0; ERR_LOCKED with the holder's pid; ERR_IO; ERR_NOMEM; ERR_CORRUPT for another format
- *  version; ERR_CONFIG for another segment size. */
+ *  @return 0; ERR_LOCKED with the holder's pid; ERR_CREATE when the folder cannot be made, written
+ *  to or locked; ERR_IO when its files cannot be read or written; ERR_NOMEM; ERR_CORRUPT for
+ * another format version; ERR_CONFIG for another segment size. */
 int spool__open(struct spool **out, uv_loop_t *loop, const struct clock *clock,
                 struct metrics *metrics, const struct spool_options *options, struct err *e);
+/** Asks, without waiting and without taking it, whether another process holds the spool in @dir.
+ *  @return 0 when not, or when there is no such folder; ERR_LOCKED with the holder's pid. */
+int spool__check_lock(const char *dir, struct err *e);
 /** Syncs what is pending, writes STOP, releases the lock, frees @s, then calls @cb (may be NULL).
  *  Waiters whose records cannot be written, since the disk is full, are told ERR_CANCELED. */
 void spool__close(struct spool *s, spool_close_cb cb, void *data);
@@ -104,6 +110,9 @@ uint64_t spool__checkpoint(struct spool *s, uint64_t low_water_lsn, struct slice
  *  at opening; false when there was none. */
 bool spool__last_checkpoint(const struct spool *s, struct slice *payload);
 void spool__status(const struct spool *s, struct spool_status *out);
+/** @return true once a write has failed for good: nothing more can be made safe, so the process
+ *  ought to end, and to open the spool anew. */
+bool spool__has_failed(const struct spool *s);
 /** @return 32 hex digits that name this spool for good; in tokens and seals. Borrowed. */
 const char *spool__store_id(const struct spool *s);
 

@@ -3,40 +3,81 @@
  * block with its token -> ACK. Nothing is dropped: while ClickHouse is away, refuses us or lacks a
  * table, batches are held, has_room says no, and the spool grows instead of memory.
  *
+ * A batch that is refused for its data is searched for the row (store_search.h). Its position in
+ * the search is a RANGE record, synced before the range is sent; the row becomes a QUARANTINE
+ * record, synced before the search goes on. So a crash anywhere resumes with the same range under
+ * the same token. Before a refusal is acted on, the server is asked whether it has the rows all the
+ * same: the reply of an earlier attempt may have been lost, or the exception may come from a view
+ * behind the table.
+ *
  * What a server must be is checked on every new connection, and each minute: version 24.3 or newer,
  * all tables there, each with its deduplication window. What it lacks is in
- * store_status.last_error. */
+ * store_status.last_error, and rows are held until it is mended.
+ *
+ * After an outage two feeds bring rows: one from the end of the log, one from the backlog. Batches
+ * of the backlog use one of the two connections as long as there is fresh data. A page's checkpoint
+ * row comes after the page's own data in any case. While there is no backlog (gauge
+ * souk_backlog_bytes is 0) it also comes after the data of all pages before it in the log; while
+ * there is one it says nothing of earlier pages. */
 #ifndef SOUK_STORE_H
 #define SOUK_STORE_H
 
 #include "souk/batcher.h"
 #include "souk/core/metric.h"
 #include "souk/spool.h"
+#include "souk/store_link.h"
 #include <uv.h>
 
 #define STORE_TABLES_MAX 64
 #define STORE_CONNECTIONS                                                                          \
-    2 /* Tables are sent side by side; one table's batches keep their order. */
+    2 /* Partitions are sent side by side; one keeps its order within a feed. */
 #define STORE_VERSION_FLOOR_MAJOR 24
 #define STORE_VERSION_FLOOR_MINOR 3
 
 struct store;
 
+enum store_delivery {
+    STORE_EXACTLY_ONCE,  /* Nothing is inserted while a table has no deduplication window. */
+    STORE_AT_LEAST_ONCE, /* A warning: what is sent again may be stored twice. */
+};
+
+struct store_tls {
+    bool enabled, insecure;  /* Insecure: any certificate is believed. */
+    const char *ca_file;     /* "" or NULL: the system's authorities. */
+    const char *server_name; /* "" or NULL: the host's. */
+};
+
 struct store_options { /* Strings are copied. */
     const char *host;
     uint16_t port;
+    const char *const *hosts; /* Each `name` or `name:port`, tried in this order; when there are any
+                                 they take the place of @host. */
+    size_t n_hosts;
+    struct store_tls tls;
     const char *user, *password, *database;
-    bool lz4;                               /* Compress what is sent. */
+    /* Read at each connection attempt, so that a rotated password needs no restart; its first line
+     * replaces @password. "" or NULL: none. */
+    const char *password_file;
+    enum store_delivery delivery;
+    bool lz4, zstd; /* Compress what is sent; at most one of them. */
+    /* Takes the rows that ClickHouse refuses, as QUARANTINE records of the log; its own rows are
+     * never searched. NULL: a refused batch is held. Borrowed; static. */
+    const struct table_desc *refusals;
     const struct table_desc *const *tables; /* All that rows can be of. Borrowed; static. */
     size_t n_tables;
     size_t rows_max, bytes_max; /* Of a batch. 0: 50,000 and 8 MiB. */
     int64_t age_max_ns;         /* 0: 1 s. */
-    size_t memory_max;          /* Bytes of batches after which has_room says no. 0: 32 MiB. */
+    size_t memory_max;          /* Bytes of a feed's batches after which has_room says no; half of
+                                   it while there are two. 0: 32 MiB. */
+    const struct store_link_type *link; /* NULL: ch-native. */
+    void *link_ctx;                     /* Its open's. */
+    bool ticks_by_hand;                 /* No timer: whoever sets the clock calls store__tick. */
 };
 
 struct store_table_status {
     const char *name;
     uint64_t rows, batches;        /* Stored since the start. */
+    uint64_t refused;              /* Rows, by ClickHouse. */
     size_t open_rows, outstanding; /* Rows not sealed; batches not stored. */
     int64_t last_ack_wall_ns;      /* 0: never. */
 };
@@ -49,24 +90,39 @@ struct store_status {
     char last_error[ERR_MSG_MAX];
     struct store_table_status tables[STORE_TABLES_MAX];
     size_t n_tables, n_sealed, bytes;
-    uint64_t rows, retries;
+    uint64_t rows, retries, refused_rows;
+    size_t n_searched,
+        n_held; /* Batches whose rows are searched; that wait for somebody to look. */
+    uint64_t feed_rows[FEEDS_MAX]; /* Taken of each feed since the start. */
+    size_t feed_bytes[FEEDS_MAX];  /* Of its batches in memory. */
 };
 
 /** Opens the store; it connects when the loop runs. @return 0 or an error with @e filled. */
 int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock,
                 struct metrics *metrics, struct spool *spool, const struct store_options *options,
                 struct err *e);
-/** Recovery, in log order, before the first rows: payloads of SEAL and ACK records from the
- *  low-water mark on. @return 0 or ERR_CORRUPT, ERR_NOMEM. */
-int store__recover_seal(struct store *s, struct slice payload);
-int store__recover_ack(struct store *s, struct slice payload);
-/** All rows below @lsn are stored: where decoding goes on. Before the first rows. */
+/** Recovery, in log order, before the first rows: the SEAL, ACK, RANGE and QUARANTINE records from
+ *  the low-water mark on; others are not its. @return 0 or ERR_CORRUPT, ERR_NOMEM. */
+int store__recover(struct store *s, const struct spool_record *rec);
+/** All rows below @lsn are stored: where feed 0 goes on. Before the first rows. */
 void store__start(struct store *s, uint64_t lsn);
+/** @feed brings rows from @lsn on; see batcher__open_feed. */
+void store__open_feed(struct store *s, unsigned feed, uint64_t lsn);
+/** @feed brings no more; another is open. */
+void store__close_feed(struct store *s, unsigned feed);
+/** @return true while @feed may bring rows; while it has batches that are not stored. */
+bool store__feed_open(const struct store *s, unsigned feed);
+bool store__feed_waits(const struct store *s, unsigned feed);
+/** The feed whose batches go first; the other is the backlog. 0 at first. */
+void store__prefer(struct store *s, unsigned feed);
 /** Rows of the record at @lsn; see batcher__rows. */
-int store__rows(struct store *s, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
+int store__rows(struct store *s, unsigned feed, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                 struct rows *rows);
-/** @return false while there is more in memory than there should be. */
-bool store__has_room(const struct store *s);
+/** @return false while there is more of @feed in memory than there should be. */
+bool store__has_room(const struct store *s, unsigned feed);
+/** Cuts, seals and sends what is due; its timer calls it, and so do tests whose clock is set by
+ *  hand. */
+void store__tick(struct store *s);
 /** Called, at most once a turn, when has_room becomes true again. */
 void store__on_room(struct store *s, void (*cb)(void *ctx), void *ctx);
 /** @return the position below which every row is stored; for checkpoints. */
@@ -90,6 +146,12 @@ typedef void (*store_row_cb)(void *data, const struct slice *cells, size_t n_cel
  */
 int store__query(uv_loop_t *loop, const struct store_options *options, const char *sql,
                  store_row_cb cb, void *data, struct err *e);
+/** A row's text cells, borrowed. */
+typedef void (*store_ask_cb)(void *data, const struct slice *cells, size_t n_cells);
+/** store__query that waits for the end, running @loop: for verbs. @cb may be NULL. A cell is cut at
+ *  64 KiB. @return 0 or an error with @e filled. */
+int store__ask(uv_loop_t *loop, const struct store_options *options, const char *sql,
+               store_ask_cb cb, void *data, struct err *e);
 
 /* Migrations: schema/migrations/NNNN_name.sql, built into the program. */
 struct migration {

@@ -71,7 +71,7 @@ void alerts__free(struct alerts *a) {
         next = r->next;
         for (struct event *e = r->first, *e_next; e != NULL; e = e_next) {
             e_next = e->next;
-            free(e);
+            free_event(e);
         }
         free(r);
     }

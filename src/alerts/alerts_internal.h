@@ -67,6 +67,7 @@ struct incident {
     int64_t event_ms;         /* Of its last event. */
     enum alert_sev event_sev; /* As that said. */
     bool counted;             /* Was raised again since. */
+    int untold;               /* Kind of an event that found no memory, plus 1; 0: none. */
     /* As published: what snapshots show. */
     char *json; /* Owned; NULL before the first event is out. */
     size_t json_len;
@@ -97,6 +98,7 @@ struct event {
     enum alert_status status;
     char class[64];
     size_t alert_at, alert_len; /* The alert object in text. */
+    char *json; /* Owned: a copy of it, which its incident gets when it is published. */
     char text[];
 };
 
@@ -130,6 +132,8 @@ struct record {
     size_t n_events;
     struct key_entry *key; /* NULL: no command. */
     bool done, heals;
+    bool lost;     /* There was no memory for a record: it takes nothing. */
+    bool short_of; /* An event found no memory: the log must not say that this is all. */
     int status;
     int64_t seen_wall_ns;
 };
@@ -161,8 +165,11 @@ struct alerts {
         size_t n_keys;
     } principals[PRINCIPALS_MAX];
     struct record *pending, **pending_at;
-    bool draining; /* drain() is on the stack. */
-    bool broken;   /* Appends fail; see alerts.h. */
+    struct record lost;     /* Stands in where there is no memory for a record. */
+    size_t n_untold;        /* Incidents with an event that is still to be told. */
+    bool restore_no_memory; /* Since alerts__restore began. */
+    bool draining;          /* drain() is on the stack. */
+    bool broken;            /* Appends fail; see alerts.h. */
     struct alerts_listener *listeners;
     struct series *m_alerts[ALERT_SEVS][4], *m_events[KINDS], *m_e2e, *m_mutes, *m_refused,
         *m_broken;
@@ -182,16 +189,23 @@ void render_mute(const struct mute *m, struct buf *out);
 void render_flag(const struct flag *f, struct buf *out);
 bool mute__matches(const struct mute *m, const struct incident *i);
 
-/* records.c: events on their way to the log and to listeners. */
+/* records.c: events on their way to the log and to listeners.
+ *
+ * Without memory nothing is lost but time: an event that cannot be made is noted in its incident
+ * and told by a later tick, and a flag that cannot be told is not changed. */
 void record__begin(struct alerts *a, struct record **out);
-/** Adds an event about @i, whose ver grows. */
+/** Adds an event about @i, whose ver grows; without memory it is told later. */
 void record__event(struct record *r, struct incident *i, enum alert_kind kind);
-/** Adds a flag event; @extra: further members with a leading comma, or "". */
-void record__flag(struct record *r, const char *name, bool value, const char *class,
+/** Adds a flag event; @extra: further members with a leading comma, or "". @return false when there
+ *  was no memory: the caller must not change the flag then. */
+bool record__flag(struct record *r, const char *name, bool value, const char *class,
                   int64_t auto_resume_ms, struct slice extra);
 /** Appends @r, or drops it when it holds nothing. Frees it once it is published. */
 void record__commit(struct record *r);
+/** Tells what found no memory before. */
+void tell_untold(struct alerts *a, struct record *r);
 void publish_event(struct alerts *a, struct event *e);
+void free_event(struct event *e);
 void clear_ring(struct alerts *a);
 void new_epoch(struct alerts *a);
 void heal(struct alerts *a);
@@ -201,7 +215,8 @@ struct incident *incident__add(struct alerts *a, struct incident *from);
 void incident__end(struct alerts *a, struct incident *i, enum alert_status status);
 void incident__trim(struct alerts *a);
 void incident__free(struct incident *i);
-void unmute(struct alerts *a, struct record *r, struct mute **at);
+/** @return false without memory: the rule stands. */
+bool unmute(struct alerts *a, struct record *r, struct mute **at);
 void count_gauges(struct alerts *a);
 
 /* commands.c */

@@ -110,15 +110,20 @@ static int run_mute(struct run *r) {
     struct mute *m = malloc(sizeof *m), **at = &a->mutes;
     if (m == NULL) return refuse(r, "unavailable", "out of memory");
     *m = read;
+    struct buf extra = buf__init(ALERT_JSON_MAX);
+    buf__append_str(&extra, ",\"mute\":");
+    render_mute(m, &extra);
+    bool told = !extra.failed &&
+                record__flag(r->record, "mute", true, m->class, m->until_ms, buf__slice(&extra));
+    buf__fini(&extra);
+    if (!told) {
+        free(m);
+        return refuse(r, "unavailable", "out of memory");
+    }
     while (*at != NULL) at = &(*at)->next;
     *at = m;
     a->n_mutes++;
     SET_TEXT(r->mute, slice__str(m->id));
-    struct buf extra = buf__init(ALERT_JSON_MAX);
-    buf__append_str(&extra, ",\"mute\":");
-    render_mute(m, &extra);
-    record__flag(r->record, "mute", true, m->class, m->until_ms, buf__slice(&extra));
-    buf__fini(&extra);
     for (struct incident *i = a->firing.first; i != NULL; i = i->next)
         if (mute__matches(m, i)) record__event(r->record, i, KIND_MUTED);
     return 0;
@@ -130,8 +135,7 @@ static int run_unmute(struct run *r) {
     while (*at != NULL && !slice__eq(slice__str((*at)->id), id)) at = &(*at)->next;
     if (*at == NULL) return refuse(r, "not_found", "there is no such mute rule");
     SET_TEXT(r->mute, id);
-    unmute(r->a, r->record, at);
-    return 0;
+    return unmute(r->a, r->record, at) ? 0 : refuse(r, "unavailable", "out of memory");
 }
 
 static int run_log(struct run *r) {
@@ -262,6 +266,16 @@ void key__age(struct alerts *a) {
         key__remove(a, a->key_first);
 }
 
+/* An answer that was cut short is no JSON, and none at all would leave the client waiting. */
+static void give_answer(const struct waiter *w, bool ok, const struct buf *out) {
+    if (w->cb == NULL) return;
+    if (!out->failed) w->cb(w->data, ok, buf__slice(out));
+    else
+        w->cb(w->data, false,
+              SLICE_LIT("\"ok\":false,\"err\":{\"code\":\"unavailable\",\"msg\":\"out of memory\","
+                        "\"retry\":true}"));
+}
+
 static void answer_error(struct waiter *w, const char *code, const char *msg, bool retry,
                          const struct incident *i) {
     struct buf out = buf__init(ALERT_JSON_MAX);
@@ -270,7 +284,7 @@ static void answer_error(struct waiter *w, const char *code, const char *msg, bo
     buf__printf(&out, ",\"retry\":%s}", retry ? "true" : "false");
     if (i != NULL && i->json != NULL)
         buf__printf(&out, ",\"alert\":%.*s", (int)i->json_len, i->json);
-    if (w->cb != NULL) w->cb(w->data, false, buf__slice(&out));
+    give_answer(w, false, &out);
     buf__fini(&out);
 }
 
@@ -288,7 +302,7 @@ static void answer(struct alerts *a, const struct key_entry *k, struct waiter *w
         buf__append_str(&out, ",\"mute\":");
         buf__json_string(&out, slice__str(k->mute));
     }
-    if (w->cb != NULL) w->cb(w->data, true, buf__slice(&out));
+    give_answer(w, true, &out);
     buf__fini(&out);
 }
 
@@ -319,15 +333,23 @@ static bool is_key(struct slice key) {
     return true;
 }
 
+/* What remembers the command, and who waits for it, comes first: what has changed something must
+ * never be answered with "try again". */
 static void run_new(struct run *r, struct waiter *w, uint64_t hash) {
     struct alerts *a = r->a;
+    struct key_entry *k = key__add(a, r->command->principal, r->command->key);
+    if (k == NULL || wait_for(k, w) != 0) {
+        if (k != NULL) key__remove(a, k);
+        count(a, r->command->op, false);
+        answer_error(w, "unavailable", "out of memory", true, NULL);
+        return;
+    }
     record__begin(a, &r->record);
-    int code = run_op(r);
-    struct key_entry *k = code == 0 ? key__add(a, r->command->principal, r->command->key) : NULL;
+    int code = r->record->lost ? refuse(r, "unavailable", "out of memory") : run_op(r);
     count(a, r->command->op, code == 0);
-    if (k == NULL) { /* Refused before anything changed, or no memory to remember it. */
+    if (code != 0) { /* Refused before anything changed. */
+        key__remove(a, k);
         record__commit(r->record);
-        if (code == 0) refuse(r, "unavailable", "out of memory");
         answer_error(w, r->code, r->msg, strcmp(r->code, "unavailable") == 0, r->incident);
         return;
     }
@@ -335,7 +357,6 @@ static void run_new(struct run *r, struct waiter *w, uint64_t hash) {
     k->off = a->off;
     if (r->incident != NULL) SET_TEXT(k->alert, slice__str(r->incident->id));
     SET_TEXT(k->mute, slice__str(r->mute));
-    if (wait_for(k, w) != 0) answer_error(w, "unavailable", "out of memory", true, NULL);
     r->record->key = k;
     record__commit(r->record);
 }
@@ -348,10 +369,13 @@ void alerts__command(struct alerts *a, const struct alert_command *c, alert_resu
         answer_error(&w, "bad_request", "key must have 16 to 64 printable characters", false, NULL);
         return;
     }
-    yyjson_doc *doc = yyjson_read(c->args.base, c->args.len, 0);
+    yyjson_read_err why = {0};
+    yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)c->args.base, c->args.len, 0, NULL, &why);
     if (!yyjson_is_obj(yyjson_doc_get_root(doc))) {
+        bool no_memory = doc == NULL && why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION;
         yyjson_doc_free(doc);
-        answer_error(&w, "bad_request", "args must be an object", false, NULL);
+        if (no_memory) answer_error(&w, "unavailable", "out of memory", true, NULL);
+        else answer_error(&w, "bad_request", "args must be an object", false, NULL);
         return;
     }
     uint64_t hash =

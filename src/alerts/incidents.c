@@ -29,7 +29,7 @@ void incident__free(struct incident *i) {
 
 struct incident *incident__add(struct alerts *a, struct incident *from) {
     struct incident *i = malloc(sizeof *i);
-    if (i == NULL) abort();
+    if (i == NULL) return NULL;
     *i = *from;
     if (map__put(&a->by_fp, slice__str(i->fp), i) != 0) {
         free(i);
@@ -56,7 +56,7 @@ void incident__trim(struct alerts *a) {
         next = i->next;
         bool old = now_ms(a) - i->event_ms > DAY_MS;
         if (a->recent.n <= ALERTS_RECENT_MAX && !old) return;
-        if (i->n_pending > 0) continue;
+        if (i->n_pending > 0 || i->untold != 0) continue;
         list_remove(&a->recent, i);
         map__remove(&a->by_id, slice__str(i->id));
         incident__free(i);
@@ -190,32 +190,34 @@ void alerts__flag(struct alerts *a, const char *name, const char *class, bool va
         i++;
     bool is_set = i < a->n_flags;
     if (is_set == value || (value && a->n_flags == ALERTS_FLAGS_MAX)) return;
-    if (value) {
+    struct record *r;
+    record__begin(a, &r);
+    bool told = record__flag(r, name, value, class, auto_resume_ms, (struct slice){0});
+    if (told && value) {
         struct flag *f = &a->flags[a->n_flags++];
         *f = (struct flag){.auto_resume_ms = auto_resume_ms};
         SET_TEXT(f->name, slice__str(name));
         SET_TEXT(f->class, slice__str(class));
-    } else {
+    } else if (told) {
         a->flags[i] = a->flags[--a->n_flags];
     }
-    struct record *r;
-    record__begin(a, &r);
-    record__flag(r, name, value, class, auto_resume_ms, (struct slice){0});
     record__commit(r);
 }
 
-void unmute(struct alerts *a, struct record *r, struct mute **at) {
+bool unmute(struct alerts *a, struct record *r, struct mute **at) {
     struct mute *m = *at;
     struct buf extra = buf__init(ALERT_JSON_MAX);
-    *at = m->next;
-    a->n_mutes--;
     buf__append_str(&extra, ",\"mute\":");
     render_mute(m, &extra);
-    record__flag(r, "mute", false, m->class, 0, buf__slice(&extra));
+    bool told = !extra.failed && record__flag(r, "mute", false, m->class, 0, buf__slice(&extra));
+    buf__fini(&extra);
+    if (!told) return false;
+    *at = m->next;
+    a->n_mutes--;
     for (struct incident *i = a->firing.first; i != NULL; i = i->next)
         if (mute__matches(m, i)) record__event(r, i, KIND_UNMUTED);
-    buf__fini(&extra);
     free(m);
+    return true;
 }
 
 static void tick_incident(struct alerts *a, struct record *r, struct incident *i) {
@@ -233,7 +235,7 @@ static void tick_incident(struct alerts *a, struct record *r, struct incident *i
 static void age_ring(struct alerts *a) {
     while (a->oldest <= a->top &&
            a->ring[a->oldest % ALERTS_EVENTS_MAX]->pub.ts_ms < now_ms(a) - DAY_MS) {
-        free(a->ring[a->oldest % ALERTS_EVENTS_MAX]);
+        free_event(a->ring[a->oldest % ALERTS_EVENTS_MAX]);
         a->ring[a->oldest++ % ALERTS_EVENTS_MAX] = NULL;
     }
 }
@@ -241,9 +243,10 @@ static void age_ring(struct alerts *a) {
 void alerts__tick(struct alerts *a) {
     struct record *r;
     record__begin(a, &r);
+    tell_untold(a, r);
     for (struct mute **at = &a->mutes; *at != NULL;) {
-        if ((*at)->until_ms != 0 && (*at)->until_ms <= now_ms(a)) unmute(a, r, at);
-        else at = &(*at)->next;
+        bool over = (*at)->until_ms != 0 && (*at)->until_ms <= now_ms(a);
+        if (!over || !unmute(a, r, at)) at = &(*at)->next;
     }
     for (struct incident *i = a->firing.first, *next; i != NULL; i = next) {
         next = i->next;

@@ -121,14 +121,20 @@ static struct incident *put_alert(struct alerts *a, yyjson_val *v) {
     if (i == NULL) {
         enum alert_status status = read.status;
         read.status = ALERT_FIRING;
-        i = map__get(&a->by_fp, slice__str(read.fp)) == NULL ? incident__add(a, &read) : NULL;
+        bool fits =
+            map__get(&a->by_fp, slice__str(read.fp)) == NULL && a->firing.n < ALERTS_FIRING_MAX;
+        if (fits && (i = incident__add(a, &read)) == NULL) a->restore_no_memory = true;
         if (i != NULL && status != ALERT_FIRING) incident__end(a, i, status);
         return i;
     }
+    /* It is found by its fingerprint, and what has ended does not fire again under the same id. */
+    if (strcmp(i->fp, read.fp) != 0) return NULL;
+    if (i->status != ALERT_FIRING) read.status = i->status;
     if (i->status == ALERT_FIRING && read.status != ALERT_FIRING) incident__end(a, i, read.status);
     read.prev = i->prev;
     read.next = i->next;
     read.n_pending = i->n_pending;
+    read.untold = i->untold;
     read.event_sev = i->event_sev;
     read.json = i->json;
     read.json_len = i->json_len;
@@ -150,6 +156,7 @@ static void put_mute(struct alerts *a, yyjson_val *v, bool value) {
     }
     if (!value || m != NULL || a->n_mutes >= ALERTS_MUTES_MAX) return;
     m = calloc(1, sizeof *m);
+    if (m == NULL) a->restore_no_memory = true;
     if (m == NULL) return;
     if (!read_match(yyjson_obj_get(v, "match"), m) || id.len == 0) {
         free(m);
@@ -192,6 +199,7 @@ static void put_key(struct alerts *a, yyjson_val *v) {
     memcpy(name + principal.len + 1, key.base, key.len);
     if (map__get(&a->keys, slice__of(name, principal.len + 1 + key.len)) != NULL) return;
     struct key_entry *k = key__add(a, principal, key);
+    if (k == NULL) a->restore_no_memory = true;
     if (k == NULL) return;
     k->state = KEY_DURABLE;
     k->hash = yyjson_get_uint(yyjson_obj_get(v, "h"));
@@ -207,6 +215,7 @@ static void add_json(struct buf *out, const char *before, yyjson_val *v) {
     char *text = yyjson_val_write(v, 0, &len);
     buf__append_str(out, before);
     if (text != NULL) buf__append(out, text, len);
+    else out->failed = out->no_memory = true;
     free(text);
 }
 
@@ -230,8 +239,15 @@ static void put_event(struct alerts *a, yyjson_val *v) {
         if (value == alert) at = text.len;
         add_json(&text, "", value);
     }
-    struct event *e = calloc(1, sizeof *e + text.len);
-    if (e == NULL || text.failed) abort();
+    struct event *e = text.failed ? NULL : calloc(1, sizeof *e + text.len);
+    char *json = e == NULL || i == NULL || text.len == at ? NULL : malloc(text.len - at);
+    if (e == NULL || (i != NULL && json == NULL)) {
+        a->restore_no_memory = a->restore_no_memory || !text.failed || text.no_memory;
+        buf__fini(&text);
+        free(json);
+        free(e);
+        return;
+    }
     if (text.len > 0) memcpy(e->text, text.base, text.len);
     e->pub = (struct alert_event){.off = off,
                                   .ts_ms = int_of(v, "ts"),
@@ -240,6 +256,8 @@ static void put_event(struct alerts *a, yyjson_val *v) {
                                   .tail = slice__of(e->text, text.len)};
     e->alert_at = at;
     e->alert_len = text.len - at;
+    e->json = json;
+    if (json != NULL) memcpy(json, text.base + at, text.len - at);
     SET_TEXT(e->class, i == NULL ? text_of(v, "class") : slice__str(i->class));
     if (i != NULL) {
         e->incident = i;
@@ -260,6 +278,7 @@ static void put_saved_alert(struct alerts *a, yyjson_val *v) {
     if (i == NULL) return;
     struct buf text = buf__init(ALERT_JSON_MAX);
     add_json(&text, "", v);
+    a->restore_no_memory = a->restore_no_memory || text.no_memory;
     free(i->json);
     i->json = text.base; /* Taken. */
     i->json_len = text.len;
@@ -309,9 +328,11 @@ int alerts__restore(struct alerts *a, struct slice json, struct err *e) {
     struct slice epoch = text_of(root, "epoch");
     if (int_of(root, "v") != 1 || epoch.len != 8) {
         yyjson_doc_free(doc);
-        return err__setf(e, ERR_MALFORMED, "alert record of %zu bytes: %s", json.len,
-                         doc == NULL ? why.msg : "not a record of version 1");
+        bool no_memory = doc == NULL && why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION;
+        return err__setf(e, no_memory ? ERR_NOMEM : ERR_MALFORMED, "alert record of %zu bytes: %s",
+                         json.len, doc == NULL ? why.msg : "not a record of version 1");
     }
+    a->restore_no_memory = false;
     if (yyjson_is_true(yyjson_obj_get(root, "save"))) {
         restore_state(a, root, epoch);
     } else {
@@ -326,7 +347,8 @@ int alerts__restore(struct alerts *a, struct slice json, struct err *e) {
     }
     yyjson_doc_free(doc);
     incident__trim(a);
-    return 0;
+    if (!a->restore_no_memory) return 0;
+    return err__setf(e, ERR_NOMEM, "alert record of %zu bytes: no memory", json.len);
 }
 
 void render_key(const struct key_entry *k, struct buf *out) {
@@ -337,8 +359,14 @@ void render_key(const struct key_entry *k, struct buf *out) {
                      slice__of(k->name + k->principal_len + 1, k->name_len - k->principal_len - 1));
     buf__printf(out, ",\"h\":%" PRIu64 ",\"off\":%" PRIu64 ",\"at\":%" PRId64, k->hash, k->off,
                 k->at_ms);
-    if (k->alert[0] != '\0') buf__printf(out, ",\"alert\":\"%s\"", k->alert);
-    if (k->mute[0] != '\0') buf__printf(out, ",\"mute\":\"%s\"", k->mute);
+    if (k->alert[0] != '\0') {
+        buf__append_str(out, ",\"alert\":");
+        buf__json_string(out, slice__str(k->alert));
+    }
+    if (k->mute[0] != '\0') {
+        buf__append_str(out, ",\"mute\":");
+        buf__json_string(out, slice__str(k->mute));
+    }
     buf__append_str(out, "}");
 }
 
@@ -347,6 +375,7 @@ void render_key(const struct key_entry *k, struct buf *out) {
 static void tell_counted(struct alerts *a) {
     struct record *r;
     record__begin(a, &r);
+    tell_untold(a, r);
     for (struct incident *i = a->firing.first; i != NULL; i = i->next)
         if (i->counted) record__event(r, i, KIND_UPDATED);
     record__commit(r);

@@ -28,14 +28,22 @@ void new_epoch(struct alerts *a) {
 
 void clear_ring(struct alerts *a) {
     for (; a->oldest <= a->top; a->oldest++) {
-        free(a->ring[a->oldest % ALERTS_EVENTS_MAX]);
+        free_event(a->ring[a->oldest % ALERTS_EVENTS_MAX]);
         a->ring[a->oldest % ALERTS_EVENTS_MAX] = NULL;
     }
 }
 
+void free_event(struct event *e) {
+    if (e != NULL) free(e->json);
+    free(e);
+}
+
 void record__begin(struct alerts *a, struct record **out) {
     struct record *r = calloc(1, sizeof *r);
-    if (r == NULL) abort(); /* Nothing sensible is left to do without a few bytes. */
+    if (r == NULL) {
+        a->lost = (struct record){.lost = true};
+        r = &a->lost;
+    }
     r->alerts = a;
     r->last = &r->first;
     *out = r;
@@ -51,27 +59,61 @@ static void add_event(struct record *r, struct event *e) {
     r->n_events++;
 }
 
-static struct event *new_event(struct buf *text) {
-    struct event *e = calloc(1, sizeof *e + text->len);
-    if (e == NULL || text->failed) abort();
+/* @alert_at: where the alert object starts, which goes to the end; text->len for none. @return NULL
+ * without memory. All that publishing needs is taken here, where there is a way back. */
+static struct event *new_event(const struct buf *text, size_t alert_at) {
+    struct event *e = text->failed ? NULL : calloc(1, sizeof *e + text->len);
+    if (e == NULL) return NULL;
     memcpy(e->text, text->base, text->len);
     e->pub.tail = slice__of(e->text, text->len);
+    e->alert_at = alert_at;
+    e->alert_len = text->len - alert_at;
+    if (e->alert_len == 0) return e;
+    e->json = malloc(e->alert_len);
+    if (e->json == NULL) {
+        free(e);
+        return NULL;
+    }
+    memcpy(e->json, e->text + alert_at, e->alert_len);
     return e;
+}
+
+/* A client must hear of an alert before it hears of changes, and of its end above all. */
+static void tell_later(struct record *r, struct incident *i, enum alert_kind kind) {
+    struct alerts *a = r->alerts;
+    bool ends = kind == KIND_RESOLVED || kind == KIND_EXPIRED;
+    a->n_untold += i->untold == 0;
+    if (i->untold != KIND_CREATED + 1 || ends) i->untold = (int)kind + 1;
+    r->short_of = true;
+}
+
+void tell_untold(struct alerts *a, struct record *r) {
+    if (a->n_untold == 0) return;
+    struct incident *const lists[] = {a->recent.first, a->firing.first};
+    for (size_t n = 0; n < 2; n++)
+        for (struct incident *i = lists[n]; i != NULL; i = i->next)
+            if (i->untold != 0) record__event(r, i, (enum alert_kind)(i->untold - 1));
 }
 
 void record__event(struct record *r, struct incident *i, enum alert_kind kind) {
     struct alerts *a = r->alerts;
     struct buf text = buf__init(ALERT_JSON_MAX);
-    i->ver++;
-    i->event_ms = now_ms(a);
-    i->counted = false;
+    i->ver++; /* As the event says; taken back when there is none. */
     buf__printf(&text, "\"ts\":%" PRId64 ",\"kind\":\"%s\",\"alert\":", now_ms(a),
                 alert_kind__name(kind));
     size_t at = text.len;
     render_alert(a, i, &text);
-    struct event *e = new_event(&text);
-    e->alert_at = at;
-    e->alert_len = text.len - at;
+    struct event *e = r->lost ? NULL : new_event(&text, at);
+    buf__fini(&text);
+    if (e == NULL) {
+        i->ver--;
+        tell_later(r, i, kind);
+        return;
+    }
+    a->n_untold -= i->untold != 0;
+    i->untold = 0;
+    i->event_ms = now_ms(a);
+    i->counted = false;
     e->incident = i;
     e->status = i->status;
     e->sev = i->sev;
@@ -81,10 +123,9 @@ void record__event(struct record *r, struct incident *i, enum alert_kind kind) {
     i->n_pending++;
     add_event(r, e);
     series__inc(a->m_events[kind]);
-    buf__fini(&text);
 }
 
-void record__flag(struct record *r, const char *name, bool value, const char *class,
+bool record__flag(struct record *r, const char *name, bool value, const char *class,
                   int64_t auto_resume_ms, struct slice extra) {
     struct buf text = buf__init(ALERT_JSON_MAX);
     buf__printf(&text, "\"ts\":%" PRId64 ",\"name\":", now_ms(r->alerts));
@@ -93,20 +134,21 @@ void record__flag(struct record *r, const char *name, bool value, const char *cl
     buf__json_string(&text, slice__str(class));
     if (auto_resume_ms != 0) buf__printf(&text, ",\"auto_resume_at\":%" PRId64, auto_resume_ms);
     buf__append_slice(&text, extra);
-    struct event *e = new_event(&text);
+    struct event *e = r->lost ? NULL : new_event(&text, text.len);
+    buf__fini(&text);
+    if (e == NULL) return false;
     e->pub.is_flag = true;
     SET_TEXT(e->class, slice__str(class));
     add_event(r, e);
-    buf__fini(&text);
+    return true;
 }
 
 void publish_event(struct alerts *a, struct event *e) {
     struct incident *i = e->incident;
     if (i != NULL) {
         free(i->json);
-        i->json = malloc(e->alert_len);
-        if (i->json == NULL) abort();
-        memcpy(i->json, e->text + e->alert_at, e->alert_len);
+        i->json = e->json; /* Taken. */
+        e->json = NULL;
         i->json_len = e->alert_len;
         i->json_sev = e->sev;
         i->json_status = e->status;
@@ -118,7 +160,7 @@ void publish_event(struct alerts *a, struct event *e) {
         a->oldest = e->pub.off;
     }
     if (e->pub.off - a->oldest >= ALERTS_EVENTS_MAX) {
-        free(a->ring[a->oldest % ALERTS_EVENTS_MAX]);
+        free_event(a->ring[a->oldest % ALERTS_EVENTS_MAX]);
         a->oldest++;
     }
     a->ring[e->pub.off % ALERTS_EVENTS_MAX] = e;
@@ -217,13 +259,15 @@ static void append_record(struct record *r, struct slice json) {
 
 void record__commit(struct record *r) {
     struct alerts *a = r->alerts;
+    if (r->lost) return;
     if (r->n_events == 0 && r->key == NULL) {
         free(r);
         return;
     }
     queue_record(r);
-    if (a->broken) {
-        on_synced(r, ERR_UNAVAILABLE);
+    if (a->broken || (r->short_of && r->key != NULL)) {
+        /* A command of which the log would hold the key and not the change is not done yet. */
+        on_synced(r, a->broken ? ERR_UNAVAILABLE : ERR_NOMEM);
         return;
     }
     struct buf json = buf__init(RECORD_MAX);
@@ -238,6 +282,7 @@ void heal(struct alerts *a) {
     struct record *r;
     struct buf json = buf__init(RECORD_MAX);
     record__begin(a, &r);
+    if (r->lost) return;
     r->heals = true;
     alerts__save(a, &json);
     a->broken = false; /* What follows is appended behind it; its own failure tells. */

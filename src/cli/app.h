@@ -2,6 +2,7 @@
 #ifndef SOUK_CLI_APP_H
 #define SOUK_CLI_APP_H
 
+#include "lanes.h"
 #include "settings.h"
 #include "souk/alerts.h"
 #include "souk/decoder.h"
@@ -62,7 +63,7 @@ struct app {
     struct throttle *throttle;
     struct http *http;
     struct store *store;
-    struct decoder *decoder;
+    struct lanes lanes;
     struct alerts *alerts;
     struct guard *guard;
     struct quality quality;
@@ -102,6 +103,11 @@ struct app {
 
 /** What the store is told of @config. */
 void app__store_options(const struct config *c, struct store_options *out);
+/** @return the followed leagues of @config, a line each; to be freed. NULL without memory. */
+char *app__followed(const struct config *c);
+/** Finds the leagues that were followed at a checkpoint's low-water mark. @out is borrowed from
+ *  @payload. @return false for a checkpoint of another version. */
+bool app__checkpoint_followed(struct slice payload, struct slice *out);
 /** Opens all rooms in order, printing each stage with its time to the log. @return 0 or an error,
  *  after which the process has to end: what was opened stays so. */
 int app__open(struct app *a, const struct settings *settings, struct err *e);
@@ -121,9 +127,8 @@ void app__before_scrape(void *ctx);
 void app__second(struct app *a);
 /** Label values of enum app_work. */
 extern const char *const app_work_names[WORK__N];
-/** The decoder's callbacks: room in the store, and rows for it. @ctx is the app. */
-bool app__has_room(void *ctx);
-void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
+/** Rows that a lane decoded, for the store's @feed. */
+void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                     const struct request_facts *facts, struct rows *rows);
 /** @return the stream of @source whose key is @key, or NULL. */
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key);

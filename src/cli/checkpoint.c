@@ -43,7 +43,7 @@ void app__checkpoint(struct app *a) {
     buf__clear(&part);
     alerts__save(a->alerts, &part);
     buf__string(&payload, buf__slice(&part));
-    buf__string(&payload, slice__str(decoder__followed_at(a->decoder, low_water)));
+    buf__string(&payload, slice__str(lanes__followed_at(a, low_water)));
     struct err e = {0};
     if (payload.failed || part.failed) {
         LOG_ERROR("cli", "checkpoint is too large", LOG_I("bytes", payload.len));
@@ -64,6 +64,7 @@ struct recovery {
     struct buf alerts; /* The last checkpoint's state, then each event since, as strings. */
     char *followed;    /* At the low-water mark. Owned. */
     char *latest;      /* The last CONFIG record's. Owned. */
+    bool no_memory;    /* Something of the above is missing: the start must not go on without it. */
     size_t n_pages, n_seals, n_records;
 };
 
@@ -126,7 +127,20 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
     if (!first) return 0;
     free(r->followed);
     r->followed = slice__dup(followed);
+    r->no_memory = r->no_memory || r->followed == NULL;
     return 0;
+}
+
+bool app__checkpoint_followed(struct slice payload, struct slice *out) {
+    struct reader in = reader__of(payload);
+    if (reader__u8(&in) != CHECKPOINT_VERSION) return false;
+    uint32_t n = reader__u32(&in);
+    for (uint32_t i = 0; i < n && !in.failed; i++)
+        for (int k = 0; k < 4; k++) reader__string(&in); /* A stream's source, key, cursor, tag. */
+    reader__string(&in);                                 /* The governor's state, */
+    reader__string(&in);                                 /* and the alerts. */
+    *out = reader__string(&in);
+    return !in.failed;
 }
 
 static int take_record(struct recovery *r, const struct spool_record *rec, struct err *e) {
@@ -146,10 +160,14 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         return 0;
     case SPOOL_SEAL:
         r->n_seals++;
-        if (store__recover_seal(r->a->store, rec->payload) == 0) return 0;
+        if (store__recover(r->a->store, rec) == 0) return 0;
         return err__setf(e, ERR_CORRUPT, "seal at position %llu cannot be read",
                          (unsigned long long)rec->lsn);
-    case SPOOL_ACK: store__recover_ack(r->a->store, rec->payload); return 0;
+    case SPOOL_ACK:
+    case SPOOL_RANGE:
+    case SPOOL_QUARANTINE: /* What was left out is sent again, with the same token. */
+        store__recover(r->a->store, rec);
+        return 0;
     case SPOOL_LIMITS:
         buf__clear(&r->limits);
         buf__append_slice(&r->limits, rec->payload);
@@ -159,6 +177,7 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
     case SPOOL_CONFIG:
         free(r->latest);
         r->latest = slice__dup(rec->payload);
+        r->no_memory = r->no_memory || r->latest == NULL;
         return 0;
     default: return 0;
     }
@@ -170,14 +189,15 @@ static void restore_limits(struct recovery *r) {
         LOG_WARN("cli", "rate-limit state is lost; all buckets count as spent", LOG_E(&e));
 }
 
-static void restore_alerts(struct recovery *r) {
+static int restore_alerts(struct recovery *r, struct err *e) {
     struct reader in = reader__of(buf__slice(&r->alerts));
     while (in.pos < in.len && !in.failed) {
         struct slice json = reader__string(&in);
-        struct err e = {0};
-        if (json.len > 0 && alerts__restore(r->a->alerts, json, &e) != 0)
-            LOG_WARN("cli", "alert event cannot be restored", LOG_E(&e));
+        int code = json.len == 0 ? 0 : alerts__restore(r->a->alerts, json, e);
+        if (code == ERR_NOMEM) return code;
+        if (code != 0) LOG_WARN("cli", "alert event cannot be restored", LOG_E(e));
     }
+    return 0;
 }
 
 /* The log's own words for what decoding depends on from now on. */
@@ -212,18 +232,12 @@ static int read_log(struct recovery *r, struct err *e) {
         if (code != 0) break;
     }
     spool_reader__fini(&reader);
+    if (code == 0 && (r->no_memory || r->limits.no_memory || r->alerts.no_memory))
+        code = err__setf(e, ERR_NOMEM, "recovery: no memory for what the log says");
     if (code != 0) return code;
     store__start(a->store, from);
-    struct decoder_deps deps = {.loop = &a->loop,
-                                .clock = &a->clock,
-                                .metrics = &a->metrics,
-                                .spool = a->spool,
-                                .ctx = a,
-                                .has_room = app__has_room,
-                                .take = app__take_rows};
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
-    return decoder__open(&a->decoder, &deps, from, r->followed == NULL ? a->followed : r->followed,
-                         e);
+    return lanes__open(a, from, r->followed == NULL ? a->followed : r->followed, e);
 }
 
 int app__recover(struct app *a, struct err *e) {
@@ -233,7 +247,7 @@ int app__recover(struct app *a, struct err *e) {
     int code = read_log(&r, e);
     if (code == 0) {
         restore_limits(&r);
-        restore_alerts(&r);
+        code = restore_alerts(&r, e);
     }
     if (code == 0) code = append_config(&r, e);
     if (code == 0)

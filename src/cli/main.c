@@ -13,14 +13,20 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    {"check", "reads the configuration and says what is wrong with it", verb_check,
+    {"check", "reads the configuration, looks at what it names, and says what is wrong", verb_check,
      verb_check_help},
     {"limit", "says what waits and why; pauses, resumes and kills endpoints", verb_limit,
      verb_limit_help},
+    {"replay", "decodes again what was kept, and prints hashes of the rows", verb_replay,
+     verb_replay_help},
     {"run", "runs the reactor in the foreground", verb_run, verb_run_help},
-    {"schema", "brings the tables in ClickHouse up to date", verb_schema, verb_schema_help},
+    {"schema", "compares the tables in ClickHouse with what souk expects, and mends them",
+     verb_schema, verb_schema_help},
     {"status", "asks the running souk how it is", verb_status, verb_status_help},
+    {"verify", "compares every sealed batch with the rows in ClickHouse", verb_verify,
+     verb_verify_help},
     {"version", "prints the version", verb_version, verb_version_help},
+    {"wal", "looks into the log on disk, and mends it", verb_wal, verb_wal_help},
 };
 #define N_VERBS (sizeof verbs / sizeof *verbs)
 
@@ -36,7 +42,7 @@ static void print_usage(FILE *out) {
         "  --config PATH        configuration, YAML [souk.yaml; then /etc/souk/souk.yaml]\n"
         "  --json               print data as JSON where the verb has data\n"
         "  --log-format FORMAT  logfmt or json, instead of what the configuration says\n"
-        "  --help               this text; souk VERB --help for a verb's\n\n"
+        "  --help               this text; souk help VERB or souk VERB --help for a verb's\n\n"
         "Exit codes: 0 ok, 1 failure, 2 usage, 69 a service is away, 73 cannot create the store,\n"
         "74 input/output error, 75 locked by another souk, 78 configuration.\n"
         "Environment: CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE POE_CLIENT_ID\n"
@@ -85,12 +91,17 @@ int main(int argc, char **argv) {
         print_usage(stderr);
         return EXIT_USAGE;
     }
+    bool help = strcmp(argv[optind], "help") == 0;
+    if (help && ++optind >= argc) {
+        print_usage(stdout);
+        return 0;
+    }
     const struct verb *verb = find_verb(argv[optind]);
     if (verb == NULL) return unknown_verb(argv[optind]);
     argc -= optind;
     argv += optind;
     optind = 0; /* 0, not 1: getopt starts anew, and lets options stand behind arguments. */
-    if (wants_help(argc, argv)) {
+    if (help || wants_help(argc, argv)) {
         printf("Usage: souk [--config PATH] %s %s", verb->name, verb->help);
         return 0;
     }

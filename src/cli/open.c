@@ -178,7 +178,7 @@ static int open_pollers(struct app *a, struct err *e) {
     return 0;
 }
 
-static char *join_followed(const struct config *c) {
+char *app__followed(const struct config *c) {
     struct buf b = buf__init(1 << 20);
     for (size_t i = 0; i < c->n_leagues; i++) buf__printf(&b, "%s\n", c->leagues[i]);
     buf__append(&b, "", 1);
@@ -225,15 +225,19 @@ static bool is_ready(void *ctx, struct buf *why) {
     return false;
 }
 
-static int open_spool(struct app *a, struct err *e) {
+static const char *spool_dir(const struct app *a) {
     static char dir[SPOOL_DIR_MAX]; /* The spool keeps the pointer. */
+    snprintf(dir, sizeof dir, "%s/spool", a->settings->config->state_dir);
+    return dir;
+}
+
+static int open_spool(struct app *a, struct err *e) {
     if (mkdir(a->settings->config->state_dir, 0750) != 0 &&
         access(a->settings->config->state_dir, W_OK) != 0)
-        return err__setf(e, ERR_IO, "state_dir %s cannot be made or written to",
+        return err__setf(e, ERR_CREATE, "state_dir %s cannot be made or written to",
                          a->settings->config->state_dir);
-    snprintf(dir, sizeof dir, "%s/spool", a->settings->config->state_dir);
     struct spool_options options = {
-        .dir = dir,
+        .dir = spool_dir(a),
         .quota_bytes = (uint64_t)a->settings->config->spool.quota_mib << 20,
         .retain_ns = (int64_t)(a->settings->config->spool.retain_hours * 3600 * (double)NS_PER_S)};
     return spool__open(&a->spool, &a->loop, &a->clock, &a->metrics, &options, e);
@@ -246,8 +250,20 @@ void app__store_options(const struct config *c, struct store_options *out) {
                                   .port = (uint16_t)c->clickhouse.port,
                                   .user = c->clickhouse.user,
                                   .password = c->clickhouse.password,
+                                  .password_file = c->clickhouse.password_file,
+                                  .delivery = c->clickhouse.delivery == CONFIG_AT_LEAST_ONCE
+                                                  ? STORE_AT_LEAST_ONCE
+                                                  : STORE_EXACTLY_ONCE,
                                   .database = c->clickhouse.database,
                                   .lz4 = c->clickhouse.compression == CONFIG_COMPRESSION_LZ4,
+                                  .zstd = c->clickhouse.compression == CONFIG_COMPRESSION_ZSTD,
+                                  .hosts = (const char *const *)c->clickhouse.hosts,
+                                  .n_hosts = c->clickhouse.n_hosts,
+                                  .tls = {.enabled = c->clickhouse.tls.enabled,
+                                          .insecure = !c->clickhouse.tls.verify,
+                                          .ca_file = c->clickhouse.tls.ca_file,
+                                          .server_name = c->clickhouse.tls.server_name},
+                                  .refusals = &table_bronze_quarantine,
                                   .tables = tables,
                                   .n_tables = n,
                                   .rows_max = (size_t)c->batch.rows,
@@ -255,10 +271,7 @@ void app__store_options(const struct config *c, struct store_options *out) {
                                   .age_max_ns = c->batch.age_ms * NS_PER_MS};
 }
 
-static void wake_decoder(void *ctx) {
-    struct app *a = ctx;
-    if (a->decoder != NULL) decoder__wake(a->decoder);
-}
+static void wake_lanes(void *ctx) { lanes__wake(ctx); }
 
 /* A save that waits for the disk. */
 struct limits_wait {
@@ -331,11 +344,13 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     for (size_t i = 0; i < a->n_sources; i++) names[i] = settings->sources[i].name;
     if (quality__init(&a->quality, &a->metrics, names, a->n_sources) != 0)
         return err__setf(e, ERR_NOMEM, "quality: out of memory");
-    a->followed = join_followed(settings->config);
+    a->followed = app__followed(settings->config);
     int code = open_sources(a, e);
     struct alerts_options alerts = {.ctx = a, .append = append_alert};
     if (code == 0) code = alerts__open(&a->alerts, &a->clock, &a->metrics, &alerts, e);
     if (code == 0) code = guard__open(&a->guard, &a->clock, &a->metrics, a->alerts, e);
+    /* Another souk on the same state holds the port too; that it is one is the better answer. */
+    if (code == 0) code = spool__check_lock(spool_dir(a), e);
     /* A port in use must be known before anything else is touched. */
     if (code == 0) code = open_hub(a, e);
     if (code == 0) stage_done(a, "hub", &since_ns);
@@ -359,7 +374,7 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     app__store_options(settings->config, &store);
     if (code == 0)
         code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
-    if (code == 0) store__on_room(a->store, wake_decoder, a);
+    if (code == 0) store__on_room(a->store, wake_lanes, a);
     if (code == 0) code = open_pollers(a, e);
     if (code == 0) code = app__recover(a, e);
     if (code == 0) stage_done(a, "recovery", &since_ns);

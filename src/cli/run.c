@@ -3,6 +3,7 @@
  * told, the spool writes STOP. A second signal ends at once; the log makes that safe. */
 #include "app.h"
 #include "souk/core/log.h"
+#include "verbs.h"
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,11 +14,6 @@
 #define DECODE_PATIENCE_NS (3 * NS_PER_S)
 #define STORE_PATIENCE_NS (6 * NS_PER_S) /* Both together: below 10 s. */
 #define LAG_WARN_NS (5 * NS_PER_MS)
-
-bool app__has_room(void *ctx) {
-    struct app *a = ctx;
-    return store__has_room(a->store);
-}
 
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key) {
     for (size_t i = 0; i < a->n_streams; i++)
@@ -34,12 +30,11 @@ static void count_rows(struct app *a, const struct request_facts *facts, const s
     s->rows += rows__count(rows);
 }
 
-void app__take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
+void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                     const struct request_facts *facts, struct rows *rows) {
-    struct app *a = ctx;
     int64_t since_ns = clock__stopwatch_ns();
     if (facts != NULL) count_rows(a, facts, rows);
-    int status = store__rows(a->store, lsn, next_lsn, wall_ns, rows);
+    int status = store__rows(a->store, feed, lsn, next_lsn, wall_ns, rows);
     a->work_ns[WORK_ROWS] += clock__stopwatch_ns() - since_ns;
     if (status == 0) return;
     /* Going on would skip rows: the log has them, so the next start begins here. */
@@ -83,10 +78,9 @@ static void on_store_closed(void *data) {
     a->governor = NULL;
 }
 
-/* After the decoder, whose job in flight still hands its rows to the store. */
-static void on_decoder_closed(void *data) {
+/* After the decoders, whose jobs in flight still hand their rows to the store. */
+static void on_lanes_closed(void *data) {
     struct app *a = data;
-    a->decoder = NULL;
     store__close(a->store, on_store_closed, a);
 }
 
@@ -95,8 +89,8 @@ static void on_decoder_closed(void *data) {
 static void on_deadline(uv_timer_t *timer) {
     struct app *a = timer->data;
     int64_t now_ns = a->clock.mono_ns;
-    decoder__wake(a->decoder);
-    if (decoder__busy(a->decoder) && now_ns < a->stop_at_mono_ns) return;
+    lanes__wake(a);
+    if (lanes__busy(a) && now_ns < a->stop_at_mono_ns) return;
     struct store_status store;
     store__status(a->store, &store);
     /* Nobody is there to take it: the log keeps it for the next start. */
@@ -110,7 +104,7 @@ static void on_deadline(uv_timer_t *timer) {
     }
     a->closing = true;
     uv_timer_stop(&a->second);
-    decoder__close(a->decoder, on_decoder_closed, a);
+    lanes__close(a, on_lanes_closed);
 }
 
 static void on_poller_closed(void *data) {
@@ -220,6 +214,15 @@ static void run_turn(struct app *a) {
     measure_turn(a, clock__stopwatch_ns() - a->clock.mono_ns, thread_cpu_ns() - cpu_ns);
 }
 
+/* Nothing can be made safe any more: every page would be fetched in vain, every alert and every
+ * acknowledgement forgotten. What was synced is on disk, and a new process starts from there. */
+static void end_at_once(void) {
+    LOG_ERROR("cli", "the spool failed to write twice in a row; ending",
+              LOG_I("exit_code", EXIT_IO),
+              LOG_S("hint", "what was synced is kept; check the disk, then start souk again"));
+    _exit(EXIT_IO);
+}
+
 int app__run(struct app *a, int64_t for_ns) {
     static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1};
     signal(SIGPIPE, SIG_IGN);
@@ -233,8 +236,11 @@ int app__run(struct app *a, int64_t for_ns) {
     uv_timer_start(&a->checkpoint, on_checkpoint, CHECKPOINT_EVERY_MS, CHECKPOINT_EVERY_MS);
     if (for_ns > 0) uv_timer_start(&a->deadline, on_for, (uint64_t)(for_ns / NS_PER_MS), 0);
     for (size_t i = 0; i < a->n_streams; i++) poller__start(a->streams[i].poller);
-    decoder__wake(a->decoder);
-    while (!a->stopped) run_turn(a);
+    lanes__wake(a);
+    while (!a->stopped) {
+        run_turn(a);
+        if (a->spool != NULL && spool__has_failed(a->spool)) end_at_once();
+    }
     LOG_INFO("cli", "stopped",
              LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));
     return 0;

@@ -129,7 +129,7 @@ void app__second(struct app *a) {
     run_guard(a);
     alerts__tick(a->alerts);
     throttle__tick(a->throttle);
-    if (!a->draining) decoder__wake(a->decoder);
+    if (!a->closing) lanes__second(a);
     a->lag_max_ns *= 0.8; /* What status shows fades; the histogram keeps all. */
 }
 

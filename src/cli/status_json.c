@@ -159,11 +159,30 @@ static void put_spool(const struct app *a, struct buf *out) {
     put_u64(out, "corrupt_bytes", s.corrupt_bytes, &first);
     put_bool(out, "full", s.full, &first);
     put_bool(out, "failed", s.failed, &first);
-    put_u64(out, "pages_waiting", decoder__busy(a->decoder) ? 1 : 0, &first);
-    put_u64(out, "decoded_lsn", decoder__at(a->decoder), &first);
+    put_u64(out, "pages_waiting", lanes__busy(a) ? 1 : 0, &first);
+    put_u64(out, "decoded_lsn", lanes__at(a), &first);
     put_u64(out, "synced_lsn", s.synced_lsn, &first);
     put_u64(out, "low_water_lsn", s.low_water_lsn, &first);
     buf__append_str(out, "}");
+}
+
+static void put_lanes(const struct app *a, struct buf *out) {
+    struct lanes_status s;
+    bool first = true, live = true, backlog = true;
+    lanes__status(a, &s);
+    buf__append_str(out, "{");
+    put_key(out, "live", &first);
+    buf__append_str(out, "{");
+    put_num(out, "lag_s", s.live_lag_s, &live);
+    put_u64(out, "rows", s.rows[0], &live);
+    buf__append_str(out, "}");
+    put_key(out, "backlog", &first);
+    buf__append_str(out, "{");
+    put_num(out, "lag_s", s.backlog_lag_s, &backlog);
+    put_u64(out, "rows", s.rows[1], &backlog);
+    put_u64(out, "bytes", s.backlog_bytes, &backlog);
+    if (s.backlog_eta_s >= 0) put_num(out, "eta_s", s.backlog_eta_s, &backlog);
+    buf__append_str(out, "}}");
 }
 
 static void put_store(const struct app *a, struct buf *out) {
@@ -184,6 +203,11 @@ static void put_store(const struct app *a, struct buf *out) {
     put_u64(out, "bytes", s.bytes, &first);
     put_u64(out, "outstanding", s.n_sealed, &first);
     put_u64(out, "retries", s.retries, &first);
+    put_u64(out, "refused_rows", s.refused_rows, &first);
+    put_u64(out, "searched_batches", s.n_searched, &first);
+    put_u64(out, "held_batches", s.n_held, &first);
+    put_key(out, "lanes", &first);
+    put_lanes(a, out);
     put_key(out, "tables", &first);
     buf__append_str(out, "[");
     for (size_t i = 0; i < s.n_tables; i++) {
@@ -194,6 +218,7 @@ static void put_store(const struct app *a, struct buf *out) {
         put_u64(out, "rows", t->rows, &inner);
         put_num(out, "rows_per_s", age_s > 0 ? (double)t->rows / age_s : 0, &inner);
         put_u64(out, "batches", t->batches, &inner);
+        put_u64(out, "refused", t->refused, &inner);
         put_u64(out, "open_rows", t->open_rows, &inner);
         put_u64(out, "outstanding", t->outstanding, &inner);
         put_ms(out, "last_ack_ms", t->last_ack_wall_ns, &inner);

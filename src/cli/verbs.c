@@ -1,4 +1,4 @@
-/* check, run, schema and version. */
+/* run and version, and what all verbs share. */
 #include "verbs.h"
 #include "app.h"
 #include "souk/core/log.h"
@@ -14,6 +14,7 @@ int exit_code_of(int code) {
     switch (code) {
     case ERR_CONFIG: return EXIT_CONFIG;
     case ERR_LOCKED: return EXIT_LOCKED;
+    case ERR_CREATE: return EXIT_CANT_CREATE;
     case ERR_IO:
     case ERR_CORRUPT: return EXIT_IO;
     case ERR_UNAVAILABLE: return EXIT_UNAVAILABLE;
@@ -25,11 +26,8 @@ bool parse_duration(const char *text, int64_t *out_ns) {
     static const struct {
         const char *unit;
         int64_t ns;
-    } units[] = {{"", NS_PER_S},
-                 {"s", NS_PER_S},
-                 {"ms", NS_PER_MS},
-                 {"m", 60 * NS_PER_S},
-                 {"h", 3600 * NS_PER_S}};
+    } units[] = {{"", NS_PER_S},       {"s", NS_PER_S},        {"ms", NS_PER_MS},
+                 {"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S}, {"d", 86400 * NS_PER_S}};
     char *end;
     double v = strtod(text, &end);
     if (end == text || !(v > 0) || v > 1e9) return false;
@@ -41,7 +39,7 @@ bool parse_duration(const char *text, int64_t *out_ns) {
     return false;
 }
 
-static const char *find_config(const struct command *c) {
+const char *find_config(const struct command *c) {
     if (c->config_path != NULL) return c->config_path;
     return access("souk.yaml", R_OK) == 0 ? "souk.yaml" : "/etc/souk/souk.yaml";
 }
@@ -80,104 +78,6 @@ int verb_version(struct command *c, int argc, char **argv) {
                               : "souk %s (libuv %s, libcurl %s)\n";
     printf(fmt, SOUK_VERSION, uv_version_string(), curl_version_info(CURLVERSION_NOW)->version);
     return 0;
-}
-
-const char verb_check_help[] =
-    "[--env] [--print]\n\nReads the configuration and prints every error with its file and line.\n"
-    "  --env    also asks ClickHouse: version, tables and their deduplication windows\n"
-    "  --print  prints the configuration as souk understands it, defaults and all\n"
-    "Exit code 0 when all is well, 78 for a bad configuration, 69 when ClickHouse is away.\n";
-
-/* What ClickHouse lacks, by a dry run of the migrations. */
-static int check_env(const struct config *config) {
-    struct store_options options;
-    uv_loop_t loop;
-    struct err e = {0};
-    app__store_options(config, &options);
-    uv_loop_init(&loop);
-    int n = store__migrate(&loop, &options, true, stdout, &e);
-    uv_loop_close(&loop);
-    if (n < 0) {
-        fprintf(stderr, "souk: %s\n", e.msg);
-        return exit_code_of(e.code == ERR_REFUSED ? ERR_CONFIG : e.code);
-    }
-    if (n > 0) {
-        fprintf(stderr,
-                "souk: %d migrations are missing in database %s; run: souk schema apply --yes\n", n,
-                config->clickhouse.database);
-        return EXIT_CONFIG;
-    }
-    printf("ClickHouse at %s:%d has all tables\n", config->clickhouse.host,
-           (int)config->clickhouse.port);
-    return 0;
-}
-
-int verb_check(struct command *c, int argc, char **argv) {
-    static const struct option options[] = {
-        {"env", no_argument, NULL, 'e'}, {"print", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
-    bool env = false, print = false;
-    for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (opt == '?') return EXIT_USAGE;
-        env |= opt == 'e';
-        print |= opt == 'p';
-    }
-    struct settings settings;
-    int code = load_config(c, &settings);
-    if (code != 0) return code;
-    struct buf text = buf__init(CONFIG_BYTES_MAX);
-    if (print && config__print(settings.config, &text) == 0)
-        printf("%.*s", SLICE_FMT(buf__slice(&text)));
-    else printf("%s: ok\n", find_config(c));
-    buf__fini(&text);
-    if (env) code = check_env(settings.config);
-    settings__fini(&settings);
-    return code;
-}
-
-const char verb_schema_help[] =
-    "diff|apply [--yes]\n\n"
-    "  diff   says which migrations the database lacks; exit code 1 when there are any\n"
-    "  apply  runs them, printing each statement's first line; --yes is needed, as it changes the "
-    "database\n"
-    "Migrations only add. Each is recorded in the table souk_migrations with a checksum.\n";
-
-int verb_schema(struct command *c, int argc, char **argv) {
-    static const struct option options[] = {{"yes", no_argument, NULL, 'y'}, {NULL, 0, NULL, 0}};
-    bool yes = false;
-    for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (opt == '?') return EXIT_USAGE;
-        yes |= opt == 'y';
-    }
-    const char *what = optind < argc ? argv[optind] : "";
-    bool apply = strcmp(what, "apply") == 0;
-    if (!apply && strcmp(what, "diff") != 0) {
-        fprintf(stderr, "souk: schema takes diff or apply; see souk schema --help\n");
-        return EXIT_USAGE;
-    }
-    struct settings settings;
-    int code = load_config(c, &settings);
-    if (code != 0) return code;
-    struct store_options store;
-    uv_loop_t loop;
-    struct err e = {0};
-    app__store_options(settings.config, &store);
-    uv_loop_init(&loop);
-    int n = store__migrate(&loop, &store, !apply || !yes, stdout, &e);
-    uv_loop_close(&loop);
-    if (n < 0) {
-        fprintf(stderr, "souk: %s\n", e.msg);
-        code = exit_code_of(e.code);
-    } else if (apply && !yes && n > 0) {
-        fprintf(stderr, "souk: nothing was changed; add --yes to apply %d migrations\n", n);
-        code = EXIT_USAGE;
-    } else if (!apply) {
-        printf("%d migrations are missing\n", n);
-        code = n > 0;
-    } else {
-        printf("database %s is up to date (%d applied)\n", settings.config->clickhouse.database, n);
-    }
-    settings__fini(&settings);
-    return code;
 }
 
 const char verb_run_help[] =

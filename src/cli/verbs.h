@@ -7,6 +7,7 @@
 
 enum {
     EXIT_USAGE = 2,
+    EXIT_WARNINGS = 3,
     EXIT_UNAVAILABLE = 69,
     EXIT_CANT_CREATE = 73,
     EXIT_IO = 74,
@@ -23,18 +24,24 @@ struct command {
 /** Loads the configuration and sets up the log. On failure all errors are printed. @return 0 or an
  * exit code. */
 int load_config(const struct command *c, struct settings *out);
-/** Parses 90, 90s, 5m, 2h, 500ms into nanoseconds. @return false when it is none of these. */
+/** @return the configuration's path: --config, souk.yaml, /etc/souk/souk.yaml. */
+const char *find_config(const struct command *c);
+/** Parses 90, 90s, 5m, 2h, 7d, 500ms into nanoseconds. @return false when it is none of these. */
 bool parse_duration(const char *text, int64_t *out_ns);
 /** @return the exit code that says what kind of error @code is. */
 int exit_code_of(int code);
 
 int verb_check(struct command *c, int argc, char **argv);
 int verb_limit(struct command *c, int argc, char **argv);
+int verb_replay(struct command *c, int argc, char **argv);
 int verb_run(struct command *c, int argc, char **argv);
 int verb_schema(struct command *c, int argc, char **argv);
 int verb_status(struct command *c, int argc, char **argv);
+int verb_verify(struct command *c, int argc, char **argv);
 int verb_version(struct command *c, int argc, char **argv);
-extern const char verb_limit_help[], verb_check_help[], verb_run_help[], verb_schema_help[],
-    verb_status_help[], verb_version_help[];
+int verb_wal(struct command *c, int argc, char **argv);
+extern const char verb_check_help[], verb_limit_help[], verb_replay_help[], verb_run_help[],
+    verb_schema_help[], verb_status_help[], verb_verify_help[], verb_version_help[],
+    verb_wal_help[];
 
 #endif

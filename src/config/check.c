@@ -5,6 +5,7 @@
 
 /* Bursts of requests are what vendors block for: only a simulator may be asked faster. */
 #define LIVE_HOST_GAP_MS_MIN 100
+#define CLICKHOUSE_HOSTS_MAX 16 /* What a connection takes. */
 
 static void check_range(struct config_job *job, const char *path, int64_t v, int64_t low,
                         int64_t high) {
@@ -98,6 +99,16 @@ static bool is_start(const char *z) {
     return strcmp(z, "head") == 0 || strcmp(z, "oldest") == 0 ||
            (n > 0 && n < 256 && z[n] == '\0' && z[0] != '-' && z[n - 1] != '-');
 }
+/* A name, or an address in [], then perhaps a colon and a port. */
+static bool is_host_port(const char *z) {
+    size_t n = z[0] == '[' ? strcspn(z, "]") + 1 : strcspn(z, ":");
+    if (n == 0 || n > 255 || (z[0] == '[' && z[n - 1] != ']') || strcspn(z, " \t/@") < n)
+        return false;
+    int64_t port = 1;
+    if (z[n] == '\0') return true;
+    return z[n] == ':' && slice__int64(slice__str(z + n + 1), &port) && port >= 1 && port <= 65535;
+}
+
 static bool is_origin(const char *z) {
     return is_url(z) && strchr(strstr(z, "//") + 2, '/') == NULL;
 }
@@ -172,6 +183,16 @@ void config__check(struct config_job *job, const struct config *c) {
     check_filled(job, "state_dir", c->state_dir);
     check_filled(job, "clickhouse.host", c->clickhouse.host);
     check_range(job, "clickhouse.port", c->clickhouse.port, 1, 65535);
+    check_list(job, "clickhouse.hosts", c->clickhouse.hosts, c->clickhouse.n_hosts, is_host_port,
+               "host:port");
+    if (c->clickhouse.n_hosts > CLICKHOUSE_HOSTS_MAX)
+        job__errorf(job, job__line(job, "clickhouse.hosts"),
+                    "clickhouse.hosts has %u entries (expected at most %d)", c->clickhouse.n_hosts,
+                    CLICKHOUSE_HOSTS_MAX);
+    if (!c->clickhouse.tls.enabled &&
+        (!c->clickhouse.tls.verify || c->clickhouse.tls.ca_file[0] != '\0'))
+        job__errorf(job, job__line(job, "clickhouse.tls"),
+                    "clickhouse.tls is described but not enabled (expected enabled: true)");
     check_filled(job, "clickhouse.user", c->clickhouse.user);
     if (c->clickhouse.database[0] == '\0' ||
         strspn(c->clickhouse.database,
@@ -201,6 +222,8 @@ void config__check(struct config_job *job, const struct config *c) {
     check_range(job, "batch.rows", c->batch.rows, 1, 1000000);
     check_range(job, "batch.bytes_mib", c->batch.bytes_mib, 1, 64);
     check_range(job, "batch.age_ms", c->batch.age_ms, 1, 60000);
+    check_positive(job, "batch.live_after_s", c->batch.live_after_s, 86400);
+    check_range(job, "batch.live_after_mib", c->batch.live_after_mib, 1, 1 << 20);
     if (c->throttler_url[0] != '\0' && !is_url(c->throttler_url))
         job__errorf(job, 0, "POE_THROTTLER_URL is \"%.80s\" (expected http://host or https://host)",
                     c->throttler_url);

@@ -92,6 +92,8 @@ static bool fill_strings(struct config *c) {
         {&c->clickhouse.user, "default"},
         {&c->clickhouse.password, ""},
         {&c->clickhouse.password_file, ""},
+        {&c->clickhouse.tls.ca_file, ""},
+        {&c->clickhouse.tls.server_name, ""},
         {&c->clickhouse.database, "poe_trade"},
         {&c->hub.host, "127.0.0.1"},
         {&c->hub.tokens_file, ""},
@@ -120,7 +122,8 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
         c->clickhouse.compression = CONFIG_COMPRESSION_LZ4;
     if (job__line(job, "sources.psapi.enabled") == 0) p->enabled = true;
     if (job__line(job, "sources.poe_ninja.enabled") == 0) n->enabled = true;
-    fill_int(job, "clickhouse.port", &c->clickhouse.port, 9000);
+    if (job__line(job, "clickhouse.tls.verify") == 0) c->clickhouse.tls.verify = true;
+    fill_int(job, "clickhouse.port", &c->clickhouse.port, c->clickhouse.tls.enabled ? 9440 : 9000);
     fill_int(job, "spool.quota_mib", &c->spool.quota_mib, 4096);
     fill_num(job, "spool.retain_hours", &c->spool.retain_hours, 24);
     fill_int(job, "hub.port", &c->hub.port, 8686);
@@ -136,6 +139,8 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_int(job, "batch.rows", &c->batch.rows, 50000);
     fill_int(job, "batch.bytes_mib", &c->batch.bytes_mib, 8);
     fill_int(job, "batch.age_ms", &c->batch.age_ms, 1000);
+    fill_num(job, "batch.live_after_s", &c->batch.live_after_s, 30);
+    fill_int(job, "batch.live_after_mib", &c->batch.live_after_mib, 32);
     fill_int(job, "limits.host_gap_ms", &c->limits.host_gap_ms, 250);
     return fill_strings(c) && fill_list(job, "leagues", &c->leagues, &c->n_leagues, leagues, 1) &&
            fill_list(job, "sources.psapi.realms", &p->realms, &p->n_realms, realms, 1) &&
@@ -164,6 +169,14 @@ static void read_password(struct config_job *job, struct config *c) {
     if (!set_str(&c->clickhouse.password, text)) job__errorf(job, line, "out of memory");
 }
 
+/* One host from the environment takes the place of the file's list. */
+static void override_hosts(const struct config_job *job, struct config *c) {
+    const char *host = job->env("CH_HOST");
+    if (host == NULL || host[0] == '\0') return;
+    for (uint32_t i = 0; i < c->clickhouse.n_hosts; i++) free(c->clickhouse.hosts[i]);
+    c->clickhouse.n_hosts = 0;
+}
+
 static bool apply_env(struct config_job *job, struct config *c) {
     struct {
         const char *name;
@@ -182,7 +195,11 @@ static bool apply_env(struct config_job *job, struct config *c) {
         const char *value = table[i].name[0] == '\0' ? NULL : job->env(table[i].name);
         if (value != NULL && value[0] != '\0' && !set_str(table[i].field, value)) return false;
     }
-    const char *port = job->env("CH_PORT");
+    override_hosts(job, c);
+    /* A password from the environment is not to be replaced by what the file says later. */
+    const char *password = job->env("CH_PASSWORD"), *port = job->env("CH_PORT");
+    if (password != NULL && password[0] != '\0' && !set_str(&c->clickhouse.password_file, ""))
+        return false;
     if (port != NULL && port[0] != '\0' &&
         (!slice__int64(slice__str(port), &c->clickhouse.port) || c->clickhouse.port < 1 ||
          c->clickhouse.port > 65535)) {
@@ -308,8 +325,12 @@ int config__print(const struct config *c, struct buf *out) {
     }
     /* libcyaml leaves out lists without memory, but empty is not the default of all of them. */
     static char *none[1];
-    char ***lists[] = {&shown.leagues, &shown.hub.allow_origins, &shown.sources.psapi.realms,
-                       &shown.sources.poe_ninja.leagues, &shown.sources.poe_ninja.kinds};
+    char ***lists[] = {&shown.leagues,
+                       &shown.clickhouse.hosts,
+                       &shown.hub.allow_origins,
+                       &shown.sources.psapi.realms,
+                       &shown.sources.poe_ninja.leagues,
+                       &shown.sources.poe_ninja.kinds};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         if (*lists[i] == NULL) *lists[i] = none;
     cyaml_err_t code = cyaml_save_data(&text, &len, &config, &config_schema, &shown, 0);

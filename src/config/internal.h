@@ -22,6 +22,7 @@ struct config_job {
     struct config_errors *errs;
     struct config_place *places; /* Owned. */
     size_t n_places;
+    bool no_memory; /* A place could not be remembered. */
 };
 
 /** Adds an error. @line counts from 1. */

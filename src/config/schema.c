@@ -17,7 +17,11 @@ static const cyaml_strval_t levels[] = {{"debug", CONFIG_LOG_DEBUG},
                                         {"warn", CONFIG_LOG_WARN},
                                         {"error", CONFIG_LOG_ERROR}};
 static const cyaml_strval_t compressions[] = {{"none", CONFIG_COMPRESSION_NONE},
-                                              {"lz4", CONFIG_COMPRESSION_LZ4}};
+                                              {"lz4", CONFIG_COMPRESSION_LZ4},
+                                              {"zstd", CONFIG_COMPRESSION_ZSTD}};
+
+static const cyaml_strval_t deliveries[] = {{"exactly_once", CONFIG_EXACTLY_ONCE},
+                                            {"at_least_once", CONFIG_AT_LEAST_ONCE}};
 
 static const cyaml_schema_field_t agent_fields[] = {
     TEXT("project", struct config, agent.project), TEXT("version", struct config, agent.version),
@@ -27,8 +31,15 @@ static const cyaml_schema_field_t log_fields[] = {
     CYAML_FIELD_ENUM("format", OPT, struct config, log.format, formats, COUNT(formats)),
     CYAML_FIELD_ENUM("level", OPT, struct config, log.level, levels, COUNT(levels)),
     CYAML_FIELD_END};
+static const cyaml_schema_field_t tls_fields[] = {
+    CYAML_FIELD_BOOL("enabled", OPT, struct config_tls, enabled),
+    CYAML_FIELD_BOOL("verify", OPT, struct config_tls, verify),
+    TEXT("ca_file", struct config_tls, ca_file),
+    TEXT("server_name", struct config_tls, server_name), CYAML_FIELD_END};
 static const cyaml_schema_field_t clickhouse_fields[] = {
     TEXT("host", struct config, clickhouse.host),
+    TEXTS("hosts", struct config, clickhouse.hosts, clickhouse.n_hosts),
+    CYAML_FIELD_MAPPING("tls", OPT, struct config, clickhouse.tls, tls_fields),
     CYAML_FIELD_INT("port", OPT, struct config, clickhouse.port),
     TEXT("user", struct config, clickhouse.user),
     TEXT("password", struct config, clickhouse.password),
@@ -36,6 +47,8 @@ static const cyaml_schema_field_t clickhouse_fields[] = {
     TEXT("database", struct config, clickhouse.database),
     CYAML_FIELD_ENUM("compression", OPT, struct config, clickhouse.compression, compressions,
                      COUNT(compressions)),
+    CYAML_FIELD_ENUM("delivery", OPT, struct config, clickhouse.delivery, deliveries,
+                     COUNT(deliveries)),
     CYAML_FIELD_END};
 static const cyaml_schema_field_t spool_fields[] = {
     CYAML_FIELD_INT("quota_mib", OPT, struct config, spool.quota_mib),
@@ -71,7 +84,10 @@ static const cyaml_schema_field_t limits_fields[] = {
 static const cyaml_schema_field_t batch_fields[] = {
     CYAML_FIELD_INT("rows", OPT, struct config, batch.rows),
     CYAML_FIELD_INT("bytes_mib", OPT, struct config, batch.bytes_mib),
-    CYAML_FIELD_INT("age_ms", OPT, struct config, batch.age_ms), CYAML_FIELD_END};
+    CYAML_FIELD_INT("age_ms", OPT, struct config, batch.age_ms),
+    CYAML_FIELD_FLOAT("live_after_s", OPT, struct config, batch.live_after_s),
+    CYAML_FIELD_INT("live_after_mib", OPT, struct config, batch.live_after_mib),
+    CYAML_FIELD_END};
 
 /* A section whose fields are offset from the whole struct: it has no struct type of its own. */
 #define SECTION(key_, fields_)                                                                     \

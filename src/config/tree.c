@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <yaml.h>
 
-enum { PATH_MAX_BYTES = 192, KEY_MAX = 40, DEPTH_MAX = 8, VALUE_MAX = 4096 };
+enum { PATH_MAX_BYTES = 192, KEY_MAX = 40, DEPTH_MAX = 8, VALUE_MAX = 4096, BRACKETS_MAX = 500 };
 
 struct walk {
     struct config_job *job;
@@ -213,6 +213,7 @@ static void check_mapping(struct walk *w, const yaml_node_t *node,
 static void remember(struct walk *w, const yaml_node_t *node, const char *path) {
     if (w->job->n_places == CONFIG_NODES_MAX) return;
     char *copy = strdup(path);
+    if (copy == NULL) w->job->no_memory = true;
     if (copy == NULL) return;
     w->job->places[w->job->n_places++] = (struct config_place){.path = copy, .line = line_of(node)};
 }
@@ -290,15 +291,36 @@ static int check_document(struct config_job *job, yaml_document_t *doc, struct b
     bool empty = root == NULL || (root->type == YAML_SCALAR_NODE && root->data.scalar.length == 0);
     if (!empty) check_node(w, 1, &config_schema, "", 0);
     free(w);
+    if (job->no_memory) { /* A value whose place is not known would give way to its default. */
+        yaml_document_delete(doc);
+        return ERR_NOMEM;
+    }
     if (job->errs->n > 0 || empty) {
         yaml_document_delete(doc);
-        if (empty) buf__append_str(out, "{}\n");
+        if (empty && !buf__append_str(out, "{}\n")) return ERR_NOMEM;
         return job->errs->n > 0 ? ERR_CONFIG : 0;
     }
     return write_again(doc, out);
 }
 
+/* libyaml takes a time that grows with the square of how many brackets are open: 100 KB of them
+ * keep it busy for a minute. Brackets in texts and comments count too; nobody has so many. */
+static bool is_deep(struct slice text) {
+    size_t depth = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.base[i];
+        if (c == '[' || c == '{') depth++;
+        else if ((c == ']' || c == '}') && depth > 0) depth--;
+        if (depth > BRACKETS_MAX) return true;
+    }
+    return false;
+}
+
 int tree__check(struct config_job *job, struct slice text, struct buf *out) {
+    if (is_deep(text)) {
+        job__errorf(job, 1, "more than %d brackets are open at once", BRACKETS_MAX);
+        return ERR_CONFIG;
+    }
     yaml_parser_t parser;
     yaml_document_t doc, more;
     if (!yaml_parser_initialize(&parser)) return ERR_NOMEM;
@@ -317,10 +339,12 @@ int tree__check(struct config_job *job, struct slice text, struct buf *out) {
         goto out;
     }
 syntax:
-    rc = ERR_CONFIG;
-    job__errorf(job, (int)parser.problem_mark.line + 1, "not YAML: %s%s%s",
-                parser.problem == NULL ? "unreadable" : parser.problem,
-                parser.context == NULL ? "" : " ", parser.context == NULL ? "" : parser.context);
+    rc = parser.error == YAML_MEMORY_ERROR ? ERR_NOMEM : ERR_CONFIG;
+    if (rc != ERR_NOMEM)
+        job__errorf(job, (int)parser.problem_mark.line + 1, "not YAML: %s%s%s",
+                    parser.problem == NULL ? "unreadable" : parser.problem,
+                    parser.context == NULL ? "" : " ",
+                    parser.context == NULL ? "" : parser.context);
 out:
     yaml_parser_delete(&parser);
     return rc;

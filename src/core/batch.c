@@ -87,8 +87,35 @@ void batch__f32s(struct batch *b, const float *v, size_t n) {
     buf__u64(&c->offs, c->data.len / sizeof(float));
 }
 
+/* All of it before the first byte is written: a batch whose columns have different lengths could
+ * only be thrown away. */
+static bool make_room(struct batch *b, const struct batch *from) {
+    bool fits = true;
+    for (size_t i = 0; i < b->table->n_columns; i++) {
+        const struct column *src = &from->columns[i];
+        struct column *to = &b->columns[i];
+        if (src->data.len > 0) fits = buf__reserve(&to->data, src->data.len) != NULL && fits;
+        if (src->offs.len > 0) fits = buf__reserve(&to->offs, src->offs.len) != NULL && fits;
+    }
+    return fits && !batch__failed(b);
+}
+
+/* @return why there was no room; @b is as it was. */
+static int take_back(struct batch *b) {
+    bool no_memory = false;
+    for (size_t i = 0; i < b->table->n_columns; i++) {
+        struct buf *bufs[] = {&b->columns[i].data, &b->columns[i].offs};
+        for (size_t k = 0; k < 2; k++) {
+            no_memory = no_memory || bufs[k]->no_memory;
+            bufs[k]->failed = bufs[k]->no_memory = false;
+        }
+    }
+    return no_memory ? ERR_NOMEM : ERR_FULL;
+}
+
 int batch__append(struct batch *b, const struct batch *from) {
     assert(b->table == from->table && b->at == 0 && from->at == 0);
+    if (!make_room(b, from)) return take_back(b);
     for (size_t i = 0; i < b->table->n_columns; i++) {
         struct column *to = &b->columns[i];
         const struct column *src = &from->columns[i];
@@ -98,7 +125,7 @@ int batch__append(struct batch *b, const struct batch *from) {
         buf__append(&to->data, src->data.base, src->data.len);
     }
     b->n_rows += from->n_rows;
-    return batch__failed(b) ? ERR_FULL : 0;
+    return 0;
 }
 
 size_t batch__bytes(const struct batch *b) {
@@ -115,8 +142,7 @@ bool batch__failed(const struct batch *b) {
 }
 
 void batch__hash(const struct batch *b, char out[33]) {
-    XXH3_state_t *state = XXH3_createState();
-    assert(state != NULL);
+    XXH3_state_t on_stack, *state = &on_stack; /* Half a KiB; a hash must not need memory. */
     XXH3_128bits_reset(state);
     XXH3_128bits_update(state, b->table->name, strlen(b->table->name));
     uint64_t n_rows = b->n_rows;
@@ -128,7 +154,6 @@ void batch__hash(const struct batch *b, char out[33]) {
         if (c->data.len > 0) XXH3_128bits_update(state, c->data.base, c->data.len);
     }
     XXH128_hash_t hash = XXH3_128bits_digest(state);
-    XXH3_freeState(state);
     XXH128_canonical_t canonical;
     XXH128_canonicalFromHash(&canonical, hash);
     for (size_t i = 0; i < sizeof canonical.digest; i++) {
@@ -149,12 +174,13 @@ struct batch *rows__batch(struct rows *r, const struct table_desc *table, struct
     }
     if (r->n == r->cap || part.len >= sizeof r->batches->part) {
         r->failed = true;
+        if (r->n == r->cap && r->cap < ROWS_BATCHES_MAX) r->no_memory = true;
         return NULL;
     }
     struct rows_batch *rb = &r->batches[r->n];
     *rb = (struct rows_batch){0};
     if (batch__init(&rb->batch, table) != 0) {
-        r->failed = true;
+        r->failed = r->no_memory = true;
         return NULL;
     }
     if (part.len > 0) memcpy(rb->part, part.base, part.len);
@@ -166,6 +192,16 @@ size_t rows__count(const struct rows *r) {
     size_t n = 0;
     for (size_t i = 0; i < r->n; i++) n += r->batches[i].batch.n_rows;
     return n;
+}
+
+bool rows__no_memory(const struct rows *r) {
+    if (r->no_memory) return true;
+    for (size_t i = 0; i < r->n; i++) {
+        const struct batch *b = &r->batches[i].batch;
+        for (size_t k = 0; k < b->table->n_columns; k++)
+            if (b->columns[k].data.no_memory || b->columns[k].offs.no_memory) return true;
+    }
+    return false;
 }
 
 void rows__fini(struct rows *r) {

@@ -10,7 +10,7 @@ void buf__fini(struct buf *b) {
 
 void buf__clear(struct buf *b) {
     b->len = 0;
-    b->failed = false;
+    b->failed = b->no_memory = false;
 }
 
 char *buf__grow(struct buf *b, size_t more) {
@@ -24,7 +24,7 @@ char *buf__grow(struct buf *b, size_t more) {
     if (cap > b->max) cap = b->max;
     char *base = realloc(b->base, cap);
     if (base == NULL) {
-        b->failed = true;
+        b->failed = b->no_memory = true;
         return NULL;
     }
     b->base = base;

@@ -44,7 +44,10 @@ static size_t replace_lone_surrogates(struct slice body, char *copy) {
 
 static yyjson_doc *read_repaired(struct slice body, yyjson_read_err *why) {
     char *copy = malloc(body.len);
-    if (copy == NULL) return NULL;
+    if (copy == NULL) {
+        why->code = YYJSON_READ_ERROR_MEMORY_ALLOCATION;
+        return NULL;
+    }
     memcpy(copy, body.base, body.len);
     yyjson_doc *doc = NULL;
     if (replace_lone_surrogates(body, copy) > 0)

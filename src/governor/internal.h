@@ -51,6 +51,7 @@ struct window {
     uint32_t limit, period_s, restriction_s;
     int64_t hidden_ns;
     int64_t others_ns; /* Until then others are taken to use the window as well. */
+    int64_t blind_ns;  /* Until then it is shut: there was no memory to note a token that is out. */
     int64_t *ring;     /* Owned. */
     uint32_t at, n, cap;
     uint32_t used;                                /* As last measured. */
@@ -84,9 +85,10 @@ struct policy {
 struct host {
     char name[256];
     int64_t next_ns;
+    int64_t depart_ns; /* The next request may leave then; see governor__depart(). */
     uint32_t n_inflight;
-    struct endpoint *first;            /* Its first request is in flight, alone. */
-    struct endpoint_queue queue;       /* Ready but for the gap. */
+    struct endpoint *first;      /* Its first request is in flight, alone. */
+    struct endpoint_queue queue; /* Ready but for the gap. */
     struct endpoint_queue first_queue; /* Ready, but another's first request is in flight. */
     struct due due;
     struct host *next;
@@ -121,6 +123,7 @@ struct endpoint {
     /* Health. */
     double rate_per_s;
     int64_t rate_next_ns, rate_cut_ns, rate_step_ns;
+    int64_t depart_ns; /* As the host's, for the rate. */
     uint32_t n_fail, n_auth, n_blocks;
     int64_t backoff_ns;        /* Not before. */
     int64_t disabled_until_ns; /* 0: enabled; NEVER: until governor__resume. */

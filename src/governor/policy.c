@@ -168,7 +168,8 @@ bool policy__learn(struct governor *g, struct policy *p, const struct rate_heade
             window__merge(w, before);
         }
         window__live(w, g->clock->mono_ns);
-        for (uint32_t n = window__usable(w, 1, 1); g->suspect && before == NULL && n > w->n;)
+        for (uint32_t n = window__usable(w, 1, 1);
+             g->suspect && before == NULL && w->blind_ns == 0 && n > w->n;)
             window__spend(w, g->clock->mono_ns);
     }
     for (size_t i = 0; i < n_old; i++) window__fini(&old[i]);

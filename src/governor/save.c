@@ -36,7 +36,10 @@ static int64_t take_time(const struct governor *g, struct taking *t, int64_t ahe
 }
 
 static void put_policy(const struct governor *g, struct buf *out, struct policy *p) {
-    put_time(g, out, p->hold_ns);
+    int64_t hold_ns = p->hold_ns; /* What a window could not note holds the whole policy. */
+    for (size_t i = 0; i < p->n_windows; i++)
+        if (p->windows[i].blind_ns > hold_ns) hold_ns = p->windows[i].blind_ns;
+    put_time(g, out, hold_ns);
     put_time(g, out, p->last_grant_ns);
     buf__u32(out, p->n_inflight);
     buf__u32(out, (uint32_t)p->n_windows);
@@ -75,6 +78,7 @@ static void take_policy(struct governor *g, struct taking *t, struct policy *p) 
         if (n > RING_MAX || w->limit == 0 || w->period_s == 0 ||
             w->period_s > WINDOW_PERIOD_MAX_S || w->hidden_ns < 0 || w->hidden_ns > DISABLE_NS)
             t->r.failed = true;
+        if (t->r.failed) break; /* What cannot be a window must not be saved as one again. */
         p->n_windows++;
         for (uint32_t k = 0; k < n && !t->r.failed; k++) window__spend(w, take_time(g, t, 0));
         /* When those in flight end, or ended, nobody will tell: now is the latest. */

@@ -170,6 +170,21 @@ bool schedule__grant_now(struct governor *g, struct endpoint *ep, struct permit 
     return true;
 }
 
+int64_t governor__depart(struct governor *g, const struct permit *p) {
+    struct endpoint *ep = p->endpoint;
+    struct host *h = ep->host;
+    int64_t now_ns = g->clock->mono_ns, t = h->depart_ns;
+    bool rated = ep->policy->n_windows == 0;
+    if (rated && ep->depart_ns > t) t = ep->depart_ns;
+    if (t > now_ns) return t - now_ns;
+    h->depart_ns = now_ns + g->o.host_gap_ns;
+    ep->depart_ns = now_ns + (int64_t)((double)NS_PER_S / ep->rate_per_s);
+    /* What is granted next counts from here, or the late ones would push ever more before them. */
+    if (h->depart_ns > h->next_ns) h->next_ns = h->depart_ns;
+    if (ep->depart_ns > ep->rate_next_ns) ep->rate_next_ns = ep->depart_ns;
+    return 0;
+}
+
 static void serve_host(struct governor *g, struct host *h) {
     while (!g->closing) {
         struct endpoint *ep = h->queue.head;

@@ -31,7 +31,11 @@ static bool grow(struct window *w) {
 
 static void spend(struct window *w, int64_t spent_ns) {
     if (w->n == w->cap && !grow(w)) {
-        if (w->cap == 0) return; /* Not even eight: the pace of the host gap is all that is left. */
+        if (w->cap < RING_MAX) { /* What cannot be counted must not be spent again. */
+            int64_t back_ns = spent_ns + window__span_ns(w);
+            if (back_ns > w->blind_ns) w->blind_ns = back_ns;
+            return;
+        }
         w->at = (w->at + 1) % w->cap; /* No more than RING_MAX are ever used: the oldest may go. */
         w->n--;
     }
@@ -73,6 +77,7 @@ uint32_t window__certain(const struct window *w, int64_t now_ns) {
 int64_t window__next_ns(struct window *w, double utilisation, double share, uint32_t pending,
                         int64_t now_ns) {
     uint32_t usable = window__usable(w, utilisation, share), n = window__live(w, now_ns);
+    if (w->blind_ns > now_ns) return pending >= usable ? NEVER : w->blind_ns;
     if (pending >= usable) return NEVER;
     if (n + pending < usable) return now_ns;
     /* The (usable - pending)-th newest has to come back first. */
@@ -80,6 +85,7 @@ int64_t window__next_ns(struct window *w, double utilisation, double share, uint
 }
 
 void window__merge(struct window *w, const struct window *from) {
+    if (from->blind_ns > w->blind_ns) w->blind_ns = from->blind_ns;
     uint32_t both = w->n < from->n ? w->n : from->n;
     for (uint32_t k = 1; k <= both; k++) {
         int64_t *mine = slot(w, w->n - k), theirs = *slot(from, from->n - k);

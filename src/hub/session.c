@@ -53,7 +53,7 @@ static struct frame *event_frame(struct session *s, const struct alert_event *e)
     if (common && *slot != NULL && *slot_off == e->off) return frame__ref(*slot);
     struct buf text = buf__init(64 << 10);
     render_event(e, s->sent, replay, &text);
-    struct frame *f = frame__new(FRAME_TEXT, buf__slice(&text));
+    struct frame *f = text.failed ? NULL : frame__new(FRAME_TEXT, buf__slice(&text));
     buf__fini(&text);
     if (f != NULL && common) {
         frame__unref(*slot);
@@ -63,11 +63,13 @@ static struct frame *event_frame(struct session *s, const struct alert_event *e)
     return f;
 }
 
-static void send_live(struct session *s) {
+/* @return false without memory: the pump tries again. */
+static bool send_live(struct session *s) {
     char text[64];
     int n = snprintf(text, sizeof text, "{\"t\":\"live\",\"off\":%" PRIu64 "}", s->next_off - 1);
-    session__send(s, slice__of(text, (size_t)n), 0);
+    if (!session__send(s, slice__of(text, (size_t)n), 0)) return false;
     s->state = SESSION_LIVE;
+    return true;
 }
 
 /* @return false when there is no more room now. */
@@ -83,7 +85,7 @@ static bool pump_snapshot(struct session *s) {
     if (!s->io->has_room(s->io_ctx, 64)) return false;
     s->sent = s->live_at = snap->off;
     s->next_off = snap->off + 1;
-    send_live(s);
+    if (!send_live(s)) return false;
     snapshot__unref(snap);
     s->snapshot = NULL;
     return true;
@@ -117,8 +119,7 @@ void session__pump(struct session *s) {
     bool more = s->state != SESSION_SNAPSHOT || pump_snapshot(s);
     while (more) {
         if (s->state == SESSION_REPLAY && s->next_off > s->live_at) {
-            if (!s->io->has_room(s->io_ctx, 64)) break;
-            send_live(s);
+            if (!s->io->has_room(s->io_ctx, 64) || !send_live(s)) break;
         }
         more = s->next_off <= alerts__top(s->all->alerts) && pump_event(s);
     }
@@ -140,8 +141,12 @@ void session__start(struct session *s, struct slice epoch, uint64_t off, bool ha
                 resumes ? "true" : "false", (int)(SESSION_HB_NS / NS_PER_MS), SESSION_MESSAGE_MAX,
                 (int)SESSION_RATE_PER_S, (int)SESSION_BURST,
                 s->who.write ? ",\"alerts:write\"" : "");
-    session__send(s, buf__slice(&text), 0);
+    bool welcomed = !text.failed && session__send(s, buf__slice(&text), 0);
     buf__fini(&text);
+    if (!welcomed) {
+        session__close(s, 1011, "out of memory");
+        return;
+    }
     series__inc(s->all->m_resume[resumes ? 0 : 1]);
     s->all->n_live++;
     series__set(s->all->m_clients, (double)s->all->n_live);
@@ -160,6 +165,10 @@ void session__start(struct session *s, struct slice epoch, uint64_t off, bool ha
             s->snapshot = cached;
         } else {
             s->snapshot = snapshot__build(a, shared ? NULL : s);
+            if (s->snapshot == NULL) {
+                session__close(s, 1011, "out of memory");
+                return;
+            }
             if (shared) {
                 snapshot__unref(cached);
                 s->all->snapshot = s->snapshot;
@@ -285,6 +294,7 @@ void sessions__tick(struct sessions *all) {
         next = s->next;
         if (s->state == SESSION_HELLO && now_ns - s->opened_mono_ns >= SESSION_HELLO_NS)
             session__close(s, 4408, "no hello within 5 s");
+        session__pump(s); /* What found no memory before. */
         if (s->state != SESSION_LIVE || now_ns - s->hb_mono_ns < SESSION_HB_NS) continue;
         s->hb_mono_ns = now_ns;
         beat(s);

@@ -5,6 +5,15 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* Sends what answers a message. Who waits for an answer must not wait for ever: without memory for
+ * it, and for a client that does not read, the session ends. */
+static void send_answer(struct session *s, const struct buf *text) {
+    if (!text->failed && session__send(s, buf__slice(text), 0)) return;
+    if (text->failed || s->io->has_room(s->io_ctx, text->len))
+        session__close(s, 1011, "out of memory");
+    else if (s->io->is_stuck(s->io_ctx)) session__close(s, 4008, "slow consumer");
+}
+
 static void send_err(struct session *s, const char *code, const char *msg, bool retry,
                      int64_t retry_after_ms) {
     char text[256], after[48] = "";
@@ -13,7 +22,7 @@ static void send_err(struct session *s, const char *code, const char *msg, bool 
     int n =
         snprintf(text, sizeof text, "{\"t\":\"err\",\"code\":\"%s\",\"msg\":\"%s\",\"retry\":%s%s}",
                  code, msg, retry ? "true" : "false", after);
-    session__send(s, slice__of(text, (size_t)n), 0);
+    send_answer(s, &(struct buf){.base = text, .len = (size_t)n});
 }
 
 static struct slice text_of(yyjson_val *obj, const char *key) {
@@ -76,9 +85,7 @@ static void send_res(struct session *s, int64_t id, struct slice members) {
     buf__printf(&text, "{\"t\":\"res\",\"re\":%" PRId64 ",", id);
     buf__append_slice(&text, members);
     buf__append_str(&text, "}");
-    /* A client that does not read its results is slow like any other. */
-    if (!session__send(s, buf__slice(&text), 0) && s->io->is_stuck(s->io_ctx))
-        session__close(s, 4008, "slow consumer");
+    send_answer(s, &text);
     buf__fini(&text);
 }
 
@@ -116,6 +123,12 @@ static void on_cmd(struct session *s, yyjson_val *root) {
     s->n_commands++;
     size_t len = 0;
     char *text = args == NULL ? NULL : yyjson_val_write(args, 0, &len);
+    if (args != NULL && text == NULL) { /* Nothing ran, so it may be sent again. */
+        on_result(c, false,
+                  SLICE_LIT("\"ok\":false,\"err\":{\"code\":\"unavailable\",\"msg\":\"out of "
+                            "memory\",\"retry\":true}"));
+        return;
+    }
     struct alert_command command = {.principal = slice__str(s->who.name),
                                     .key = text_of(root, "key"),
                                     .op = text_of(root, "op"),

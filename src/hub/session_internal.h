@@ -15,7 +15,8 @@ struct session_command {
 
 /** @return true when the session's filter lets an alert through. */
 bool session__wants(const struct session *s, enum alert_sev sev, const char *class);
-/** The state now; @filter NULL: all of it. One reference, the caller's. */
+/** The state now; @filter NULL: all of it. One reference, the caller's. @return NULL without
+ * memory. */
 struct snapshot *snapshot__build(struct alerts *alerts, const struct session *filter);
 void snapshot__unref(struct snapshot *snap);
 /** Sends one text frame; errors of the queue are the pump's to see. */

@@ -10,26 +10,29 @@ struct build {
     const struct session *filter; /* NULL: everything. */
     struct buf chunk;
     size_t n_chunks, n_total;
-    bool counting;
+    bool counting, failed; /* No memory: the snapshot is not whole. */
 };
 
-static void add_frame(struct snapshot *snap, struct slice text) {
+static void add_frame(struct build *b) {
+    struct snapshot *snap = b->snap;
     if (snap->n == snap->cap) {
-        snap->cap = snap->cap * 2 + 8;
-        struct frame **grown = realloc(snap->frames, snap->cap * sizeof *grown);
-        if (grown == NULL) abort();
+        size_t cap = snap->cap * 2 + 8;
+        struct frame **grown = realloc(snap->frames, cap * sizeof *grown);
+        b->failed = b->failed || grown == NULL;
+        if (grown == NULL) return;
         snap->frames = grown;
+        snap->cap = cap;
     }
-    struct frame *f = frame__new(FRAME_TEXT, text);
-    if (f == NULL) abort();
-    snap->frames[snap->n++] = f;
+    struct frame *f = b->chunk.failed ? NULL : frame__new(FRAME_TEXT, buf__slice(&b->chunk));
+    b->failed = b->failed || f == NULL;
+    if (f != NULL) snap->frames[snap->n++] = f;
+    buf__clear(&b->chunk);
 }
 
 static void end_chunk(struct build *b) {
     if (b->chunk.len == 0) return;
     buf__append_str(&b->chunk, "]}");
-    add_frame(b->snap, buf__slice(&b->chunk));
-    buf__clear(&b->chunk);
+    add_frame(b);
     b->n_chunks++;
 }
 
@@ -47,7 +50,7 @@ static void add_alert(void *ctx, const struct alert_view *view) {
 
 struct snapshot *snapshot__build(struct alerts *alerts, const struct session *filter) {
     struct snapshot *snap = calloc(1, sizeof *snap);
-    if (snap == NULL) abort();
+    if (snap == NULL) return NULL;
     *snap = (struct snapshot){.refs = 1, .off = alerts__top(alerts)};
     struct build b = {
         .snap = snap, .filter = filter, .chunk = buf__init(1 << 20), .counting = true};
@@ -57,15 +60,16 @@ struct snapshot *snapshot__build(struct alerts *alerts, const struct session *fi
                 alerts__epoch(alerts), snap->off, b.n_total);
     alerts__switches(alerts, &b.chunk);
     buf__append_str(&b.chunk, "}");
-    add_frame(snap, buf__slice(&b.chunk));
-    buf__clear(&b.chunk);
+    add_frame(&b);
     b.counting = false;
     alerts__each(alerts, false, add_alert, &b);
     end_chunk(&b);
     buf__printf(&b.chunk, "{\"t\":\"snap_end\",\"off\":%" PRIu64 "}", snap->off);
-    add_frame(snap, buf__slice(&b.chunk));
+    add_frame(&b);
     buf__fini(&b.chunk);
-    return snap;
+    if (!b.failed) return snap;
+    snapshot__unref(snap);
+    return NULL;
 }
 
 void snapshot__unref(struct snapshot *snap) {

@@ -37,6 +37,51 @@ enum quality_reason quality__time(int64_t claimed_wall_ns, int64_t wall_ns) {
     return good ? QUALITY_OK : QUALITY_BAD_TIME;
 }
 
+/* Takes @n digits and the character behind them, 0 for the end of the text, off @s. */
+static bool take_digits(struct slice *s, size_t n, char behind, int64_t *out) {
+    if (s->len < n + (behind != 0)) return false;
+    *out = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (s->base[i] < '0' || s->base[i] > '9') return false;
+        *out = *out * 10 + (s->base[i] - '0');
+    }
+    if (behind != 0 && s->base[n] != behind) return false;
+    n += behind != 0;
+    *s = slice__of(s->base + n, s->len - n);
+    return true;
+}
+
+/* Days since 1970 of a date of the proleptic Gregorian calendar, counted from March, so that the
+ * leap day is a year's last. */
+static int64_t days_of(int64_t year, int64_t month, int64_t day) {
+    int64_t y = month > 2 ? year : year - 1, m = month > 2 ? month - 3 : month + 9;
+    return 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719468;
+}
+
+bool quality__utc(struct slice text, int64_t *wall_ns) {
+    struct slice s = text;
+    int64_t year, month, day, hour, minute, second, fraction_ns = 0, unit_ns = NS_PER_S / 10;
+    if (!take_digits(&s, 4, '-', &year) || !take_digits(&s, 2, '-', &month) ||
+        !take_digits(&s, 2, 'T', &day) || !take_digits(&s, 2, ':', &hour) ||
+        !take_digits(&s, 2, ':', &minute) || !take_digits(&s, 2, 0, &second))
+        return false;
+    if (s.len > 1 && *s.base == '.') {
+        int64_t digit;
+        s = slice__of(s.base + 1, s.len - 1);
+        if (!take_digits(&s, 1, 0, &digit)) return false;
+        do {
+            fraction_ns += digit * unit_ns;
+            unit_ns /= 10;
+        } while (take_digits(&s, 1, 0, &digit));
+    }
+    if (s.len != 1 || *s.base != 'Z' || year < 1970 || year > 2199 || month < 1 || month > 12 ||
+        day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60)
+        return false;
+    int64_t seconds = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    *wall_ns = seconds * NS_PER_S + fraction_ns;
+    return true;
+}
+
 enum quality_reason quality__book(double bid, double ask) {
     if (quality__value(bid) != QUALITY_OK || quality__value(ask) != QUALITY_OK)
         return QUALITY_BAD_PRICE;

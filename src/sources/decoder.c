@@ -1,9 +1,9 @@
 /* Reads records, decodes pages, keeps their order. What can fail: a record that cannot be read
- * (logged, counted, tried again: recovery at the next start sets it aside) and a page that cannot
- * be decoded though it was judged sound (its body is kept raw and a quarantine row says why). */
+ * (logged, counted, tried again: recovery at the next start sets it aside). How a record becomes
+ * rows is in record_rows.c. */
 #include "souk/decoder.h"
 #include "souk/core/log.h"
-#include "souk/tables.h"
+#include "souk/record_rows.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,6 @@
 /* Decompressed bytes after which a job hands over: the loop takes a job's rows in one turn, which
  * copies about twice as many bytes, and must not hold up others for long. */
 #define JOB_BYTES_MAX ((size_t)1 << 20)
-#define FOLLOWED_MAX 64
 #define CONTEXTS_MAX 16
 #define READ_AGAIN_MS 10000
 
@@ -22,7 +21,8 @@ struct item {
     struct request_facts facts;
     struct buf meta; /* Owns what the facts point to. */
     struct rows rows;
-    bool failed; /* The page could not be decoded. */
+    bool failed;     /* The page could not be decoded. */
+    bool no_request; /* It is not about a request: there are no facts. */
 };
 
 /* Followed leagues from a position on. */
@@ -34,7 +34,8 @@ struct context {
 struct decoder {
     struct decoder_deps deps;
     struct spool_reader reader;
-    uint64_t at;
+    uint64_t at, end;   /* 0: there is no end. */
+    int64_t at_wall_ns; /* When the last record handed on was appended. */
     uv_work_t work;
     uv_timer_t retry;
     bool working;
@@ -43,14 +44,13 @@ struct decoder {
     struct item items[JOB_ITEMS_MAX];
     size_t n_items;
     uint64_t after; /* Position behind the last record read. */
+    int64_t after_wall_ns;
     char *new_context;
     uint64_t new_context_lsn;
     int read_status;
     struct err err;
     struct buf body;
-    char *names; /* The context's text, cut into terminated names. */
-    const char *followed[FOLLOWED_MAX];
-    size_t n_followed;
+    struct followed followed; /* Of the context in force. */
     /* The loop's. */
     struct context contexts[CONTEXTS_MAX];
     size_t n_contexts;
@@ -58,16 +58,6 @@ struct decoder {
     void (*close_cb)(void *data);
     void *close_data;
 };
-
-static void use_context(struct decoder *d, const char *text) {
-    free(d->names);
-    d->names = strdup(text);
-    d->n_followed = 0;
-    char *save = NULL;
-    for (char *name = d->names == NULL ? NULL : strtok_r(d->names, "\n", &save);
-         name != NULL && d->n_followed < FOLLOWED_MAX; name = strtok_r(NULL, "\n", &save))
-        d->followed[d->n_followed++] = name;
-}
 
 static int push_context(struct decoder *d, uint64_t lsn, char *text) {
     if (text == NULL) return ERR_NOMEM;
@@ -77,8 +67,7 @@ static int push_context(struct decoder *d, uint64_t lsn, char *text) {
         d->n_contexts--;
     }
     d->contexts[d->n_contexts++] = (struct context){.from_lsn = lsn, .text = text};
-    use_context(d, text);
-    return 0;
+    return followed__set(&d->followed, text);
 }
 
 const char *decoder__followed_at(const struct decoder *d, uint64_t lsn) {
@@ -90,116 +79,69 @@ const char *decoder__followed_at(const struct decoder *d, uint64_t lsn) {
 
 /* On the thread pool from here... */
 
-static void copy_text(char *out, size_t size, struct slice s) {
-    size_t n = s.len < size ? s.len : size - 1;
-    if (n > 0) memcpy(out, s.base, n);
-    out[n] = '\0';
-}
-
-static void describe_stream(const struct request_facts *f, struct stream_spec *out) {
-    *out = (struct stream_spec){0};
-    copy_text(out->key, sizeof out->key, f->stream);
-    copy_text(out->realm, sizeof out->realm, f->realm);
-    copy_text(out->league, sizeof out->league, f->league);
-    copy_text(out->kind, sizeof out->kind, f->kind);
-    copy_text(out->service, sizeof out->service, f->service);
-    copy_text(out->path, sizeof out->path, f->path);
-}
-
-static int decode_body(struct decoder *d, struct item *item, struct slice packed, struct err *e) {
-    const struct request_facts *f = &item->facts;
-    char name[64];
-    copy_text(name, sizeof name, f->source);
-    const struct source_type *type = source__find(name);
-    if (type == NULL) return err__setf(e, ERR_NOT_FOUND, "no source is called %s", name);
-    buf__clear(&d->body);
-    int status = journal__decompress(packed, SPOOL_RECORD_MAX * 2, &d->body);
-    if (status != 0)
-        return err__setf(e, status, "%s: cannot decompress: %s", name, err__text(status));
-    struct stream_spec stream;
-    describe_stream(f, &stream);
-    struct page page = {.stream = &stream,
-                        .cursor_from = f->cursor_from,
-                        .cursor_to = f->cursor_to,
-                        .received_wall_ns = f->received_wall_ns,
-                        .lsn = item->lsn,
-                        .freshness = (enum page_freshness)f->freshness,
-                        .body = buf__slice(&d->body)};
-    struct decode_context context = {.followed = d->followed, .n_followed = d->n_followed};
-    status = type->decode(&page, &context, &item->rows, e);
-    if (status == 0 && item->rows.failed)
-        status = err__setf(e, ERR_NOMEM, "%s: too many rows", name);
-    for (size_t i = 0; status == 0 && i < item->rows.n; i++)
-        if (batch__failed(&item->rows.batches[i].batch))
-            status = err__setf(e, ERR_FULL, "%s: a column is over its bound", name);
-    return status;
-}
-
-static void refuse_page(struct decoder *d, struct item *item, const struct err *e) {
-    const struct request_facts *f = &item->facts;
-    item->failed = true;
-    rows__fini(&item->rows);
-    LOG_ERROR("sources", "page cannot be decoded", LOG_SL("stream", f->stream),
-              LOG_I("lsn", item->lsn), LOG_E(e));
-    struct batch *b = rows__batch(&item->rows, &table_bronze_quarantine, (struct slice){0});
-    if (b == NULL) return;
-    struct slice body = buf__slice(&d->body);
-    if (body.len > 4096) body.len = 4096;
-    char src[64];
-    copy_text(src, sizeof src, f->source);
-    struct quarantine_row row = {.wall_ns = f->received_wall_ns,
-                                 .source = f->source,
-                                 .table_name = SLICE_LIT(""),
-                                 .reason = SLICE_LIT("undecodable_page"),
-                                 .field = slice__str(e->msg),
-                                 .cursor = f->cursor_from,
-                                 .payload = body,
-                                 .origin = {.src = src, .lsn = item->lsn, .ord = 0}};
-    tables__quarantine_row(b, &row);
-}
-
-static void decode_record(struct decoder *d, const struct spool_record *rec) {
+/* @return 0, or ERR_NOMEM: then the item has no rows, and the record is to be decoded again. It is
+ * sound, so it must not pass for one that makes no rows. */
+static int decode_record(struct decoder *d, const struct spool_record *rec) {
     struct item *item = &d->items[d->n_items++];
     *item = (struct item){.lsn = rec->lsn,
                           .next_lsn = rec->next_lsn,
                           .wall_ns = rec->wall_ns,
                           .meta = buf__init(SPOOL_RECORD_MAX)};
-    struct err e = {0};
-    struct slice packed = {0};
-    int status = journal__decode(rec->payload, &item->facts, &packed);
-    if (status == 0) { /* The facts must outlive the reader's buffer. */
-        buf__append(&item->meta, rec->payload.base, rec->payload.len - packed.len);
-        struct slice none;
-        status = journal__decode(buf__slice(&item->meta), &item->facts, &none);
+    int status =
+        record_rows__make(rec, &d->followed, &item->meta, &d->body, &item->facts, &item->rows);
+    item->failed = status == ERR_MALFORMED;
+    return status == ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
+/* A row that ClickHouse refused. @return as decode_record does. */
+static int take_refusal(struct decoder *d, const struct spool_record *rec) {
+    struct item *item = &d->items[d->n_items++];
+    *item = (struct item){
+        .lsn = rec->lsn, .next_lsn = rec->next_lsn, .wall_ns = rec->wall_ns, .no_request = true};
+    return record_rows__refusal(rec, &item->rows) == ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
+/* @return 0, or ERR_NOMEM with nothing of the record kept. */
+static int take_record(struct decoder *d, const struct spool_record *rec) {
+    int status = 0;
+    if (rec->type == SPOOL_PAGE || rec->type == SPOOL_REQUEST) status = decode_record(d, rec);
+    else if (rec->type == SPOOL_QUARANTINE) status = take_refusal(d, rec);
+    else if (rec->type == SPOOL_CONFIG) {
+        d->new_context = slice__dup(rec->payload);
+        d->new_context_lsn = rec->lsn;
+        return d->new_context == NULL ? ERR_NOMEM : 0;
     }
-    if (status != 0) { /* Half-read facts would point into the reader's buffer. */
-        item->facts = (struct request_facts){.requested_wall_ns = rec->wall_ns,
-                                             .received_wall_ns = rec->wall_ns,
-                                             .retry_after_s = -1};
-        err__setf(&e, status, "record cannot be read: %s", err__text(status));
+    if (status != 0) {
+        struct item *item = &d->items[--d->n_items];
+        buf__fini(&item->meta);
+        rows__fini(&item->rows);
     }
-    if (status == 0 && rec->type == SPOOL_PAGE) status = decode_body(d, item, packed, &e);
-    if (status != 0) refuse_page(d, item, &e);
-    journal__rows(&item->facts, item->lsn, rows__count(&item->rows), &item->rows);
+    return status;
 }
 
 static void on_work(uv_work_t *work) {
     struct decoder *d = work->data;
     struct spool_record rec;
     size_t bytes = 0;
+    if (d->followed.text == NULL &&
+        followed__set(&d->followed, d->contexts[d->n_contexts - 1].text) != 0) {
+        /* Without it rows would go to other partitions. */
+        d->read_status = err__setf(&d->err, ERR_NOMEM, "no memory for the followed leagues");
+        return;
+    }
     while (d->n_items < JOB_ITEMS_MAX && bytes < JOB_BYTES_MAX && d->new_context == NULL) {
         d->read_status = spool_reader__next(&d->reader, d->until, &rec, &d->err);
         if (d->read_status == ERR_CORRUPT) d->after = d->reader.at;
+        if (d->read_status == 0) d->after = d->until; /* Nothing else is there. */
         if (d->read_status != 1) break;
-        d->after = rec.next_lsn;
-        if (rec.type == SPOOL_PAGE || rec.type == SPOOL_REQUEST) {
-            buf__clear(&d->body);
-            decode_record(d, &rec);
-            bytes += d->body.len;
-        } else if (rec.type == SPOOL_CONFIG) {
-            d->new_context = slice__dup(rec.payload);
-            d->new_context_lsn = rec.lsn;
+        if (take_record(d, &rec) != 0) { /* What came before it is handed on; it comes again. */
+            d->reader.at = rec.lsn;
+            d->read_status = err__setf(&d->err, ERR_NOMEM, "no memory for a record");
+            return;
         }
+        d->after = rec.next_lsn;
+        d->after_wall_ns = rec.wall_ns;
+        bytes += d->body.len;
     }
 }
 
@@ -212,7 +154,7 @@ static void finish_close(uv_handle_t *timer) {
     spool_reader__fini(&d->reader);
     buf__fini(&d->body);
     for (size_t i = 0; i < d->n_contexts; i++) free(d->contexts[i].text);
-    free(d->names);
+    followed__fini(&d->followed);
     free(d);
     cb(data);
 }
@@ -221,14 +163,15 @@ static void hand_on(struct decoder *d) {
     for (size_t i = 0; i < d->n_items; i++) {
         struct item *item = &d->items[i];
         if (item->failed) series__inc(d->failures);
-        d->deps.take(d->deps.ctx, item->lsn, item->next_lsn, item->wall_ns, &item->facts,
-                     &item->rows);
+        d->deps.take(d->deps.ctx, item->lsn, item->next_lsn, item->wall_ns,
+                     item->no_request ? NULL : &item->facts, &item->rows);
         rows__fini(&item->rows);
         buf__fini(&item->meta);
     }
     if (d->after > d->at) { /* Records that make no rows move the position too. */
         struct rows none = {0};
         d->at = d->after;
+        d->at_wall_ns = d->after_wall_ns;
         d->deps.take(d->deps.ctx, d->after, d->after, d->deps.clock->wall_ns, NULL, &none);
     }
 }
@@ -257,12 +200,18 @@ static void on_done(uv_work_t *work, int status) {
     decoder__wake(d);
 }
 
-void decoder__wake(struct decoder *d) {
-    if (d->working || d->close_cb != NULL || uv_is_active((uv_handle_t *)&d->retry)) return;
+/* @return the position up to which there is something to read. */
+static uint64_t readable(const struct decoder *d) {
     struct spool_status status;
     spool__status(d->deps.spool, &status);
-    if (d->at >= status.synced_lsn || !d->deps.has_room(d->deps.ctx)) return;
-    d->until = status.synced_lsn;
+    return d->end != 0 && d->end < status.synced_lsn ? d->end : status.synced_lsn;
+}
+
+void decoder__wake(struct decoder *d) {
+    if (d->working || d->close_cb != NULL || uv_is_active((uv_handle_t *)&d->retry)) return;
+    uint64_t until = readable(d);
+    if (d->at >= until || !d->deps.has_room(d->deps.ctx)) return;
+    d->until = until;
     d->n_items = 0;
     d->after = d->at;
     d->work.data = d;
@@ -270,14 +219,16 @@ void decoder__wake(struct decoder *d) {
 }
 
 int decoder__open(struct decoder **out, const struct decoder_deps *deps, uint64_t from_lsn,
-                  const char *followed, struct err *e) {
+                  uint64_t until_lsn, const char *followed, struct err *e) {
     struct decoder *d = calloc(1, sizeof *d);
     if (d == NULL || push_context(d, 0, strdup(followed)) != 0) {
+        if (d != NULL && d->n_contexts > 0) free(d->contexts[0].text);
         free(d);
         return err__setf(e, ERR_NOMEM, "decoder: out of memory");
     }
     d->deps = *deps;
     d->at = from_lsn;
+    d->end = until_lsn;
     d->body = buf__init(SPOOL_RECORD_MAX * 2);
     d->retry.data = d;
     uv_timer_init(deps->loop, &d->retry);
@@ -297,8 +248,16 @@ void decoder__close(struct decoder *d, void (*cb)(void *data), void *data) {
 
 uint64_t decoder__at(const struct decoder *d) { return d->at; }
 
-bool decoder__busy(const struct decoder *d) {
-    struct spool_status status;
-    spool__status(d->deps.spool, &status);
-    return d->working || d->at < status.synced_lsn;
+bool decoder__busy(const struct decoder *d) { return d->working || d->at < readable(d); }
+
+void decoder__end_at(struct decoder *d, uint64_t lsn) { d->end = lsn; }
+
+bool decoder__ended(const struct decoder *d) {
+    return d->end != 0 && !d->working && d->at >= d->end;
+}
+
+int64_t decoder__lag_ns(const struct decoder *d) {
+    if (d->at >= readable(d) || d->at_wall_ns == 0) return 0;
+    int64_t ns = d->deps.clock->wall_ns - d->at_wall_ns;
+    return ns > 0 ? ns : 0;
 }

@@ -1,7 +1,9 @@
 /* Records of requests and pages as bytes. The fields stand in the order of struct request_facts; a
  * version byte in front tells later readers what to expect. */
 #include "souk/journal.h"
+#include <stdio.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #define JOURNAL_VERSION 1
 #define COMPRESSION_LEVEL 3 /* About 8:1 on psapi pages at 300 MB/s; level 1 saves little time. */
@@ -66,6 +68,16 @@ int journal__decode(struct slice payload, struct request_facts *out, struct slic
     return r.failed ? ERR_CORRUPT : 0;
 }
 
+void journal__stream(const struct request_facts *f, struct stream_spec *out) {
+    *out = (struct stream_spec){0};
+    snprintf(out->key, sizeof out->key, "%.*s", SLICE_FMT(f->stream));
+    snprintf(out->realm, sizeof out->realm, "%.*s", SLICE_FMT(f->realm));
+    snprintf(out->league, sizeof out->league, "%.*s", SLICE_FMT(f->league));
+    snprintf(out->kind, sizeof out->kind, "%.*s", SLICE_FMT(f->kind));
+    snprintf(out->service, sizeof out->service, "%.*s", SLICE_FMT(f->service));
+    snprintf(out->path, sizeof out->path, "%.*s", SLICE_FMT(f->path));
+}
+
 int journal__compress(struct slice body, struct buf *out) {
     size_t bound = ZSTD_compressBound(body.len);
     char *at = buf__reserve(out, bound);
@@ -83,6 +95,7 @@ int journal__decompress(struct slice compressed, size_t max, struct buf *out) {
     char *at = buf__reserve(out, (size_t)size + 1);
     if (at == NULL) return ERR_NOMEM;
     size_t n = ZSTD_decompress(at, (size_t)size, compressed.base, compressed.len);
+    if (ZSTD_isError(n) && ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation) return ERR_NOMEM;
     if (ZSTD_isError(n) || n != size) return ERR_CORRUPT;
     out->len += n;
     return 0;

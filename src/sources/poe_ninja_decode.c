@@ -3,7 +3,8 @@
  *   exchange  lines[{id, primaryValue, volumePrimaryValue, sparkline}], names in items[] by id,
  *             core{primary, rates}: values are in the primary currency
  *   item      lines[{name, variant?, chaosValue, divineValue, listingCount, sparkLine, detailsId}]
- *   currency  lines[{currencyTypeName, chaosEquivalent, receive{listing_count}, detailsId,
+ *   currency  lines[{currencyTypeName, chaosEquivalent, receive{listing_count, sample_time_utc},
+ *             detailsId,
  *             receiveSparkLine}]
  *
  * A line without a usable value is refused alone. What a divine orb is worth comes from its own
@@ -22,6 +23,7 @@ struct line {
     struct slice details_id, name, variant;
     double chaos, divine, volume_chaos;
     uint32_t listing_count;
+    struct slice sampled_at; /* When the site says that it looked; empty when it does not. */
     float spark[SPARK_MAX];
     size_t n_spark;
 };
@@ -197,6 +199,8 @@ static bool read_currency(const struct overview *o, yyjson_val *json, struct lin
                           &out->details_id, f) &&
               decode__u32(yyjson_obj_get(receive, "listing_count"), "receive.listing_count",
                           UINT32_MAX, &out->listing_count, f) &&
+              decode__str(yyjson_obj_get(receive, "sample_time_utc"), "receive.sample_time_utc",
+                          TEXT_MAX, &out->sampled_at, f) &&
               read_spark(yyjson_obj_get(json, "receiveSparkLine"), "receiveSparkLine", out, f);
     if (ok && o->chaos_per_divine > 0) out->divine = out->chaos / o->chaos_per_divine;
     return ok;
@@ -229,7 +233,7 @@ static void write_line(struct batch *b, const struct page *page, struct slice le
 
 /* @return QUALITY_OK, or why the line is refused, with the field in *field. */
 static enum quality_reason check_line(const struct line *line, const struct overview *o,
-                                      const char **field) {
+                                      int64_t received_wall_ns, const char **field) {
     static const char *const value_fields[] = {
         [NINJA_EXCHANGE] = "primaryValue",
         [NINJA_ITEM] = "chaosValue",
@@ -239,6 +243,12 @@ static enum quality_reason check_line(const struct line *line, const struct over
     if (quality__value(line->chaos) != QUALITY_OK) return QUALITY_BAD_PRICE;
     *field = "divineValue"; /* 0 is unknown. */
     if (line->divine != 0 && quality__value(line->divine) != QUALITY_OK) return QUALITY_BAD_PRICE;
+    *field = "receive.sample_time_utc";
+    int64_t sampled_wall_ns;
+    if (line->sampled_at.len > 0 &&
+        (!quality__utc(line->sampled_at, &sampled_wall_ns) ||
+         quality__time(sampled_wall_ns, received_wall_ns) != QUALITY_OK))
+        return QUALITY_BAD_TIME;
     *field = "volumePrimaryValue";
     return quality__size(line->volume_chaos);
 }
@@ -268,9 +278,13 @@ static void walk_lines(const struct page *page, const struct decode_context *con
             continue;
         }
         const char *field;
-        enum quality_reason reason = check_line(&line, o, &field);
+        enum quality_reason reason = check_line(&line, o, page->received_wall_ns, &field);
         if (reason != QUALITY_OK) {
-            refusals__add(refusals, reason, at, field, yyjson_obj_get(json, field), json);
+            yyjson_val *value =
+                reason == QUALITY_BAD_TIME
+                    ? yyjson_obj_get(yyjson_obj_get(json, "receive"), "sample_time_utc")
+                    : yyjson_obj_get(json, field);
+            refusals__add(refusals, reason, at, field, value, json);
             continue;
         }
         struct batch *b = rows__batch(refusals->rows, &table_bronze_poeninja_snapshot, league_key);
@@ -308,8 +322,9 @@ int poe_ninja__decode(const struct page *page, const struct decode_context *cont
         refusals__end(&refusals);
         refusals__fini(&refusals);
         if (refusals__rows_failed(out)) {
+            code = rows__no_memory(out) ? ERR_NOMEM : ERR_LIMIT;
             rows__fini(out);
-            code = err__setf(e, ERR_LIMIT, "poe_ninja: the rows of one page do not fit");
+            err__setf(e, code, "poe_ninja: the rows of one page do not fit");
         }
     }
     free(o.names);

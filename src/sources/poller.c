@@ -82,6 +82,14 @@ static bool stop_if_asked(struct poller *p) {
     return true;
 }
 
+/* The permit can't be used after all. */
+static void give_back(struct poller *p, const char *why) {
+    governor__undo(p->deps.governor, &p->permit);
+    snprintf(p->last_error, sizeof p->last_error, "%s", why);
+    poller__move(p, POLL_IDLE);
+    if (!stop_if_asked(p)) poller__wait(p, POLLER_REFUSED_WAIT_NS);
+}
+
 void poller__close(struct poller *p, void (*cb)(void *data), void *data) {
     p->close_cb = cb;
     p->close_data = data;
@@ -96,6 +104,9 @@ void poller__close(struct poller *p, void (*cb)(void *data), void *data) {
         }
         return;
     case POLL_SAVE:
+        if (uv_is_active((uv_handle_t *)&p->timer))
+            give_back(p, ""); /* Synced, and not gone yet. */
+        return;
     case POLL_JUDGE:
     case POLL_STOPPED: return;
     }
@@ -104,6 +115,7 @@ void poller__close(struct poller *p, void (*cb)(void *data), void *data) {
 /* Waiting: plan, then a timer for the source's own pace, then a permit. */
 
 static void on_permit(struct permit *permit, int status);
+static void depart(struct poller *p);
 
 static void ask_permit(struct poller *p) {
     poller__move(p, POLL_WAIT);
@@ -122,6 +134,7 @@ static void ask_permit(struct poller *p) {
 static void on_timer(uv_timer_t *timer) {
     struct poller *p = timer->data;
     if (p->doing == POLL_KEEP) poller__append(p);
+    else if (p->doing == POLL_SAVE) depart(p);
     else poller__plan(p);
 }
 
@@ -150,14 +163,6 @@ static void on_response(struct http_request *r, struct http_response *response) 
     poller__judge_response(r->data, response);
 }
 
-/* The permit can't be used after all. */
-static void give_back(struct poller *p, const char *why) {
-    governor__undo(p->deps.governor, &p->permit);
-    snprintf(p->last_error, sizeof p->last_error, "%s", why);
-    poller__move(p, POLL_IDLE);
-    if (!stop_if_asked(p)) poller__wait(p, POLLER_REFUSED_WAIT_NS);
-}
-
 static void fetch(struct poller *p) {
     for (size_t i = 0; i < p->request.n_headers; i++) p->header_lines[i] = p->request.headers[i];
     p->http = (struct http_request){.data = p,
@@ -178,12 +183,19 @@ static void fetch(struct poller *p) {
     give_back(p, e.msg);
 }
 
+/* One sync can end the waiting of many, and they were granted one after another. */
+static void depart(struct poller *p) {
+    int64_t wait_ns = p->close_cb != NULL ? 0 : governor__depart(p->deps.governor, &p->permit);
+    if (p->close_cb != NULL) give_back(p, "");
+    else if (wait_ns > 0) poller__wait(p, wait_ns);
+    else fetch(p);
+}
+
 static void on_limits_synced(void *data, uint64_t lsn, int status) {
     struct poller *p = data;
     (void)lsn;
-    if (p->close_cb != NULL || status != 0)
-        give_back(p, status != 0 ? "spool: limits cannot be saved" : "");
-    else fetch(p);
+    if (status != 0) give_back(p, "spool: limits cannot be saved");
+    else depart(p);
 }
 
 static void save_limits(struct poller *p) {
@@ -244,7 +256,8 @@ void poller__append(struct poller *p) {
     snprintf(p->last_error, sizeof p->last_error, "%s", e.msg);
     if (!was_full) /* Once, not each second: a full spool can last for hours. */
         LOG_WARN("sources", "page waits for the spool", LOG_S("stream", p->stream->key), LOG_E(&e));
-    if (!stop_if_asked(p)) poller__wait(p, NS_PER_S);
+    /* With the spool's own wait, below a second from room on the disk to the next page. */
+    if (!stop_if_asked(p)) poller__wait(p, NS_PER_S / 2);
 }
 
 void poller__keep(struct poller *p, const struct request_facts *facts, bool is_page) {

@@ -151,6 +151,10 @@ static void walk_item(struct walk *w, const struct stash *stash, size_t stash_in
     struct decode_fault fault = {.kind = DECODE_FINE};
     char at[64];
     if (!psapi_item__read(json, &w->scratch, &item, &fault)) {
+        if (psapi_scratch__no_memory(&w->scratch)) { /* Nothing is wrong with the item. */
+            w->out->failed = w->out->no_memory = true;
+            return;
+        }
         snprintf(at, sizeof at, "stashes[%zu].items[%zu]", stash_index, index);
         refusals__fault(&w->refusals, at, &fault, json);
         return;
@@ -243,6 +247,8 @@ int psapi__decode(const struct page *page, const struct decode_context *context,
     psapi_scratch__fini(&w.scratch);
     yyjson_doc_free(doc);
     if (!refusals__rows_failed(out)) return 0;
+    bool no_memory = rows__no_memory(out);
     rows__fini(out);
+    if (no_memory) return err__setf(e, ERR_NOMEM, "psapi: no memory for the rows of a page");
     return err__setf(e, ERR_LIMIT, "psapi: the rows of one page do not fit");
 }

@@ -134,6 +134,10 @@ void psapi_scratch__fini(struct psapi_scratch *s) {
     buf__fini(&s->type_id);
 }
 
+bool psapi_scratch__no_memory(const struct psapi_scratch *s) {
+    return s->extra.no_memory || s->mods.no_memory || s->type_id.no_memory;
+}
+
 static void extra_key(struct buf *extra, struct slice key) {
     char *at = buf__reserve(extra, key.len + 4);
     if (at == NULL) return;

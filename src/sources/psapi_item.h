@@ -35,6 +35,8 @@ struct psapi_scratch {
 };
 void psapi_scratch__init(struct psapi_scratch *s);
 void psapi_scratch__fini(struct psapi_scratch *s);
+/** @return true when the last item did not fit for want of memory, not for its size. */
+bool psapi_scratch__no_memory(const struct psapi_scratch *s);
 
 /** Reads @json into @out, whose strings are good until @json's document or the next call with @s
  *  goes. Unknown keys are never an error. @return false with @f filled when a field breaks a rule.

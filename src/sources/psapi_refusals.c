@@ -47,10 +47,13 @@ void refusals__add(struct refusals *r, enum quality_reason reason, const char *a
     size_t value_len = r->text.len;
     if (entry != NULL) decode__write(&r->text, entry, value_len + QUARANTINE_PAYLOAD_MAX);
     struct slice text = buf__slice(&r->text);
-    if (r->text.failed) r->rows->failed = true;
-    else
+    if (r->text.failed) {
+        r->rows->failed = true;
+        r->rows->no_memory = r->rows->no_memory || r->text.no_memory;
+    } else {
         add_row(r, reason, slice__of(path, path_len), slice__of(text.base, value_len),
                 slice__of(text.base == NULL ? NULL : text.base + value_len, text.len - value_len));
+    }
 }
 
 void refusals__fault(struct refusals *r, const char *at, const struct decode_fault *f,

@@ -210,6 +210,12 @@ static void take_result(struct spool *s) {
         spool__count_error(s, g->faults[i].op, -g->faults[i].err);
     const char *why = g->n_faults > 0 ? strerror(g->faults[g->n_faults - 1].err) : "";
     if (s->writer.segment > s->last_file) s->last_file = s->writer.segment;
+    if (s->writer.took_reserve) {
+        LOG_WARN("spool", "disk is full; the reserve was given up");
+        s->writer.took_reserve = s->has_reserve = false;
+        s->disk_full = true; /* Until the next segment is made ahead again. */
+        s->reserve_at_mono_ns = s->clock->mono_ns + RESERVE_RETRY_NS;
+    }
     series__observe(s->metrics.sync_seconds, (double)g->took_ns / (double)NS_PER_S);
     if (g->result == GROUP_RETRY) {
         if (!s->disk_full) LOG_WARN("spool", "disk is full; intake pauses", LOG_S("why", why));
@@ -294,7 +300,11 @@ void spool__close(struct spool *s, spool_close_cb cb, void *data) {
     s->closing = true;
     s->close_cb = cb;
     s->close_data = data;
-    if (!s->failed) append(s, SPOOL_STOP, 0, NULL, 0, NULL, NULL, NULL);
+    /* What STOP says is synced, the next opening need not make durable again. */
+    unsigned char synced[8];
+    put_le(synced, atomic_load(&s->synced_lsn), sizeof synced);
+    struct slice part = slice__of((const char *)synced, sizeof synced);
+    if (!s->failed) append(s, SPOOL_STOP, 0, &part, 1, NULL, NULL, NULL);
     spool__pump(s);
     spool__finish_close(s);
 }

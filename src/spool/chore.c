@@ -1,6 +1,6 @@
 /* What is done on the thread pool beside the groups: the next segment is made before it is needed,
- * and acknowledged ones are taken away. One chore is in flight at a time. A full disk is found here
- * first, while the segment at hand still has room for acknowledgements. */
+ * acknowledged ones are taken away, and the reserve is kept. One chore is in flight at a time. A
+ * full disk is found here first, while the segment at hand still has room for acknowledgements. */
 #include "internal.h"
 #include "souk/core/log.h"
 #include <assert.h>
@@ -25,15 +25,20 @@ static void run_chore(uv_work_t *work) {
     for (; c->n_retired < c->n_retire; c->n_retired++) {
         char name[SEGMENT_NAME_SIZE];
         segment_name(c->retire[c->n_retired], ".wal", name);
-        if (unlinkat(s->dir_fd, name, 0) == 0 || errno == ENOENT) continue;
+        if (s->io->unlink(s->io->data, s->dir_fd, name) == 0 || errno == ENOENT) continue;
         c->retire_err = -errno;
         break;
     }
     /* Room is made first: what was just freed may hold the new segment. */
-    if (c->n_retired > 0 && fsync(s->dir_fd) != 0) c->retire_err = -errno;
+    if (c->n_retired > 0 && s->io->sync_dir(s->io->data, s->dir_fd) != 0) c->retire_err = -errno;
     if (c->create != 0)
         c->create_err = segment__create(&s->form, s->io, s->dir_fd, c->create, c->wall_ns);
     if (c->create_err == -EEXIST) c->create_err = 0;
+    if (c->reserve && c->create_err == 0) {
+        c->reserve_err = reserve__create(&s->form, s->io, s->dir_fd);
+        /* A job that ran into a full disk meanwhile may have taken it at once. */
+        if (c->reserve_err == 0 && !reserve__exists(s->dir_fd)) c->reserve_err = -ENOENT;
+    }
     if (c->peek_lsn != 0 && read_wall_ns(&s->form, s->dir_fd, c->peek_lsn, &c->peeked_wall_ns) != 0)
         c->peeked_wall_ns = 0;
     spool__measure_disk(s);
@@ -71,6 +76,10 @@ static void on_chore_done(uv_work_t *work, int status) {
             LOG_WARN("spool", "next segment not made", LOG_S("why", strerror(-c->create_err)));
         if (full) s->disk_full = true;
     }
+    if (c->reserve && c->create_err == 0) {
+        s->has_reserve = c->reserve_err == 0;
+        if (!s->has_reserve) s->reserve_at_mono_ns = s->clock->mono_ns + RESERVE_RETRY_NS;
+    }
     bool again = c->create_err != 0 || c->retire_err != 0;
     if (again && !s->closing) uv_timer_start(&s->chore_timer, on_chore_timer, CHORE_RETRY_MS, 0);
     else if (!again) spool__start_chore(s);
@@ -98,13 +107,16 @@ void spool__start_chore(struct spool *s) {
     if (c->busy || s->closing || s->failed) return;
     if (uv_is_active((uv_handle_t *)&s->chore_timer)) return; /* Something failed: not before it. */
     c->n_retire = c->n_retired = 0;
-    c->create_err = c->retire_err = 0;
+    c->create_err = c->retire_err = c->reserve_err = 0;
     /* Not while a job may be making the same one. */
     bool behind = s->last_file <= spool__last_segment(s)->number;
     c->create = behind && !s->busy ? s->last_file + 1 : 0;
+    /* Pages come before it, and a job may be about to take it. */
+    c->reserve =
+        !s->has_reserve && !s->disk_full && !s->busy && s->clock->mono_ns >= s->reserve_at_mono_ns;
     pick_retired(s, c);
     c->peek_lsn = s->peek_wanted ? s->low_water_lsn : 0;
-    if (c->create == 0 && c->n_retire == 0 && c->peek_lsn == 0) return;
+    if (c->create == 0 && c->n_retire == 0 && c->peek_lsn == 0 && !c->reserve) return;
     s->peek_wanted = false;
     c->wall_ns = s->clock->wall_ns;
     c->busy = true;

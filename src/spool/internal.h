@@ -8,7 +8,8 @@
 #define GROUP_BYTES ((size_t)256 << 10) /* Goes to the disk at once. */
 #define GROUP_WAIT_MS 5u                /* Goes to the disk this long after the one before. */
 #define RETRY_MS 250u                   /* Between attempts while the disk is full. */
-#define CHORE_RETRY_MS 1000u
+#define CHORE_RETRY_MS 500u
+#define RESERVE_RETRY_NS (10 * NS_PER_S)
 /* Bytes in memory that are not synced: beyond the first, pages are refused; beyond the second, all.
  */
 #define PENDING_DATA_MAX ((size_t)64 << 20)
@@ -36,12 +37,13 @@ struct chore {
     uv_work_t work;
     bool busy;
     uint64_t create;             /* Segment to make; 0 for none. */
+    bool reserve;                /* Make the reserve. */
     uint64_t retire[RETIRE_MAX]; /* Segments to take away, ascending. */
     size_t n_retire, n_retired;
     uint64_t peek_lsn; /* Whose record's wall time is wanted; 0 for none. */
     int64_t wall_ns;   /* When it was started; then that record's, or 0. */
     int64_t peeked_wall_ns;
-    int create_err, retire_err; /* -errno. */
+    int create_err, retire_err, reserve_err; /* -errno. */
 };
 
 struct spool {
@@ -81,6 +83,8 @@ struct spool {
     struct buf checkpoint;  /* Owned; the last synced one's payload. */
     bool has_checkpoint;
 
+    bool has_reserve;
+    int64_t reserve_at_mono_ns; /* When to try again to make it. */
     bool quota_full, disk_full, failed, was_clean, closing, stopped;
     uint64_t n_records, torn_bytes, corrupt_bytes;
     _Atomic uint64_t disk_free_bytes; /* Written by both kinds of job. */

@@ -1,8 +1,16 @@
-/* The system calls that write. */
+/* The system calls that change files. */
 #include "io.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
+
+#define FILE_MODE 0640
+
+static int system_create(void *data, int dir_fd, const char *name, int flags) {
+    (void)data;
+    return openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | flags, FILE_MODE);
+}
 
 static ssize_t system_pwrite(void *data, int fd, const void *bytes, size_t len, off_t offset) {
     (void)data;
@@ -19,8 +27,42 @@ static int system_fallocate(void *data, int fd, off_t len) {
     return fallocate(fd, 0, 0, len);
 }
 
-const struct spool_io spool_io_system = {
-    .pwrite = system_pwrite, .fdatasync = system_fdatasync, .fallocate = system_fallocate};
+static int system_ftruncate(void *data, int fd, off_t len) {
+    (void)data;
+    return ftruncate(fd, len);
+}
+
+static int system_rename(void *data, int from_dir_fd, const char *from, int to_dir_fd,
+                         const char *to) {
+    (void)data;
+    return renameat(from_dir_fd, from, to_dir_fd, to);
+}
+
+static int system_link(void *data, int from_dir_fd, const char *from, int to_dir_fd,
+                       const char *to) {
+    (void)data;
+    return linkat(from_dir_fd, from, to_dir_fd, to, 0);
+}
+
+static int system_unlink(void *data, int dir_fd, const char *name) {
+    (void)data;
+    return unlinkat(dir_fd, name, 0);
+}
+
+static int system_sync_dir(void *data, int dir_fd) {
+    (void)data;
+    return fsync(dir_fd);
+}
+
+const struct spool_io spool_io_system = {.create = system_create,
+                                         .pwrite = system_pwrite,
+                                         .fdatasync = system_fdatasync,
+                                         .fallocate = system_fallocate,
+                                         .ftruncate = system_ftruncate,
+                                         .rename = system_rename,
+                                         .link = system_link,
+                                         .unlink = system_unlink,
+                                         .sync_dir = system_sync_dir};
 
 int io__write_all(const struct spool_io *io, int fd, const void *bytes, size_t len,
                   uint64_t offset) {
@@ -35,4 +77,11 @@ int io__write_all(const struct spool_io *io, int fd, const void *bytes, size_t l
         offset += (uint64_t)n;
     }
     return 0;
+}
+
+int io__reserve(const struct spool_io *io, int fd, uint64_t len) {
+    int err = io->fallocate(io->data, fd, (off_t)len) == 0 ? 0 : -errno;
+    if (err == -EOPNOTSUPP || err == -EINVAL || err == -ENOSYS)
+        err = io->ftruncate(io->data, fd, (off_t)len) == 0 ? 0 : -errno;
+    return err;
 }

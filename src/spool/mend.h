@@ -3,6 +3,7 @@
 #define SOUK_SPOOL_MEND_H
 
 #include "format.h"
+#include "io.h"
 
 /* More than this is not copied to bad/; ranges then stay where they are, unread. */
 #define BAD_BYTES_MAX (1ull << 30)
@@ -29,6 +30,12 @@ int mend__add(struct mend *m, uint64_t from, uint64_t to);
 /** Copies every range to one file in @bad_fd ("offset length" and a line end before each), syncs
  * it, then mends the segment and syncs that. Where the copy fails, ranges and a damaged end of a
  * closed segment stay as they are. @return 0 or -errno. */
-int mend__run(const struct mend *m, const struct spool_form *f, int dir_fd, int bad_fd);
+int mend__run(const struct mend *m, const struct spool_form *f, const struct spool_io *io,
+              int dir_fd, int bad_fd);
+
+/** Writes the bytes from @from to @to of @segment again as they are, and syncs the file. Blocks
+ * that cannot be read are passed over. @return 0 or -errno. */
+int mend__renew(const struct spool_io *io, int dir_fd, uint64_t segment, uint64_t from,
+                uint64_t to);
 
 #endif

@@ -27,6 +27,7 @@ struct scan {
     uint64_t next; /* The segment that END names. */
     size_t n_records;
     unsigned last_type;
+    uint64_t stop_synced_lsn; /* What the last STOP says was synced before it; 0 if nothing. */
     int64_t last_wall_ns;
     uint64_t data_end_lsn;
     uint64_t low_water_lsn;
@@ -36,6 +37,7 @@ struct scan {
 struct work {
     struct recovery *r;
     struct spool_form *f;
+    const struct spool_io *io;
     int dir_fd, bad_fd;
     struct spool_view view;
     uint64_t file_size; /* Of the segment in view. */
@@ -73,6 +75,8 @@ static int take_record(struct work *w, const struct record_header *h, struct sli
     s->last_type = h->type;
     if (h->type == RECORD_GAP) return 0;
     s->last_wall_ns = h->wall_ns;
+    if (h->type == SPOOL_STOP)
+        s->stop_synced_lsn = payload.len < 8 ? 0 : get_le((const unsigned char *)payload.base, 8);
     if (type_is_data(h->type)) s->data_end_lsn = h->lsn + record__extent(h->len);
     if (h->type == SPOOL_CHECKPOINT && want_checkpoint) return take_checkpoint(w, h, payload, s);
     return 0;
@@ -153,7 +157,7 @@ static int mend_segment(struct work *w, struct scan *s) {
         LOG_WARN("spool", "torn tail cut off", LOG_I("segment", m->segment),
                  LOG_I("offset", m->tail.from), LOG_I("bytes", m->tail.to - m->tail.from));
     if (m->n_ranges == 0 && !m->header && !m->end && !m->cut) return 0;
-    int err = mend__run(m, w->f, w->dir_fd, w->bad_fd);
+    int err = mend__run(m, w->f, w->io, w->dir_fd, w->bad_fd);
     return err == 0 ? 0 : fail(w, "mend", m->segment, err);
 }
 
@@ -186,8 +190,26 @@ static void drop_spares(const struct work *w, const struct sweep *sweep) {
     char name[SEGMENT_NAME_SIZE];
     for (size_t i = 0; i < sweep->n; i++) {
         segment_name(sweep->files[i].number, ".wal", name);
-        if (sweep->files[i].spare) unlinkat(w->dir_fd, name, 0);
+        if (sweep->files[i].spare) w->io->unlink(w->io->data, w->dir_fd, name);
     }
+}
+
+/* What we read of the tail came from the page cache, and a process that was killed, or whose sync
+ * failed, leaves bytes there that no disk holds and that a sync alone does not bring back. Before
+ * anybody relies on them they are written again. Segments below were synced before it was begun. */
+static int renew_tail(struct work *w, const struct scan *s) {
+    uint64_t start = form__lsn(w->f, s->mend.segment, SEGMENT_HEADER), from = SEGMENT_HEADER;
+    if (w->r->was_clean && s->stop_synced_lsn > start &&
+        s->stop_synced_lsn <= form__lsn(w->f, s->mend.segment, s->end))
+        from = form__offset(w->f, s->stop_synced_lsn);
+    uint64_t to = s->end + (s->ended ? END_EXTENT : 0);
+    int err = mend__renew(w->io, w->dir_fd, s->mend.segment, from, to);
+    if (err == -ENOSPC || err == -EDQUOT) {
+        /* Where writing in place takes room, a full disk must not keep us from starting. */
+        LOG_WARN("spool", "newest segment not written again", LOG_S("why", strerror(-err)));
+        err = 0;
+    }
+    return err == 0 ? 0 : fail(w, "write again", s->mend.segment, err);
 }
 
 /* The tail, which is file @at: decides where appending goes on. */
@@ -218,6 +240,7 @@ static int close_tail(struct work *w, struct scan *s, const struct sweep *sweep,
         s->mend.cut = !s->ended && (s->data_end > s->end || w->file_size < w->f->segment_bytes);
     }
     int rc = mend_segment(w, s);
+    if (rc == 0) rc = renew_tail(w, s);
     if (rc == 0 && (jump || s->ended)) {
         rc = add_segment(w, follows, SEGMENT_HEADER, s->last_wall_ns);
         r->next_offset = SEGMENT_HEADER;
@@ -267,7 +290,7 @@ static int recover_segment(struct work *w, struct sweep *sweep, size_t i, uint64
         LOG_WARN("spool", "unreadable segment set aside", LOG_I("segment", file->number),
                  LOG_I("bytes", file->size));
         r->corrupt_bytes += file->size;
-        int err = set_file_aside(w->dir_fd, w->bad_fd, file->number, ".wal", "unreadable");
+        int err = set_file_aside(w->io, w->dir_fd, w->bad_fd, file->number, ".wal", "unreadable");
         if (err != 0) rc = fail(w, "set aside", file->number, err);
         if (*above == 0) sweep->set_aside_top = true;
     } else if (*above == 0 && holds_nothing(&s) && s.data_end == SEGMENT_HEADER) {
@@ -289,12 +312,13 @@ static int compare_segments(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-int recover(struct recovery *r, struct spool_form *f, int dir_fd, int bad_fd, struct err *e) {
-    struct work w = {.r = r, .f = f, .dir_fd = dir_fd, .bad_fd = bad_fd, .e = e};
+int recover(struct recovery *r, struct spool_form *f, const struct spool_io *io, int dir_fd,
+            int bad_fd, struct err *e) {
+    struct work w = {.r = r, .f = f, .io = io, .dir_fd = dir_fd, .bad_fd = bad_fd, .e = e};
     struct sweep sweep;
     uint64_t above = 0;
     *r = (struct recovery){0};
-    int rc = sweep__run(&sweep, f, dir_fd, bad_fd, e);
+    int rc = sweep__run(&sweep, f, io, dir_fd, bad_fd, e);
     r->corrupt_bytes = sweep.lost_bytes;
     for (size_t i = sweep.n; rc == 0 && i-- > 0;) {
         const struct found *file = &sweep.files[i];
@@ -306,7 +330,8 @@ int recover(struct recovery *r, struct spool_form *f, int dir_fd, int bad_fd, st
     view__fini(&w.view);
     sweep__fini(&sweep);
     if (rc != 0) return rc;
-    if (fsync(dir_fd) != 0) return err__setf(e, ERR_IO, "spool: sync folder: %s", strerror(errno));
+    if (io->sync_dir(io->data, dir_fd) != 0)
+        return err__setf(e, ERR_IO, "spool: sync folder: %s", strerror(errno));
     qsort(r->segments, r->n_segments, sizeof *r->segments, compare_segments);
     uint64_t first = form__lsn(f, r->segments[0].number, SEGMENT_HEADER);
     if (r->low_water_lsn < first) r->low_water_lsn = first;

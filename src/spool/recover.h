@@ -3,6 +3,7 @@
 #define SOUK_SPOOL_RECOVER_H
 
 #include "format.h"
+#include "io.h"
 
 struct segment {
     uint64_t number;
@@ -27,7 +28,8 @@ void recovery__fini(struct recovery *r);
 /** Reads the folder @dir_fd, mends what is damaged (with copies in @bad_fd), and fills @f, whose
  *  segment size is set already, and @r. Blocks. An empty folder gets a new id and starts at segment
  *  1. @return 0 or the code in @e. */
-int recover(struct recovery *r, struct spool_form *f, int dir_fd, int bad_fd, struct err *e);
+int recover(struct recovery *r, struct spool_form *f, const struct spool_io *io, int dir_fd,
+            int bad_fd, struct err *e);
 /** @return true when records of @type are what a full spool refuses. */
 static inline bool type_is_data(unsigned type) {
     return type == SPOOL_PAGE || type == SPOOL_FRAMES || type == SPOOL_REQUEST;

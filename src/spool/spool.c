@@ -14,8 +14,9 @@
 
 #define BYTES_SCALE 1e6 /* Buckets of groups: 1 KB to 300 MB. */
 
+/* The folder cannot be had, which is another thing than a disk that fails. */
 static int fail(struct err *e, const char *what, const char *dir) {
-    return err__setf(e, ERR_IO, "spool: %s %s: %s", what, dir, strerror(errno));
+    return err__setf(e, ERR_CREATE, "spool: %s %s: %s", what, dir, strerror(errno));
 }
 
 /* mkdir -p. */
@@ -34,20 +35,37 @@ static int make_dirs(const char *dir, struct err *e) {
     return 0;
 }
 
-static int take_lock(struct spool *s, const char *dir, struct err *e) {
+/* Locks the file @fd. @return 0, ERR_LOCKED with the holder's pid, or ERR_CREATE. */
+static int lock_file(int fd, int how, const char *dir, struct err *e) {
     char text[32] = {0};
+    if (flock(fd, how | LOCK_NB) == 0) return 0;
+    if (errno != EWOULDBLOCK) return fail(e, "lock", dir);
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+    return err__setf(e, ERR_LOCKED, "spool: %s is held by pid %ld", dir, pid);
+}
+
+int spool__check_lock(const char *dir, struct err *e) {
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s/lock", dir) >= sizeof path) return 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0; /* Nobody was ever here. */
+    int rc = lock_file(fd, LOCK_SH, dir, e);
+    close(fd);
+    return rc == ERR_LOCKED ? rc : 0;
+}
+
+static int take_lock(struct spool *s, const char *dir, struct err *e) {
+    char text[32];
     s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (s->lock_fd < 0) return fail(e, "open lock of", dir);
-    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK) return fail(e, "lock", dir);
-        ssize_t n = pread(s->lock_fd, text, sizeof text - 1, 0);
-        long pid = n > 0 ? strtol(text, NULL, 10) : 0;
-        return err__setf(e, ERR_LOCKED, "spool: %s is held by pid %ld", dir, pid);
-    }
-    /* The lock is what counts; the pid in the file is for whoever is refused. */
-    int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (ftruncate(s->lock_fd, 0) != 0 || pwrite(s->lock_fd, text, (size_t)n, 0) != n)
-        return fail(e, "write lock of", dir);
+    int rc = lock_file(s->lock_fd, LOCK_EX, dir, e);
+    if (rc != 0) return rc;
+    /* The lock is what counts; the pid in the file is for whoever is refused, and a full disk must
+     * not keep us from starting. */
+    int n = snprintf(text, sizeof text, "%-20ld\n", (long)getpid());
+    if (pwrite(s->lock_fd, text, (size_t)n, 0) != n)
+        LOG_WARN("spool", "pid not written into the lock", LOG_S("why", strerror(errno)));
     return 0;
 }
 
@@ -161,7 +179,7 @@ int spool__open_io(struct spool **out, uv_loop_t *loop, const struct clock *cloc
     s->flying = &s->groups[1];
     init_metrics(&s->metrics, metrics);
     int rc = open_dirs(s, options->dir, e);
-    if (rc == 0) rc = recover(&r, &s->form, s->dir_fd, s->bad_fd, e);
+    if (rc == 0) rc = recover(&r, &s->form, s->io, s->dir_fd, s->bad_fd, e);
     if (rc != 0) {
         recovery__fini(&r);
         spool__free(s);
@@ -181,6 +199,7 @@ int spool__open_io(struct spool **out, uv_loop_t *loop, const struct clock *cloc
     assert(rc == 0);
     s->group_timer.data = s->chore_timer.data = s;
     s->n_open_timers = 2;
+    s->has_reserve = reserve__exists(s->dir_fd);
     series__add(s->metrics.corrupt, (double)s->corrupt_bytes);
     if (s->torn_bytes > 0) series__inc(s->metrics.torn_tails);
     series__set(s->metrics.recovery_seconds,
@@ -242,6 +261,7 @@ void spool__status(const struct spool *s, struct spool_status *out) {
         .was_clean = s->was_clean,
         .full = s->quota_full || s->disk_full,
         .failed = s->failed,
+        .has_reserve = s->has_reserve,
     };
 }
 
@@ -249,5 +269,7 @@ bool spool__last_checkpoint(const struct spool *s, struct slice *payload) {
     *payload = buf__slice(&s->checkpoint);
     return s->has_checkpoint;
 }
+
+bool spool__has_failed(const struct spool *s) { return s->failed; }
 
 const char *spool__store_id(const struct spool *s) { return s->form.id_hex; }

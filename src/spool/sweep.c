@@ -22,13 +22,14 @@ void sweep__fini(struct sweep *s) {
     *s = (struct sweep){0};
 }
 
-int set_file_aside(int dir_fd, int bad_fd, uint64_t segment, const char *suffix, const char *why) {
+int set_file_aside(const struct spool_io *io, int dir_fd, int bad_fd, uint64_t segment,
+                   const char *suffix, const char *why) {
     char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE + 48];
     segment_name(segment, suffix, from);
     for (int i = 0; i < 10000; i++) {
         snprintf(to, sizeof to, "%016" PRIu64 ".%s%d", segment, why, i);
         if (faccessat(bad_fd, to, F_OK, 0) == 0) continue;
-        return renameat(dir_fd, from, bad_fd, to) == 0 ? 0 : -errno;
+        return io->rename(io->data, dir_fd, from, bad_fd, to) == 0 ? 0 : -errno;
     }
     return -EEXIST;
 }
@@ -37,11 +38,13 @@ static int fail(struct err *e, const char *what, const char *name) {
     return err__setf(e, ERR_IO, "spool: %s %s: %s", what, name, strerror(errno));
 }
 
-static int read_header(int dir_fd, const char *name, struct found *out, struct err *e) {
+static int read_header(int dir_fd, const char *name, struct found *out, bool *gone, struct err *e) {
     unsigned char page[SEGMENT_HEADER] = {0};
     struct stat st;
+    *gone = false;
     int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return fail(e, "open", name);
+    if (fd < 0 && errno == ENOENT) *gone = true;
+    if (fd < 0) return *gone ? 0 : fail(e, "open", name);
     int rc = fstat(fd, &st) == 0 ? 0 : fail(e, "stat", name);
     if (rc == 0) {
         out->size = (uint64_t)st.st_size;
@@ -71,9 +74,8 @@ static int add_file(struct sweep *s, const struct found *file, struct err *e) {
     return 0;
 }
 
-/* Collects the files whose name ends in @suffix; those of .tmp are taken away. */
-static int list_files(struct sweep *s, int dir_fd, uint64_t segment_max, const char *suffix,
-                      struct err *e) {
+int sweep__list(struct sweep *s, int dir_fd, uint64_t segment_max, const char *suffix,
+                struct err *e) {
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (dir == NULL) {
@@ -83,20 +85,19 @@ static int list_files(struct sweep *s, int dir_fd, uint64_t segment_max, const c
     int rc = 0;
     uint64_t number;
     for (struct dirent *d; rc == 0 && (d = readdir(dir)) != NULL;) {
-        if (segment_name__parse(d->d_name, ".tmp", &number)) unlinkat(dir_fd, d->d_name, 0);
         if (!segment_name__parse(d->d_name, suffix, &number)) continue;
         if (number > segment_max) continue; /* No position could say where it is. */
         struct found file = {.number = number};
-        rc = read_header(dir_fd, d->d_name, &file, e);
-        if (rc == 0) rc = add_file(s, &file, e);
+        bool gone; /* Taken away by who owns the folder, since we listed it. */
+        rc = read_header(dir_fd, d->d_name, &file, &gone, e);
+        if (rc == 0 && !gone) rc = add_file(s, &file, e);
     }
     closedir(dir);
     if (s->n > 0) qsort(s->files, s->n, sizeof *s->files, compare_found);
     return rc;
 }
 
-/* @return a file of the spool that most of the folder's headers name; the oldest where two tie. */
-static const struct found *choose_id(const struct sweep *s) {
+const struct found *sweep__choose_id(const struct sweep *s) {
     const struct found *best = NULL;
     size_t best_votes = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -133,32 +134,32 @@ static int check_form(const struct sweep *s, const struct spool_form *f, struct 
     return 0;
 }
 
-static int drop_file(struct sweep *s, int dir_fd, int bad_fd, const struct found *file,
-                     const char *suffix, const char *why, struct err *e) {
+static int drop_file(struct sweep *s, const struct spool_io *io, int dir_fd, int bad_fd,
+                     const struct found *file, const char *suffix, const char *why, struct err *e) {
     LOG_WARN("spool", "segment set aside", LOG_I("segment", file->number), LOG_S("why", why),
              LOG_I("bytes", file->size));
     s->lost_bytes += file->size;
-    if (set_file_aside(dir_fd, bad_fd, file->number, suffix, why) != 0)
+    if (set_file_aside(io, dir_fd, bad_fd, file->number, suffix, why) != 0)
         return fail(e, "set aside", why);
     return 0;
 }
 
 /* Second pass: segments that wait for their name get it, or go where there is one already. */
-static int settle_claims(struct sweep *s, const struct spool_form *f, int dir_fd, int bad_fd,
-                         struct err *e) {
+static int settle_claims(struct sweep *s, const struct spool_form *f, const struct spool_io *io,
+                         int dir_fd, int bad_fd, struct err *e) {
     struct sweep claims = {0};
     char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
-    int rc = list_files(&claims, dir_fd, form__segment_max(f), CLAIM, e);
+    int rc = sweep__list(&claims, dir_fd, form__segment_max(f), CLAIM, e);
     for (size_t i = 0; rc == 0 && i < claims.n; i++) {
         struct found *c = &claims.files[i];
         segment_name(c->number, CLAIM, from);
         segment_name(c->header.segment, ".wal", to);
         bool ours = c->n_copies > 0 && memcmp(c->header.id, f->id, sizeof f->id) == 0;
         if (!ours || faccessat(dir_fd, to, F_OK, 0) == 0) {
-            rc = drop_file(s, dir_fd, bad_fd, c, CLAIM, ours ? "duplicate" : "stranger", e);
+            rc = drop_file(s, io, dir_fd, bad_fd, c, CLAIM, ours ? "duplicate" : "stranger", e);
             /* A copy of what is there loses nothing. */
             if (ours) s->lost_bytes -= c->size;
-        } else if (renameat(dir_fd, from, dir_fd, to) != 0) {
+        } else if (io->rename(io->data, dir_fd, from, dir_fd, to) != 0) {
             rc = fail(e, "rename", from);
         }
     }
@@ -166,14 +167,31 @@ static int settle_claims(struct sweep *s, const struct spool_form *f, int dir_fd
     return rc;
 }
 
-int sweep__run(struct sweep *s, struct spool_form *f, int dir_fd, int bad_fd, struct err *e) {
+/* Files that were never finished. */
+static void drop_unfinished(const struct spool_io *io, int dir_fd) {
+    uint64_t number;
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (dir == NULL) {
+        if (fd >= 0) close(fd);
+        return; /* What is listed next says why. */
+    }
+    for (struct dirent *d; (d = readdir(dir)) != NULL;)
+        if (segment_name__parse(d->d_name, ".tmp", &number))
+            io->unlink(io->data, dir_fd, d->d_name);
+    closedir(dir);
+}
+
+int sweep__run(struct sweep *s, struct spool_form *f, const struct spool_io *io, int dir_fd,
+               int bad_fd, struct err *e) {
     char from[SEGMENT_NAME_SIZE], to[SEGMENT_NAME_SIZE];
     unsigned char id[16];
     *s = (struct sweep){0};
-    int rc = list_files(s, dir_fd, form__segment_max(f), ".wal", e);
+    drop_unfinished(io, dir_fd);
+    int rc = sweep__list(s, dir_fd, form__segment_max(f), ".wal", e);
     if (rc == 0) rc = check_form(s, f, e);
     if (rc != 0) return rc;
-    const struct found *best = choose_id(s);
+    const struct found *best = sweep__choose_id(s);
     if (best != NULL) memcpy(id, best->header.id, sizeof id);
     else if (getrandom(id, sizeof id, 0) != sizeof id) return fail(e, "make", "id");
     form__init(f, id, f->segment_bytes);
@@ -182,20 +200,20 @@ int sweep__run(struct sweep *s, struct spool_form *f, int dir_fd, int bad_fd, st
         const struct found *file = &s->files[i];
         if (file->number > s->highest) s->highest = file->number;
         if (file->n_copies == 0 && best == NULL)
-            rc = drop_file(s, dir_fd, bad_fd, file, ".wal", "headless", e);
+            rc = drop_file(s, io, dir_fd, bad_fd, file, ".wal", "headless", e);
         else if (file->n_copies == 0) continue;
         else if (memcmp(file->header.id, id, sizeof id) != 0)
-            rc = drop_file(s, dir_fd, bad_fd, file, ".wal", "stranger", e);
+            rc = drop_file(s, io, dir_fd, bad_fd, file, ".wal", "stranger", e);
         else if (file->header.segment != file->number) {
             segment_name(file->number, ".wal", from);
             segment_name(file->number, CLAIM, to);
-            if (renameat(dir_fd, from, dir_fd, to) != 0) rc = fail(e, "rename", from);
+            if (io->rename(io->data, dir_fd, from, dir_fd, to) != 0) rc = fail(e, "rename", from);
         }
     }
-    if (rc == 0) rc = settle_claims(s, f, dir_fd, bad_fd, e);
+    if (rc == 0) rc = settle_claims(s, f, io, dir_fd, bad_fd, e);
     if (rc != 0) return rc;
     s->n = 0;
-    rc = list_files(s, dir_fd, form__segment_max(f), ".wal", e);
+    rc = sweep__list(s, dir_fd, form__segment_max(f), ".wal", e);
     s->set_aside_top = s->highest > (s->n == 0 ? 0 : s->files[s->n - 1].number);
     return rc;
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define GROUP_BYTES_MAX ((size_t)192 << 20) /* Clear of the bounds that spool__append checks. */
+#define RESERVE_NAME "reserve"
 #define COPY_CHUNK ((size_t)1 << 20)
 
 void group__fini(struct group *g) {
@@ -81,40 +82,62 @@ static void note(struct group *g, enum spool_op op, int err) {
     if (g->n_faults < FAULTS_MAX) g->faults[g->n_faults++] = (struct fault){op, -err};
 }
 
-/* Opens NNN.tmp with its space reserved. @return the descriptor or -errno. */
-static int open_tmp(const struct spool_form *f, const struct spool_io *io, int dir_fd,
-                    const char *name) {
-    int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+int reserve__create(const struct spool_form *f, const struct spool_io *io, int dir_fd) {
+    int fd = io->create(io->data, dir_fd, RESERVE_NAME, O_TRUNC);
     if (fd < 0) return -errno;
+    /* A sparse file would reserve nothing. */
     int err = io->fallocate(io->data, fd, (off_t)f->segment_bytes) == 0 ? 0 : -errno;
-    /* Some file systems cannot reserve; a sparse file does, without the promise. */
-    if (err == -EOPNOTSUPP || err == -EINVAL || err == -ENOSYS)
-        err = ftruncate(fd, (off_t)f->segment_bytes) == 0 ? 0 : -errno;
-    if (err == 0) return fd;
     close(fd);
-    unlinkat(dir_fd, name, 0);
+    if (err != 0) io->unlink(io->data, dir_fd, RESERVE_NAME);
     return err;
 }
 
-int segment__create(const struct spool_form *f, const struct spool_io *io, int dir_fd,
-                    uint64_t segment, int64_t wall_ns) {
+bool reserve__exists(int dir_fd) {
+    struct stat st;
+    return fstatat(dir_fd, RESERVE_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0;
+}
+
+/* Opens NNN.tmp with its space reserved. On a full disk the reserve is given up for it, unless
+ * @took_reserve is NULL. @return the descriptor or -errno. */
+static int open_tmp(const struct spool_form *f, const struct spool_io *io, int dir_fd,
+                    const char *name, bool *took_reserve) {
+    int fd = io->create(io->data, dir_fd, name, O_TRUNC);
+    if (fd < 0) return -errno;
+    int err = io__reserve(io, fd, f->segment_bytes);
+    if (took_reserve != NULL && disk_full(err) && io->unlink(io->data, dir_fd, RESERVE_NAME) == 0) {
+        *took_reserve = true;
+        err = io__reserve(io, fd, f->segment_bytes);
+    }
+    if (err == 0) return fd;
+    close(fd);
+    io->unlink(io->data, dir_fd, name);
+    return err;
+}
+
+static int create_segment(const struct spool_form *f, const struct spool_io *io, int dir_fd,
+                          uint64_t segment, int64_t wall_ns, bool *took_reserve) {
     char tmp[SEGMENT_NAME_SIZE], name[SEGMENT_NAME_SIZE];
     unsigned char page[SEGMENT_HEADER];
     segment_name(segment, ".tmp", tmp);
     segment_name(segment, ".wal", name);
     if (faccessat(dir_fd, name, F_OK, 0) == 0) return -EEXIST;
-    int fd = open_tmp(f, io, dir_fd, tmp);
+    int fd = open_tmp(f, io, dir_fd, tmp, took_reserve);
     if (fd < 0) return fd;
     segment_header__encode(f, segment, wall_ns, page);
     int err = io__write_all(io, fd, page, sizeof page, 0);
     if (err == 0 && io->fdatasync(io->data, fd) != 0) err = -errno;
     close(fd);
-    if (err == 0 && renameat(dir_fd, tmp, dir_fd, name) != 0) err = -errno;
+    if (err == 0 && io->rename(io->data, dir_fd, tmp, dir_fd, name) != 0) err = -errno;
     if (err != 0) {
-        unlinkat(dir_fd, tmp, 0);
+        io->unlink(io->data, dir_fd, tmp);
         return err;
     }
-    return fsync(dir_fd) == 0 ? 0 : -errno;
+    return io->sync_dir(io->data, dir_fd) == 0 ? 0 : -errno;
+}
+
+int segment__create(const struct spool_form *f, const struct spool_io *io, int dir_fd,
+                    uint64_t segment, int64_t wall_ns) {
+    return create_segment(f, io, dir_fd, segment, wall_ns, NULL);
 }
 
 void writer__close(struct writer *w) {
@@ -126,7 +149,7 @@ void writer__close(struct writer *w) {
 static int open_segment(struct writer *w, uint64_t segment, int64_t wall_ns) {
     if (w->segment == segment) return 0;
     char name[SEGMENT_NAME_SIZE];
-    int err = segment__create(w->form, w->io, w->dir_fd, segment, wall_ns);
+    int err = create_segment(w->form, w->io, w->dir_fd, segment, wall_ns, &w->took_reserve);
     if (err != 0 && err != -EEXIST) return err;
     segment_name(segment, ".wal", name);
     int fd = openat(w->dir_fd, name, O_RDWR | O_CLOEXEC);
@@ -163,7 +186,7 @@ static int rewrite(struct writer *w, const struct run *run, const struct group *
     char tmp[SEGMENT_NAME_SIZE], name[SEGMENT_NAME_SIZE], kept[SEGMENT_NAME_SIZE + 16];
     segment_name(run->segment, ".tmp", tmp);
     segment_name(run->segment, ".wal", name);
-    int fd = open_tmp(w->form, w->io, w->dir_fd, tmp);
+    int fd = open_tmp(w->form, w->io, w->dir_fd, tmp, &w->took_reserve);
     if (fd < 0) return fd;
     int err;
     if (run->offset == SEGMENT_HEADER) {
@@ -180,20 +203,21 @@ static int rewrite(struct writer *w, const struct run *run, const struct group *
         /* Keeping the old file is for whoever looks into the disk; the new one has all of it. */
         for (int i = 0; i < 16; i++) {
             snprintf(kept, sizeof kept, "%s.eio%d", name, i);
-            if (linkat(w->dir_fd, name, w->bad_fd, kept, 0) == 0 || errno != EEXIST) break;
+            if (w->io->link(w->io->data, w->dir_fd, name, w->bad_fd, kept) == 0 || errno != EEXIST)
+                break;
         }
-        if (renameat(w->dir_fd, tmp, w->dir_fd, name) != 0) err = -errno;
+        if (w->io->rename(w->io->data, w->dir_fd, tmp, w->dir_fd, name) != 0) err = -errno;
     }
     if (err != 0) {
         close(fd);
-        unlinkat(w->dir_fd, tmp, 0);
+        w->io->unlink(w->io->data, w->dir_fd, tmp);
         return err;
     }
     writer__close(w);
     w->fd = fd;
     w->segment = run->segment;
     atomic_fetch_add(w->generation, 1);
-    return fsync(w->dir_fd) == 0 ? 0 : -errno;
+    return w->io->sync_dir(w->io->data, w->dir_fd) == 0 ? 0 : -errno;
 }
 
 /* Writes and syncs @run where it belongs. @op says what failed. */
@@ -256,7 +280,7 @@ void writer__run(struct writer *w, struct group *g) {
         seal_run(w, run, g);
         if (take_run(w, run, g) != 0) break;
         /* What was reserved behind the end goes back. A crash before this leaves zeros. */
-        if (run->ends && ftruncate(w->fd, (off_t)(run->offset + run->len)) != 0)
+        if (run->ends && w->io->ftruncate(w->io->data, w->fd, (off_t)(run->offset + run->len)) != 0)
             note(g, OP_RETIRE, -errno);
     }
     g->took_ns = clock__stopwatch_ns() - start_ns;

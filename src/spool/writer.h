@@ -56,6 +56,7 @@ struct writer {
     uint64_t segment;             /* 0: none is open. */
     bool poisoned;                /* A sync of fd failed: it says nothing true any more. */
     bool failed_last;             /* The last group went through only by rewriting. */
+    bool took_reserve;            /* The disk was full, and the reserve made room. */
 };
 
 void group__fini(struct group *g);
@@ -73,5 +74,11 @@ void writer__close(struct writer *w);
  *  @return 0 or -errno; -EEXIST when there is one. */
 int segment__create(const struct spool_form *f, const struct spool_io *io, int dir_fd,
                     uint64_t segment, int64_t wall_ns);
+/** Makes the reserve: a file as large as a segment that is given up when the disk is full and the
+ *  writer needs room for what may not wait: acknowledgements, checkpoints, STOP. Blocks. @return 0
+ *  or -errno. */
+int reserve__create(const struct spool_form *f, const struct spool_io *io, int dir_fd);
+/** @return true when there is one. */
+bool reserve__exists(int dir_fd);
 
 #endif

@@ -2,6 +2,7 @@
  * batches of their lanes, batcher__cut seals what is large or old enough, batcher__next hands
  * batches to the sender in order. Recovery plans lanes with the seals of the log first. */
 #include "souk/batcher.h"
+#include "souk/core/refusal.h"
 #include "store_internal.h"
 #include <assert.h>
 #include <stdio.h>
@@ -12,7 +13,10 @@ struct planned {
     struct seal seal;
     struct batch batch;
     int64_t first_wall_ns;
-    bool stored; /* An ACK was found: its rows are dropped when they come by. */
+    bool stored;          /* An ACK was found: its rows are dropped when they come by. */
+    struct search search; /* As the log says. */
+    int32_t code;
+    char *why; /* Owned. */
     struct planned *next;
 };
 
@@ -20,27 +24,32 @@ struct lane {
     const struct table_desc *table; /* NULL until rows come, when recovery made the lane. */
     char name[64], part[64];
     int32_t day;
+    unsigned feed;
     struct batch open;
     uint64_t first_lsn, last_lsn; /* Of the open batch. */
     int64_t first_wall_ns, opened_mono_ns;
-    struct planned *plan, *plan_last;
+    struct planned *plan;      /* In order of position. */
+    struct planned *plan_last; /* The last that recovery put there. */
     struct lane *next;
 };
 
 int batcher__init(struct batcher *b, const struct clock *clock,
                   const struct batcher_options *options) {
-    *b = (struct batcher){.options = *options, .clock = clock};
+    *b = (struct batcher){.options = *options, .clock = clock, .age_scale = 1};
+    b->feeds[0].open = true;
     int status = map__init(&b->plans_by_token, PLANS_MAX);
     return status != 0 ? status : map__init(&b->lanes_by_key, LANES_MAX);
 }
 
 static void free_sealed(struct sealed *s) {
     batch__fini(&s->batch);
+    free(s->why);
     free(s);
 }
 
 static void free_planned(struct planned *p) {
     batch__fini(&p->batch);
+    free(p->why);
     free(p);
 }
 
@@ -67,15 +76,17 @@ void batcher__fini(struct batcher *b) {
     *b = (struct batcher){0};
 }
 
-static size_t lane_key(char *out, size_t size, const char *table, const char *part, int32_t day) {
-    int n = snprintf(out, size, "%s\n%s\n%d", table, part, day);
+static size_t lane_key(char *out, size_t size, unsigned feed, const char *table, const char *part,
+                       int32_t day) {
+    int n = snprintf(out, size, "%s\n%s\n%d\n%u", table, part, day, feed);
     assert(n > 0 && (size_t)n < size);
     return (size_t)n;
 }
 
-static struct lane *get_lane(struct batcher *b, const char *table, const char *part, int32_t day) {
-    char key[160];
-    struct slice k = slice__of(key, lane_key(key, sizeof key, table, part, day));
+static struct lane *get_lane(struct batcher *b, unsigned feed, const char *table, const char *part,
+                             int32_t day) {
+    char key[176];
+    struct slice k = slice__of(key, lane_key(key, sizeof key, feed, table, part, day));
     struct lane *l = map__get(&b->lanes_by_key, k);
     if (l != NULL) return l;
     l = calloc(1, sizeof *l);
@@ -83,6 +94,7 @@ static struct lane *get_lane(struct batcher *b, const char *table, const char *p
     snprintf(l->name, sizeof l->name, "%s", table);
     snprintf(l->part, sizeof l->part, "%s", part);
     l->day = day;
+    l->feed = feed;
     if (map__put(&b->lanes_by_key, k, l) != 0) {
         free(l);
         return NULL;
@@ -95,17 +107,18 @@ static struct lane *get_lane(struct batcher *b, const char *table, const char *p
     return l;
 }
 
-/* Lanes are per day: without this, yesterday's would stay for ever. */
+/* Lanes are per day and feed: without this, yesterday's would stay for ever. */
 static void drop_idle_lanes(struct batcher *b, int32_t today) {
     for (struct lane **at = &b->lanes; *at != NULL;) {
         struct lane *l = *at;
-        if (l->day >= today || l->open.n_rows > 0 || l->plan != NULL) {
+        bool idle = l->day < today || !b->feeds[l->feed].open;
+        if (!idle || l->open.n_rows > 0 || l->plan != NULL) {
             at = &l->next;
             continue;
         }
-        char key[160];
+        char key[176];
         map__remove(&b->lanes_by_key,
-                    slice__of(key, lane_key(key, sizeof key, l->name, l->part, l->day)));
+                    slice__of(key, lane_key(key, sizeof key, l->feed, l->name, l->part, l->day)));
         *at = l->next;
         b->n_lanes--;
         free_lane(l);
@@ -115,7 +128,7 @@ static void drop_idle_lanes(struct batcher *b, int32_t today) {
 int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
     /* Written twice, as its first sync failed: one batch all the same. */
     if (map__get(&b->plans_by_token, slice__str(seal->token)) != NULL) return 0;
-    struct lane *l = get_lane(b, seal->table, seal->part, seal->day);
+    struct lane *l = get_lane(b, 0, seal->table, seal->part, seal->day);
     struct planned *p = l == NULL ? NULL : calloc(1, sizeof *p);
     if (p == NULL) return ERR_NOMEM;
     p->seal = *seal;
@@ -124,8 +137,15 @@ int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
         free(p);
         return status;
     }
-    if (l->plan_last == NULL) l->plan = p;
-    else l->plan_last->next = p;
+    /* Two feeds sealed side by side, so the log has them out of order; a feed's own come in order,
+     * and are found at once behind the last. */
+    struct planned **at = l->plan_last != NULL && l->plan_last->seal.first_lsn < seal->first_lsn
+                              ? &l->plan_last->next
+                              : &l->plan;
+    while (*at != NULL && (*at)->seal.first_lsn < seal->first_lsn) at = &(*at)->next;
+    p->next = *at;
+    *at = p;
+    if (seal->last_lsn > b->recovered_lsn) b->recovered_lsn = seal->last_lsn;
     l->plan_last = p;
     return 0;
 }
@@ -135,64 +155,44 @@ void batcher__recover_ack(struct batcher *b, const char *token) {
     if (p != NULL) p->stored = true;
 }
 
+int batcher__recover_range(struct batcher *b, struct slice payload) {
+    struct range r;
+    if (range__decode(payload, &r) != 0) return ERR_CORRUPT;
+    struct planned *p = map__get(&b->plans_by_token, r.token);
+    if (p == NULL || r.search.hi > p->seal.n_rows || r.search.bad > p->seal.n_rows) return 0;
+    p->search = r.search;
+    p->code = r.code; /* A row may turn out to be bad without being refused again. */
+    free(p->why);
+    p->why = slice__dup(r.why);
+    return 0;
+}
+
+int batcher__recover_refusal(struct batcher *b, struct slice payload) {
+    struct refusal r;
+    if (refusal__decode(payload, &r) != 0) return ERR_CORRUPT;
+    struct planned *p = map__get(&b->plans_by_token, r.token);
+    if (p != NULL) search__recover_refused(&p->search, r.row, p->seal.n_rows);
+    return 0;
+}
+
 static void append_sealed(struct batcher *b, struct sealed *s) {
     if (b->last == NULL) b->first = s;
     else b->last->next = s;
     b->last = s;
     b->n_sealed++;
     b->sealed_bytes += batch__bytes(&s->batch);
+    b->feeds[s->feed].bytes += batch__bytes(&s->batch);
 }
 
-/* The batch of @p is whole again: it is sealed already, so it is ready at once. */
-static int finish_planned(struct batcher *b, struct lane *l) {
-    struct planned *p = l->plan;
-    l->plan = p->next;
-    if (l->plan == NULL) l->plan_last = NULL;
-    if (p->stored || p->batch.n_rows == 0) {
-        free_planned(p);
-        return 0;
-    }
+static int cut_lane(struct batcher *b, struct lane *l) {
     struct sealed *s = calloc(1, sizeof *s);
-    if (s == NULL) return ERR_NOMEM;
-    char hash[33];
-    batch__hash(&p->batch, hash);
-    *s = (struct sealed){.seal = p->seal,
-                         .batch = p->batch,
-                         .state = SEALED_READY,
-                         .first_wall_ns = p->first_wall_ns,
-                         .sealed_mono_ns = b->clock->mono_ns,
-                         .matches = strcmp(hash, p->seal.hash) == 0};
-    free(p);
-    append_sealed(b, s);
-    return 0;
-}
-
-/* Seals whose last page has gone by are whole, also when decoding no longer makes rows of it. */
-static int finish_passed(struct batcher *b, uint64_t decoded_lsn) {
-    for (struct lane *l = b->lanes; l != NULL; l = l->next)
-        while (l->plan != NULL && l->plan->seal.last_lsn < decoded_lsn)
-            if (finish_planned(b, l) != 0) return ERR_NOMEM;
-    return 0;
-}
-
-static int add_to_plan(struct batcher *b, struct planned *p, const struct batch *rows,
-                       int64_t wall_ns) {
-    if (p->stored) {
-        b->n_dropped_as_stored += rows->n_rows;
-        return 0;
-    }
-    if (p->batch.columns == NULL && batch__init(&p->batch, rows->table) != 0) return ERR_NOMEM;
-    if (p->first_wall_ns == 0) p->first_wall_ns = wall_ns;
-    return batch__append(&p->batch, rows);
-}
-
-static void cut_lane(struct batcher *b, struct lane *l) {
-    struct sealed *s = calloc(1, sizeof *s);
-    if (s == NULL) return; /* Tried again at the next cut. */
+    if (s == NULL) return ERR_NOMEM; /* Tried again at the next cut. */
     b->open_bytes -= batch__bytes(&l->open);
+    b->feeds[l->feed].bytes -= batch__bytes(&l->open);
     b->open_rows -= l->open.n_rows;
     *s = (struct sealed){.batch = l->open,
                          .state = SEALED_SEALING,
+                         .feed = l->feed,
                          .matches = true,
                          .first_wall_ns = l->first_wall_ns,
                          .sealed_mono_ns = b->clock->mono_ns};
@@ -208,20 +208,77 @@ static void cut_lane(struct batcher *b, struct lane *l) {
     seal__make_token(seal, b->options.store_id);
     append_sealed(b, s);
     b->on_sealed(b->ctx, s);
+    return 0;
+}
+
+/* The batch of the lane's first plan is whole again: it is sealed already, so it is ready at once.
+ * Rows in front of it were of no seal: they must not end up in one with rows behind it. */
+static int finish_planned(struct batcher *b, struct lane *l) {
+    struct planned *p = l->plan;
+    if (l->open.n_rows > 0 && cut_lane(b, l) != 0) return ERR_NOMEM;
+    bool gone = p->stored || p->batch.n_rows == 0;
+    struct sealed *s = gone ? NULL : calloc(1, sizeof *s);
+    if (!gone && s == NULL) return ERR_NOMEM; /* The lane keeps it. */
+    l->plan = p->next;
+    l->plan_last = NULL;
+    if (gone) {
+        free_planned(p);
+        return 0;
+    }
+    char hash[33];
+    batch__hash(&p->batch, hash);
+    *s = (struct sealed){.seal = p->seal,
+                         .batch = p->batch,
+                         .state = SEALED_READY,
+                         .feed = l->feed,
+                         .search = p->search,
+                         .code = p->code,
+                         .why = p->why,
+                         .uncertain = true,
+                         .first_wall_ns = p->first_wall_ns,
+                         .sealed_mono_ns = b->clock->mono_ns,
+                         .matches = strcmp(hash, p->seal.hash) == 0};
+    if (s->search.hi > s->batch.n_rows) s->search.hi = s->batch.n_rows;
+    if (s->search.bad > s->batch.n_rows) s->search.bad = s->batch.n_rows;
+    free(p);
+    append_sealed(b, s);
+    return 0;
+}
+
+/* Seals whose last page has gone by are whole, also when decoding no longer makes rows of it. */
+static int finish_passed(struct batcher *b, unsigned feed, uint64_t decoded_lsn) {
+    for (struct lane *l = b->lanes; l != NULL; l = l->next)
+        while (l->feed == feed && l->plan != NULL && l->plan->seal.last_lsn < decoded_lsn)
+            if (finish_planned(b, l) != 0) return ERR_NOMEM;
+    return 0;
+}
+
+static int add_to_plan(struct batcher *b, struct planned *p, const struct batch *rows,
+                       int64_t wall_ns) {
+    if (p->stored) {
+        b->n_dropped_as_stored += rows->n_rows;
+        return 0;
+    }
+    if (p->batch.columns == NULL && batch__init(&p->batch, rows->table) != 0) return ERR_NOMEM;
+    if (p->first_wall_ns == 0) p->first_wall_ns = wall_ns;
+    return batch__append(&p->batch, rows);
 }
 
 static bool is_large(const struct batcher *b, const struct lane *l) {
     return l->open.n_rows >= b->options.rows_max || batch__bytes(&l->open) >= b->options.bytes_max;
 }
 
-static int add_rows(struct batcher *b, uint64_t lsn, int64_t wall_ns, struct rows_batch *rb) {
+static int add_rows(struct batcher *b, unsigned feed, uint64_t lsn, int64_t wall_ns,
+                    struct rows_batch *rb) {
     struct batch *rows = &rb->batch;
     if (rows->n_rows == 0) return 0;
-    struct lane *l = get_lane(b, rows->table->name, rb->part, clock__day(wall_ns));
+    struct lane *l = get_lane(b, feed, rows->table->name, rb->part, clock__day(wall_ns));
     if (l == NULL) return ERR_NOMEM;
     l->table = rows->table;
     if (l->plan != NULL && lsn >= l->plan->seal.first_lsn && lsn <= l->plan->seal.last_lsn)
         return add_to_plan(b, l->plan, rows, wall_ns);
+    bool spans = l->open.n_rows > 0 && l->first_lsn < b->feeds[feed].opened_lsn;
+    if (spans && cut_lane(b, l) != 0) return ERR_NOMEM;
     /* What would exceed one atomic block by far goes into a block of its own. */
     if (l->open.n_rows > 0 && l->open.n_rows + rows->n_rows > 4 * b->options.rows_max)
         cut_lane(b, l);
@@ -233,29 +290,53 @@ static int add_rows(struct batcher *b, uint64_t lsn, int64_t wall_ns, struct row
         l->opened_mono_ns = b->clock->mono_ns;
         b->open_rows += l->open.n_rows;
         b->open_bytes += batch__bytes(&l->open);
+        b->feeds[feed].bytes += batch__bytes(&l->open);
     } else {
         size_t before = batch__bytes(&l->open);
+        int status = batch__append(&l->open, rows);
+        if (status != 0) return status;
         b->open_rows += rows->n_rows;
-        if (batch__append(&l->open, rows) != 0) return ERR_FULL;
         b->open_bytes += batch__bytes(&l->open) - before;
+        b->feeds[feed].bytes += batch__bytes(&l->open) - before;
     }
     l->last_lsn = lsn;
     if (is_large(b, l)) cut_lane(b, l);
     return 0;
 }
 
-int batcher__rows(struct batcher *b, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
-                  struct rows *rows) {
-    assert(lsn >= b->decoded_lsn);
+int batcher__rows(struct batcher *b, unsigned feed, uint64_t lsn, uint64_t next_lsn,
+                  int64_t wall_ns, struct rows *rows) {
+    struct feed *f = &b->feeds[feed];
+    assert(f->open && lsn >= f->decoded_lsn);
     b->n_taken += rows__count(rows);
+    f->n_taken += rows__count(rows);
     map__fini(&b->plans_by_token); /* Recovery is over; plans go away from here on. */
-    int status = finish_passed(b, lsn);
+    int status = finish_passed(b, feed, lsn);
     for (size_t i = 0; status == 0 && i < rows->n; i++)
-        status = add_rows(b, lsn, wall_ns, &rows->batches[i]);
+        status = add_rows(b, feed, lsn, wall_ns, &rows->batches[i]);
     rows__fini(rows);
-    b->decoded_lsn = next_lsn;
-    if (status == 0) status = finish_passed(b, next_lsn);
+    f->decoded_lsn = next_lsn;
+    if (status == 0) status = finish_passed(b, feed, next_lsn);
     return status;
+}
+
+void batcher__open_feed(struct batcher *b, unsigned feed, uint64_t lsn) {
+    bool first = feed == 0 && b->feeds[0].n_taken == 0;
+    assert(first || b->recovered_lsn == 0 || lsn > b->recovered_lsn);
+    b->feeds[feed].open = true;
+    b->feeds[feed].opened_lsn = lsn;
+    b->feeds[feed].decoded_lsn = lsn;
+}
+
+void batcher__close_feed(struct batcher *b, unsigned feed) {
+    b->feeds[feed].open =
+        false; /* What cannot be cut for lack of memory is cut at the next tick. */
+    for (struct lane *l = b->lanes; l != NULL; l = l->next)
+        if (l->feed == feed && l->open.n_rows > 0) cut_lane(b, l);
+}
+
+bool batcher__feed_waits(const struct batcher *b, unsigned feed) {
+    return b->feeds[feed].bytes > 0;
 }
 
 static size_t count_sealed(const struct batcher *b, const char *table) {
@@ -266,44 +347,77 @@ static size_t count_sealed(const struct batcher *b, const char *table) {
 }
 
 void batcher__cut(struct batcher *b, bool everything) {
+    int64_t age_ns = b->options.age_max_ns * b->age_scale;
     for (struct lane *l = b->lanes; l != NULL; l = l->next) {
-        bool old = b->clock->mono_ns - l->opened_mono_ns >= b->options.age_max_ns;
-        if (l->open.n_rows == 0 || (!everything && !old)) continue;
-        if (everything || count_sealed(b, l->name) < SEALED_BY_AGE_MAX) cut_lane(b, l);
+        bool last = everything || !b->feeds[l->feed].open;
+        bool old = b->clock->mono_ns - l->opened_mono_ns >= age_ns;
+        if (l->open.n_rows == 0 || (!last && !old)) continue;
+        if (last || count_sealed(b, l->name) < SEALED_BY_AGE_MAX) cut_lane(b, l);
     }
     drop_idle_lanes(b, clock__day(b->clock->wall_ns) - 1);
 }
 
-uint64_t batcher__low_water(const struct batcher *b, bool data_only) {
-    uint64_t low = b->decoded_lsn;
+/* The position below which @feed (FEEDS_MAX: every feed) misses no row; of data tables only, or of
+ * all. */
+static uint64_t low_water(const struct batcher *b, unsigned feed, bool data_only) {
+    uint64_t low = UINT64_MAX;
+    bool any = feed == FEEDS_MAX;
+    for (unsigned i = 0; i < FEEDS_MAX; i++)
+        if ((any || i == feed) && b->feeds[i].open && b->feeds[i].decoded_lsn < low)
+            low = b->feeds[i].decoded_lsn;
     for (const struct lane *l = b->lanes; l != NULL; l = l->next) {
+        if (!any && l->feed != feed) continue;
         if (data_only && l->table != NULL && l->table->after_data) continue;
         if (l->open.n_rows > 0 && l->first_lsn < low) low = l->first_lsn;
         for (const struct planned *p = l->plan; p != NULL; p = p->next)
             if (!p->stored && p->seal.first_lsn < low) low = p->seal.first_lsn;
     }
     for (const struct sealed *s = b->first; s != NULL; s = s->next) {
+        if (!any && s->feed != feed) continue;
         if (data_only && s->batch.table->after_data) continue;
         if (s->seal.first_lsn < low) low = s->seal.first_lsn;
     }
     return low;
 }
 
-static bool table_in_flight(const struct batcher *b, const struct table_desc *table) {
-    for (const struct sealed *s = b->first; s != NULL; s = s->next)
-        if (s->state == SEALED_SENDING && s->batch.table == table) return true;
+uint64_t batcher__low_water(const struct batcher *b) { return low_water(b, FEEDS_MAX, false); }
+
+static bool same_lane(const struct sealed *a, const struct sealed *b) {
+    return a->feed == b->feed && a->batch.table == b->batch.table && a->seal.day == b->seal.day &&
+           strcmp(a->seal.part, b->seal.part) == 0;
+}
+
+/* Another of @s's lane is under way, or @s would have its table searched twice at once: then the
+ * first in the list goes on, so that no two wait for each other. */
+static bool has_to_wait(const struct batcher *b, const struct sealed *s) {
+    bool behind = false;
+    for (const struct sealed *x = b->first; x != NULL; x = x->next) {
+        behind |= x == s;
+        if (x == s || x->batch.table != s->batch.table) continue;
+        if (x->state == SEALED_SENDING && same_lane(x, s)) return true;
+        bool searched = x->search.active && !x->search.held;
+        if (!behind && searched && (s->look || s->search.active)) return true;
+    }
     return false;
 }
 
-struct sealed *batcher__next(struct batcher *b) {
-    uint64_t data_low = batcher__low_water(b, true);
+static struct sealed *next_of(struct batcher *b, unsigned feed) {
+    uint64_t data_low = low_water(b, feed, true);
     for (struct sealed *s = b->first; s != NULL; s = s->next) {
+        if (s->feed != feed) continue;
         if (s->state != SEALED_READY || s->not_before_mono_ns > b->clock->mono_ns) continue;
         if (s->batch.table->after_data && data_low <= s->seal.last_lsn) continue;
-        if (table_in_flight(b, s->batch.table)) continue;
+        if (has_to_wait(b, s)) continue;
         return s;
     }
     return NULL;
+}
+
+struct sealed *batcher__next(struct batcher *b, unsigned feed) {
+    struct sealed *s = next_of(b, feed);
+    for (unsigned i = 0; s == NULL && i < FEEDS_MAX; i++)
+        if (i != feed) s = next_of(b, i);
+    return s;
 }
 
 void batcher__stored(struct batcher *b, struct sealed *sealed) {
@@ -318,6 +432,7 @@ void batcher__stored(struct batcher *b, struct sealed *sealed) {
     b->n_sealed--;
     b->n_stored += sealed->batch.n_rows;
     b->sealed_bytes -= batch__bytes(&sealed->batch);
+    b->feeds[sealed->feed].bytes -= batch__bytes(&sealed->batch);
     free_sealed(sealed);
 }
 

@@ -16,8 +16,6 @@ static const char create_log[] =
 
 /* One statement at a time, waiting for it; only the schema verbs may wait. */
 struct wait {
-    bool done;
-    int status;
     struct err *e;
     struct {
         uint32_t version;
@@ -26,73 +24,27 @@ struct wait {
     size_t n_applied;
 };
 
-static void on_row(void *data, const struct slice *cells, size_t n_cells, int status,
-                   const struct err *e) {
+static void on_row(void *data, const struct slice *cells, size_t n_cells) {
     struct wait *w = data;
     int64_t version;
-    if (cells == NULL) {
-        w->done = true;
-        w->status = status;
-        if (status != 0 && w->e != NULL) *w->e = *e;
-    } else if (n_cells == 2 && w->n_applied < MIGRATIONS_MAX && slice__int64(cells[0], &version)) {
-        w->applied[w->n_applied].version = (uint32_t)version;
-        snprintf(w->applied[w->n_applied++].checksum, 17, "%.*s", SLICE_FMT(cells[1]));
-    }
+    if (n_cells != 2 || w->n_applied == MIGRATIONS_MAX || !slice__int64(cells[0], &version)) return;
+    w->applied[w->n_applied].version = (uint32_t)version;
+    snprintf(w->applied[w->n_applied++].checksum, 17, "%.*s", SLICE_FMT(cells[1]));
 }
 
 static int run(uv_loop_t *loop, const struct store_options *options, const char *sql,
                struct wait *w) {
-    w->done = false;
-    int status = store__query(loop, options, sql, on_row, w, w->e);
-    if (status != 0) return status;
-    while (!w->done) uv_run(loop, UV_RUN_ONCE);
-    return w->status;
-}
-
-/* @return the end of the statement that starts at @p: a semicolon outside of quotes and comments.
- */
-static const char *statement_end(const char *p) {
-    for (char quote = 0; *p != '\0'; p++) {
-        if (quote != 0) {
-            if (*p == '\\' && p[1] != '\0') p++;
-            else if (*p == quote) quote = 0;
-        } else if (*p == '\'' || *p == '`' || *p == '"') {
-            quote = *p;
-        } else if (p[0] == '-' && p[1] == '-') {
-            while (p[1] != '\0' && p[1] != '\n') p++;
-        } else if (*p == ';') {
-            return p;
-        }
-    }
-    return p;
-}
-
-static bool is_blank(const char *sql) {
-    for (const char *p = sql; *p != '\0'; p++) {
-        if (p[0] == '-' && p[1] == '-') {
-            while (p[1] != '\0' && p[1] != '\n') p++;
-        } else if (*p != ' ' && *p != '\n' && *p != '\t' && *p != '\r') {
-            return false;
-        }
-    }
-    return true;
+    return store__ask(loop, options, sql, on_row, w, w->e);
 }
 
 static int run_all(uv_loop_t *loop, const struct store_options *options, const struct migration *m,
                    FILE *out, struct wait *w) {
-    for (const char *p = m->sql; *p != '\0';) {
-        const char *end = statement_end(p);
-        char *sql = strndup(p, (size_t)(end - p));
-        p = *end == ';' ? end + 1 : end;
+    const char *at = m->sql;
+    for (struct slice s; sql__next(&at, &s);) {
+        char *sql = slice__dup(s);
         if (sql == NULL) return err__setf(w->e, ERR_NOMEM, "out of memory");
-        int status = 0;
-        if (!is_blank(sql)) {
-            const char *start = sql;
-            while (*start == '\n' || *start == ' ' || (start[0] == '-' && start[1] == '-'))
-                start = *start == '-' ? start + strcspn(start, "\n") : start + 1;
-            if (out != NULL) fprintf(out, "  %.*s\n", (int)strcspn(start, "\n"), start);
-            status = run(loop, options, sql, w);
-        }
+        if (out != NULL) fprintf(out, "  %.*s\n", (int)strcspn(sql, "\n"), sql);
+        int status = run(loop, options, sql, w);
         free(sql);
         if (status != 0) {
             err__prefixf(w->e, "migration %s", m->name);

@@ -1,5 +1,7 @@
 /* One statement on a connection of its own, its result as text. */
+#include "endpoint.h"
 #include "store_internal.h"
+#include <ch_native/conn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -83,8 +85,16 @@ int store__query(uv_loop_t *loop, const struct store_options *options, const cha
                               .password = options->password,
                               .database = options->database,
                               .client_name = "souk"};
+    struct endpoint endpoint;
+    if (endpoint__init(&endpoint, options, e) != 0) {
+        free(q->sql);
+        free(q);
+        return e == NULL ? ERR_CONFIG : e->code;
+    }
+    endpoint__apply(&endpoint, &chn);
     struct chn_err err = {0};
     q->conn = q->sql == NULL ? NULL : chn_conn__new(loop, &chn, &err);
+    endpoint__fini(&endpoint); /* The connection has copies. */
     int status = q->conn == NULL ? err.code : chn_conn__connect(q->conn, on_connected, q);
     if (status == 0) return 0;
     err__setf(e, ERR_UNAVAILABLE, "ClickHouse %s:%u: %s", options->host, options->port,
@@ -93,4 +103,36 @@ int store__query(uv_loop_t *loop, const struct store_options *options, const cha
     free(q->sql);
     free(q);
     return e == NULL ? ERR_UNAVAILABLE : e->code;
+}
+
+/* The same, waiting for its end. */
+
+struct ask {
+    store_ask_cb cb;
+    void *data;
+    struct err *e;
+    int status;
+    bool done;
+};
+
+static void on_asked(void *data, const struct slice *cells, size_t n_cells, int status,
+                     const struct err *e) {
+    struct ask *a = data;
+    if (cells != NULL) {
+        if (a->cb != NULL) a->cb(a->data, cells, n_cells);
+        return;
+    }
+    a->done = true;
+    a->status = status;
+    if (status != 0 && a->e != NULL) *a->e = *e;
+}
+
+int store__ask(uv_loop_t *loop, const struct store_options *options, const char *sql,
+               store_ask_cb cb, void *data, struct err *e) {
+    struct ask a = {.cb = cb, .data = data, .e = e};
+    int status = store__query(loop, options, sql, on_asked, &a, e);
+    if (status != 0) return status;
+    while (!a.done) uv_run(loop, UV_RUN_ONCE);
+    uv_run(loop, UV_RUN_NOWAIT); /* The connection's handles are gone, so the loop can be closed. */
+    return a.status;
 }

@@ -1,10 +1,10 @@
-/* One connection to ClickHouse. What can fail: connecting (again, later, with backoff), the check
- * of the server (held: rows wait until it is as it should be), an insert (same block, same token,
- * until its outcome is certain; a poor connection is closed by ch-native). */
+/* One connection to ClickHouse. The happy path: connect, check the server, insert one batch after
+ * another. What can fail: connecting (again, later, with backoff), the check (held: rows wait until
+ * the server is as it should be), an insert: same block, same token, until its outcome is certain.
+ * What was refused for its data, or as too large, is asked for first, and then searched. */
 #include "souk/core/log.h"
 #include "store_internal.h"
 #include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,9 +16,10 @@ static const unsigned sender_next[] = {
     [SENDER_CLOSED] = 1u << SENDER_CONNECTING | 1u << SENDER_ENDED,
     [SENDER_CONNECTING] = 1u << SENDER_CHECKING | 1u << SENDER_CLOSED | 1u << SENDER_ENDED,
     [SENDER_CHECKING] = 1u << SENDER_READY | 1u << SENDER_CLOSED | 1u << SENDER_ENDED,
-    [SENDER_READY] =
-        1u << SENDER_INSERTING | 1u << SENDER_CHECKING | 1u << SENDER_CLOSED | 1u << SENDER_ENDED,
+    [SENDER_READY] = 1u << SENDER_INSERTING | 1u << SENDER_LOOKING | 1u << SENDER_CHECKING |
+                     1u << SENDER_CLOSED | 1u << SENDER_ENDED,
     [SENDER_INSERTING] = 1u << SENDER_READY | 1u << SENDER_CLOSED | 1u << SENDER_ENDED,
+    [SENDER_LOOKING] = 1u << SENDER_READY | 1u << SENDER_CLOSED | 1u << SENDER_ENDED,
     [SENDER_ENDED] = 0,
 };
 
@@ -54,86 +55,29 @@ static void note_failure(struct sender *c, bool held, const char *text) {
     snprintf(s->last_error, sizeof s->last_error, "%s", text);
 }
 
-static const char *exception_text(const struct chn_err *err, const struct chn_exception *x,
-                                  char *out, size_t size) {
-    if (x == NULL) snprintf(out, size, "%s", err == NULL ? "unknown" : err->msg);
-    else snprintf(out, size, "code %" PRId32 ": %.200s", x->code, x->message);
-    return out;
-}
-
-/* Authorization, database, settings: what waiting does not mend. Codes: ClickHouse's ErrorCodes. */
-static bool is_configuration(const struct chn_exception *x) {
-    static const int32_t codes[] = {16, 20, 47, 53, 60, 62, 81, 115, 164, 192, 193, 194, 497, 516};
-    for (size_t i = 0; x != NULL && i < sizeof codes / sizeof *codes; i++)
-        if (x->code == codes[i]) return true;
-    return false;
-}
-
-/* The check of a new connection's server. */
-
-static bool cell_is(const struct chn_view *view, uint64_t row, const char *text) {
-    struct chn_slice s;
-    return chn_view__string(view, row, &s) && s.n == strlen(text) && memcmp(s.data, text, s.n) == 0;
-}
-
-/* engine_full reads: MergeTree PARTITION BY ... SETTINGS non_replicated_deduplication_window =
- * 10000, ... */
-static bool deduplicates(const struct chn_view *view, uint64_t row) {
-    static const char name[] = "non_replicated_deduplication_window = ";
-    struct chn_slice s;
-    if (!chn_view__string(view, row, &s)) return false;
-    if (s.n >= 10 && memcmp(s.data, "Replicated", 10) == 0) return true;
-    const char *at = memmem(s.data, s.n, name, sizeof name - 1), *end = (const char *)s.data + s.n;
-    return at != NULL && at + sizeof name - 1 < end && at[sizeof name - 1] >= '1' &&
-           at[sizeof name - 1] <= '9';
-}
-
-static int on_tables(struct chn_conn *conn, void *data, const struct chn_block *block) {
-    struct sender *c = data;
-    const struct store *s = c->store;
-    const struct chn_view *names = chn_block__find(block, "name"),
-                          *engines = chn_block__find(block, "engine_full");
-    (void)conn;
-    if (names == NULL || engines == NULL) return 0;
-    for (uint64_t row = 0; row < chn_block__n_rows(block); row++)
-        for (size_t i = 0; i < s->options.n_tables; i++) {
-            if (!cell_is(names, row, s->options.tables[i]->name)) continue;
-            c->tables_seen |= UINT64_C(1) << i;
-            if (!deduplicates(engines, row))
-                snprintf(
-                    c->problem, sizeof c->problem,
-                    "table %s.%s has no deduplication window, so a repeated insert would be stored "
-                    "twice; run: "
-                    "ALTER TABLE %s.%s MODIFY SETTING non_replicated_deduplication_window = 10000",
-                    s->database, s->options.tables[i]->name, s->database,
-                    s->options.tables[i]->name);
-        }
-    return 0;
-}
-
-static void close_after_check(struct sender *c, bool held, const char *text) {
+static void fail(struct sender *c, bool held, const char *text) {
     note_failure(c, held, text);
-    sender__end(c); /* For good: the next attempt opens another, see sender__pump. */
+    move(c, SENDER_CLOSED);
 }
 
-static void on_checked(struct chn_conn *conn, void *data, const struct chn_query_result *result) {
+/* Connecting and checking. */
+
+static bool is_configuration(const struct store_reply *r) {
+    return store_reply__class(r) == REPLY_CONFIGURATION;
+}
+
+static void on_checked(void *data, const struct store_reply *reply,
+                       const struct store_table_facts *tables) {
     struct sender *c = data;
     struct store *s = c->store;
-    char text[ERR_MSG_MAX];
-    (void)conn;
+    char problem[ERR_MSG_MAX];
     if (c->state == SENDER_ENDED) return;
-    if (result->err != NULL) {
-        close_after_check(c, is_configuration(result->exception),
-                          exception_text(result->err, result->exception, text, sizeof text));
+    if (reply->outcome != STORE_STORED) {
+        fail(c, is_configuration(reply), reply->text);
         return;
     }
-    for (size_t i = 0; i < s->options.n_tables && c->problem[0] == '\0'; i++)
-        if (!(c->tables_seen & (UINT64_C(1) << i)))
-            snprintf(c->problem, sizeof c->problem,
-                     "table %s.%s is missing; run: souk schema apply --yes", s->database,
-                     s->options.tables[i]->name);
-    if (c->problem[0] != '\0') {
-        close_after_check(c, true, c->problem);
+    if (!store__judge_tables(s, tables, problem, sizeof problem)) {
+        fail(c, true, problem);
         return;
     }
     s->held = false;
@@ -144,194 +88,209 @@ static void on_checked(struct chn_conn *conn, void *data, const struct chn_query
 }
 
 static void check_server(struct sender *c) {
-    struct store *s = c->store;
-    const struct chn_server *v = chn_conn__server(c->conn);
-    snprintf(s->server, sizeof s->server, "%s %u.%u.%u", v->name, v->major, v->minor, v->patch);
-    c->problem[0] = '\0';
-    c->tables_seen = 0;
     move(c, SENDER_CHECKING);
-    if (v->major < STORE_VERSION_FLOOR_MAJOR ||
-        (v->major == STORE_VERSION_FLOOR_MAJOR && v->minor < STORE_VERSION_FLOOR_MINOR)) {
-        snprintf(c->problem, sizeof c->problem,
-                 "%s at %s:%u is too old: souk needs ClickHouse %d.%d or newer", s->server, s->host,
-                 s->options.port, STORE_VERSION_FLOOR_MAJOR, STORE_VERSION_FLOOR_MINOR);
-        close_after_check(c, true, c->problem);
-        return;
-    }
-    struct chn_parameter database = {.name = "database", .value = s->database};
-    struct chn_query query = {
-        .sql = "SELECT name, engine_full FROM system.tables WHERE database = {database:String}",
-        .parameters = &database,
-        .n_parameters = 1,
-        .timeout_ms = 10000,
-        .on_block = on_tables};
-    if (chn_conn__query(c->conn, &query, on_checked, c) != 0)
-        close_after_check(c, false, "cannot ask for its tables");
+    int status = c->type->check(c->link);
+    if (status != 0) fail(c, false, "cannot ask for its tables");
 }
 
-static void on_connected(struct chn_conn *conn, void *data, const struct chn_err *err,
-                         const struct chn_exception *exception) {
+static void on_connected(void *data, const struct store_reply *reply,
+                         const struct store_server *server) {
     struct sender *c = data;
-    char text[ERR_MSG_MAX];
-    (void)conn;
+    char problem[ERR_MSG_MAX];
     if (c->state == SENDER_ENDED) return;
-    if (err == NULL) {
-        c->checked = false;
-        check_server(c);
-        return;
-    }
-    note_failure(c, is_configuration(exception), exception_text(err, exception, text, sizeof text));
-    move(c, SENDER_CLOSED);
+    c->checked = false;
+    if (reply->outcome != STORE_STORED) fail(c, is_configuration(reply), reply->text);
+    else if (!store__judge_server(c->store, server, problem, sizeof problem))
+        fail(c, true, problem);
+    else check_server(c);
 }
 
-static void on_lost(struct chn_conn *conn, void *data, const struct chn_err *err) {
+static void on_lost(void *data, const char *text) {
     struct sender *c = data;
-    (void)conn;
-    if (c->state == SENDER_ENDED) return;
-    note_failure(c, false, err->msg);
-    move(c, SENDER_CLOSED);
-}
-
-static int open_conn(struct sender *c, struct err *e) {
-    struct store *s = c->store;
-    struct chn_options options = {.host = s->host,
-                                  .port = s->options.port,
-                                  .database = s->database,
-                                  .user = s->user,
-                                  .password = s->password,
-                                  .client_name = "souk",
-                                  .on_lost = on_lost,
-                                  .data = c};
-    struct chn_err err = {0};
-    c->conn = chn_conn__new(s->loop, &options, &err);
-    if (c->conn == NULL)
-        return err__setf(e, ERR_CONFIG, "ClickHouse %s:%u: %s", s->host, s->options.port, err.msg);
-    s->n_senders_open++;
-    c->state = SENDER_CLOSED;
-    return 0;
-}
-
-int sender__init(struct sender *c, struct store *s, struct err *e) {
-    *c = (struct sender){.store = s};
-    return open_conn(c, e);
+    if (c->state != SENDER_ENDED && c->state != SENDER_CLOSED) fail(c, false, text);
 }
 
 /* Inserting. */
 
-static void fill_columns(struct sender *c, const struct batch *b) {
-    for (size_t i = 0; i < b->table->n_columns; i++) {
-        const struct column_desc *d = &b->table->columns[i];
-        const struct column *col = &b->columns[i];
-        size_t n = 0;
-        if (d->kind == COLUMN_ARR_F32)
-            c->parts[i][n++] = (struct chn_slice){.data = col->offs.base, .n = col->offs.len};
-        if (col->data.len > 0)
-            c->parts[i][n++] = (struct chn_slice){.data = col->data.base, .n = col->data.len};
-        /* Plain strings into LowCardinality columns: the server builds the dictionaries. */
-        const char *type = strcmp(d->type, "LowCardinality(String)") == 0 ? "String" : d->type;
-        c->columns[i] =
-            (struct chn_column){.name = d->name, .type = type, .parts = c->parts[i], .n_parts = n};
-    }
+static void remember_reply(struct sealed *x, const struct store_reply *reply,
+                           enum reply_class class) {
+    x->rejected = reply->outcome == STORE_REJECTED;
+    x->too_large = class == REPLY_MEMORY;
+    if (reply->outcome == STORE_UNKNOWN) x->uncertain = true;
+    if (class != REPLY_DATA) return;
+    free(x->why);
+    x->why = strdup(reply->text); /* Without memory it goes without words. */
+    x->code = reply->code;
 }
 
-static void on_inserted(struct chn_conn *conn, void *data, const struct chn_insert_result *r) {
-    struct sender *c = data;
+static size_t rows_under_way(const struct sealed *x) {
+    return x->search.active ? (size_t)(x->search.hi - x->search.lo) : x->batch.n_rows;
+}
+
+/* @return true when something can be done about @x but sending the same again. */
+static bool can_be_split(const struct store *s, const struct sealed *x, enum reply_class class) {
+    if (class == REPLY_DATA)
+        return s->options.refusals != NULL && x->batch.table != s->options.refusals;
+    /* Another split of what may be stored already could store rows twice. */
+    return class == REPLY_MEMORY && !x->uncertain && rows_under_way(x) > SEARCH_STEP_MIN;
+}
+
+static void on_refused(struct sender *c, struct sealed *x, const struct store_reply *reply) {
     struct store *s = c->store;
-    struct sealed *sealed = c->sealed;
-    (void)conn;
-    c->sealed = NULL;
-    if (r->outcome == CHN_OK) {
-        int64_t took_ns = s->clock->mono_ns - c->sent_mono_ns;
-        c->n_failures = 0;
-        if (c->state != SENDER_ENDED) move(c, SENDER_READY);
-        store__acknowledge(s, sealed, took_ns);
-        if (c->state == SENDER_READY) sender__pump(c);
-        return;
-    }
-    char text[ERR_MSG_MAX];
-    size_t i = store__table_index(s, sealed->batch.table);
-    exception_text(r->err, r->exception, text, sizeof text);
-    sealed->state = SEALED_READY;
-    sealed->not_before_mono_ns = s->clock->mono_ns + backoff_ns(sealed->n_attempts);
-    sealed->rejected = r->outcome == CHN_REJECTED;
+    enum reply_class class = store_reply__class(reply);
+    size_t i = store__table_index(s, x->batch.table);
+    remember_reply(x, reply, class);
+    x->state = SEALED_READY;
+    x->not_before_mono_ns = s->clock->mono_ns + backoff_ns(x->n_attempts);
     s->retries++;
     series__inc(s->m[i].retries);
     series__inc(s->m[i].failed);
-    if (is_news(s, text))
-        LOG_WARN("store", "insert will be repeated", LOG_S("table", sealed->seal.table),
-                 LOG_I("rows", sealed->seal.n_rows),
-                 LOG_S("outcome", chn_outcome__text(r->outcome)),
-                 LOG_S("token", sealed->seal.token), LOG_S("err", text));
+    if (class == REPLY_PARTS && s->batcher.age_scale < AGE_SCALE_MAX) s->batcher.age_scale *= 2;
+    if (is_news(s, reply->text))
+        LOG_WARN("store", "insert will be repeated", LOG_S("table", x->seal.table),
+                 LOG_I("rows", rows_under_way(x)), LOG_I("outcome", reply->outcome),
+                 LOG_S("token", x->seal.token), LOG_S("err", reply->text));
+    x->look = can_be_split(s, x, class);
     if (c->state == SENDER_ENDED) return;
-    note_failure(
-        c, is_configuration(r->exception) || (r->err != NULL && r->err->code == CHN_ERR_SCHEMA),
-        text);
-    move(c, SENDER_CLOSED);
+    if (class == REPLY_DATA && x->look) { /* ClickHouse is well: it is this batch. */
+        x->not_before_mono_ns = s->clock->mono_ns;
+        c->connect_at_mono_ns = s->clock->mono_ns;
+        snprintf(s->last_error, sizeof s->last_error, "%s", reply->text);
+        move(c, SENDER_CLOSED);
+        sender__pump(c);
+        return;
+    }
+    fail(c, class == REPLY_CONFIGURATION, reply->text);
 }
 
-static bool send_next(struct sender *c) {
+static void on_inserted(void *data, const struct store_reply *reply) {
+    struct sender *c = data;
     struct store *s = c->store;
-    struct sealed *sealed = batcher__next(&s->batcher);
-    if (sealed == NULL) return false;
-    fill_columns(c, &sealed->batch);
-    struct chn_setting settings[] = {{"insert_deduplication_token", sealed->seal.token, 1},
-                                     {"insert_deduplicate", "1", 0},
-                                     {"async_insert", "0", 0},
-                                     {"low_cardinality_allow_in_native_format", "0", 1}};
-    snprintf(c->statement, sizeof c->statement, "%s", sealed->seal.table);
-    struct chn_insert insert = {.table = c->statement,
-                                .columns = c->columns,
-                                .n_columns = sealed->batch.table->n_columns,
-                                .n_rows = sealed->batch.n_rows,
-                                .settings = settings,
-                                .n_settings = sizeof settings / sizeof *settings,
-                                .compression = s->options.lz4 ? CHN_LZ4 : CHN_NO_COMPRESSION};
-    sealed->state = SEALED_SENDING;
-    sealed->n_attempts++;
-    c->sealed = sealed;
-    c->sent_mono_ns = s->clock->mono_ns;
-    move(c, SENDER_INSERTING);
-    int status = chn_conn__insert(c->conn, &insert, on_inserted, c);
-    if (status == 0) return true;
+    struct sealed *x = c->sealed;
     c->sealed = NULL;
-    sealed->state = SEALED_READY;
-    sealed->not_before_mono_ns = s->clock->mono_ns + backoff_ns(sealed->n_attempts);
-    LOG_ERROR("store", "cannot start an insert", LOG_S("table", sealed->seal.table),
-              LOG_S("err", chn_err__text(status)));
+    batch__fini(&c->range);
+    if (store_reply__class(reply) != REPLY_STORED) {
+        on_refused(c, x, reply);
+        return;
+    }
+    c->n_failures = 0;
+    s->batcher.age_scale = (s->batcher.age_scale + 1) / 2;
+    /* An exception that says "deduplicated" closes the connection as any other does. */
+    if (c->state != SENDER_ENDED)
+        move(c, reply->outcome == STORE_STORED ? SENDER_READY : SENDER_CLOSED);
+    store__stored(s, x, s->clock->mono_ns - c->sent_mono_ns);
+    if (c->state != SENDER_ENDED) sender__pump(c);
+}
+
+static void on_found(void *data, const struct store_reply *reply, bool found) {
+    struct sender *c = data;
+    struct store *s = c->store;
+    struct sealed *x = c->sealed;
+    c->sealed = NULL;
+    x->state = SEALED_READY;
+    if (c->state == SENDER_ENDED) return;
+    if (reply->outcome != STORE_STORED) {
+        x->not_before_mono_ns = s->clock->mono_ns + backoff_ns(x->n_attempts);
+        fail(c, is_configuration(reply), reply->text);
+        return;
+    }
     move(c, SENDER_READY);
-    return false;
+    x->look = false;
+    if (found) store__stored(s, x, 0);
+    else store__split(s, x);
+    sender__pump(c);
+}
+
+static void put_back(struct sender *c, struct sealed *x, int status) {
+    struct store *s = c->store;
+    c->sealed = NULL;
+    batch__fini(&c->range);
+    x->state = SEALED_READY;
+    x->not_before_mono_ns = s->clock->mono_ns + backoff_ns(x->n_attempts);
+    LOG_ERROR("store", "cannot start a request", LOG_S("table", x->seal.table),
+              LOG_I("status", status));
+    move(c, SENDER_READY);
+}
+
+static void look_for(struct sender *c, struct sealed *x) {
+    move(c, SENDER_LOOKING);
+    int status = c->type->find(c->link, &x->batch, sealed__first(x));
+    if (status == 0) return;
+    x->look = status != ERR_SCHEMA; /* A table without positions cannot be asked: held. */
+    put_back(c, x, status);
+}
+
+/* Sends what is due. A batch that needs nothing sent any more makes way for the next. */
+static void send_next(struct sender *c) {
+    struct store *s = c->store;
+    unsigned feed = c == &s->senders[0] ? s->prefer : (s->prefer + 1) % FEEDS_MAX;
+    struct sealed *x = batcher__next(&s->batcher, feed);
+    if (x == NULL) return;
+    if (search__done(&x->search, x->batch.n_rows)) { /* All but its ACK was logged. */
+        store__stored(s, x, 0);
+        sender__pump(c);
+        return;
+    }
+    x->state = SEALED_SENDING;
+    c->sealed = x;
+    c->sent_mono_ns = s->clock->mono_ns;
+    if (x->look) {
+        look_for(c, x);
+        return;
+    }
+    x->n_attempts++;
+    move(c, SENDER_INSERTING);
+    char token[33];
+    const struct batch *b = &x->batch;
+    memcpy(token, x->seal.token, sizeof token);
+    int status = 0;
+    if (x->search.active) {
+        status = sealed__range(x, &c->range, token);
+        b = &c->range;
+        series__inc(s->m[store__table_index(s, x->batch.table)].search_inserts);
+    }
+    if (status == 0) status = c->type->insert(c->link, b, token);
+    if (status != 0) put_back(c, x, status);
 }
 
 void sender__pump(struct sender *c) {
     struct store *s = c->store;
+    if (s->ending) return;
     if (c->state == SENDER_READY) {
         if (s->clock->mono_ns >= c->check_at_mono_ns) check_server(c);
         else send_next(c);
         return;
     }
-    if (c->state == SENDER_ENDED && c->conn == NULL && !s->ending) {
-        struct err e = {0};
-        if (open_conn(c, &e) != 0) note_failure(c, false, e.msg);
-    }
-    if (c->state != SENDER_CLOSED || c->conn == NULL || s->ending ||
-        s->clock->mono_ns < c->connect_at_mono_ns)
-        return;
+    if (c->state != SENDER_CLOSED || s->clock->mono_ns < c->connect_at_mono_ns) return;
     move(c, SENDER_CONNECTING);
-    int status = chn_conn__connect(c->conn, on_connected, c);
-    if (status == 0) return;
-    note_failure(c, false, chn_err__text(status));
-    move(c, SENDER_CLOSED);
+    int status = c->type->connect(c->link);
+    if (status != 0) fail(c, false, "cannot start to connect");
+}
+
+int sender__init(struct sender *c, struct store *s, struct err *e) {
+    struct store_link_events events = {.data = c,
+                                       .on_lost = on_lost,
+                                       .on_connected = on_connected,
+                                       .on_checked = on_checked,
+                                       .on_inserted = on_inserted,
+                                       .on_found = on_found};
+    *c = (struct sender){.store = s,
+                         .type = s->options.link == NULL ? &store_link_native : s->options.link};
+    c->link = c->type->open(s->options.link_ctx, s->loop, &s->options, &events, e);
+    if (c->link == NULL) return e == NULL ? ERR_NOMEM : e->code;
+    s->n_senders_open++;
+    return 0;
 }
 
 static void on_ended(void *data) {
     struct sender *c = data;
-    c->conn = NULL;
+    c->link = NULL;
     c->store->n_senders_open--;
     store__sender_ended(c->store);
 }
 
 void sender__end(struct sender *c) {
-    if (c->conn == NULL || c->state == SENDER_ENDED) return;
+    if (c->link == NULL || c->state == SENDER_ENDED) return;
     move(c, SENDER_ENDED);
-    chn_conn__close(c->conn, on_ended, c);
+    c->type->close(c->link, on_ended, c);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define TICK_MS 200
+#define HELD_AGAIN_NS (60 * NS_PER_S) /* A held batch is tried again: it may have been mended. */
 #define MEMORY_MAX_DEFAULT                                                                         \
     ((size_t)32 << 20) /* Some four full batches; the log holds the rest.                          \
                         */
@@ -34,8 +35,16 @@ static void init_metrics(struct store *s, struct metrics *m) {
             .retries = metrics__counter(m, "souk_insert_retries_total",
                                         "Inserts that are sent again.", "table=\"%s\"", t),
             .outstanding = metrics__gauge(m, "souk_batches_outstanding",
-                                          "Batches sealed and not stored.", "table=\"%s\"", t)};
+                                          "Batches sealed and not stored.", "table=\"%s\"", t),
+            .refused = metrics__counter(m, "souk_rows_refused_total",
+                                        "Rows that ClickHouse refused, each quarantined.",
+                                        "table=\"%s\"", t),
+            .search_inserts = metrics__counter(
+                m, "souk_range_inserts_total",
+                "Inserts of a part of a batch that was refused or too large.", "table=\"%s\"", t)};
     }
+    s->m_held = metrics__gauge(m, "souk_batches_held",
+                               "Batches with too many refused rows, which wait for somebody.", "");
 }
 
 size_t store__table_index(const struct store *s, const struct table_desc *table) {
@@ -58,9 +67,9 @@ void store__note_connection(struct store *s) {
         LOG_INFO("store", "connected", LOG_S("server", s->server), LOG_S("database", s->database));
 }
 
-/* Seals. */
+/* Records: what is said of a batch before it is sent. */
 
-struct seal_wait {
+struct record_wait {
     struct store *store;
     struct sealed *sealed;
 };
@@ -75,35 +84,67 @@ static void end_when_idle(struct store *s) {
     uv_close((uv_handle_t *)&s->tick, finish_close);
 }
 
-static void on_seal_synced(void *data, uint64_t lsn, int status) {
-    struct seal_wait *w = data;
-    struct store *s = w->store;
-    (void)lsn;
-    s->n_sealing--;
-    w->sealed->data = NULL;
-    if (status == 0) w->sealed->state = SEALED_READY;
-    free(w);
-    if (s->ending) end_when_idle(s);
-    else
-        for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__pump(&s->senders[i]);
+static void pump_all(struct store *s) {
+    for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__pump(&s->senders[i]);
 }
 
-static bool write_seal(struct store *s, struct sealed *sealed) {
-    struct seal_wait *w = malloc(sizeof *w);
-    struct buf payload = buf__init(4096);
+static void acknowledge(struct store *s, struct sealed *sealed, int64_t took_ns);
+
+/* The refusal of row search.lo is in the log. */
+static void skip_row(struct store *s, struct sealed *x) {
+    size_t i = store__table_index(s, x->batch.table);
+    search__skip(&x->search, x->batch.n_rows);
+    s->refused_rows++;
+    s->tables[i].refused++;
+    series__inc(s->m[i].refused);
+}
+
+static void on_record_synced(void *data, uint64_t lsn, int status) {
+    struct record_wait *w = data;
+    struct store *s = w->store;
+    struct sealed *x = w->sealed;
+    (void)lsn;
+    s->n_sealing--;
+    x->data = NULL;
+    free(w);
+    if (status == 0) {
+        x->state = SEALED_READY;
+        if (x->record == SEALED_REFUSAL) skip_row(s, x);
+        if (search__done(&x->search, x->batch.n_rows)) acknowledge(s, x, 0);
+    }
+    if (s->ending) end_when_idle(s);
+    else pump_all(s);
+}
+
+static int encode_record(struct store *s, struct sealed *x, struct buf *out) {
+    switch (x->record) {
+    case SEALED_SEAL: seal__encode(&x->seal, out); return 0;
+    case SEALED_RANGE: sealed__encode_range(x, out); return 0;
+    case SEALED_REFUSAL: return sealed__encode_refusal(x, s->clock->wall_ns, out);
+    }
+    return 0;
+}
+
+static bool write_record(struct store *s, struct sealed *x) {
+    static const enum spool_type types[] = {[SEALED_SEAL] = SPOOL_SEAL,
+                                            [SEALED_RANGE] = SPOOL_RANGE,
+                                            [SEALED_REFUSAL] = SPOOL_QUARANTINE};
+    struct record_wait *w = malloc(sizeof *w);
+    struct buf payload = buf__init(64 << 10);
     struct err e = {0};
-    seal__encode(&sealed->seal, &payload);
+    bool ok = w != NULL && encode_record(s, x, &payload) == 0 && !payload.failed;
     struct slice part = buf__slice(&payload);
-    if (w != NULL) *w = (struct seal_wait){.store = s, .sealed = sealed};
-    bool ok =
-        w != NULL && spool__append(s->spool, SPOOL_SEAL, 0, &part, 1, on_seal_synced, w, &e) != 0;
+    if (ok) {
+        *w = (struct record_wait){.store = s, .sealed = x};
+        ok = spool__append(s->spool, types[x->record], 0, &part, 1, on_record_synced, w, &e) != 0;
+    }
     if (ok) {
         s->n_sealing++;
-        sealed->data = w;
+        x->data = w;
     } else {
         if (!s->seal_failed)
-            LOG_ERROR("store", "cannot seal a batch; tries again",
-                      LOG_S("table", sealed->seal.table), LOG_E(&e));
+            LOG_ERROR("store", "cannot seal a batch; tries again", LOG_S("table", x->seal.table),
+                      LOG_E(&e));
         free(w);
     }
     s->seal_failed = !ok;
@@ -111,60 +152,130 @@ static bool write_seal(struct store *s, struct sealed *sealed) {
     return ok;
 }
 
-static void on_sealed(void *ctx, struct sealed *sealed) { write_seal(ctx, sealed); }
+static void on_sealed(void *ctx, struct sealed *sealed) { write_record(ctx, sealed); }
 
-static void retry_seals(struct store *s) {
+static void retry_records(struct store *s) {
     for (struct sealed *x = s->batcher.first; x != NULL; x = x->next)
-        if (x->state == SEALED_SEALING && x->data == NULL && !write_seal(s, x)) return;
+        if (x->state == SEALED_SEALING && x->data == NULL && !write_record(s, x)) return;
+}
+
+static void record(struct store *s, struct sealed *x, enum sealed_record what) {
+    x->record = what;
+    x->state = SEALED_SEALING;
+    write_record(s, x);
 }
 
 static void note_refusals(struct store *s) {
+    size_t n_held = 0;
     s->refusing = false;
-    for (const struct sealed *x = s->batcher.first; x != NULL; x = x->next)
-        s->refusing |= x->rejected && x->n_attempts >= STORE_REFUSALS;
+    for (const struct sealed *x = s->batcher.first; x != NULL; x = x->next) {
+        n_held += x->search.held;
+        s->refusing |= x->search.held || (x->rejected && x->n_attempts >= STORE_REFUSALS);
+    }
+    series__set(s->m_held, (double)n_held);
     store__note_connection(s);
 }
 
-void store__acknowledge(struct store *s, struct sealed *sealed, int64_t took_ns) {
-    size_t i = store__table_index(s, sealed->batch.table);
-    struct buf payload = buf__init(256);
-    struct err e = {0};
-    buf__string(&payload, slice__str(sealed->seal.token));
-    struct slice part = buf__slice(&payload);
-    /* A lost ACK costs one more insert with the same token after a restart, no more. */
-    if (spool__append(s->spool, SPOOL_ACK, 0, &part, 1, NULL, NULL, &e) == 0)
-        LOG_WARN("store", "acknowledgement not logged", LOG_E(&e));
-    buf__fini(&payload);
-    s->tables[i].rows += sealed->batch.n_rows;
+/* What became of a batch. */
+
+static void make_room(struct store *s) {
+    bool told = false;
+    for (unsigned i = 0; i < FEEDS_MAX; i++) {
+        if (!s->no_room[i] || !store__has_room(s, i)) continue;
+        s->no_room[i] = false;
+        told = true;
+    }
+    if (told && s->room_cb != NULL) s->room_cb(s->room_ctx);
+}
+
+static void count_stored(struct store *s, const struct sealed *x, int64_t took_ns) {
+    size_t i = store__table_index(s, x->batch.table);
+    uint64_t n_rows = x->batch.n_rows - x->search.n_refused;
+    s->tables[i].rows += n_rows;
     s->tables[i].batches++;
     s->tables[i].last_ack_wall_ns = s->clock->wall_ns;
-    s->rows += sealed->batch.n_rows;
+    s->rows += n_rows;
     series__inc(s->m[i].stored);
-    series__add(s->m[i].rows_acked, (double)sealed->batch.n_rows);
-    series__observe(s->m[i].batch_rows, (double)sealed->batch.n_rows);
-    series__observe(s->m[i].batch_bytes, (double)batch__bytes(&sealed->batch));
+    series__add(s->m[i].rows_acked, (double)n_rows);
+    series__observe(s->m[i].batch_rows, (double)x->batch.n_rows);
+    series__observe(s->m[i].batch_bytes, (double)batch__bytes(&x->batch));
     series__observe(s->m[i].insert_seconds, (double)took_ns / (double)NS_PER_S);
     series__observe(s->m[i].latency,
-                    (double)(s->clock->wall_ns - sealed->first_wall_ns) / (double)NS_PER_S);
-    if (!sealed->matches)
+                    (double)(s->clock->wall_ns - x->first_wall_ns) / (double)NS_PER_S);
+}
+
+static void acknowledge(struct store *s, struct sealed *x, int64_t took_ns) {
+    struct buf payload = buf__init(256);
+    struct err e = {0};
+    buf__string(&payload, slice__str(x->seal.token));
+    struct slice part = buf__slice(&payload);
+    /* A lost ACK costs one more insert with the same token after a restart, no more. */
+    if (payload.failed || spool__append(s->spool, SPOOL_ACK, 0, &part, 1, NULL, NULL, &e) == 0)
+        LOG_WARN("store", "acknowledgement not logged", LOG_E(&e));
+    buf__fini(&payload);
+    count_stored(s, x, took_ns);
+    if (!x->matches)
         LOG_WARN("store",
                  "batch differs from its seal: pages were decoded otherwise before the restart",
-                 LOG_S("table", sealed->seal.table), LOG_S("token", sealed->seal.token));
-    batcher__stored(&s->batcher, sealed);
-    if (!s->had_room && store__has_room(s)) {
-        s->had_room = true;
-        if (s->room_cb != NULL) s->room_cb(s->room_ctx);
+                 LOG_S("table", x->seal.table), LOG_S("token", x->seal.token));
+    batcher__stored(&s->batcher, x);
+    make_room(s);
+}
+
+/* The search knows more: row lo is bad, or another range is next. What it says is in the log before
+ * it is acted on. */
+static void go_on(struct store *s, struct sealed *x, bool refuse_row, int64_t took_ns) {
+    uint64_t n_rows = x->batch.n_rows;
+    x->uncertain = false;
+    x->rejected = false;
+    x->n_attempts = 0;
+    if (search__done(&x->search, n_rows)) {
+        acknowledge(s, x, took_ns);
+    } else if (!refuse_row) {
+        record(s, x, SEALED_RANGE);
+    } else if (x->search.n_refused < search__refused_max(n_rows)) {
+        LOG_WARN("store", "a row is refused", LOG_S("table", x->seal.table),
+                 LOG_I("row", x->search.lo), LOG_S("token", x->seal.token),
+                 LOG_S("err", x->why == NULL ? "" : x->why));
+        record(s, x, SEALED_REFUSAL);
+    } else { /* It is not one row: better wait for somebody than take a batch apart. */
+        if (!x->search.held)
+            LOG_ERROR("store", "too many rows of a batch are refused; it is held",
+                      LOG_S("table", x->seal.table), LOG_I("refused", x->search.n_refused),
+                      LOG_I("rows", n_rows), LOG_S("err", x->why == NULL ? "" : x->why));
+        x->search.held = true;
+        x->not_before_mono_ns = s->clock->mono_ns + HELD_AGAIN_NS;
+        snprintf(s->last_error, sizeof s->last_error, "%.200s: %llu rows refused in one batch",
+                 x->why == NULL ? "" : x->why, (unsigned long long)x->search.n_refused);
     }
+}
+
+void store__stored(struct store *s, struct sealed *x, int64_t took_ns) {
+    if (!x->search.active || search__done(&x->search, x->batch.n_rows)) {
+        acknowledge(s, x, took_ns);
+        return;
+    }
+    x->state = SEALED_READY;
+    go_on(s, x, search__stored(&x->search, x->batch.n_rows), took_ns);
+}
+
+void store__split(struct store *s, struct sealed *x) {
+    uint64_t n_rows = x->batch.n_rows;
+    if (!x->search.active) search__begin(&x->search, n_rows);
+    if (!x->too_large) go_on(s, x, search__refused(&x->search, n_rows), 0);
+    else if (search__too_large(&x->search, n_rows)) go_on(s, x, false, 0);
 }
 
 /* Opening, ticking, closing. */
 
-static void on_tick(uv_timer_t *tick) {
-    struct store *s = tick->data;
+static void on_tick(uv_timer_t *tick) { store__tick(tick->data); }
+
+void store__tick(struct store *s) {
+    if (s->ending) return;
     batcher__cut(&s->batcher, false);
-    retry_seals(s);
+    retry_records(s);
     note_refusals(s);
-    for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__pump(&s->senders[i]);
+    pump_all(s);
     for (size_t i = 0; i < s->options.n_tables; i++) {
         size_t outstanding;
         batcher__open_rows(&s->batcher, s->tables[i].name, &outstanding);
@@ -184,7 +295,14 @@ static int copy_options(struct store *s, const struct store_options *options) {
     s->user = strdup(options->user);
     s->password = strdup(options->password);
     s->database = strdup(options->database);
-    return s->host == NULL || s->user == NULL || s->password == NULL || s->database == NULL
+    s->password_file = strdup(options->password_file == NULL ? "" : options->password_file);
+    s->options.host = s->host; /* For the links. */
+    s->options.user = s->user;
+    s->options.password = s->password;
+    s->options.password_file = s->password_file;
+    s->options.database = s->database;
+    return s->password_file == NULL || s->host == NULL || s->user == NULL || s->password == NULL ||
+                   s->database == NULL
                ? ERR_NOMEM
                : 0;
 }
@@ -194,6 +312,7 @@ static void free_store(struct store *s) {
     free(s->host);
     free(s->user);
     free(s->password);
+    free(s->password_file);
     free(s->database);
     free(s);
 }
@@ -210,7 +329,6 @@ int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock,
     s->loop = loop;
     s->clock = clock;
     s->spool = spool;
-    s->had_room = true;
     s->since_wall_ns = clock->wall_ns;
     struct batcher_options batches = {.store_id = spool__store_id(spool),
                                       .rows_max = s->options.rows_max,
@@ -226,20 +344,20 @@ int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock,
     init_metrics(s, metrics);
     uv_timer_init(loop, &s->tick);
     s->tick.data = s;
-    uv_timer_start(&s->tick, on_tick, 0, TICK_MS);
+    if (!options->ticks_by_hand) uv_timer_start(&s->tick, on_tick, 0, TICK_MS);
     for (size_t i = 0; status == 0 && i < STORE_CONNECTIONS; i++)
         status = sender__init(&s->senders[i], s, e);
     *out = s; /* Also after an error: the caller closes it. */
     return status;
 }
 
-int store__recover_seal(struct store *s, struct slice payload) {
+static int recover_seal(struct store *s, struct slice payload) {
     struct seal seal;
     int status = seal__decode(payload, &seal);
     return status != 0 ? status : batcher__recover_seal(&s->batcher, &seal);
 }
 
-int store__recover_ack(struct store *s, struct slice payload) {
+static int recover_ack(struct store *s, struct slice payload) {
     struct reader r = reader__of(payload);
     struct slice token = reader__string(&r);
     char text[33];
@@ -250,16 +368,43 @@ int store__recover_ack(struct store *s, struct slice payload) {
     return 0;
 }
 
-void store__start(struct store *s, uint64_t lsn) { s->batcher.decoded_lsn = lsn; }
-
-int store__rows(struct store *s, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
-                struct rows *rows) {
-    return batcher__rows(&s->batcher, lsn, next_lsn, wall_ns, rows);
+int store__recover(struct store *s, const struct spool_record *rec) {
+    switch (rec->type) {
+    case SPOOL_SEAL: return recover_seal(s, rec->payload);
+    case SPOOL_ACK: return recover_ack(s, rec->payload);
+    case SPOOL_RANGE: return batcher__recover_range(&s->batcher, rec->payload);
+    case SPOOL_QUARANTINE: return batcher__recover_refusal(&s->batcher, rec->payload);
+    default: return 0;
+    }
 }
 
-bool store__has_room(const struct store *s) {
-    bool room = s->batcher.open_bytes + s->batcher.sealed_bytes < s->options.memory_max;
-    if (!room) ((struct store *)s)->had_room = false; /* Someone waits to be told. */
+void store__start(struct store *s, uint64_t lsn) { batcher__open_feed(&s->batcher, 0, lsn); }
+
+void store__open_feed(struct store *s, unsigned feed, uint64_t lsn) {
+    batcher__open_feed(&s->batcher, feed, lsn);
+}
+
+void store__close_feed(struct store *s, unsigned feed) { batcher__close_feed(&s->batcher, feed); }
+
+bool store__feed_open(const struct store *s, unsigned feed) { return s->batcher.feeds[feed].open; }
+
+bool store__feed_waits(const struct store *s, unsigned feed) {
+    return batcher__feed_waits(&s->batcher, feed);
+}
+
+void store__prefer(struct store *s, unsigned feed) { s->prefer = feed; }
+
+int store__rows(struct store *s, unsigned feed, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
+                struct rows *rows) {
+    return batcher__rows(&s->batcher, feed, lsn, next_lsn, wall_ns, rows);
+}
+
+bool store__has_room(const struct store *s, unsigned feed) {
+    size_t n_open = 0;
+    for (unsigned i = 0; i < FEEDS_MAX; i++) n_open += s->batcher.feeds[i].open;
+    size_t max = s->options.memory_max / (n_open > 1 ? n_open : 1);
+    bool room = s->batcher.feeds[feed].bytes < max;
+    if (!room) ((struct store *)s)->no_room[feed] = true; /* Someone waits to be told. */
     return room;
 }
 
@@ -268,7 +413,7 @@ void store__on_room(struct store *s, void (*cb)(void *ctx), void *ctx) {
     s->room_ctx = ctx;
 }
 
-uint64_t store__low_water(const struct store *s) { return batcher__low_water(&s->batcher, false); }
+uint64_t store__low_water(const struct store *s) { return batcher__low_water(&s->batcher); }
 
 int64_t store__imbalance(const struct store *s) { return batcher__imbalance(&s->batcher); }
 
@@ -280,7 +425,16 @@ void store__status(const struct store *s, struct store_status *out) {
                                  .n_sealed = s->batcher.n_sealed,
                                  .bytes = s->batcher.open_bytes + s->batcher.sealed_bytes,
                                  .rows = s->rows,
-                                 .retries = s->retries};
+                                 .retries = s->retries,
+                                 .refused_rows = s->refused_rows};
+    for (unsigned i = 0; i < FEEDS_MAX; i++) {
+        out->feed_rows[i] = s->batcher.feeds[i].n_taken;
+        out->feed_bytes[i] = s->batcher.feeds[i].bytes;
+    }
+    for (const struct sealed *x = s->batcher.first; x != NULL; x = x->next) {
+        out->n_searched += x->search.active && !x->search.held;
+        out->n_held += x->search.held;
+    }
     snprintf(out->server, sizeof out->server, "%s", s->server);
     snprintf(out->last_error, sizeof out->last_error, "%s", s->last_error);
     for (size_t i = 0; i < s->options.n_tables; i++) {
@@ -302,7 +456,7 @@ static void finish_close(uv_handle_t *tick) {
 
 bool store__flush(struct store *s) {
     batcher__cut(&s->batcher, true);
-    for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__pump(&s->senders[i]);
+    pump_all(s);
     return s->batcher.n_sealed == 0 && s->batcher.open_rows == 0;
 }
 

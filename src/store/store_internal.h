@@ -3,10 +3,18 @@
 #define SOUK_STORE_INTERNAL_H
 
 #include "souk/store.h"
-#include <ch_native/conn.h>
 
 /** Fills seal->token from its other fields and the id of the spool that holds its rows. */
 void seal__make_token(struct seal *seal, const char *store_id);
+
+/** Takes the next statement of @at, without blanks, comments in front and its semicolon. @return
+ *  false at the end. */
+bool sql__next(const char **at, struct slice *statement);
+/** @return where the statement at @p ends: at a semicolon outside of quotes and comments, or at the
+ *  end of the text. */
+const char *sql__statement_end(const char *p);
+/** @return @p behind blanks and comments, at most @end. */
+const char *sql__skip_blank(const char *p, const char *end);
 
 enum sender_state {
     SENDER_CLOSED,
@@ -14,15 +22,28 @@ enum sender_state {
     SENDER_CHECKING,
     SENDER_READY,
     SENDER_INSERTING,
+    SENDER_LOOKING,
     SENDER_ENDED
 };
 
 #define STORE_REFUSALS 3 /* Of one batch, after which somebody has to look. */
 
+/** What a reply asks for. */
+enum reply_class {
+    REPLY_STORED,
+    REPLY_RETRY,         /* Time mends it. */
+    REPLY_PARTS,         /* Time mends it, and fewer inserts do. */
+    REPLY_MEMORY,        /* Time may mend it, and smaller inserts do. */
+    REPLY_CONFIGURATION, /* Somebody has to mend it. */
+    REPLY_DATA,          /* A row is to blame. */
+};
+enum reply_class store_reply__class(const struct store_reply *r);
+
 /* One connection: connects, checks the server, sends one batch at a time. */
 struct sender {
     struct store *store;
-    struct chn_conn *conn; /* Owned; NULL once ended. */
+    const struct store_link_type *type;
+    struct store_link *link; /* Owned; NULL once ended. */
     enum sender_state state;
     int64_t connect_at_mono_ns;
     uint32_t n_failures;
@@ -30,17 +51,13 @@ struct sender {
                      then. */
     int64_t check_at_mono_ns;
     struct sealed *sealed; /* In flight. */
+    struct batch range;    /* What is sent of it when that is not the whole. Owned. */
     int64_t sent_mono_ns;
-    uint64_t tables_seen; /* Bits of the store's tables that the server has as they should be. */
-    char problem[ERR_MSG_MAX];
-    char statement[128];
-    struct chn_column columns[BATCH_COLUMNS_MAX];
-    struct chn_slice parts[BATCH_COLUMNS_MAX][2];
 };
 
 struct table_metrics {
     struct series *stored, *failed, *rows_acked, *batch_rows, *batch_bytes, *insert_seconds,
-        *latency, *retries, *outstanding;
+        *latency, *retries, *outstanding, *refused, *search_inserts;
 };
 
 struct store {
@@ -49,19 +66,23 @@ struct store {
     struct spool *spool;
     struct batcher batcher;
     struct store_options options;
-    char *host, *user, *password, *database; /* Owned. */
+    char *host, *user, *password, *password_file, *database; /* Owned. */
     struct sender senders[STORE_CONNECTIONS];
     struct store_table_status tables[STORE_TABLES_MAX];
     struct table_metrics m[STORE_TABLES_MAX];
     uv_timer_t tick;
     size_t n_sealing; /* SEAL records on their way to disk. */
-    bool connected, held, had_room;
+    bool connected, held;
+    bool no_room[FEEDS_MAX]; /* Somebody waits to be told. */
+    bool warned_window;
+    unsigned prefer;        /* The feed whose batches go first. */
     bool refusing;          /* A batch was refused STORE_REFUSALS times in a row. */
     bool seal_failed;       /* The spool does not take seals. */
     int64_t logged_mono_ns; /* When a failure was last logged. */
     int64_t since_wall_ns;
     char server[96], last_error[ERR_MSG_MAX];
-    uint64_t rows, retries;
+    uint64_t rows, retries, refused_rows;
+    struct series *m_held;
     void (*room_cb)(void *ctx);
     void *room_ctx;
     void (*close_cb)(void *data);
@@ -81,7 +102,16 @@ void store__sender_ended(struct store *s);
 void store__note_connection(struct store *s);
 /** @return the place of @table in the options' list. */
 size_t store__table_index(const struct store *s, const struct table_desc *table);
-/** @sealed is stored: writes its ACK, counts, frees it. */
-void store__acknowledge(struct store *s, struct sealed *sealed, int64_t took_ns);
+/** What was sent of @sealed last is stored: goes on with the rest of it, or writes its ACK, counts
+ *  and frees it. */
+void store__stored(struct store *s, struct sealed *sealed, int64_t took_ns);
+/** What was sent of @sealed last was refused, and the server does not have it: searches for the row
+ *  or makes blocks smaller, as its code asks for. */
+void store__split(struct store *s, struct sealed *sealed);
+/** @return true when the server, or its tables, are as they should be; else @problem says what to
+ *  do. */
+bool store__judge_server(struct store *s, const struct store_server *v, char *problem, size_t size);
+bool store__judge_tables(struct store *s, const struct store_table_facts *tables, char *problem,
+                         size_t size);
 
 #endif

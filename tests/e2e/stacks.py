@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -28,11 +29,19 @@ DATABASE = "poe_trade"
 
 
 def free_ports(n):
+    """Ports that nobody listens on; from SOUK_TEST_PORTS (FIRST-LAST) when that is set."""
+    first, _, last = os.environ.get("SOUK_TEST_PORTS", "").partition("-")
+    wanted = random.sample(range(int(first), int(last) + 1), int(last) - int(first) + 1) if last else [0] * n
+    ports = []
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(n)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
+        for port in wanted:
+            s = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                s.bind(("127.0.0.1", port))
+                ports.append(s.getsockname()[1])
+            if len(ports) == n:
+                return ports
+    raise RuntimeError(f"no {n} free ports in {os.environ['SOUK_TEST_PORTS']}")
 
 
 def ask(port, path, body=None, method=None):
@@ -91,6 +100,7 @@ class Stack:
         self.folder = folder
         self.hub, self.native, self.http, self.sim = free_ports(4)
         self.processes = {}
+        self.souk_env = {}
         self.config_file = folder / "souk.yaml"
         url = f"http://127.0.0.1:{self.sim}"
         self.config = {
@@ -112,7 +122,8 @@ class Stack:
     def start(self, name, *command):
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=log,
-                                                    stderr=log, env=environment(), start_new_session=True)
+                                                    stderr=log, start_new_session=True,
+                                                    env=environment(**(self.souk_env if name == "souk" else {})))
         return self.processes[name]
 
     def start_clickhouse(self, schema=True):
@@ -230,9 +241,9 @@ class Stack:
             t["open_rows"] or t["outstanding"] for t in page["store"]["tables"]
             if t["name"] not in ("bronze_requests", "bronze_ingest_checkpoints"))
 
-    def audit(self):
+    def audit(self, *options):
         return subprocess.run([SIM, "audit", "--ledger", self.folder / "sim/ledger.tsv", "--clickhouse",
-                               f"http://127.0.0.1:{self.http}"], capture_output=True, text=True, timeout=120)
+                               f"http://127.0.0.1:{self.http}", *options], capture_output=True, text=True, timeout=600)
 
     def is_clean(self):
         """What the simulator said is what ClickHouse holds, row by row, and no limit was broken."""

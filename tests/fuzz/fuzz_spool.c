@@ -5,6 +5,7 @@
 #include "../../src/spool/format.h"
 #include "souk/core/log.h"
 #include <assert.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,17 +20,39 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char dir[64];
 
-static void remove_dir(void) {
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    if (system(command) != 0) abort();
+/* Takes the files away; the folders stay, since making them costs as much as what is tried. */
+static void empty_dir(const char *path) {
+    char name[400];
+    DIR *d = opendir(path);
+    if (d == NULL) return;
+    for (struct dirent *x; (x = readdir(d)) != NULL;) {
+        if (x->d_type != DT_REG) continue;
+        snprintf(name, sizeof name, "%s/%s", path, x->d_name);
+        if (unlink(name) != 0) abort();
+    }
+    closedir(d);
+}
+
+static void empty_dirs(void) {
+    char bad[80];
+    snprintf(bad, sizeof bad, "%s/bad", dir);
+    empty_dir(bad);
+    empty_dir(dir);
+}
+
+static void remove_dirs(void) {
+    char bad[80];
+    snprintf(bad, sizeof bad, "%s/bad", dir);
+    empty_dirs();
+    rmdir(bad);
+    rmdir(dir);
 }
 
 static void make_dir(void) {
     const char *base = getenv("TMPDIR");
     snprintf(dir, sizeof dir, "%.40s/fuzz_spool_XXXXXX", base == NULL ? "/dev/shm" : base);
     if (mkdtemp(dir) == NULL) abort();
-    atexit(remove_dir);
+    atexit(remove_dirs);
     log__setup(fopen("/dev/null", "w"), LOG_FORMAT_LOGFMT, LOG_LEVEL_ERROR);
 }
 
@@ -53,10 +76,15 @@ static void write_files(struct reader *in) {
         if (op < 128) { /* A record, its header true but for what the input says. */
             uint64_t extent = record__extent(a % 2048u);
             if (at[i] + extent > FUZZ_SEGMENT) continue;
+            uint16_t type = b < 256 ? b % 16 : b;
             record__encode(files[i] + at[i],
                            &(struct record_header){.len = a % 2048u,
                                                    .lsn = form__lsn(&form, i + 1, at[i]),
-                                                   .type = b < 256 ? b % 16 : b});
+                                                   .type = type});
+            /* What END names, a checkpoint's mark, what STOP says is synced: mostly near the truth. */
+            if (a % 2048u >= 8)
+                put_le(files[i] + at[i] + RECORD_HEADER,
+                       type == RECORD_END ? i + 2 : form__lsn(&form, 1 + b / 16 % 4, at[i]), 8);
             record__seal(&form, i + 1, at[i], files[i] + at[i]);
             at[i] += extent;
         } else if (op < 250) { /* Overwrite. */
@@ -90,10 +118,7 @@ static void read_all(const struct spool *s) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (dir[0] == '\0') make_dir();
-    else {
-        remove_dir();
-        if (mkdir(dir, 0700) != 0) abort();
-    }
+    empty_dirs();
     struct reader in = reader__of(slice__of((const char *)data, size));
     write_files(&in);
     struct spool_options options = {

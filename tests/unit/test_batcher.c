@@ -33,6 +33,8 @@ struct fixture {
     uint64_t checkpoint; /* Low-water mark of the last checkpoint. */
     struct server server;
     unsigned seed;
+    unsigned live;        /* The feed at the end of the log. */
+    uint64_t backlog_end; /* Of the other feed; 0 when there is no backlog. */
 };
 
 static unsigned pick(struct fixture *f, unsigned n) {
@@ -59,7 +61,7 @@ static void start(struct fixture *f) {
     assert_int_equal(batcher__init(&f->b, &f->clock, &options), 0);
     f->b.on_sealed = on_sealed;
     f->b.ctx = f;
-    f->b.decoded_lsn = f->checkpoint;
+    batcher__open_feed(&f->b, 0, f->checkpoint);
     for (size_t i = 0; i < f->n_seals; i++)
         if (f->seals[i].last_lsn >= f->checkpoint)
             assert_int_equal(batcher__recover_seal(&f->b, &f->seals[i]), 0);
@@ -75,7 +77,7 @@ static void page(struct fixture *f, uint64_t lsn) {
     }
     struct batch *b = rows__batch(&rows, &check_table, (struct slice){0});
     batch__begin(b), batch__u64(b, lsn), batch__u32(b, 0), batch__end(b);
-    assert_int_equal(batcher__rows(&f->b, lsn, lsn + 1, (int64_t)lsn, &rows), 0);
+    assert_int_equal(batcher__rows(&f->b, 0, lsn, lsn + 1, (int64_t)lsn, &rows), 0);
 }
 
 static void insert(struct fixture *f, const struct sealed *s) {
@@ -98,7 +100,7 @@ static void insert(struct fixture *f, const struct sealed *s) {
 }
 
 static void send_one(struct fixture *f) {
-    struct sealed *s = batcher__next(&f->b);
+    struct sealed *s = batcher__next(&f->b, 0);
     if (s == NULL) return;
     insert(f, s);
     if (pick(f, 4) == 0) return; /* The reply is lost: it will be sent again. */
@@ -114,14 +116,14 @@ static void test_every_row_is_stored_once_whatever_crashes(void **state) {
     for (unsigned seed = 0; seed < 200; seed++) {
         *f = (struct fixture){.seed = seed};
         start(f);
-        for (int step = 0; f->b.decoded_lsn < PAGES || f->b.n_sealed > 0 || f->b.open_rows > 0; step++) {
+        for (int step = 0; f->b.feeds[0].decoded_lsn < PAGES || f->b.n_sealed > 0 || f->b.open_rows > 0; step++) {
             assert_true(step < 20000);
             assert_true(batcher__imbalance(&f->b) == 0);
             f->clock.mono_ns += 1 + pick(f, 5);
             switch (pick(f, 8)) {
             case 0: batcher__cut(&f->b, false); break;
             case 1: send_one(f), send_one(f); break;
-            case 2: f->checkpoint = batcher__low_water(&f->b, false); break;
+            case 2: f->checkpoint = batcher__low_water(&f->b); break;
             case 3:
                 if (pick(f, 5) != 0) break;
                 batcher__fini(&f->b); /* kill -9 */
@@ -129,7 +131,7 @@ static void test_every_row_is_stored_once_whatever_crashes(void **state) {
                 start(f);
                 break;
             default:
-                if (f->b.decoded_lsn < PAGES) page(f, f->b.decoded_lsn);
+                if (f->b.feeds[0].decoded_lsn < PAGES) page(f, f->b.feeds[0].decoded_lsn);
                 else batcher__cut(&f->b, true);
             }
         }
@@ -138,12 +140,90 @@ static void test_every_row_is_stored_once_whatever_crashes(void **state) {
             assert_int_equal(f->server.rows[1][lsn], 1);
         }
         assert_int_equal(f->server.check_ahead, 0); /* Readers never see a cursor ahead of its rows. */
-        assert_int_equal(batcher__low_water(&f->b, false), PAGES);
+        assert_int_equal(batcher__low_water(&f->b), PAGES);
         n_repeats += f->server.n_repeats;
         batcher__fini(&f->b);
     }
     assert_true(n_crashes > 200);
     assert_true(n_repeats > 200); /* The test would be empty if no batch was ever sent twice. */
+    free(f);
+}
+
+static void feed_page(struct fixture *f, unsigned feed) {
+    struct rows rows = {0};
+    uint64_t lsn = f->b.feeds[feed].decoded_lsn;
+    for (uint64_t i = 0; i < lsn % 5; i++) {
+        struct batch *b = rows__batch(&rows, &data_table, lsn % 3 ? SLICE_LIT("Standard") : SLICE_LIT("other"));
+        batch__begin(b), batch__u64(b, lsn), batch__u32(b, (uint32_t)i), batch__end(b);
+    }
+    struct batch *b = rows__batch(&rows, &check_table, (struct slice){0});
+    batch__begin(b), batch__u64(b, lsn), batch__u32(b, 0), batch__end(b);
+    assert_int_equal(batcher__rows(&f->b, feed, lsn, lsn + 1, (int64_t)lsn, &rows), 0);
+    if (f->backlog_end == 0 || feed == f->live || lsn + 1 < f->backlog_end) return;
+    batcher__close_feed(&f->b, feed);
+    f->backlog_end = 0;
+}
+
+/* The live feed leaves some pages to the backlog and goes on behind them. */
+static void jump(struct fixture *f) {
+    uint64_t at = f->b.feeds[f->live].decoded_lsn, to = at + 2 + pick(f, 15);
+    unsigned other = 1 - f->live;
+    if (to <= f->b.recovered_lsn) to = f->b.recovered_lsn + 1; /* The end of the log lies behind them. */
+    if (f->backlog_end != 0 || to >= PAGES || batcher__feed_waits(&f->b, other)) return;
+    batcher__open_feed(&f->b, other, to);
+    f->live = other;
+    f->backlog_end = to;
+}
+
+/* After a crash one feed reads all again, and meets the seals of both out of order. */
+static void test_two_feeds_store_every_row_once_whatever_crashes(void **state) {
+    (void)state;
+    struct fixture *f = malloc(sizeof *f);
+    size_t n_crashes = 0, n_jumps = 0, n_out_of_order = 0;
+    for (unsigned seed = 0; seed < 300; seed++) {
+        *f = (struct fixture){.seed = seed};
+        start(f);
+        for (int step = 0;; step++) {
+            uint64_t at = f->b.feeds[f->live].decoded_lsn;
+            if (at >= PAGES && f->backlog_end == 0 && f->b.n_sealed == 0 && f->b.open_rows == 0) break;
+            assert_true(step < 20000);
+            assert_true(batcher__imbalance(&f->b) == 0);
+            f->clock.mono_ns += 1 + pick(f, 5);
+            switch (pick(f, 9)) {
+            case 0: batcher__cut(&f->b, false); break;
+            case 1: send_one(f), send_one(f); break;
+            case 2: f->checkpoint = batcher__low_water(&f->b); break;
+            case 3:
+                if (pick(f, 5) != 0) break;
+                batcher__fini(&f->b); /* kill -9 */
+                n_crashes++;
+                f->live = 0;
+                f->backlog_end = 0;
+                start(f);
+                break;
+            case 4:
+                n_jumps += f->backlog_end == 0;
+                jump(f);
+                break;
+            case 5:
+                if (f->backlog_end != 0) feed_page(f, 1 - f->live);
+                break;
+            default:
+                if (at < PAGES) feed_page(f, f->live);
+                else if (f->backlog_end != 0) feed_page(f, 1 - f->live);
+                else batcher__cut(&f->b, true);
+            }
+        }
+        for (size_t i = 1; i < f->n_seals; i++) n_out_of_order += f->seals[i].first_lsn < f->seals[i - 1].first_lsn;
+        for (uint64_t lsn = 0; lsn < PAGES; lsn++) {
+            assert_int_equal(f->server.rows[0][lsn], lsn % 5);
+            assert_int_equal(f->server.rows[1][lsn], 1);
+        }
+        assert_int_equal(f->server.check_ahead, 0);
+        assert_int_equal(batcher__low_water(&f->b), PAGES);
+        batcher__fini(&f->b);
+    }
+    assert_true(n_crashes > 200 && n_jumps > 200 && n_out_of_order > 200);
     free(f);
 }
 
@@ -181,7 +261,7 @@ static void test_age_cuts_no_more_while_batches_wait(void **state) {
     assert_int_equal(n_small, 2 * SEALED_BY_AGE_MAX);
     assert_true(n_full <= (2000 + 1000) / 20);
     while (f->b.n_sealed > 0) { /* It is back: what waits is sent, and age cuts again. */
-        struct sealed *s = batcher__next(&f->b);
+        struct sealed *s = batcher__next(&f->b, 0);
         if (s == NULL) break;
         batcher__stored(&f->b, s);
     }
@@ -194,6 +274,7 @@ static void test_age_cuts_no_more_while_batches_wait(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_row_is_stored_once_whatever_crashes),
+        cmocka_unit_test(test_two_feeds_store_every_row_once_whatever_crashes),
         cmocka_unit_test(test_a_batch_is_cut_by_rows_and_by_age),
         cmocka_unit_test(test_age_cuts_no_more_while_batches_wait),
     };

@@ -53,6 +53,8 @@ static void test_config_has_defaults_for_everything(void **state) {
         assert_int_equal(c->clickhouse.port, 9000);
         assert_string_equal(c->clickhouse.database, "poe_trade");
         assert_int_equal(c->clickhouse.compression, CONFIG_COMPRESSION_LZ4);
+        assert_int_equal(c->clickhouse.delivery, CONFIG_EXACTLY_ONCE);
+        assert_true(c->batch.live_after_s > 29 && c->batch.live_after_s < 31);
         assert_int_equal(c->log.level, CONFIG_LOG_INFO);
         assert_int_equal(c->hub.port, 8686);
         assert_false(c->live);
@@ -72,7 +74,9 @@ static const char full[] =
     "state_dir: /var/lib/souk\n"
     "log: {format: json, level: debug}\n"
     "clickhouse: {host: ch, port: 9440, user: u, password: secret, database: db,\n"
-    "  compression: none}\n"
+    "  compression: zstd, hosts: ['a.example:9440', '[::1]', b],\n"
+    "  tls: {enabled: true, verify: false, ca_file: /ca.pem, server_name: ch.example},\n"
+    "  delivery: at_least_once}\n"
     "spool: {quota_mib: 100, retain_hours: 0}\n"
     "hub: {host: 0.0.0.0, port: 80, allow_origins: ['https://a.example'],\n"
     "  tokens_file: t}\n"
@@ -91,7 +95,13 @@ static const char full[] =
 static void check_full(const struct config *c) {
     assert_true(c->live);
     assert_int_equal(c->log.format, CONFIG_LOG_JSON);
-    assert_int_equal(c->clickhouse.compression, CONFIG_COMPRESSION_NONE);
+    assert_int_equal(c->clickhouse.compression, CONFIG_COMPRESSION_ZSTD);
+    assert_int_equal(c->clickhouse.n_hosts, 3);
+    assert_string_equal(c->clickhouse.hosts[1], "[::1]");
+    assert_true(c->clickhouse.tls.enabled && !c->clickhouse.tls.verify);
+    assert_string_equal(c->clickhouse.tls.ca_file, "/ca.pem");
+    assert_string_equal(c->clickhouse.tls.server_name, "ch.example");
+    assert_int_equal(c->clickhouse.delivery, CONFIG_AT_LEAST_ONCE);
     assert_true(c->spool.retain_hours == 0);
     assert_int_equal(c->n_leagues, 2);
     assert_string_equal(c->leagues[1], "Hardcore Mirage");
@@ -189,6 +199,12 @@ static void test_config_names_every_error_with_its_line(void **state) {
         {"clickhouse: {database: 'a; b'}\n",
          "f:1: clickhouse.database is \"a; b\" (expected letters, digits and _)"},
         {"batch: {rows: 0}\n", "f:1: batch.rows is 0 (expected 1 to 1000000)"},
+        {"clickhouse:\n  hosts: [a:1, 'b:']\n",
+         "f:2: clickhouse.hosts[1] is \"b:\" (expected host:port)"},
+        {"clickhouse: {hosts: ['a:70000']}\n",
+         "f:1: clickhouse.hosts[0] is \"a:70000\" (expected host:port)"},
+        {"clickhouse:\n  tls: {verify: false}\n",
+         "f:2: clickhouse.tls is described but not enabled (expected enabled: true)"},
         {"clickhouse: {password: a,\n password_file: b}\n",
          "f:2: clickhouse has both password and password_file (expected one)"},
         {"clickhouse:\n  password_file: /nonexistent/secret\n",
@@ -269,6 +285,19 @@ static void test_config_lets_the_environment_override(void **state) {
     n_env = 0;
     put_env("POE_USER_AGENT", "a\r\nX-Evil: b");
     refuse("", "f:0: POE_USER_AGENT is not printable ASCII");
+}
+
+static void test_config_reaches_clickhouse_as_it_is_told(void **state) {
+    (void)state;
+    struct config *c = load("clickhouse: {tls: {enabled: true}}\n");
+    assert_true(c->clickhouse.tls.verify); /* Unless it is switched off by name. */
+    assert_int_equal(c->clickhouse.port, 9440);
+    config__free(c);
+    put_env("CH_HOST", "elsewhere"); /* In place of the list as well. */
+    c = load("clickhouse: {hosts: [a, b]}\n");
+    assert_int_equal(c->clickhouse.n_hosts, 0);
+    assert_string_equal(c->clickhouse.host, "elsewhere");
+    config__free(c);
 }
 
 static void test_config_replaces_variables_in_values(void **state) {
@@ -394,6 +423,7 @@ int main(void) {
         TEST(test_config_says_where_the_yaml_breaks),
         TEST(test_config_reports_all_errors_at_once),
         TEST(test_config_lets_the_environment_override),
+        TEST(test_config_reaches_clickhouse_as_it_is_told),
         TEST(test_config_replaces_variables_in_values),
         TEST(test_config_prints_what_reads_as_the_same),
         TEST(test_config_reads_the_password_from_a_file),

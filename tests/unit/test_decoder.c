@@ -1,5 +1,6 @@
 /* Pages in a real spool come out as rows, in the order of the log, and the same after a restart. */
 #include "souk/core/log.h"
+#include "souk/core/refusal.h"
 #include "souk/decoder.h"
 #include "souk/tables.h"
 #include "test_dir.h"
@@ -42,8 +43,11 @@ static void take(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns, co
     struct fixture *f = ctx;
     struct taken *t = &f->taken;
     assert_true(next_lsn >= lsn);
-    if (facts == NULL) { /* Only a position. */
-        assert_int_equal(rows->n, 0);
+    if (facts == NULL) { /* A position alone, or a row that was refused. */
+        for (size_t i = 0; i < rows->n; i++) {
+            assert_ptr_equal(rows->batches[i].batch.table, &table_bronze_quarantine);
+            t->n_quarantined += rows->batches[i].batch.n_rows;
+        }
         return;
     }
     assert_true(t->n < TAKEN_MAX);
@@ -85,7 +89,7 @@ static void open_decoder(struct fixture *f, const char *followed) {
                                 .ctx = f, .has_room = has_room, .take = take};
     buf__clear(&f->taken.text);
     f->taken.n = f->taken.n_rows = f->taken.n_quarantined = 0;
-    assert_int_equal(decoder__open(&f->decoder, &deps, status.first_lsn, followed, &e), 0);
+    assert_int_equal(decoder__open(&f->decoder, &deps, status.first_lsn, 0, followed, &e), 0);
 }
 
 static void close_decoder(struct fixture *f) {
@@ -218,6 +222,40 @@ static void test_a_config_record_changes_the_partitions_behind_it(void **state) 
     assert_string_equal(decoder__followed_at(f->decoder, f->taken.lsns[2]), "Hardcore\n");
 }
 
+static void test_a_refused_row_becomes_one_of_the_quarantine(void **state) {
+    struct fixture *f = *state;
+    struct buf bytes = buf__init(1 << 20);
+    struct refusal r = {.token = SLICE_LIT("0123456789abcdef0123456789abcdef"), .row = 3, .table = SLICE_LIT("t"),
+                        .src = SLICE_LIT("psapi"), .lsn = 9, .ord = 1, .code = 469, .message = SLICE_LIT("no"),
+                        .payload = SLICE_LIT("{}")};
+    refusal__encode(&r, &bytes);
+    append(f, SPOOL_QUARANTINE, buf__slice(&bytes), (struct slice){0});
+    append(f, SPOOL_QUARANTINE, SLICE_LIT("no refusal"), (struct slice){0});
+    append_page(f, STASH("Standard"));
+    open_decoder(f, "Standard\n");
+    run_until_quiet(f);
+    assert_int_equal(f->taken.n, 1); /* What cannot be read is said in the log, and passed over. */
+    assert_int_equal(f->taken.n_quarantined, 1);
+    buf__fini(&bytes);
+}
+
+static void test_it_ends_where_it_is_told(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 100; i++) append_page(f, STASH("Standard"));
+    open_decoder(f, "Standard\n");
+    run_until_quiet(f);
+    uint64_t end = f->taken.lsns[40];
+    close_decoder(f);
+    open_decoder(f, "Standard\n");
+    decoder__end_at(f->decoder, end);
+    assert_false(decoder__ended(f->decoder));
+    run_until_quiet(f);
+    assert_true(decoder__ended(f->decoder));
+    assert_int_equal(decoder__at(f->decoder), end);
+    assert_int_equal(f->taken.n, 40);
+    assert_int_equal(decoder__lag_ns(f->decoder), 0); /* There is nothing behind its end. */
+}
+
 static void test_it_stops_while_there_is_no_room(void **state) {
     struct fixture *f = *state;
     for (int i = 0; i < 200; i++) append_page(f, STASH("Standard"));
@@ -259,6 +297,8 @@ int main(void) {
         TEST(test_rows_come_in_order_and_are_the_same_after_a_restart),
         TEST(test_what_cannot_be_decoded_is_told_in_quarantine),
         TEST(test_a_config_record_changes_the_partitions_behind_it),
+        TEST(test_a_refused_row_becomes_one_of_the_quarantine),
+        TEST(test_it_ends_where_it_is_told),
         TEST(test_it_stops_while_there_is_no_room),
         TEST(test_it_can_be_closed_while_a_job_runs),
     };

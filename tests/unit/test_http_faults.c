@@ -1,4 +1,5 @@
 /* The HTTP client against servers that break: bodies cut short, bombs, doubtful framing, silence. */
+#include "../lib/score.h"
 #include "test_http_fixture.h"
 #include <zlib.h>
 
@@ -229,20 +230,35 @@ static void test_http_says_what_a_connection_failed_at(void **state) {
     assert_true(strcmp(g->kind, "dns") == 0 || strcmp(g->kind, "timeout") == 0);
 }
 
+/* The groups are cases of the reliability scoreboard, as whose program this runs as well. */
+static int run_case(int number, const char *what, const struct CMUnitTest *tests, size_t n) {
+    int failed = _cmocka_run_group_tests(what, tests, n, NULL, NULL);
+    score__write(&(struct score){
+        .case_number = number, .what = what, .passed = failed == 0, .seeds = n, .recovery_s = -1});
+    return failed;
+}
+#define RUN_CASE(number, what, tests) run_case(number, what, tests, sizeof(tests) / sizeof *(tests))
+
 int main(void) {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest slow[] = {
+        TEST(test_http_gives_up_at_its_deadline),
+        TEST(test_http_gives_up_below_the_low_speed),
+        TEST(test_http_says_what_a_connection_failed_at),
+    };
+    const struct CMUnitTest cut[] = {
         TEST(test_http_takes_a_body_without_length_until_the_end),
         TEST(test_http_refuses_truncated_bodies),
         TEST(test_http_survives_a_reset_at_every_byte),
+    };
+    const struct CMUnitTest bombs[] = {
         TEST(test_http_unpacks_gzip),
         TEST(test_http_stops_a_gzip_bomb),
         TEST(test_http_refuses_broken_encodings),
         TEST(test_http_bounds_the_body_on_the_wire),
         TEST(test_http_bounds_headers),
         TEST(test_http_refuses_doubtful_framing),
-        TEST(test_http_gives_up_at_its_deadline),
-        TEST(test_http_gives_up_below_the_low_speed),
-        TEST(test_http_says_what_a_connection_failed_at),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_CASE(24, "slow and silent responses end at a deadline", slow) +
+           RUN_CASE(25, "reset or end at every byte of a response", cut) +
+           RUN_CASE(26, "bombs, header floods and doubtful framing", bombs);
 }

@@ -11,6 +11,7 @@
 static void test_rules(void **state) {
     (void)state;
     const int64_t now = INT64_C(1800000000) * NS_PER_S;
+    int64_t claimed;
     assert_int_equal(quality__value(0), QUALITY_BAD_PRICE);
     assert_int_equal(quality__value(-1), QUALITY_BAD_PRICE);
     assert_int_equal(quality__value(NAN), QUALITY_BAD_PRICE);
@@ -21,6 +22,17 @@ static void test_rules(void **state) {
     assert_int_equal(quality__time(0, now), QUALITY_BAD_TIME);
     assert_int_equal(quality__time(now + 86400 * NS_PER_S, now), QUALITY_BAD_TIME);
     assert_int_equal(quality__time(now - 300 * NS_PER_S, now), QUALITY_OK);
+    assert_true(quality__utc(SLICE_LIT("1970-01-01T00:00:00Z"), &claimed) && claimed == 0);
+    assert_true(quality__utc(SLICE_LIT("2024-02-29T23:59:60.5Z"), &claimed));
+    assert_true(claimed == INT64_C(1709251200) * NS_PER_S + NS_PER_S / 2);
+    assert_true(quality__utc(SLICE_LIT("2023-11-15T02:12:53.0081686Z"), &claimed));
+    assert_true(claimed == INT64_C(1700014373008168600));
+    static const char *const no_times[] = {"", "2023-11-15", "2023-11-15T02:12:53", "2023-11-15 02:12:53Z",
+                                           "2023-13-15T02:12:53Z", "2023-00-15T02:12:53Z", "9999-11-15T02:12:53Z",
+                                           "2023-11-15T24:12:53Z", "2023-11-15T02:12:53.Z", "-023-11-15T02:12:53Z",
+                                           "2023-11-15T02:12:53.1Z ", "2023-11-15T02:12:53+01:00"};
+    for (size_t i = 0; i < sizeof no_times / sizeof *no_times; i++)
+        assert_false(quality__utc(slice__str(no_times[i]), &claimed));
     assert_int_equal(quality__book(2, 1), QUALITY_CROSSED_BOOK);
     assert_int_equal(quality__book(1, 1), QUALITY_CROSSED_BOOK);
     assert_int_equal(quality__book(0, 1), QUALITY_BAD_PRICE);

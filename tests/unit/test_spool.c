@@ -225,6 +225,7 @@ static void test_second_instance_names_the_first(void **state) {
     if (pid == 0) {
         struct spool *other;
         struct err e = {0};
+        if (spool__check_lock(f->dir, &e) != ERR_LOCKED || strstr(e.msg, want) == NULL) _exit(2);
         int rc = spool__open(&other, &f->loop, &f->clock, &f->metrics, &f->options, &e);
         _exit(rc == ERR_LOCKED && strstr(e.msg, want) != NULL ? 0 : 1);
     }
@@ -232,6 +233,8 @@ static void test_second_instance_names_the_first(void **state) {
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     close_spool(f);
+    assert_int_equal(spool__check_lock(f->dir, NULL), 0);
+    assert_int_equal(spool__check_lock("/none/such", NULL), 0);
     open_spool(f);
 }
 
@@ -250,10 +253,10 @@ static void test_bad_options_and_folders_are_refused(void **state) {
     assert_int_equal(spool__open(&f->spool, &f->loop, &f->clock, &f->metrics, &o, &e), ERR_CONFIG);
     o = f->options;
     o.dir = "/proc/none/spool"; /* Not even root may. */
-    assert_int_equal(spool__open(&f->spool, &f->loop, &f->clock, &f->metrics, &o, &e), ERR_IO);
+    assert_int_equal(spool__open(&f->spool, &f->loop, &f->clock, &f->metrics, &o, &e), ERR_CREATE);
     snprintf(path, sizeof path, "%s/lock/spool", f->dir); /* Below a file. */
     o.dir = path;
-    assert_int_equal(spool__open(&f->spool, &f->loop, &f->clock, &f->metrics, &o, &e), ERR_IO);
+    assert_int_equal(spool__open(&f->spool, &f->loop, &f->clock, &f->metrics, &o, &e), ERR_CREATE);
     assert_null(f->spool);
     snprintf(path, sizeof path, "%s/a/b/c", f->dir); /* Made. */
     assert_int_equal(spool__open(&f->spool, &f->loop, &f->clock, &f->metrics, &o, &e), 0);

@@ -60,7 +60,11 @@ static int faulty_fallocate(void *data, int fd, off_t len) {
 static void open_faulty(struct fixture *f, struct faults *x) {
     atomic_store(&x->sync_errno, EIO);
     atomic_store(&x->write_errno, EIO);
-    f->io = (struct spool_io){x, faulty_pwrite, faulty_fdatasync, faulty_fallocate};
+    f->io = spool_io_system;
+    f->io.data = x;
+    f->io.pwrite = faulty_pwrite;
+    f->io.fdatasync = faulty_fdatasync;
+    f->io.fallocate = faulty_fallocate;
     open_spool(f);
     /* Let the next segment be made, so that what fails below is what is meant. */
     while (uv_loop_alive(&f->loop)) uv_run(&f->loop, UV_RUN_ONCE);

@@ -2,7 +2,10 @@
  * are stored once, also when the engine is killed half-way and when the store starts anew; a database
  * that is not as it should be holds them and says why. Skipped (77) where the engine is missing. */
 #include "souk/core/log.h"
+#include "souk/core/refusal.h"
 #include "souk/store.h"
+#include "certs.h"
+#include "relay.h"
 #include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -216,7 +219,7 @@ static void page(struct fixture *f, uint64_t lsn) {
     }
     struct batch *b = rows__batch(&rows, &check_table, (struct slice){0});
     batch__begin(b), batch__u64(b, lsn), batch__u32(b, 0), batch__end(b);
-    assert_int_equal(store__rows(f->store, lsn, lsn + 1, 1700000000 * NS_PER_S, &rows), 0);
+    assert_int_equal(store__rows(f->store, 0, lsn, lsn + 1, 1700000000 * NS_PER_S, &rows), 0);
 }
 
 static void expect_once(struct fixture *f, uint64_t n_pages) {
@@ -253,6 +256,43 @@ static void test_rows_are_stored_once_and_the_low_water_follows(void **state) {
     expect_once(f, 300);
 }
 
+static void test_rows_go_over_tls_past_a_dead_host(void **state) {
+    struct fixture *f = *state;
+    struct relay relay;
+    struct err e = {0};
+    char certs[] = "/tmp/souk_certs_XXXXXX", cert[64], ca[64], other[64], name[32];
+    make_tables(f);
+    assert_non_null(mkdtemp(certs));
+    certs__write(certs);
+    snprintf(cert, sizeof cert, "%s/good.pem", certs);
+    snprintf(ca, sizeof ca, "%s/ca.pem", certs);
+    snprintf(other, sizeof other, "%s/other-ca.pem", certs);
+    assert_true(relay__start(&relay, &(struct relay_options){.cert_file = cert, .to_port = engine.port}));
+    snprintf(name, sizeof name, "localhost:%u", relay.port);
+    const char *const hosts[] = {"127.0.0.1:1", name};
+    f->options.hosts = hosts;
+    f->options.n_hosts = 2;
+    f->options.tls = (struct store_tls){.enabled = true, .ca_file = other};
+    f->options.lz4 = false;
+    f->options.zstd = true;
+    assert_true(query(f, "SELECT 1") != 0); /* Whom we do not trust gets nothing. */
+    assert_non_null(strstr(f->cell, "certificate of localhost: unknown authority"));
+    f->options.tls.ca_file = "/nowhere.pem";
+    assert_int_equal(store__query(&f->loop, &f->options, "SELECT 1", on_row, f, &e), ERR_CONFIG);
+    assert_non_null(strstr(e.msg, "clickhouse.tls: TLS: authorities in /nowhere.pem"));
+    f->options.tls.ca_file = ca;
+    open_store(f);
+    store__start(f->store, 0);
+    for (uint64_t lsn = 0; lsn < 100; lsn++) page(f, lsn);
+    UNTIL(f, store__flush(f->store));
+    expect_once(f, 100);
+    close_store(f);
+    relay__stop(&relay);
+    f->options.hosts = NULL;
+    f->options.n_hosts = 0;
+    remove_dir(certs);
+}
+
 static void test_rows_are_stored_once_though_the_engine_is_killed(void **state) {
     struct fixture *f = *state;
     make_tables(f);
@@ -276,10 +316,8 @@ static void recover(struct fixture *f) {
     struct err e;
     spool__status(f->spool, &status);
     spool_reader__init(&r, f->spool, status.first_lsn);
-    while (spool_reader__next(&r, status.synced_lsn, &rec, &e) == 1) {
-        if (rec.type == SPOOL_SEAL) assert_int_equal(store__recover_seal(f->store, rec.payload), 0);
-        if (rec.type == SPOOL_ACK) assert_int_equal(store__recover_ack(f->store, rec.payload), 0);
-    }
+    while (spool_reader__next(&r, status.synced_lsn, &rec, &e) == 1)
+        assert_int_equal(store__recover(f->store, &rec), 0);
     spool_reader__fini(&r);
 }
 
@@ -336,6 +374,88 @@ static void test_refusals_show(void **state) {
     expect_once(f, 10);
 }
 
+/* The real engine's words for a row: a constraint, a view that throws behind a table that took it. */
+static void test_a_refused_row_is_found(void **state) {
+    static const struct table_desc *const both[] = {&data_table, &check_table};
+    struct fixture *f = *state;
+    make_tables(f);
+    assert_int_equal(query(f, "ALTER TABLE t_data ADD CONSTRAINT no CHECK lsn != 5 OR ord != 2"), 0);
+    f->options.tables = both;
+    f->options.refusals = &check_table; /* Any table but the one that refuses. */
+    open_store(f);
+    store__start(f->store, 0);
+    for (uint64_t lsn = 0; lsn < 60; lsn++) page(f, lsn);
+    UNTIL(f, store__flush(f->store));
+    assert_int_equal(status_of(f).refused_rows, 1);
+    assert_false(status_of(f).held);
+    assert_int_equal(query(f, "SELECT concat(toString(count()), ' ', toString(uniqExact(lsn, ord)), ' ', "
+                              "toString(countIf(lsn = 5))) FROM t_data"), 0);
+    char expected[64];
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < 60; i++) n += i % 7;
+    snprintf(expected, sizeof expected, "%llu %llu 4", (unsigned long long)n - 1, (unsigned long long)n - 1);
+    assert_string_equal(f->cell, expected);
+    struct spool_status status;
+    struct spool_reader r;
+    struct spool_record rec;
+    struct err e;
+    size_t n_refusals = 0;
+    spool__status(f->spool, &status);
+    spool_reader__init(&r, f->spool, status.first_lsn);
+    while (spool_reader__next(&r, status.synced_lsn, &rec, &e) == 1) {
+        struct refusal x;
+        if (rec.type != SPOOL_QUARANTINE) continue;
+        n_refusals++;
+        assert_int_equal(refusal__decode(rec.payload, &x), 0);
+        assert_int_equal(x.code, 469);
+        assert_true(x.lsn == 5 && x.ord == 2);
+        assert_true(slice__eq(x.payload, SLICE_LIT("{\"lsn\":5,\"ord\":2}")));
+    }
+    spool_reader__fini(&r);
+    assert_int_equal(n_refusals, 1);
+}
+
+/* The table takes the block, the view behind it throws: the reply is an exception, the rows are
+ * there. Searching without asking would store them twice. */
+static void test_rows_that_are_there_in_spite_of_an_exception_are_not_sent_again(void **state) {
+    struct fixture *f = *state;
+    make_tables(f);
+    assert_int_equal(query(f, "CREATE TABLE t_sink (x UInt64) ENGINE = MergeTree ORDER BY x"), 0);
+    assert_int_equal(query(f, "CREATE MATERIALIZED VIEW t_view TO t_sink AS SELECT throwIf(lsn = 5) AS x FROM t_data"), 0);
+    f->options.refusals = &check_table;
+    open_store(f);
+    store__start(f->store, 0);
+    for (uint64_t lsn = 0; lsn < 10; lsn++) page(f, lsn);
+    UNTIL(f, store__flush(f->store));
+    assert_int_equal(query(f, "SELECT toString(count() - uniqExact(lsn, ord)) FROM t_data"), 0);
+    assert_string_equal(f->cell, "0");
+}
+
+static void write_password(const struct fixture *f, const char *path, const char *text) {
+    (void)f;
+    FILE *out = fopen(path, "w");
+    assert_non_null(out);
+    fprintf(out, "%s\n", text);
+    fclose(out);
+}
+
+static void test_a_rotated_password_needs_no_restart(void **state) {
+    struct fixture *f = *state;
+    char path[96];
+    snprintf(path, sizeof path, "%s/password", f->dir);
+    make_tables(f);
+    write_password(f, path, "wrong");
+    f->options.password_file = path;
+    open_store(f);
+    store__start(f->store, 0);
+    for (uint64_t lsn = 0; lsn < 10; lsn++) page(f, lsn);
+    UNTIL(f, status_of(f).held);
+    write_password(f, path, "");
+    UNTIL(f, store__flush(f->store));
+    assert_false(status_of(f).held);
+    expect_once(f, 10);
+}
+
 static void test_an_unknown_database_is_not_an_outage(void **state) {
     struct fixture *f = *state;
     f->options.database = "nowhere";
@@ -354,7 +474,7 @@ static void test_nothing_grows_while_clickhouse_is_away(void **state) {
     open_store(f);
     store__start(f->store, 0);
     uint64_t lsn = 0;
-    for (; store__has_room(f->store) && lsn < 100000; lsn++) {
+    for (; store__has_room(f->store, 0) && lsn < 100000; lsn++) {
         page(f, lsn);
         if (lsn % 4 == 0) turn(f);
     }
@@ -382,10 +502,14 @@ static void test_migrations_apply_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_rows_are_stored_once_and_the_low_water_follows),
+        TEST(test_rows_go_over_tls_past_a_dead_host),
         TEST(test_rows_are_stored_once_though_the_engine_is_killed),
         TEST(test_a_new_store_goes_on_where_the_last_one_was),
         TEST(test_a_missing_table_holds_the_rows_and_says_so),
         TEST(test_refusals_show),
+        TEST(test_a_refused_row_is_found),
+        TEST(test_rows_that_are_there_in_spite_of_an_exception_are_not_sent_again),
+        TEST(test_a_rotated_password_needs_no_restart),
         TEST(test_an_unknown_database_is_not_an_outage),
         TEST(test_nothing_grows_while_clickhouse_is_away),
         TEST(test_migrations_apply_once),

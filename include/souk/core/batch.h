@@ -76,7 +76,8 @@ void batch__cstr(struct batch *b, const char *z);
 void batch__f32s(struct batch *b, const float *v, size_t n);
 /** Ends the row that batch__begin started. */
 void batch__end(struct batch *b);
-/** Appends all rows of @from, which has the same table, to @b. @return 0 or ERR_FULL. */
+/** Appends all rows of @from, which has the same table, to @b, or none of them. @return 0, ERR_FULL
+ *  or ERR_NOMEM. */
 int batch__append(struct batch *b, const struct batch *from);
 /** @return bytes of all columns. */
 size_t batch__bytes(const struct batch *b);
@@ -96,7 +97,8 @@ struct rows_batch {
 struct rows {
     struct rows_batch *batches; /* Owned. In the order in which they were first asked for. */
     size_t n, cap;
-    bool failed; /* Out of memory, or more batches than the bound. */
+    bool failed;    /* Out of memory, or more batches than the bound. */
+    bool no_memory; /* It was memory. */
 };
 
 /** @return the batch of @table and @part in @r, made when it is new; NULL sets failed. The pointer
@@ -104,6 +106,9 @@ struct rows {
 struct batch *rows__batch(struct rows *r, const struct table_desc *table, struct slice part);
 /** @return how many rows there are in all batches of @r. */
 size_t rows__count(const struct rows *r);
+/** @return true when something in @r failed for want of memory: the same page makes rows another
+ *  time, and must not count as one that makes none. */
+bool rows__no_memory(const struct rows *r);
 /** Frees all. Accepts a zeroed struct. */
 void rows__fini(struct rows *r);
 

@@ -9,7 +9,8 @@
 struct buf {
     char *base; /* Owned. Not terminated. */
     size_t len, cap, max;
-    bool failed; /* An append did not fit. */
+    bool failed;    /* An append did not fit. */
+    bool no_memory; /* ... as there was no memory; false when the bound was reached. */
 };
 
 /** A buffer that may grow to @max bytes. Memory is taken at the first append. */

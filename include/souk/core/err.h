@@ -22,7 +22,8 @@
     X(ERR_IO, "input/output error")                                                                \
     X(ERR_LOCKED, "locked by another process")                                                     \
     X(ERR_UNAVAILABLE, "unavailable")                                                              \
-    X(ERR_NOMEM, "out of memory")
+    X(ERR_NOMEM, "out of memory")                                                                  \
+    X(ERR_CREATE, "cannot be created")
 
 #define ERR_CODE(code, text) code,
 enum { ERR__BASE = -5000, ERR_MAP(ERR_CODE) ERR__END };

@@ -1,14 +1,17 @@
-/* The whole parser, from hello on. The first byte says how: bit 0 compressed, bits 1 to 7 the size
- * of the pieces. */
+/* The whole parser, from hello on, whose revision says which. The first byte says how: bit 0
+ * compressed, bit 1 packets in chunks and a hello that has been, bits 2 to 7 the size of the
+ * pieces. */
 #include "packet.h"
+#include "profile.h"
 
 #include <stdlib.h>
 
-static void touch_block(const struct chn_block *block) {
-    char text[256];
-    for (size_t i = 0; i < chn_block__n_columns(block); i++)
-        for (uint64_t row = 0; row < chn_block__n_rows(block) && row < 64; row++)
-            chn_view__text(chn_block__column(block, i), row, text, sizeof text);
+#include "touch.h"
+
+static void touch_events(const struct chn_block *block) {
+    struct chn_profile_event event;
+    for (uint64_t row = 0; row <= block->n_rows && row < TOUCH_ROWS; row++)
+        chn_profile_event__read(block, row, &event);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -18,8 +21,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct chn_err err;
     int code = CHN_MORE;
     if (size < 2) return 0;
-    size_t piece = data[0] >> 1 == 0 ? size : data[0] >> 1;
-    chn_parser__init(&p, 54464, 1 << 20);
+    size_t piece = data[0] >> 2 == 0 ? size : data[0] >> 2;
+    chn_parser__init(&p, CHN_REVISION_MAX, 1 << 20);
+    if ((data[0] & 2) != 0) {
+        p.seen_hello = true;
+        p.compressed = data[0] & 1;
+        chn_parser__expect_chunks(&p, &err);
+    }
     for (size_t at = 1; at < size && code == CHN_MORE; at += piece) {
         size_t n = size - at < piece ? size - at : piece;
         uint8_t *copy = malloc(n); /* On its own, so that a read past the piece is seen. */
@@ -29,6 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         while (code == 0 && (code = chn_parser__next(&p, &event, &err)) == 0) {
             if (event == CHN_EVENT_HELLO) p.compressed = data[0] & 1;
             if (event == CHN_EVENT_BLOCK) touch_block(&p.decoder.block);
+            if (event == CHN_EVENT_PROFILE_EVENTS) touch_events(&p.side.block);
         }
         free(copy);
     }

@@ -8,6 +8,7 @@
 #include "block.h"
 
 #include "gates.h"
+#include "serial.h"
 
 #include <stdlib.h>
 
@@ -16,6 +17,7 @@ static void free_view(struct chn_view *v) {
     free(v->children);
     chn_buf__fini(&v->data);
     chn_buf__fini(&v->ends);
+    chn_buf__fini(&v->marks);
 }
 
 static void free_column(struct chn_block_column *c) {
@@ -48,7 +50,8 @@ static bool make_view(struct chn_view *v, const struct chn_type *type) {
 
 static void reset_view(struct chn_view *v) {
     v->n = v->n_done = 0;
-    v->data.n = v->ends.n = 0;
+    v->data.n = v->ends.n = v->marks.n = 0;
+    v->n_layers = 0;
     for (uint32_t i = 0; i < v->n_children; i++) reset_view(&v->children[i]);
 }
 
@@ -58,8 +61,10 @@ static size_t count_nodes(const struct chn_view *v) {
     return n;
 }
 
+static bool is_json(const struct chn_view *v) { return v->type->kind == CHN_JSON; }
+
 static size_t count_prefixes(const struct chn_view *v) {
-    size_t n = v->type->kind == CHN_LOW_CARDINALITY;
+    size_t n = v->type->kind == CHN_LOW_CARDINALITY || is_json(v);
     for (uint32_t i = 0; i < v->n_children; i++) n += count_prefixes(&v->children[i]);
     return n;
 }
@@ -128,7 +133,7 @@ static int read_strings(struct chn_decoder *d, struct chn_reader *r, struct chn_
 static int push(struct chn_decoder *d, struct chn_view *v, uint64_t n, struct chn_err *err) {
     if (d->depth == CHN_VIEW_DEPTH) return bad(d, err, CHN_ERR_LIMIT, "nested too deep");
     v->n = n;
-    d->stack[d->depth++] = (struct chn_decode_frame){.view = v};
+    d->stack[d->depth++] = (struct chn_decode_frame){.view = v, .n_layers = v->n_layers};
     return 0;
 }
 
@@ -169,7 +174,7 @@ static int read_low_cardinality(struct chn_decoder *d, struct chn_reader *r,
         chn_reader__le(r, 8, &n);
         if ((meta & 0xff) > 3 || (meta & 0x100) != 0 || (meta & 0x200) == 0)
             return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality of an unknown form");
-        if (n > CHN_ROWS_MAX) return bad(d, err, CHN_ERR_LIMIT, "dictionary too large");
+        if (n > CHN_DICTIONARY_MAX) return bad(d, err, CHN_ERR_LIMIT, "a dictionary is too large");
         v->key_width = 1u << (meta & 0xff);
         f->step = 1;
         int code = push(d, &v->children[0], n, err);
@@ -197,8 +202,10 @@ static int read_top(struct chn_decoder *d, struct chn_reader *r, struct chn_err 
     struct chn_decode_frame *f = &d->stack[d->depth - 1];
     struct chn_view *v = f->view;
     int code;
+    if (f->n_layers > 0) return chn_serial__read(d, r, f, err);
     switch (v->type->kind) {
-    case CHN_STRING: return read_strings(d, r, v, err);
+    case CHN_STRING:
+    case CHN_JSON: return read_strings(d, r, v, err);
     case CHN_NULLABLE:
         if (f->step == 0 && (code = copy_some(d, r, &v->data, v->n, err)) != 0) return code;
         if (f->step++ > 0) return 0;
@@ -214,6 +221,7 @@ static int read_top(struct chn_decoder *d, struct chn_reader *r, struct chn_err 
         code = push(d, &v->children[f->step++], f->wanted, err);
         return code != 0 ? code : CHN_MORE + 1;
     case CHN_TUPLE:
+        if (v->n_children == 0) return copy_some(d, r, &v->data, v->n, err);
         if (f->step >= (int)v->n_children) return 0;
         code = push(d, &v->children[f->step++], v->n, err);
         return code != 0 ? code : CHN_MORE + 1;
@@ -231,7 +239,19 @@ static int read_data(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     return 0;
 }
 
-/* BlockInfo: numbered fields until a 0. 1: u8 is_overflows, 2: i32 bucket number. */
+/* A list of i32 of no use here. */
+static int skip_buckets(struct chn_reader *r) {
+    uint64_t n;
+    int code = chn_reader__varuint(r, &n);
+    if (code != 0) return code;
+    if (n > CHN_BUCKETS_MAX) return CHN_ERR_LIMIT;
+    if (chn_reader__left(r) < n * 4) return CHN_MORE;
+    r->at += n * 4;
+    return 0;
+}
+
+/* BlockInfo: numbered fields until a 0. 1: u8 is_overflows, 2: i32 bucket number, 3: list of i32
+ * buckets that are out of order. */
 static int read_info(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
     struct chn_reader ahead = *r;
     for (;;) {
@@ -239,13 +259,35 @@ static int read_info(struct chn_decoder *d, struct chn_reader *r, struct chn_err
         int code = chn_reader__varuint(&ahead, &field);
         if (code != 0) return judge(d, err, code, "bad block info");
         if (field == 0) break;
+        if (field == 3 && chn_gate(d->revision, CHN_GATE_BUCKETS)) {
+            if ((code = skip_buckets(&ahead)) != 0)
+                return judge(d, err, code, "bad list of buckets in the block info");
+            continue;
+        }
         if (field > 2) return bad(d, err, CHN_ERR_PROTOCOL, "unknown field in the block info");
         if ((code = chn_reader__le(&ahead, field == 1 ? 1 : 4, &ignored)) != 0) return code;
-        if (ahead.at - r->at > 64)
+        if (ahead.at - r->at > 64 && !chn_gate(d->revision, CHN_GATE_BUCKETS))
             return bad(d, err, CHN_ERR_PROTOCOL, "the block info does not end");
     }
     r->at = ahead.at;
     return 0;
+}
+
+static size_t count_kept(const struct chn_view *v) {
+    size_t n =
+        sizeof *v + sizeof *v->type + v->data.capacity + v->ends.capacity + v->marks.capacity;
+    for (uint32_t i = 0; i < v->n_children; i++) n += count_kept(&v->children[i]);
+    return n;
+}
+
+/* Memory is kept from block to block, as most are like the last one. Blocks of which each fills
+ * other columns must not make it grow beyond what one of them may take. */
+static void forget_if_large(struct chn_decoder *d) {
+    size_t n = 0;
+    for (size_t i = 0; i < d->block.n_alive; i++)
+        if (d->block.columns[i].type != NULL) n += count_kept(&d->block.columns[i].view);
+    if (n <= d->bytes_max) return;
+    for (size_t i = 0; i < d->block.n_alive; i++) free_column(&d->block.columns[i]);
 }
 
 static int read_size(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
@@ -257,6 +299,7 @@ static int read_size(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     if (n_columns > CHN_COLUMNS_MAX) return bad(d, err, CHN_ERR_LIMIT, "too many columns");
     if (n_rows > CHN_ROWS_MAX) return bad(d, err, CHN_ERR_LIMIT, "too many rows");
     r->at = ahead.at;
+    forget_if_large(d);
     d->block.n_columns = (size_t)n_columns;
     d->block.n_rows = n_rows;
     return 0;
@@ -296,7 +339,8 @@ static int place_column(struct chn_decoder *d, struct chn_slice name, struct chn
         c->name_bytes = name.n;
         c->type_bytes = type.n;
         c->type = chn_type__parse(c->type_text, type.n, err);
-        if (c->type == NULL) return CHN_ERR_TYPE;
+        if (c->type == NULL) /* It says why; without @err nobody asks. */
+            return err != NULL && err->code == CHN_ERR_MEMORY ? CHN_ERR_MEMORY : CHN_ERR_TYPE;
         if (!make_view(&c->view, c->type)) return bad(d, err, CHN_ERR_MEMORY, "no memory");
     }
     d->n_nodes += count_nodes(&c->view);
@@ -308,30 +352,65 @@ static int read_head(struct chn_decoder *d, struct chn_reader *r, struct chn_err
     struct chn_reader ahead = *r;
     struct chn_slice name, type;
     uint8_t custom = 0;
-    int code = chn_reader__string(&ahead, 4096, &name);
-    if (code == 0) code = chn_reader__string(&ahead, 64 << 10, &type);
+    int code = chn_reader__string(&ahead, CHN_NAME_BYTES_MAX, &name);
+    if (code == 0) code = chn_reader__string(&ahead, CHN_TYPE_BYTES_MAX, &type);
     if (code == 0 && chn_gate(d->revision, CHN_GATE_CUSTOM_SERIALIZATION))
         code = chn_reader__u8(&ahead, &custom);
     if (code != 0) return judge(d, err, code, "bad name or type");
     if (memchr(name.data, 0, name.n) != NULL || memchr(type.data, 0, type.n) != NULL)
         return bad(d, err, CHN_ERR_PROTOCOL, "a 0 in a name or a type");
+    if ((d->head_bytes += name.n + type.n) > CHN_HEADS_BYTES_MAX)
+        return bad(d, err, CHN_ERR_LIMIT, "too many bytes of names and types");
     if ((code = place_column(d, name, type, err)) != 0) return code;
-    if (custom != 0)
+    if (custom > 1 || (custom == 1 && !chn_gate(d->revision, CHN_GATE_SPARSE)))
         return bad(d, err, CHN_ERR_PROTOCOL,
                    "custom serialization, which a server of this revision may not send");
+    d->step = custom == 1 ? CHN_STEP_KINDS : CHN_STEP_PREFIX;
     r->at = ahead.at;
     return 0;
 }
 
+static bool has_json(const struct chn_view *v) {
+    bool found = is_json(v);
+    for (uint32_t i = 0; i < v->n_children && !found; i++) found = has_json(&v->children[i]);
+    return found;
+}
+
+static int refuse_version(struct chn_decoder *d, struct chn_err *err) {
+    if (has_json(&d->block.columns[d->column].view))
+        return bad(d, err, CHN_ERR_TYPE,
+                   "JSON that is not text: set output_format_native_write_json_as_string");
+    return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality of an unknown version");
+}
+
+/* A version for each LowCardinality and each JSON in the column, before any of its data. */
 static int read_prefixes(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
     for (; d->n_prefixes > 0; d->n_prefixes--) {
         uint64_t version;
         int code = chn_reader__le(r, 8, &version);
         if (code != 0) return code;
-        if (version != 1)
-            return bad(d, err, CHN_ERR_PROTOCOL, "LowCardinality of an unknown version");
+        if (version != 1) return refuse_version(d, err);
     }
     return 0;
+}
+
+/* The column's head is read: its values are next, if there are any. */
+static int begin_values(struct chn_decoder *d, struct chn_err *err) {
+    struct chn_view *v = &d->block.columns[d->column].view;
+    if (d->block.n_rows == 0) {
+        v->n_layers = 0;
+        d->column++;
+        d->step = CHN_STEP_HEAD;
+        return 0;
+    }
+    d->n_prefixes = count_prefixes(v);
+    d->step = chn_serial__is_detached(v) ? CHN_STEP_BLOB : CHN_STEP_PREFIX;
+    return d->step == CHN_STEP_BLOB ? 0 : push(d, v, d->block.n_rows, err);
+}
+
+int chn_decoder__column(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
+    int code = read_prefixes(d, r, err);
+    return code != 0 ? code : read_data(d, r, err);
 }
 
 int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_err *err) {
@@ -352,21 +431,17 @@ int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_er
                 return 0;
             }
             if ((code = read_head(d, r, err)) != 0) return code;
-            if (d->block.n_rows == 0) {
-                d->column++;
-                break;
-            }
-            d->n_prefixes = count_prefixes(&d->block.columns[d->column].view);
-            d->step = CHN_STEP_PREFIX;
+            if (d->step == CHN_STEP_PREFIX && (code = begin_values(d, err)) != 0) return code;
             break;
+        case CHN_STEP_KINDS:
+            if ((code = chn_serial__read_kinds(d, r, err)) != 0) return code;
+            if ((code = begin_values(d, err)) != 0) return code;
+            break;
+        case CHN_STEP_BLOB:
         case CHN_STEP_PREFIX:
-            if ((code = read_prefixes(d, r, err)) != 0) return code;
-            if ((code = push(d, &d->block.columns[d->column].view, d->block.n_rows, err)) != 0)
-                return code;
-            d->step = CHN_STEP_DATA;
-            break;
-        case CHN_STEP_DATA:
-            if ((code = read_data(d, r, err)) != 0) return code;
+            code = d->step == CHN_STEP_BLOB ? chn_serial__read_blob(d, r, err)
+                                            : chn_decoder__column(d, r, err);
+            if (code != 0) return code;
             d->column++;
             d->step = CHN_STEP_HEAD;
             break;
@@ -374,15 +449,45 @@ int chn_decoder__feed(struct chn_decoder *d, struct chn_reader *r, struct chn_er
     }
 }
 
+bool chn_view__init(struct chn_view *view, const struct chn_type *type) {
+    return make_view(view, type);
+}
+
+void chn_view__fini(struct chn_view *view) { free_view(view); }
+
+int chn_decoder__bad(struct chn_decoder *d, struct chn_err *err, int code, const char *what) {
+    return bad(d, err, code, what);
+}
+
+int chn_decoder__charge(struct chn_decoder *d, struct chn_err *err, size_t n) {
+    return charge(d, err, n);
+}
+
+int chn_decoder__copy(struct chn_decoder *d, struct chn_reader *r, struct chn_buf *to,
+                      uint64_t wanted, struct chn_err *err) {
+    return copy_some(d, r, to, wanted, err);
+}
+
+int chn_decoder__push(struct chn_decoder *d, struct chn_view *view, unsigned n_layers, uint64_t n,
+                      struct chn_err *err) {
+    int code = push(d, view, n, err);
+    if (code == 0) d->stack[d->depth - 1].n_layers = n_layers;
+    return code;
+}
+
 void chn_decoder__reset(struct chn_decoder *d) {
     d->step = CHN_STEP_INFO;
-    d->column = d->n_prefixes = d->bytes = d->n_nodes = 0;
+    d->column = d->n_prefixes = d->bytes = d->n_nodes = d->head_bytes = 0;
     d->depth = 0;
     d->in_string = false;
+    d->blob_bytes = 0;
+    d->blob.n = d->unpacked.n = 0;
 }
 
 void chn_decoder__fini(struct chn_decoder *d) {
     for (size_t i = 0; i < d->block.n_alive; i++) free_column(&d->block.columns[i]);
     free(d->block.columns);
+    chn_buf__fini(&d->blob);
+    chn_buf__fini(&d->unpacked);
     *d = (struct chn_decoder){.revision = d->revision, .bytes_max = d->bytes_max};
 }

@@ -29,7 +29,26 @@
     X(CHN_GATE_PASSWORD_RULES, 54461)       /* ServerHello: complexity rules. */                   \
     X(CHN_GATE_NONCE, 54462)                /* ServerHello: u64. */                                \
     X(CHN_GATE_TOTAL_BYTES, 54463)          /* Progress: total bytes to read. */                   \
-    X(CHN_GATE_TIMEZONE_UPDATE, 54464)      /* Packet 17. */
+    X(CHN_GATE_TIMEZONE_UPDATE, 54464)      /* Packet 17. */                                       \
+    X(CHN_GATE_SPARSE, 54465)               /* Block: sparse columns. */                           \
+    X(CHN_GATE_BEFORE_AGGREGATION, 54469)   /* ProfileInfo: a flag and a number. */                \
+    X(CHN_GATE_CHUNKS, 54470)               /* ServerHello, addendum; framing of all after it. */  \
+    X(CHN_GATE_REPLICAS_VERSION, 54471)     /* ServerHello, addendum: VarUInt. */                  \
+    X(CHN_GATE_EXTERNAL_ROLES, 54472)       /* Query: a list in a string. */                       \
+    X(CHN_GATE_JSON_AS_TEXT, 54473)         /* The server's own: knows the setting for it. */      \
+    X(CHN_GATE_SERVER_SETTINGS, 54474)      /* ServerHello: name, flags, text. */                  \
+    X(CHN_GATE_SCRIPT_LINES, 54475)         /* ClientInfo: two numbers. */                         \
+    X(CHN_GATE_JWT, 54476)                  /* ClientInfo: a flag. */                              \
+    X(CHN_GATE_PLAN_VERSION, 54477)         /* ServerHello: VarUInt. */                            \
+    X(CHN_GATE_DETACHED, 54478)             /* Block: columns that are packed by themselves. */    \
+    X(CHN_GATE_CLUSTER_VERSION, 54479)      /* ServerHello: VarUInt. */                            \
+    X(CHN_GATE_BUCKETS, 54480)              /* BlockInfo: field 3, a list of Int32. */             \
+    X(CHN_GATE_PACKED_SIDE, 54481)          /* Logs, events, table columns: framed as data is. */  \
+    X(CHN_GATE_REPLICATED, 54482)           /* Block: columns of values and indexes. */            \
+    X(CHN_GATE_SPARSE_NULLABLE, 54483)      /* Block: sparse columns where NULL is the default. */ \
+    X(CHN_GATE_CLIENT_AGENT, 54485)         /* ClientInfo: a string. */                            \
+    X(CHN_GATE_IS_INTERNAL, 54486)          /* ClientInfo: a flag. */                              \
+    X(CHN_GATE_CURRENT_ROLES, 54488)        /* ClientInfo: a flag. */
 
 #define CHN_GATE_CODE(gate, revision) gate = revision,
 enum chn_gate { CHN_GATE_MAP(CHN_GATE_CODE) };

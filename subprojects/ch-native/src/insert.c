@@ -9,6 +9,7 @@
 #include "conn.h"
 
 #include "frame.h"
+#include "profile.h"
 
 #include <stdlib.h>
 
@@ -56,8 +57,8 @@ void chn_insert__fail(struct chn_conn *c, const struct chn_err *err) {
 
 static void fail_with(struct chn_conn *c, int code, const char *what) {
     struct chn_err err;
-    chn_err__setf(&err, code, "%s:%u: insert into %.80s: %s", c->host, c->options.port,
-                  c->insert.table, what);
+    chn_err__setf(&err, code, "%s:%u: insert into %.80s: %s", c->host, c->port, c->insert.table,
+                  what);
     chn_conn__fail(c, &err);
 }
 
@@ -69,26 +70,52 @@ static void add_buf(struct chn_conn *c, const void *data, size_t n) {
     if (n > 0) chn_buf__put(&c->bufs, &buf, sizeof buf);
 }
 
+/* The block's packet of @n bytes is next; in chunks its size goes first. */
+static void begin_chunk(struct chn_conn *c, uint64_t n) {
+    if (!c->parser.server.chunks_out) return;
+    chn_store_le(c->chunk_size, n, sizeof c->chunk_size);
+    add_buf(c, c->chunk_size, sizeof c->chunk_size);
+}
+
+/* Ends it, and begins the one that ends the insert, of @n_last bytes. */
+static void end_chunk(struct chn_conn *c, uint8_t n_last) {
+    static const uint8_t sizes[2][8] = {{0, 0, 0, 0, sizeof chn_empty_packet},
+                                        {0, 0, 0, 0, sizeof chn_frame_empty_block + 2}};
+    if (c->parser.server.chunks_out)
+        add_buf(c, sizes[n_last == sizeof chn_empty_packet ? 0 : 1], sizeof sizes[0]);
+}
+
+static void end_last_chunk(struct chn_conn *c) {
+    static const uint8_t end[4];
+    if (c->parser.server.chunks_out) add_buf(c, end, sizeof end);
+}
+
 static void add_block(struct chn_conn *c) {
     if (c->insert.compression != CHN_NO_COMPRESSION) {
+        begin_chunk(c, sizeof chn_data_head + c->packing.out.n);
         add_buf(c, chn_data_head, sizeof chn_data_head);
         add_buf(c, c->packing.out.data, c->packing.out.n);
+        end_chunk(c, sizeof chn_data_head + sizeof chn_frame_empty_block);
         add_buf(c, chn_data_head, sizeof chn_data_head);
         add_buf(c, chn_frame_empty_block, sizeof chn_frame_empty_block);
         c->insert_result.sent_bytes = c->packing.out.n;
-        return;
+    } else {
+        const struct chn_slice *pieces =
+            (const struct chn_slice *)(const void *)c->insert_pieces.data;
+        begin_chunk(c, sizeof chn_data_head + c->block_bytes);
+        add_buf(c, chn_data_head, sizeof chn_data_head);
+        for (size_t i = 0; i < c->insert_pieces.n / sizeof *pieces; i++)
+            add_buf(c, pieces[i].data, pieces[i].n);
+        end_chunk(c, sizeof chn_empty_packet);
+        add_buf(c, chn_empty_packet, sizeof chn_empty_packet);
+        c->insert_result.sent_bytes = c->block_bytes;
     }
-    const struct chn_slice *pieces = (const struct chn_slice *)(const void *)c->insert_pieces.data;
-    add_buf(c, chn_data_head, sizeof chn_data_head);
-    for (size_t i = 0; i < c->insert_pieces.n / sizeof *pieces; i++)
-        add_buf(c, pieces[i].data, pieces[i].n);
-    add_buf(c, chn_empty_packet, sizeof chn_empty_packet);
-    c->insert_result.sent_bytes = c->block_bytes;
+    end_last_chunk(c);
 }
 
 static int write_bufs(struct chn_conn *c, struct chn_err *err) {
     if (c->bufs.failed)
-        return chn_err__setf(err, CHN_ERR_MEMORY, "%s:%u: no memory", c->host, c->options.port);
+        return chn_err__setf(err, CHN_ERR_MEMORY, "%s:%u: no memory", c->host, c->port);
     return chn_conn__write(c, (const uv_buf_t *)(const void *)c->bufs.data,
                            (unsigned)(c->bufs.n / sizeof(uv_buf_t)), err);
 }
@@ -182,7 +209,7 @@ static void on_exception(struct chn_conn *c) {
     struct chn_err err;
     const struct chn_exception *e = &c->parser.exception;
     chn_err__setf(&err, CHN_ERR_EXCEPTION, "%s:%u: insert into %.60s: code %d: %.150s", c->host,
-                  c->options.port, c->insert.table, e->code, e->message);
+                  c->port, c->insert.table, e->code, e->message);
     chn_conn__drop(c);
     if (e->code == INSERT_WAS_DEDUPLICATED) finish(c, CHN_OK, NULL, e);
     else finish(c, e->code == UNKNOWN_STATUS_OF_INSERT ? CHN_UNKNOWN : CHN_REJECTED, &err, e);
@@ -197,12 +224,9 @@ void chn_insert__on_event(struct chn_conn *c, enum chn_event event) {
             fail_with(c, CHN_ERR_PROTOCOL, "unexpected block");
         else on_header(c);
         break;
-    case CHN_EVENT_PROGRESS:
-        sums->wrote_rows += more->wrote_rows;
-        sums->wrote_bytes += more->wrote_bytes;
-        sums->read_rows += more->read_rows;
-        sums->read_bytes += more->read_bytes;
-        sums->elapsed_ns += more->elapsed_ns;
+    case CHN_EVENT_PROGRESS: chn_progress__add(sums, more); break;
+    case CHN_EVENT_PROFILE_EVENTS:
+        chn_profile_events__tell(c, &c->parser.side.block, c->insert.on_profile_event);
         break;
     case CHN_EVENT_PROFILE:
     case CHN_EVENT_OTHER: break;
@@ -224,7 +248,8 @@ void chn_insert__on_event(struct chn_conn *c, enum chn_event event) {
 static int pack(struct chn_conn *c) {
     c->packing.out.n = 0;
     const struct chn_slice *pieces = (const struct chn_slice *)(const void *)c->insert_pieces.data;
-    return chn_frame__compress(&c->packing.out, pieces, c->insert_pieces.n / sizeof *pieces);
+    return chn_frame__compress(&c->packing.out, pieces, c->insert_pieces.n / sizeof *pieces,
+                               c->insert.compression, c->insert.level);
 }
 
 static void on_work(uv_work_t *work) { /* In the pool: touches @packing and what it reads alone. */
@@ -277,8 +302,10 @@ static int write_statement(struct chn_conn *c, const struct chn_insert *insert) 
             .sql = (const char *)sql.data,
             .settings = insert->settings,
             .n_settings = insert->n_settings,
-            .compressed = insert->compression != CHN_NO_COMPRESSION,
+            .compression = insert->compression,
             .is_insert = true,
+            .profile_events = insert->on_profile_event != NULL,
+            .chunked = c->parser.server.chunks_out,
         };
         c->head.n = 0;
         chn_request__query(&c->head, &c->client, c->parser.server.negotiated, &request);
@@ -319,7 +346,7 @@ int chn_conn__insert(struct chn_conn *c, const struct chn_insert *insert, chn_in
     if (c->state != CHN_READY || c->closing)
         return c->state == CHN_CLOSED ? CHN_ERR_NOT_READY : CHN_ERR_BUSY;
     if (insert->table == NULL || insert->n_columns == 0 || insert->n_columns > CHN_COLUMNS_MAX ||
-        insert->n_rows == 0)
+        insert->n_rows == 0 || insert->level < 0 || insert->level > CHN_ZSTD_LEVEL_MAX)
         return CHN_ERR_ARGUMENT;
     int code = copy_insert(c, insert);
     if (code == 0) code = write_statement(c, insert);
@@ -327,13 +354,15 @@ int chn_conn__insert(struct chn_conn *c, const struct chn_insert *insert, chn_in
     c->block_bytes = chn_request__block(&c->insert_heads, &c->insert_pieces,
                                         c->parser.server.negotiated, &c->insert);
     if (c->insert_heads.failed || c->insert_pieces.failed) return CHN_ERR_MEMORY;
+    if (c->block_bytes > CHN_BLOCK_SENT_MAX) return CHN_ERR_LIMIT;
     c->insert_result = (struct chn_insert_result){0};
     c->block_sent = c->header_seen = c->ended = c->write_failed = false;
     c->err = (struct chn_err){0};
     c->cb.insert = cb;
     c->cb_data = data;
     if (insert->compression != CHN_NO_COMPRESSION) {
-        if (c->block_bytes > CHN_PACK_ON_LOOP_MAX) {
+        bool is_slow = insert->compression == CHN_ZSTD && insert->level > CHN_PACK_LEVEL_MAX;
+        if (is_slow || c->block_bytes > CHN_PACK_ON_LOOP_MAX) {
             c->packing.work.data = c;
             code = uv_queue_work(c->loop, &c->packing.work, on_work, on_packed);
             if (code != 0) return CHN_ERR_MEMORY;

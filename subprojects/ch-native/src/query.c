@@ -1,11 +1,14 @@
 /* Queries: send, hand over blocks as they come, end with the server's end of stream or exception.
  */
 #include "conn.h"
+#include "gates.h"
+#include "profile.h"
 
 int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query_cb cb,
                     void *data) {
     struct chn_err err;
     uint32_t revision = c->parser.server.negotiated;
+    uint32_t timeout_ms = chn_or(query->timeout_ms, chn_or(c->options.query_ms, 60000));
     if (c->state != CHN_READY || c->closing)
         return c->state == CHN_CLOSED ? CHN_ERR_NOT_READY : CHN_ERR_BUSY;
     if (query->sql == NULL || (query->n_parameters > 0 && revision < 54459))
@@ -17,7 +20,11 @@ int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query
         .n_settings = query->n_settings,
         .parameters = query->parameters,
         .n_parameters = query->n_parameters,
-        .compressed = query->compression != CHN_NO_COMPRESSION,
+        .compression = query->compression,
+        .chunked = c->parser.server.chunks_out,
+        .deadline_s = query->no_server_deadline ? 0 : (timeout_ms - 1) / 1000 + 1,
+        .profile_events = query->on_profile_event != NULL,
+        .json_as_text = chn_gate(c->parser.server.revision, CHN_GATE_JSON_AS_TEXT),
     };
     c->head.n = 0;
     chn_request__query(&c->head, &c->client, revision, &request);
@@ -31,8 +38,9 @@ int chn_conn__query(struct chn_conn *c, const struct chn_query *query, chn_query
     c->cb_data = data;
     c->ended = c->write_failed = false;
     c->err = (struct chn_err){0};
-    c->parser.compressed = request.compressed;
-    chn_conn__move(c, CHN_QUERY, chn_or(query->timeout_ms, chn_or(c->options.query_ms, 60000)));
+    c->parser.compressed = request.compression != CHN_NO_COMPRESSION;
+    chn_conn__move(c, CHN_QUERY, timeout_ms);
+    chn_conn__limit_silence(c, query->silence_ms);
     return 0;
 }
 
@@ -71,21 +79,20 @@ void chn_query__on_event(struct chn_conn *c, enum chn_event event) {
     switch (event) {
     case CHN_EVENT_BLOCK: on_block(c); break;
     case CHN_EVENT_PROGRESS:
-        sums->read_rows += more->read_rows;
-        sums->read_bytes += more->read_bytes;
-        sums->total_rows += more->total_rows;
-        sums->wrote_rows += more->wrote_rows;
-        sums->wrote_bytes += more->wrote_bytes;
-        sums->elapsed_ns += more->elapsed_ns;
+        chn_progress__add(sums, more);
         if (c->query.on_progress != NULL && c->state == CHN_QUERY)
             c->query.on_progress(c, c->cb_data, sums);
+        break;
+    case CHN_EVENT_PROFILE_EVENTS:
+        if (c->state == CHN_QUERY)
+            chn_profile_events__tell(c, &c->parser.side.block, c->query.on_profile_event);
         break;
     case CHN_EVENT_PROFILE: c->query_result.profile = c->parser.profile; break;
     case CHN_EVENT_OTHER: break;
     case CHN_EVENT_EXCEPTION:
         if (c->state == CHN_QUERY) /* One that follows a cancel is its echo. */
-            chn_err__setf(&c->err, CHN_ERR_EXCEPTION, "%s:%u: code %d: %.180s", c->host,
-                          c->options.port, c->parser.exception.code, c->parser.exception.message);
+            chn_err__setf(&c->err, CHN_ERR_EXCEPTION, "%s:%u: code %d: %.180s", c->host, c->port,
+                          c->parser.exception.code, c->parser.exception.message);
         __attribute__((fallthrough));
     case CHN_EVENT_END:
         c->ended = true;
@@ -93,7 +100,7 @@ void chn_query__on_event(struct chn_conn *c, enum chn_event event) {
         break;
     default:
         chn_err__setf(&err, CHN_ERR_PROTOCOL, "%s:%u: unexpected packet of type %d during a query",
-                      c->host, c->options.port, c->parser.packet);
+                      c->host, c->port, c->parser.packet);
         chn_conn__fail(c, &err);
     }
 }

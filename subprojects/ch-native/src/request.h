@@ -18,15 +18,20 @@ struct chn_request {
     size_t n_settings;
     const struct chn_parameter *parameters;
     size_t n_parameters;
-    bool compressed;
-    bool is_insert; /* Adds the settings that inserts need. */
+    enum chn_compression compression;
+    bool is_insert;      /* Adds the settings that inserts need. */
+    bool chunked;        /* As agreed with this server. */
+    uint32_t deadline_s; /* For the server, unless the settings name it; 0: none. */
+    bool profile_events; /* Asks for them. */
+    bool json_as_text;   /* The server knows JSON columns, and is asked for text. */
 };
 
 void chn_request__hello(struct chn_buf *b, const struct chn_client *client);
-/** Follows the server's hello; nothing below 54458. */
-void chn_request__addendum(struct chn_buf *b, const struct chn_client *client, uint32_t revision);
-void chn_request__ping(struct chn_buf *b);
-void chn_request__cancel(struct chn_buf *b);
+/** Follows the server's hello; nothing below 54458. Names what was agreed on in @server. */
+void chn_request__addendum(struct chn_buf *b, const struct chn_client *client,
+                           const struct chn_server *server);
+void chn_request__ping(struct chn_buf *b, bool chunked);
+void chn_request__cancel(struct chn_buf *b, bool chunked);
 /** The query and the empty block that ends the external tables, which the server waits for in any
  * case. */
 void chn_request__query(struct chn_buf *b, const struct chn_client *client, uint32_t revision,

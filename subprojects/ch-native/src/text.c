@@ -2,6 +2,9 @@
  * environment. */
 #include "block.h"
 
+#include <ch_native/conn.h>
+
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -97,25 +100,60 @@ static void put_wide(struct text *t, const uint8_t *p, size_t bytes, bool is_sig
     put(t, digits + sizeof digits - scale, scale);
 }
 
-/* The shortest digits that read back as the same number. */
-static void put_float(struct text *t, double value, bool is_float) {
-    char piece[40];
-    for (int digits = is_float ? 6 : 15; digits <= (is_float ? 9 : 17); digits++) {
-        snprintf(piece, sizeof piece, "%.*g", digits, value);
-        if (is_float ? (double)strtof(piece, NULL) == value : strtod(piece, NULL) == value) break;
-        if (isnan(value)) break;
+/* The shortest digits that read back as the same number, as ClickHouse writes them: exponents below
+ * 1e-6 and from 1e21 on only. */
+static void put_float(struct text *t, double value, uint32_t width) {
+    char piece[40], digits[24] = "0";
+    size_t n = 0;
+    if (!isfinite(value)) {
+        if (isnan(value)) put(t, "nan", 3);
+        else putf(t, "%s", value < 0 ? "-inf" : "inf");
+        return;
     }
-    put(t, isnan(value) ? "nan" : piece, isnan(value) ? 3 : strlen(piece));
+    for (int precision = 1;; precision++) {
+        snprintf(piece, sizeof piece, "%.*e", precision - 1, value);
+        if (precision == 17 || strtod(piece, NULL) == value) break;
+        if (width < 8 && (double)strtof(piece, NULL) == value) break;
+    }
+    for (const char *c = piece; *c != 'e'; c++) /* A decimal comma is not a digit either. */
+        if (*c >= '0' && *c <= '9') digits[n++] = *c;
+    long exponent = strtol(strchr(piece, 'e') + 1, NULL, 10);
+    while (n > 1 && digits[n - 1] == '0') n--;
+    if (signbit(value)) put(t, "-", 1);
+    if (exponent < -6 || exponent >= 21) {
+        put(t, digits, 1);
+        if (n > 1) put(t, ".", 1);
+        put(t, digits + 1, n - 1);
+        putf(t, "e%ld", exponent);
+    } else if (exponent < 0) {
+        putf(t, "0.%.*s%.*s", (int)-exponent - 1, "000000", (int)n, digits);
+    } else {
+        for (size_t i = 0; i <= (size_t)exponent || i < n; i++) {
+            if (i == (size_t)exponent + 1) put(t, ".", 1);
+            put(t, i < n ? digits + i : "0", 1);
+        }
+    }
 }
 
 static void put_ipv6(struct text *t, const uint8_t *p) {
-    for (size_t i = 0; i < 16; i += 2)
-        putf(t, i == 0 ? "%x" : ":%x", (unsigned)(p[i] << 8 | p[i + 1]));
+    char piece[INET6_ADDRSTRLEN];
+    if (inet_ntop(AF_INET6, p, piece, sizeof piece) != NULL) put(t, piece, strlen(piece));
+}
+
+/* Of a Time: hours may go to 999. */
+static void put_clock(struct text *t, int64_t ticks, uint32_t scale) {
+    uint64_t unit = 1, size = ticks < 0 ? 0 - (uint64_t)ticks : (uint64_t)ticks;
+    for (uint32_t i = 0; i < scale; i++) unit *= 10;
+    uint64_t seconds = size / unit;
+    putf(t, "%s%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64, ticks < 0 ? "-" : "", seconds / 3600,
+         seconds / 60 % 60, seconds % 60);
+    if (scale > 0) putf(t, ".%0*" PRIu64, (int)scale, size % unit);
 }
 
 static void put_value(struct text *t, const struct chn_view *v, uint64_t row, bool quoted);
 
-static void put_quoted(struct text *t, struct chn_slice s, bool quoted) {
+static void put_string(struct text *t, struct chn_slice s, bool quoted) {
+    static const char from[] = "\b\f\n\r\t\0\\'", into[] = "bfnrt0\\'";
     if (!quoted) {
         put(t, s.data, s.n);
         return;
@@ -123,45 +161,47 @@ static void put_quoted(struct text *t, struct chn_slice s, bool quoted) {
     put(t, "'", 1);
     for (size_t i = 0; i < s.n; i++) {
         const char *c = (const char *)s.data + i;
-        if (*c == '\'' || *c == '\\') put(t, "\\", 1);
-        put(t, c, 1);
+        const char *known = memchr(from, *c, sizeof from - 1);
+        if (known != NULL) put(t, "\\", 1);
+        put(t, known != NULL ? &into[known - from] : c, 1);
     }
     put(t, "'", 1);
 }
 
-static void put_leaf(struct text *t, const struct chn_view *v, uint64_t row, bool quoted) {
+static void put_number(struct text *t, const struct chn_view *v, uint64_t row) {
+    struct chn_slice bytes = {"", 0};
+    double f = 0;
+    const struct chn_type *type = v->type;
+    if (type->kind == CHN_FLOAT) {
+        chn_view__f64(v, row, &f);
+        put_float(t, f, type->width);
+        return;
+    }
+    chn_view__bytes(v, row, &bytes);
+    put_wide(t, bytes.data, bytes.n, type->kind != CHN_UINT, type->scale);
+}
+
+/* What is quoted inside of arrays, maps and tuples. */
+static void put_quotable(struct text *t, const struct chn_view *v, uint64_t row) {
     struct chn_slice bytes = {"", 0};
     int64_t i = 0;
     uint64_t u = 0;
-    double f = 0;
-    uint8_t uuid[16];
-    const struct chn_type *type = v->type;
-    chn_view__bytes(v, row, &bytes);
-    switch (type->kind) {
-    case CHN_BOOL:
-        chn_view__u64(v, row, &u);
-        putf(t, "%s", u != 0 ? "true" : "false");
-        break;
-    case CHN_UINT: put_wide(t, bytes.data, bytes.n, false, 0); break;
-    case CHN_INT: put_wide(t, bytes.data, bytes.n, true, 0); break;
-    case CHN_DECIMAL: put_wide(t, bytes.data, bytes.n, true, type->scale); break;
-    case CHN_FLOAT:
-        chn_view__f64(v, row, &f);
-        put_float(t, f, type->width == 4);
-        break;
+    uint8_t uuid[16] = {0};
+    switch (v->type->kind) {
     case CHN_DATE:
     case CHN_DATE32:
         chn_view__i64(v, row, &i);
-        if (quoted) put(t, "'", 1);
         put_date(t, i);
-        if (quoted) put(t, "'", 1);
         break;
     case CHN_DATETIME:
     case CHN_DATETIME64:
         chn_view__i64(v, row, &i);
-        if (quoted) put(t, "'", 1);
-        put_date_time64(t, i, type->scale);
-        if (quoted) put(t, "'", 1);
+        put_date_time64(t, i, v->type->scale);
+        break;
+    case CHN_TIME:
+    case CHN_TIME64:
+        chn_view__i64(v, row, &i);
+        put_clock(t, i, v->type->scale);
         break;
     case CHN_UUID:
         chn_view__uuid(v, row, uuid);
@@ -173,14 +213,40 @@ static void put_leaf(struct text *t, const struct chn_view *v, uint64_t row, boo
         putf(t, "%u.%u.%u.%u", (unsigned)(u >> 24), (unsigned)(u >> 16 & 255),
              (unsigned)(u >> 8 & 255), (unsigned)(u & 255));
         break;
-    case CHN_IPV6: put_ipv6(t, bytes.data); break;
-    default: chn_view__string(v, row, &bytes); put_quoted(t, bytes, quoted);
+    default: /* IPv6. */ chn_view__bytes(v, row, &bytes); put_ipv6(t, bytes.data);
+    }
+}
+
+static void put_leaf(struct text *t, const struct chn_view *v, uint64_t row, bool quoted) {
+    struct chn_slice bytes = {"", 0};
+    uint64_t u = 0;
+    switch (v->type->kind) {
+    case CHN_BOOL:
+        chn_view__u64(v, row, &u);
+        putf(t, "%s", u != 0 ? "true" : "false");
+        break;
+    case CHN_UINT:
+    case CHN_INT:
+    case CHN_DECIMAL:
+    case CHN_FLOAT: put_number(t, v, row); break;
+    case CHN_STRING:
+    case CHN_FIXED_STRING:
+    case CHN_ENUM:
+    case CHN_JSON:
+        chn_view__string(v, row, &bytes);
+        put_string(t, bytes, quoted && v->type->kind != CHN_JSON);
+        break;
+    default:
+        if (quoted) put(t, "'", 1);
+        put_quotable(t, v, row);
+        if (quoted) put(t, "'", 1);
     }
 }
 
 static void put_nested(struct text *t, const struct chn_view *v, uint64_t row) {
     uint64_t first = row, n = 1;
     if (v->type->kind == CHN_TUPLE) {
+        if (v->n_children == 0) put(t, "(", 1);
         for (uint32_t i = 0; i < v->n_children; i++) {
             put(t, i == 0 ? "(" : ",", 1);
             put_value(t, &v->children[i], row, true);
@@ -231,4 +297,11 @@ long chn_view__text(const struct chn_view *view, uint64_t row, char *to, size_t 
     put_value(&t, view, row, false);
     if (capacity > 0) to[t.n < t.capacity ? t.n : t.capacity] = '\0';
     return (long)t.n;
+}
+
+size_t chn_quote(char *to, size_t capacity, const void *data, size_t n) {
+    struct text t = {.to = to, .capacity = capacity > 0 ? capacity - 1 : 0};
+    put_string(&t, (struct chn_slice){data, n}, true);
+    if (capacity > 0) to[t.n < t.capacity ? t.n : t.capacity] = '\0';
+    return t.n;
 }

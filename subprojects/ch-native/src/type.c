@@ -2,18 +2,13 @@
  * Type names are a small language: a word, then perhaps arguments in parentheses. A recursive
  * descent with a limit on depth and on the number of parts, as the text comes from the server.
  */
+#include <ch_native/limits.h>
 #include <ch_native/type.h>
 
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    TEXT_MAX = 64 << 10,
-    DEPTH_MAX = 16,
-    PARTS_MAX = 1024,
-    FIXED_STRING_MAX = 1 << 20,
-    WORD_MAX = 63
-};
+enum { WORD_MAX = 63 };
 
 struct parser {
     const char *at, *end;
@@ -29,13 +24,14 @@ static const struct plain {
     enum chn_kind kind;
     uint32_t width;
 } plain_types[] = {
-    {"Bool", CHN_BOOL, 1},     {"Date", CHN_DATE, 2},       {"Date32", CHN_DATE32, 4},
-    {"Float32", CHN_FLOAT, 4}, {"Float64", CHN_FLOAT, 8},   {"IPv4", CHN_IPV4, 4},
-    {"IPv6", CHN_IPV6, 16},    {"Int128", CHN_INT, 16},     {"Int16", CHN_INT, 2},
-    {"Int256", CHN_INT, 32},   {"Int32", CHN_INT, 4},       {"Int64", CHN_INT, 8},
-    {"Int8", CHN_INT, 1},      {"Nothing", CHN_NOTHING, 1}, {"String", CHN_STRING, 0},
-    {"UInt128", CHN_UINT, 16}, {"UInt16", CHN_UINT, 2},     {"UInt256", CHN_UINT, 32},
-    {"UInt32", CHN_UINT, 4},   {"UInt64", CHN_UINT, 8},     {"UInt8", CHN_UINT, 1},
+    {"BFloat16", CHN_FLOAT, 2},  {"Bool", CHN_BOOL, 1},     {"Date", CHN_DATE, 2},
+    {"Date32", CHN_DATE32, 4},   {"Float32", CHN_FLOAT, 4}, {"Float64", CHN_FLOAT, 8},
+    {"IPv4", CHN_IPV4, 4},       {"IPv6", CHN_IPV6, 16},    {"Int128", CHN_INT, 16},
+    {"Int16", CHN_INT, 2},       {"Int256", CHN_INT, 32},   {"Int32", CHN_INT, 4},
+    {"Int64", CHN_INT, 8},       {"Int8", CHN_INT, 1},      {"JSON", CHN_JSON, 0},
+    {"Nothing", CHN_NOTHING, 1}, {"String", CHN_STRING, 0}, {"Time", CHN_TIME, 4},
+    {"UInt128", CHN_UINT, 16},   {"UInt16", CHN_UINT, 2},   {"UInt256", CHN_UINT, 32},
+    {"UInt32", CHN_UINT, 4},     {"UInt64", CHN_UINT, 8},   {"UInt8", CHN_UINT, 1},
     {"UUID", CHN_UUID, 16},
 };
 
@@ -45,6 +41,12 @@ static void *refuse(struct parser *p, struct chn_type *type, const char *why) {
     chn_type__free(type);
     int n = p->text_bytes > 120 ? 120 : (int)p->text_bytes;
     chn_err__setf(p->err, CHN_ERR_TYPE, "column type %.*s: %s", n, p->text, why);
+    return NULL;
+}
+
+static void *lack_memory(struct parser *p, struct chn_type *type) {
+    chn_type__free(type);
+    chn_err__setf(p->err, CHN_ERR_MEMORY, "no memory for a column type");
     return NULL;
 }
 
@@ -105,9 +107,9 @@ static long take_quoted(struct parser *p, char *to) {
 }
 
 static struct chn_type *new_type(struct parser *p, enum chn_kind kind, uint32_t width) {
-    if (++p->n_parts > PARTS_MAX) return refuse(p, NULL, "it has too many parts");
+    if (++p->n_parts > CHN_TYPE_PARTS_MAX) return refuse(p, NULL, "it has too many parts");
     struct chn_type *type = calloc(1, sizeof *type);
-    if (type == NULL) return refuse(p, NULL, "no memory");
+    if (type == NULL) return lack_memory(p, NULL);
     type->kind = kind;
     type->width = width;
     return type;
@@ -135,7 +137,7 @@ static struct chn_type *parse_children(struct parser *p, enum chn_kind kind, uns
             chn_type__free(type);
             return NULL;
         }
-        if (!add_child(type, child)) return refuse(p, type, "no memory");
+        if (!add_child(type, child)) return lack_memory(p, type);
     }
     return take(p, ')') ? type : refuse(p, type, "\")\" expected");
 }
@@ -160,7 +162,6 @@ static struct chn_type *parse_tuple(struct parser *p) {
     struct chn_type *type = new_type(p, CHN_TUPLE, 0);
     if (type == NULL) return NULL;
     if (take(p, ')')) { /* An empty tuple is one byte a row. */
-        type->kind = CHN_NOTHING;
         type->width = 1;
         return type;
     }
@@ -171,7 +172,7 @@ static struct chn_type *parse_tuple(struct parser *p) {
             chn_type__free(type);
             return NULL;
         }
-        if (!add_child(type, child)) return refuse(p, type, "no memory");
+        if (!add_child(type, child)) return lack_memory(p, type);
     } while (take(p, ','));
     return take(p, ')') ? type : refuse(p, type, "\")\" expected");
 }
@@ -193,7 +194,7 @@ static struct chn_type *parse_enum(struct parser *p, uint32_t width) {
     if (!take(&ahead, ')')) return refuse(p, type, "\")\" expected");
     type->names = calloc(n_names, sizeof *type->names);
     type->name_bytes = calloc(n_bytes, 1);
-    if (type->names == NULL || type->name_bytes == NULL) return refuse(p, type, "no memory");
+    if (type->names == NULL || type->name_bytes == NULL) return lack_memory(p, type);
     char *at = type->name_bytes;
     for (size_t i = 0; i < n_names; i++) {
         if (i > 0) take(p, ',');
@@ -237,9 +238,39 @@ static struct chn_type *parse_date_time64(struct parser *p) {
 
 static struct chn_type *parse_fixed_string(struct parser *p) {
     long n;
-    if (!take_number(p, 1, FIXED_STRING_MAX, &n) || !take(p, ')'))
+    if (!take_number(p, 1, CHN_FIXED_STRING_MAX, &n) || !take(p, ')'))
         return refuse(p, NULL, "bad length");
     return new_type(p, CHN_FIXED_STRING, (uint32_t)n);
+}
+
+static struct chn_type *parse_time64(struct parser *p) {
+    long scale;
+    if (!take_number(p, 0, 9, &scale)) return refuse(p, NULL, "its scale is from 0 to 9");
+    if (!take(p, ')')) return refuse(p, NULL, "\")\" expected");
+    struct chn_type *type = new_type(p, CHN_TIME64, 8);
+    if (type != NULL) type->scale = (uint32_t)scale;
+    return type;
+}
+
+/* JSON(max_dynamic_paths = 8, a.b UInt32, SKIP REGEXP 'c)'): documents come as text, so that the
+ * arguments are only passed over, quotes and parentheses counted. */
+static struct chn_type *parse_json(struct parser *p) {
+    for (unsigned depth = 1; p->at < p->end;) {
+        char c = *p->at;
+        if (c == '\'') {
+            if (take_quoted(p, NULL) < 0) break;
+            continue;
+        }
+        p->at++;
+        if (c == '`') { /* A path with any bytes. */
+            for (; p->at < p->end && *p->at != '`'; p->at++)
+                if (*p->at == '\\' && p->at + 1 < p->end) p->at++;
+            if (p->at < p->end) p->at++;
+        }
+        if (c == '(') depth++;
+        if (c == ')' && --depth == 0) return new_type(p, CHN_JSON, 0);
+    }
+    return refuse(p, NULL, "\")\" expected");
 }
 
 /* SimpleAggregateFunction(name[(arguments)], T): the function does not matter on the wire. */
@@ -263,10 +294,12 @@ static struct chn_type *parse_nested(struct parser *p) {
         chn_type__free(array);
         return NULL;
     }
-    return add_child(array, tuple) ? array : refuse(p, array, "no memory");
+    return add_child(array, tuple) ? array : lack_memory(p, array);
 }
 
-static bool may_be_nullable(const struct chn_type *type) { return type->n_children == 0; }
+static bool may_be_nullable(const struct chn_type *type) {
+    return type->n_children == 0 && type->kind != CHN_TUPLE;
+}
 
 static struct chn_type *parse_arguments(struct parser *p, const char *word) {
     struct chn_type *type;
@@ -281,7 +314,9 @@ static struct chn_type *parse_arguments(struct parser *p, const char *word) {
         if (type == NULL) return NULL;
         const struct chn_type *inner = type->children[0];
         if (inner->kind == CHN_NULLABLE) inner = inner->children[0];
-        return inner->n_children == 0 ? type : refuse(p, type, "a dictionary of nested values");
+        return may_be_nullable(inner) && inner->kind != CHN_JSON
+                   ? type
+                   : refuse(p, type, "a dictionary of such values");
     }
     if (strcmp(word, "Array") == 0) return parse_children(p, CHN_ARRAY, 1);
     if (strcmp(word, "Map") == 0) return parse_children(p, CHN_MAP, 2);
@@ -291,6 +326,8 @@ static struct chn_type *parse_arguments(struct parser *p, const char *word) {
     if (strcmp(word, "Enum16") == 0) return parse_enum(p, 2);
     if (strcmp(word, "FixedString") == 0) return parse_fixed_string(p);
     if (strcmp(word, "DateTime64") == 0) return parse_date_time64(p);
+    if (strcmp(word, "Time64") == 0) return parse_time64(p);
+    if (strcmp(word, "JSON") == 0) return parse_json(p);
     if (strcmp(word, "Decimal") == 0) return parse_decimal(p, 0);
     if (strcmp(word, "Decimal32") == 0) return parse_decimal(p, 9);
     if (strcmp(word, "Decimal64") == 0) return parse_decimal(p, 18);
@@ -309,7 +346,7 @@ static struct chn_type *parse_type(struct parser *p) {
     char word[WORD_MAX + 1];
     if (take_word(p, word) == 0) return refuse(p, NULL, "a type is missing");
     if (take(p, '(')) {
-        if (++p->depth > DEPTH_MAX) return refuse(p, NULL, "it is nested too deep");
+        if (++p->depth > CHN_TYPE_DEPTH_MAX) return refuse(p, NULL, "it is nested too deep");
         struct chn_type *type = parse_arguments(p, word);
         p->depth--;
         return type;
@@ -324,7 +361,7 @@ static struct chn_type *parse_type(struct parser *p) {
 
 struct chn_type *chn_type__parse(const char *text, size_t n, struct chn_err *err) {
     struct parser p = {.at = text, .end = text + n, .err = err, .text = text, .text_bytes = n};
-    if (n > TEXT_MAX) return refuse(&p, NULL, "it is too long");
+    if (n > CHN_TYPE_BYTES_MAX) return refuse(&p, NULL, "it is too long");
     struct chn_type *type = parse_type(&p);
     if (type == NULL) return NULL;
     skip_spaces(&p);

@@ -102,39 +102,58 @@ bool chn_view__i64(const struct chn_view *view, uint64_t row, int64_t *value) {
     case CHN_INT:
     case CHN_DATE32:
     case CHN_DATETIME64:
+    case CHN_TIME:
+    case CHN_TIME64:
     case CHN_DECIMAL:
     case CHN_ENUM: *value = load_signed(p, view->type->width); return true;
     default: return false;
     }
 }
 
-bool chn_view__i128(const struct chn_view *view, uint64_t row, uint64_t *low, int64_t *high) {
-    int64_t small;
-    uint64_t u;
-    if (chn_view__u64(view, row, &u)) {
-        *low = u;
-        *high = 0;
-        return true;
-    }
-    if (chn_view__i64(view, row, &small)) {
-        *low = (uint64_t)small;
-        *high = small < 0 ? -1 : 0;
-        return true;
-    }
+/* Any number as 256 bits. */
+static bool load_wide(const struct chn_view *view, uint64_t row, uint64_t words[4],
+                      bool *is_signed) {
     const uint8_t *p = find_fixed(&view, &row);
-    if (p == NULL || view->type->width != 16 ||
-        (view->type->kind != CHN_INT && view->type->kind != CHN_DECIMAL))
-        return false;
-    *low = load_le(p, 8);
-    *high = (int64_t)load_le(p + 8, 8);
+    uint64_t u;
+    int64_t i = 0;
+    if (p == NULL) return false;
+    if (view->type->width <= 8) {
+        *is_signed = !chn_view__u64(view, row, &u);
+        if (*is_signed && !chn_view__i64(view, row, &i)) return false;
+        words[0] = *is_signed ? (uint64_t)i : u;
+        words[1] = words[2] = words[3] = i < 0 ? UINT64_MAX : 0;
+        return true;
+    }
+    *is_signed = view->type->kind == CHN_INT || view->type->kind == CHN_DECIMAL;
+    if (!*is_signed && view->type->kind != CHN_UINT) return false;
+    size_t n = view->type->width / 8;
+    for (size_t k = 0; k < n; k++) words[k] = chn_load_u64(p + k * 8);
+    uint64_t rest = *is_signed && words[n - 1] >> 63 != 0 ? UINT64_MAX : 0;
+    for (size_t k = n; k < 4; k++) words[k] = rest;
+    return true;
+}
+
+bool chn_view__i256(const struct chn_view *view, uint64_t row, uint64_t words[4]) {
+    bool is_signed;
+    return load_wide(view, row, words, &is_signed);
+}
+
+bool chn_view__i128(const struct chn_view *view, uint64_t row, uint64_t *low, int64_t *high) {
+    uint64_t words[4];
+    bool is_signed;
+    if (!load_wide(view, row, words, &is_signed)) return false;
+    uint64_t rest = is_signed && words[1] >> 63 != 0 ? UINT64_MAX : 0;
+    if (words[2] != rest || words[3] != rest) return false;
+    *low = words[0];
+    *high = (int64_t)words[1];
     return true;
 }
 
 bool chn_view__f64(const struct chn_view *view, uint64_t row, double *value) {
     const uint8_t *p = find_fixed(&view, &row);
     if (p == NULL || view->type->kind != CHN_FLOAT) return false;
-    if (view->type->width == 4) {
-        uint32_t bits = chn_load_u32(p);
+    if (view->type->width < 8) {
+        uint32_t bits = view->type->width == 4 ? chn_load_u32(p) : (uint32_t)load_le(p, 2) << 16;
         float f;
         memcpy(&f, &bits, sizeof f);
         *value = (double)f;
@@ -148,7 +167,7 @@ bool chn_view__f64(const struct chn_view *view, uint64_t row, double *value) {
 bool chn_view__string(const struct chn_view *view, uint64_t row, struct chn_slice *value) {
     bool null;
     if (!find_leaf(&view, &row, &null)) return false;
-    if (view->type->kind == CHN_STRING) {
+    if (view->type->kind == CHN_STRING || view->type->kind == CHN_JSON) {
         uint64_t first = 0, end;
         if (row > 0) memcpy(&first, view->ends.data + (row - 1) * sizeof first, sizeof first);
         memcpy(&end, view->ends.data + row * sizeof end, sizeof end);

@@ -28,7 +28,13 @@ static const char old_config[] =
     "  <default_profile>default</default_profile><default_database>default</default_database>\n"
     "  <mark_cache_size>5368709</mark_cache_size>\n"
     "  <max_concurrent_queries>50</max_concurrent_queries>\n"
-    "</yandex>\n";
+    "%s</yandex>\n";
+
+static const char old_secure[] =
+    "  <tcp_port_secure>%u</tcp_port_secure>\n"
+    "  <openSSL><server><certificateFile>%s</certificateFile><privateKeyFile>%s</privateKeyFile>"
+    "<verificationMode>none</verificationMode><disableProtocols>sslv2,sslv3</disableProtocols>"
+    "</server></openSSL>\n";
 
 static const char old_users[] =
     "<yandex><profiles><default/></profiles><quotas><default/></quotas><users><default>\n"
@@ -79,13 +85,32 @@ static bool read_line(int fd, char *line, size_t capacity) {
     return false;
 }
 
+static bool write_text(const char *path, const char *text) {
+    FILE *f = fopen(path, "w");
+    if (f == NULL) return false;
+    bool ok = fputs(text, f) >= 0;
+    return fclose(f) == 0 && ok;
+}
+
+/* The engine merges what is in conf.d into its configuration: packets in chunks for whom wants
+ * them. */
+static bool allow_chunks(const struct server *s) {
+    static const char text[] = "<clickhouse><proto_caps><send>chunked_optional</send>"
+                               "<recv>chunked_optional</recv></proto_caps></clickhouse>\n";
+    char path[128];
+    snprintf(path, sizeof path, "%s/conf.d", s->dir);
+    if (mkdir(path, 0755) != 0) return false;
+    snprintf(path, sizeof path, "%s/conf.d/chunks.xml", s->dir);
+    return write_text(path, text);
+}
+
 const char *server__start_embedded(struct server *s) {
     const char *launcher = getenv("SOUK_CLICKHOUSE");
     *s = (struct server){.embedded = true};
     if (launcher == NULL || access(launcher, X_OK) != 0)
         return "$SOUK_CLICKHOUSE names no launcher of the embedded server";
     int out[2];
-    if (!make_dir(s) || pipe(out) != 0) return "no folder";
+    if (!make_dir(s) || !allow_chunks(s) || pipe(out) != 0) return "no folder";
     s->pid = fork();
     if (s->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -110,13 +135,6 @@ const char *server__start_embedded(struct server *s) {
     return "the embedded server did not start (is libchdb.so installed?)";
 }
 
-static bool write_text(const char *path, const char *text) {
-    FILE *f = fopen(path, "w");
-    if (f == NULL) return false;
-    bool ok = fputs(text, f) >= 0;
-    return fclose(f) == 0 && ok;
-}
-
 static bool answers(uint16_t port) {
     struct sockaddr_in in = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -127,15 +145,23 @@ static bool answers(uint16_t port) {
 }
 
 const char *server__start_old(struct server *s) {
+    return server__start_old_secure(s, NULL);
+}
+
+const char *server__start_old_secure(struct server *s, const char *cert_file) {
     *s = (struct server){0};
     if (access(old_server_path, X_OK) != 0) return "clickhouse-server is not installed";
     if (!make_dir(s)) return "no folder";
     s->port = free_port();
     s->http_port = free_port();
-    char path[128], option[160], config[4096];
+    char path[128], option[160], config[4096], secure[1024] = "";
     const char *d = s->dir;
+    if (cert_file != NULL) {
+        s->secure_port = free_port();
+        snprintf(secure, sizeof secure, old_secure, (unsigned)s->secure_port, cert_file, cert_file);
+    }
     snprintf(config, sizeof config, old_config, d, d, (unsigned)s->port, (unsigned)s->http_port, d,
-             d, d);
+             d, d, secure);
     snprintf(path, sizeof path, "%s/users.xml", d);
     bool written = write_text(path, old_users);
     snprintf(path, sizeof path, "%s/config.xml", d);

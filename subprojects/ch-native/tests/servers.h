@@ -10,6 +10,7 @@
 struct server {
     pid_t pid; /* Of the launcher, or of the old server. */
     uint16_t port, http_port;
+    uint16_t secure_port; /* With TLS; 0: it has none. */
     char dir[64];
     bool embedded;
 };
@@ -17,6 +18,8 @@ struct server {
 /** Starts one on free ports. @return NULL, or why it cannot be (the test is skipped then). */
 const char *server__start_embedded(struct server *s);
 const char *server__start_old(struct server *s);
+/** The old one with a port for TLS too, its certificate and key in @cert_file. */
+const char *server__start_old_secure(struct server *s, const char *cert_file);
 /** The process that serves; killing it with -9 is a crash. The launcher starts the embedded one
  * again. */
 pid_t server__engine_pid(const struct server *s);

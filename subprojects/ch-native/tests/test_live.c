@@ -13,7 +13,9 @@
 #include <cmocka.h>
 
 static struct server server;
-static const uint32_t revisions[] = {54412, 54429, 54460, 54464};
+static const uint32_t revisions[] = {54412, 54429, 54460, 54461, 54464, 54465, 54469, 54470, 54471,
+                                     54472, 54474, 54475, 54476, 54477, 54478, 54479, 54480, 54481,
+                                     54482, 54483, 54485, 54486, 54488};
 enum { N_REVISIONS = sizeof revisions / sizeof revisions[0] };
 
 static struct chn_options options_at(uint32_t revision) {
@@ -47,9 +49,10 @@ static void test_hello_at_every_revision(void **state) {
 
 static void test_every_type_there_and_back(void **state) {
     (void)state;
-    for (int r = 0; r < N_REVISIONS; r++) {
+    static const uint32_t some[] = {54412, 54429, 54460, 54465, 54488};
+    for (size_t r = 0; r < sizeof some / sizeof some[0]; r++) {
         struct client c;
-        open_at(&c, revisions[r]);
+        open_at(&c, some[r]);
         types__there_and_back(&c, server.embedded);
         client__close(&c);
     }
@@ -310,8 +313,9 @@ static void test_parameters_come_as_they_are(void **state) {
     (void)state;
     struct client c;
     open_at(&c, 54460);
-    const struct chn_parameter parameters[] = {{"n", "41"},
-                                               {"s", "it's a \\ tab\there\nand \"there\""}};
+    const struct chn_parameter parameters[] = {
+        {.name = "n", .value = "41"},
+        {.name = "s", .value = "it's a \\ tab\there\nand \"there\""}};
     const struct chn_query query = {
         .sql = "SELECT {n:UInt64} + 1, {s:String}", .parameters = parameters, .n_parameters = 2};
     if (!server.embedded) {

@@ -71,7 +71,7 @@ static void test_frames_are_those_of_the_server(void **state) {
     struct chn_buf out = {0}, plain = {0};
     struct chn_err err;
     struct chn_slice empty = {chn_empty_packet + 2, 10};
-    assert_int_equal(chn_frame__compress(&out, &empty, 1), 0);
+    assert_int_equal(chn_frame__compress(&out, &empty, 1, CHN_LZ4, 0), 0);
     assert_hex(out.data, out.n,
                "a783ac6cd55c7a7cb5ac46bddb86e214 82 14000000 0a000000 a0010002ffffffff000000");
     assert_memory_equal(out.data, chn_frame_empty_block, sizeof chn_frame_empty_block);
@@ -97,18 +97,64 @@ static void test_large_data_is_cut_into_frames_of_a_mebibyte(void **state) {
     uint8_t *data = malloc(n);
     for (size_t i = 0; i < n; i++) data[i] = (uint8_t)(i * i >> 8);
     struct chn_slice slices[] = {{data, 100}, {data + 100, n - 100}};
-    struct chn_buf out = {0}, plain = {0};
+    static const struct {
+        enum chn_compression method;
+        int level;
+        uint8_t byte;
+    } cases[] = {{CHN_LZ4, 0, 0x82}, {CHN_ZSTD, 0, 0x90}, {CHN_ZSTD, 9, 0x90}};
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        struct chn_buf out = {0}, plain = {0};
+        struct chn_err err;
+        assert_int_equal(chn_frame__compress(&out, slices, 2, cases[k].method, cases[k].level), 0);
+        assert_int_equal(out.data[16], cases[k].byte);
+        struct chn_reader r = {out.data, out.data + out.n};
+        int n_frames = 0;
+        for (; r.at < r.end; n_frames++) assert_int_equal(chn_frame__read(&r, &plain, &err), 0);
+        assert_int_equal(n_frames, 3);
+        assert_int_equal(plain.n, n);
+        assert_memory_equal(plain.data, data, n);
+        chn_buf__fini(&out);
+        chn_buf__fini(&plain);
+    }
+    free(data);
+}
+
+/* A frame around @payload that claims to be @n_plain bytes, with a checksum that is right. */
+static void put_frame(struct chn_buf *b, uint8_t method, const void *payload, size_t n,
+                      uint32_t n_plain) {
+    size_t at = b->n;
+    static const uint8_t room[16];
+    chn_buf__put(b, room, sizeof room);
+    chn_buf__put_u8(b, method);
+    chn_buf__put_le(b, n + 9, 4);
+    chn_buf__put_le(b, n_plain, 4);
+    chn_buf__put(b, payload, n);
+    struct chn_u128 hash = chn_city__hash128(b->data + at + 16, n + 9);
+    chn_store_le(b->data + at, hash.low, 8);
+    chn_store_le(b->data + at + 8, hash.high, 8);
+}
+
+static void test_a_zstd_frame_of_another_size_is_refused(void **state) {
+    (void)state;
+    struct chn_buf out = {0}, plain = {0}, lie = {0};
     struct chn_err err;
-    assert_int_equal(chn_frame__compress(&out, slices, 2), 0);
-    struct chn_reader r = {out.data, out.data + out.n};
-    int n_frames = 0;
-    for (; r.at < r.end; n_frames++) assert_int_equal(chn_frame__read(&r, &plain, &err), 0);
-    assert_int_equal(n_frames, 3);
-    assert_int_equal(plain.n, n);
-    assert_memory_equal(plain.data, data, n);
+    struct chn_slice text = {"ten bytes!", 10};
+    assert_int_equal(chn_frame__compress(&out, &text, 1, CHN_ZSTD, 0), 0);
+    for (uint32_t claimed = 0; claimed < 20; claimed++) {
+        lie.n = plain.n = 0;
+        put_frame(&lie, 0x90, out.data + 25, out.n - 25, claimed);
+        struct chn_reader r = {lie.data, lie.data + lie.n};
+        assert_int_equal(chn_frame__read(&r, &plain, &err),
+                         claimed == 10 ? 0 : CHN_ERR_PROTOCOL);
+    }
+    lie.n = 0;
+    put_frame(&lie, 0x90, "not zstd at all", 15, 10);
+    struct chn_reader r = {lie.data, lie.data + lie.n};
+    assert_int_equal(chn_frame__read(&r, &plain, &err), CHN_ERR_PROTOCOL);
+    assert_non_null(strstr(err.msg, "not ZSTD"));
     chn_buf__fini(&out);
     chn_buf__fini(&plain);
-    free(data);
+    chn_buf__fini(&lie);
 }
 
 static void test_frames_that_claim_too_much_are_refused(void **state) {
@@ -124,7 +170,7 @@ static void test_frames_that_claim_too_much_are_refused(void **state) {
     chn_store_le(header + 17, 20, 4);
     chn_store_le(header + 21, UINT32_MAX, 4);
     assert_int_equal(chn_frame__read(&r, &plain, &err), CHN_ERR_LIMIT);
-    header[16] = 0x90;
+    header[16] = 0x91;
     assert_int_equal(chn_frame__read(&r, &plain, &err), CHN_ERR_PROTOCOL);
     chn_buf__fini(&plain);
 }
@@ -143,7 +189,7 @@ static void test_hello_and_query_have_the_known_bytes(void **state) {
     (void)state;
     struct chn_buf b = {0};
     chn_request__hello(&b, &probe);
-    assert_hex(b.data, b.n, "00 0570726f6265 00 01 bba903 0764656661756c74 0764656661756c74 00");
+    assert_hex(b.data, b.n, "00 0570726f6265 00 02 bba903 0764656661756c74 0764656661756c74 00");
     b.n = 0;
     const struct chn_setting setting = {"async_insert", "0", 1},
                              quiet = {"send_profile_events", "0", 0};
@@ -154,7 +200,7 @@ static void test_hello_and_query_have_the_known_bytes(void **state) {
             .query_id = "q1", .sql = "SELECT 1", .settings = settings, .n_settings = 2});
     assert_hex(b.data, b.n,
                "01 02 7131 01 00 00 09 302e302e302e303a30 0000000000000000 01 00 04 686f7374 05 "
-               "70726f6265 00 01"
+               "70726f6265 00 02"
                "bba903 00 00 00 00 00 00 00"
                "0c 6173796e635f696e73657274 01 01 30"
                "13 73656e645f70726f66696c655f6576656e7473 00 01 30 00"
@@ -166,7 +212,7 @@ static void test_hello_and_query_have_the_known_bytes(void **state) {
         &(struct chn_request){.sql = "SELECT 1", .settings = settings, .n_settings = 2});
     assert_hex(
         b.data, b.n,
-        "01 00 01 00 00 09 302e302e302e303a30 01 00 04 686f7374 05 70726f6265 00 01 bba903 00 00"
+        "01 00 01 00 00 09 302e302e302e303a30 01 00 04 686f7374 05 70726f6265 00 02 bba903 00 00"
         "00 02 00 08 53454c4543542031 02 00 01 00 02 ffffffff 00 00 00");
     chn_buf__fini(&b);
 }
@@ -203,7 +249,7 @@ static void put_data(struct chn_buf *b, const struct chn_insert *insert, bool co
     size_t n = pieces.n / sizeof *slices;
     chn_buf__put_varuint(b, 1);
     chn_buf__put_string(b, "");
-    if (compressed) assert_int_equal(chn_frame__compress(b, slices, n), 0);
+    if (compressed) assert_int_equal(chn_frame__compress(b, slices, n, CHN_LZ4, 0), 0);
     else
         for (size_t i = 0; i < n; i++) chn_buf__put(b, slices[i].data, slices[i].n);
     chn_buf__fini(&heads);
@@ -405,8 +451,10 @@ static void test_hostile_blocks_are_refused(void **state) {
         "0100000000000000 0006000000000000 0100000000000000 00 0100000000000000 01";
     assert_int_equal(judge_block("LowCardinality(String)", 1, 1, key_outside, &err),
                      CHN_ERR_PROTOCOL);
-    assert_int_equal(judge_block("JSON", 1, 1, "", &err), CHN_ERR_TYPE);
-    assert_non_null(strstr(err.msg, "JSON"));
+    assert_int_equal(judge_block("Variant(UInt8, String)", 1, 1, "", &err), CHN_ERR_TYPE);
+    assert_non_null(strstr(err.msg, "Variant"));
+    assert_int_equal(judge_block("JSON", 1, 1, "0000000000000000", &err), CHN_ERR_TYPE);
+    assert_non_null(strstr(err.msg, "output_format_native_write_json_as_string"));
     assert_int_equal(judge_block("UInt8", 1, 1, "", &err), CHN_MORE);
     static const uint8_t unknown = 99, http[] = "HTTP/1.1 400 Bad Request";
     assert_int_equal(judge(&unknown, 1, 1 << 20, &err), CHN_ERR_PROTOCOL);
@@ -478,6 +526,7 @@ int main(void) {
         cmocka_unit_test(test_varuints_keep_their_value),
         cmocka_unit_test(test_frames_are_those_of_the_server),
         cmocka_unit_test(test_large_data_is_cut_into_frames_of_a_mebibyte),
+        cmocka_unit_test(test_a_zstd_frame_of_another_size_is_refused),
         cmocka_unit_test(test_frames_that_claim_too_much_are_refused),
         cmocka_unit_test(test_hello_and_query_have_the_known_bytes),
         cmocka_unit_test(test_a_stream_means_the_same_in_any_pieces),

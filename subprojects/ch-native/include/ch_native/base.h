@@ -5,6 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of this library, as it also tells the server. */
+#define CHN_VERSION_MAJOR 0
+#define CHN_VERSION_MINOR 2
+#define CHN_VERSION_PATCH 0
+#define CHN_VERSION "0.2.0"
+
 #define CHN_ERR_MAP(X)                                                                             \
     X(CHN_ERR_MEMORY, "out of memory")                                                             \
     X(CHN_ERR_ARGUMENT, "invalid argument")   /* The caller's mistake. */                          \
@@ -17,7 +23,8 @@
     X(CHN_ERR_LIMIT, "a limit was exceeded")                                                       \
     X(CHN_ERR_TYPE, "unsupported or other column type")                                            \
     X(CHN_ERR_SCHEMA, "the table lacks a column or has another type for it")                       \
-    X(CHN_ERR_EXCEPTION, "exception from the server")
+    X(CHN_ERR_EXCEPTION, "exception from the server")                                              \
+    X(CHN_ERR_TLS, "no TLS with this server") /* Its certificate, or no common ground. */
 
 #define CHN_ERR_CODE(code, text) code,
 enum {

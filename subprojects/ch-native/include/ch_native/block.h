@@ -31,18 +31,21 @@ uint64_t chn_view__n_rows(const struct chn_view *view);
 bool chn_view__is_null(const struct chn_view *view, uint64_t row);
 /** UInt8..64, Bool, Date (days), DateTime (seconds), IPv4 (1.2.3.4 is 0x01020304). */
 bool chn_view__u64(const struct chn_view *view, uint64_t row, uint64_t *value);
-/** Int8..64, Date32 (days), DateTime64 (ticks), Decimal of at most 18 digits (not scaled), Enum
- * (its number), and whatever chn_view__u64() reads if it fits. */
+/** Int8..64, Date32 (days), DateTime64 (ticks), Time (seconds), Time64 (ticks), Decimal of at most
+ * 18 digits (not scaled), Enum (its number), and whatever chn_view__u64() reads if it fits. */
 bool chn_view__i64(const struct chn_view *view, uint64_t row, int64_t *value);
-/** Integers and Decimals of at most 128 bits, two's complement. */
+/** Integers and Decimals of any width, if the value fits; two's complement, of a UInt unsigned. */
 bool chn_view__i128(const struct chn_view *view, uint64_t row, uint64_t *low, int64_t *high);
-/** Float32, Float64. */
+/** The same with 256 bits, low word first; every value fits. */
+bool chn_view__i256(const struct chn_view *view, uint64_t row, uint64_t words[4]);
+/** BFloat16, Float32, Float64. */
 bool chn_view__f64(const struct chn_view *view, uint64_t row, double *value);
-/** String, FixedString (with its padding), Enum (its name). The bytes are the block's. */
+/** String, FixedString (with its padding), JSON (its text), Enum (its name). The bytes are the
+ * block's. */
 bool chn_view__string(const struct chn_view *view, uint64_t row, struct chn_slice *value);
 /** UUID, in the order of its text. */
 bool chn_view__uuid(const struct chn_view *view, uint64_t row, uint8_t value[16]);
-/** The wire bytes of a value of fixed width, e.g. of an Int256. */
+/** The wire bytes of a value of fixed width, e.g. the 16 of an IPv6, in network order. */
 bool chn_view__bytes(const struct chn_view *view, uint64_t row, struct chn_slice *value);
 /** Array: row @row is the @n values of the view @values from @first on. */
 bool chn_view__array(const struct chn_view *view, uint64_t row, const struct chn_view **values,
@@ -54,12 +57,12 @@ bool chn_view__map(const struct chn_view *view, uint64_t row, const struct chn_v
 const struct chn_view *chn_view__element(const struct chn_view *view, uint32_t i);
 
 /**
- * Writes a value as ClickHouse would print it in a TSV without escapes: numbers, `2024-05-01`,
- * `2024-05-01 10:00:00.123` (UTC), decimals with their point, UUIDs, `NULL`, `['a','b']`,
- * `{'k':'v'}`.
+ * Writes a value as ClickHouse's toString() would: numbers, `2024-05-01`, `2024-05-01 10:00:00.123`
+ * (UTC, whatever the type's time zone), `-12:30:00`, decimals with all digits of their scale,
+ * UUIDs, addresses, `NULL`, `['a','it\'s']`, `{'k':'v'}`, `(1,'b')`. Strings are escaped inside of
+ * nested values only.
  * @to receives at most @capacity bytes with the closing 0. @return the bytes of the whole text
- * without the 0 (more than
- * @capacity - 1 means that it was cut), or -1 when there is no such row.
+ * without the 0 (more than @capacity - 1 means that it was cut), or -1 when there is no such row.
  */
 long chn_view__text(const struct chn_view *view, uint64_t row, char *to, size_t capacity);
 

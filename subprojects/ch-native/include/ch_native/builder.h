@@ -9,10 +9,18 @@
  *     chn_builder__i64(price, 12500000);  // 12.5
  *     chn_builder__column(price, &columns[0]);
  *
- * Arrays, maps and tuples: append to the children, then chn_builder__end() ends the row.
+ * Arrays, maps and tuples: append to the children, then chn_builder__end() ends the row. A
+ * Map(String, Array(UInt64)):
+ *
+ *     chn_builder__string(chn_builder__child(map, 0), "bids", 4);
+ *     struct chn_builder *list = chn_builder__child(map, 1);
+ *     chn_builder__u64(chn_builder__child(list, 0), 17);
+ *     chn_builder__end(list);  // The list has one element,
+ *     chn_builder__end(map);   // and the row one pair.
+ *
  * An appender returns 0, CHN_ERR_TYPE (the column takes no such value), CHN_ERR_ARGUMENT (out of
- * its range) or CHN_ERR_LIMIT (over bytes_max). A failed append to a plain, nullable or dictionary
- * column leaves it as it was.
+ * its range), CHN_ERR_LIMIT (over bytes_max) or CHN_ERR_MEMORY. A failed append to a plain,
+ * nullable or dictionary column leaves its rows as they were.
  */
 #ifndef CH_NATIVE_BUILDER_H
 #define CH_NATIVE_BUILDER_H
@@ -37,23 +45,36 @@ void chn_builder__free(struct chn_builder *b);
 /** Forgets the rows, keeping the memory. Columns taken from it are no longer valid. */
 void chn_builder__reset(struct chn_builder *b);
 
-/** (U)Int8..64, Bool, Date (days), DateTime (seconds), IPv4, and what chn_builder__i64() takes. */
+/** (U)Int of any width, Bool, Date (days), DateTime (seconds), IPv4 (1.2.3.4 is 0x01020304), and
+ * what chn_builder__i64() takes. */
 int chn_builder__u64(struct chn_builder *b, uint64_t value);
-/** (U)Int8..64, Int128, Bool, Date, Date32, DateTime, DateTime64 (ticks), Decimal (value *
- * 10^scale), Enum (number). */
+/** (U)Int of any width, Bool, Date, Date32, DateTime, DateTime64 (ticks), Time (seconds), Time64
+ * (ticks), Decimal (value * 10^scale), Enum (number), IPv4. */
 int chn_builder__i64(struct chn_builder *b, int64_t value);
-/** Int128, Decimal of at most 38 digits; two's complement. */
+/** (U)Int and Decimal of any width, if the value fits; two's complement, for UInt unsigned. */
 int chn_builder__i128(struct chn_builder *b, uint64_t low, int64_t high);
+/** The same with 256 bits, low word first. */
+int chn_builder__i256(struct chn_builder *b, const uint64_t words[4]);
+/** Float64; Float32 and BFloat16 take the nearest value that they have. */
 int chn_builder__f64(struct chn_builder *b, double value);
-/** String, FixedString (padded with 0, not longer), Enum (by name), UUID (36 characters). */
+/** String, FixedString (padded with 0, not longer), JSON (a document; the server judges it), Enum
+ * (by name), UUID (36 characters), IPv4, IPv6 (as text; an IPv6 column takes IPv4 addresses too).
+ */
 int chn_builder__string(struct chn_builder *b, const void *data, size_t n);
+/**
+ * A value as ClickHouse prints it: what chn_builder__string() takes, numbers and Decimals of any
+ * width ("-12.50"; more digits than the scale has must be zeros), `true` and `false`, `2024-05-01`,
+ * `2024-05-01 10:00:00.123` (UTC), `-12:30:00`, and `NULL` for a Nullable. Not arrays, maps and
+ * tuples: CHN_ERR_TYPE.
+ */
+int chn_builder__text(struct chn_builder *b, const char *text, size_t n);
 /** UUID, in the order of its text. */
 int chn_builder__uuid(struct chn_builder *b, const uint8_t value[16]);
-/** The wire bytes of one value of a type of fixed width, @n of them. */
+/** The wire bytes of one value of a type of fixed width, @n of them; their range is not checked. */
 int chn_builder__bytes(struct chn_builder *b, const void *data, size_t n);
-/** Nullable only. */
+/** Nullable and LowCardinality(Nullable) only. */
 int chn_builder__null(struct chn_builder *b);
-/** NULL, 0, "", an empty array: whatever the type starts from. */
+/** NULL, 0, "", {} (JSON), an empty array, the first name of an Enum: what the type starts from. */
 int chn_builder__default(struct chn_builder *b);
 
 /** Child @i of an Array (0), Map (0 keys, 1 values) or Tuple; NULL when there is none. */

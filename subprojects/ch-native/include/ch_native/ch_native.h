@@ -7,6 +7,9 @@
 #include "builder.h"
 #include "conn.h"
 #include "keeper.h"
+#include "limits.h"
+#include "pool.h"
+#include "tls.h"
 #include "type.h"
 
 #endif

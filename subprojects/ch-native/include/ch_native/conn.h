@@ -22,29 +22,67 @@
 
 #include "block.h"
 #include "builder.h"
+#include "tls.h"
 
 #include <uv.h>
 
 enum {
     CHN_REVISION_MIN = 54412,     /* ClickHouse 18.16. */
     CHN_REVISION_DEFAULT = 54460, /* What is advertised unless told otherwise. */
-    CHN_REVISION_MAX = 54464,     /* The last one of which every field is understood. */
+    CHN_REVISION_MAX = 54488,     /* The last one of which every field is understood. */
+    CHN_HOSTS_MAX = 16,
+    CHN_ZSTD_LEVEL_MAX = 19,
 };
 
-enum chn_compression { CHN_NO_COMPRESSION, CHN_LZ4 };
+/** Servers take any method in an insert. Results come as the query asks for, where settings can be
+ * sent (54429); older servers choose themselves, LZ4 as a rule. */
+enum chn_compression { CHN_NO_COMPRESSION, CHN_LZ4, CHN_ZSTD };
+
+/** Packets in chunks, from revision 54470 on, in each direction. A proxy can forward them without
+ * parsing; nothing else is gained by it. */
+enum chn_chunks {
+    CHN_CHUNKS_IF_ASKED,   /* Only where the server insists. */
+    CHN_CHUNKS_IF_ALLOWED, /* Wherever the server does not refuse them. */
+    CHN_CHUNKS_ALWAYS,     /* Else the connection fails. */
+};
+
+/** Where a server is. */
+struct chn_host {
+    const char *name; /* Name or address ["127.0.0.1"]. */
+    uint16_t port;    /* [9000, with TLS 9440] */
+};
 
 struct chn_conn;
 
 struct chn_server {
     char name[64], display_name[128], timezone[64];
     uint32_t major, minor, patch;
-    uint32_t revision;   /* The server's own. */
-    uint32_t negotiated; /* The smaller of both. */
+    uint32_t revision;          /* The server's own. */
+    uint32_t negotiated;        /* The smaller of both. */
+    bool chunks_out, chunks_in; /* What was agreed on. */
 };
 
 struct chn_progress { /* Sums since the request began. */
-    uint64_t read_rows, read_bytes, total_rows, wrote_rows, wrote_bytes, elapsed_ns;
+    uint64_t read_rows, read_bytes;
+    uint64_t total_rows, total_bytes; /* What is to be read, as far as the server knows; bytes from
+                                         revision 54463 on. */
+    uint64_t wrote_rows, wrote_bytes; /* From revision 54420 on. */
+    uint64_t elapsed_ns;              /* From revision 54460 on. */
 };
+
+/** What a query cost the server, e.g. SelectedRows or FileOpen; `system.events` explains them. */
+struct chn_profile_event {
+    struct chn_slice name, host; /* Borrowed for the call. */
+    uint32_t time_s;             /* Of the server, UTC. */
+    uint64_t thread_id;          /* 0: all of the query's. */
+    bool is_gauge;               /* The value as it is now, e.g. MemoryTracker; else what came on
+                                    top since the last packet. */
+    int64_t value;
+};
+
+/** From revision 54451 on, of inserts from 54456 on. The connection may be closed in it. */
+typedef void (*chn_profile_event_cb)(struct chn_conn *conn, void *data,
+                                     const struct chn_profile_event *event);
 
 struct chn_profile {
     uint64_t rows, blocks, bytes, rows_before_limit;
@@ -57,13 +95,19 @@ typedef void (*chn_lost_cb)(struct chn_conn *conn, void *data, const struct chn_
 
 /** Strings are copied. 0 and NULL mean the default in brackets. */
 struct chn_options {
-    const char *host;                       /* Name or address ["127.0.0.1"]. */
-    uint16_t port;                          /* [9000] */
+    const char *host;             /* Name or address ["127.0.0.1"]. */
+    uint16_t port;                /* [9000, with TLS 9440] */
+    const struct chn_host *hosts; /* In place of host and port: at most CHN_HOSTS_MAX. */
+    size_t n_hosts;               /* Each connect tries all of them, from the one that
+                                     was connected last on. */
+    struct chn_tls *tls;          /* Shared with this connection; NULL: no TLS. */
+    enum chn_chunks chunks;
     const char *database, *user, *password; /* ["default", "default", ""] */
     const char *client_name;                /* For the server's logs ["ch-native"]. */
     const char *quota_key;                  /* [""] */
     uint32_t revision;      /* To advertise, CHN_REVISION_MIN to CHN_REVISION_MAX [54460]. */
     uint32_t connect_ms;    /* Resolve and connect, each address [5000]. */
+    uint32_t tls_ms;        /* Connected to TLS agreed on [5000]. */
     uint32_t hello_ms;      /* Hello sent to hello received [5000]. */
     uint32_t header_ms;     /* Insert statement sent to the table's columns [10000]. */
     uint32_t send_ms;       /* Block to the kernel [60000]. */
@@ -95,6 +139,8 @@ int chn_conn__connect(struct chn_conn *conn, chn_connect_cb cb, void *data);
 
 bool chn_conn__is_ready(const struct chn_conn *conn);  /* A request can be started. */
 bool chn_conn__is_closed(const struct chn_conn *conn); /* chn_conn__connect() can be called. */
+/** The host that it is connected to, or tried last. */
+struct chn_host chn_conn__host(const struct chn_conn *conn);
 /** What the server said of itself; zeroed before the first hello. */
 const struct chn_server *chn_conn__server(const struct chn_conn *conn);
 
@@ -107,27 +153,51 @@ struct chn_setting {
     unsigned flags;
 };
 
-/** Value of `{name:Type}` in the query, as text, not quoted. Needs revision 54459
- * (ClickHouse 22.x). */
+/**
+ * A value for `{name:Type}` in the query, from revision 54459 (ClickHouse 22.x) on. It is sent as
+ * data and cannot end the literal that it is in, so that any bytes may be in it. The server reads
+ * it as the type says: text for a String, `2024-05-01` for a Date, `1.25`, `true`, a table's name
+ * for an Identifier.
+ */
 struct chn_parameter {
-    const char *name, *value;
+    const char *name;
+    const char *value; /* NULL is the value NULL. */
+    size_t n;          /* Bytes of @value [up to its 0]. */
+    bool is_nested;    /* For arrays, maps and tuples: @value is their literal, e.g. ['a','it\'s'],
+                          with each string in it as chn_quote() makes it. */
 };
+
+/**
+ * Writes @n bytes as a string literal of SQL with its quotes: for statements, and for the strings
+ * in nested parameters. @to receives at most @capacity bytes with the closing 0.
+ * @return the bytes of the whole literal without the 0; @capacity or more means that it was cut.
+ */
+size_t chn_quote(char *to, size_t capacity, const void *data, size_t n);
 
 struct chn_query {
     const char *sql;
     const char *query_id; /* [the server's choice] */
     const struct chn_setting
-        *settings; /* Not sent to servers below 54429, which would misread them. */
+        *settings; /* Not sent to servers below 54429, which would misread them. Unless named here,
+                      send_profile_events is 0 (see on_profile_event) and, on servers of revision
+                      54473 and up, output_format_native_write_json_as_string is 1. */
     size_t n_settings;
     const struct chn_parameter *parameters;
     size_t n_parameters;
     enum chn_compression compression; /* Of the result. */
     uint32_t timeout_ms;              /* [the connection's query_ms] */
+    /* The server is told to give up at timeout_ms as well (max_execution_time, in whole seconds,
+     * rounded up), unless the settings name that, or this is set: for users who may not change
+     * settings. */
+    bool no_server_deadline;
+    uint32_t silence_ms; /* Longest time without any packet; a server that runs a SELECT sends its
+                            progress ten times a second, one that runs DDL nothing [0: none]. */
     /** A block with columns; it may have no rows (the first one of a SELECT). Not 0 cancels the
      * query. May be NULL. */
     int (*on_block)(struct chn_conn *conn, void *data, const struct chn_block *block);
     void (*on_progress)(struct chn_conn *conn, void *data,
                         const struct chn_progress *sums); /* May be NULL. */
+    chn_profile_event_cb on_profile_event;                /* Asks for them; may be NULL. */
 };
 
 struct chn_query_result {
@@ -154,14 +224,16 @@ struct chn_insert {
     const struct chn_column *columns;
     size_t n_columns;
     uint64_t n_rows; /* Of each column. At most 1,048,449 rows and 256 MiB stay one block in the
-                        server. */
+                        server; 1 GiB is CHN_ERR_LIMIT. */
     const char *query_id; /* [the server's choice] */
     const struct chn_setting
         *settings; /* async_insert, send_profile_events and
                       input_format_defaults_for_omitted_fields are 0 unless named here. */
     size_t n_settings;
-    enum chn_compression compression; /* Above 256 KiB it is done in the thread pool. */
-    uint32_t ack_ms;                  /* [the connection's] */
+    enum chn_compression compression;      /* Above 256 KiB it is done in the thread pool. */
+    int level;                             /* ZSTD's, 1 to CHN_ZSTD_LEVEL_MAX [1]. */
+    uint32_t ack_ms;                       /* [the connection's] */
+    chn_profile_event_cb on_profile_event; /* Asks for them; may be NULL. */
 };
 
 struct chn_insert_result {

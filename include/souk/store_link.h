@@ -1,0 +1,78 @@
+/* What the store needs of a connection to ClickHouse, so that tests can drive it against a model of
+ * a server under a clock set by hand. The real one is ch-native's (src/store/link_native.c).
+ *
+ * One request at a time: a starter returns 0, which promises one call of its callback from the loop
+ * (never from within the starter), or a negative code, and then the callback is not called. After
+ * an insert that is not STORED, and whenever the connection is lost, it is closed: connect again.
+ */
+#ifndef SOUK_STORE_LINK_H
+#define SOUK_STORE_LINK_H
+
+#include "souk/core/batch_range.h"
+#include <uv.h>
+
+enum store_outcome {
+    STORE_STORED,   /* Of an insert: stored, or deduplicated, which is the same. Else: done. */
+    STORE_REJECTED, /* The server sent an exception. */
+    STORE_NOT_SENT, /* Nothing of it left this process. */
+    STORE_UNKNOWN,  /* Anything else: perhaps it was applied. */
+};
+
+struct store_reply {
+    enum store_outcome outcome;
+    int32_t code;     /* ClickHouse's error code; 0 when there was no exception. */
+    bool schema;      /* The table's columns are not what the batch has. */
+    const char *text; /* One line for people; borrowed for the call. */
+};
+
+struct store_server {
+    char name[96]; /* E.g. ClickHouse 26.7.2. */
+    uint32_t major, minor;
+};
+
+/** What is known of one of the store's tables on the server. */
+struct store_table_facts {
+    bool exists, deduplicates;
+};
+
+struct store_link; /* The implementation's. */
+struct store_options;
+
+/** Told by a link; @data is the owner's. */
+struct store_link_events {
+    void *data;
+    /** An idle connection was lost. */
+    void (*on_lost)(void *data, const char *text);
+    /** @server is NULL unless @reply is STORED. */
+    void (*on_connected)(void *data, const struct store_reply *reply,
+                         const struct store_server *server);
+    /** @tables are in the order of the store's options; NULL unless @reply is STORED. */
+    void (*on_checked)(void *data, const struct store_reply *reply,
+                       const struct store_table_facts *tables);
+    void (*on_inserted)(void *data, const struct store_reply *reply);
+    void (*on_found)(void *data, const struct store_reply *reply, bool found);
+};
+
+struct store_link_type {
+    /** Makes a link that is closed yet. @options and @ctx are borrowed for its life. @return NULL
+     *  with @e filled. */
+    struct store_link *(*open)(void *ctx, uv_loop_t *loop, const struct store_options *options,
+                               const struct store_link_events *events, struct err *e);
+    /** Connects anew, whatever was before. Ends with on_connected. */
+    int (*connect)(struct store_link *link);
+    /** Asks which of the store's tables there are. Ends with on_checked. */
+    int (*check)(struct store_link *link);
+    /** Inserts @batch, borrowed until on_inserted, as one block under @token. */
+    int (*insert)(struct store_link *link, const struct batch *batch, const char *token);
+    /** Asks whether the row of @batch at @at is in its table: a block is stored whole or not at
+     *  all, so one row tells of all. Rows are told apart by src, lsn, ord and their times. Ends
+     *  with on_found. @return ERR_SCHEMA when the table has no lsn and ord. */
+    int (*find)(struct store_link *link, const struct batch *batch, const struct batch_mark *at);
+    /** Closes for good and frees; no event but those before @cb follows, a request under way hears
+     *  UNKNOWN. */
+    void (*close)(struct store_link *link, void (*cb)(void *data), void *data);
+};
+
+extern const struct store_link_type store_link_native;
+
+#endif

@@ -1,0 +1,447 @@
+/* Cases 1, 2, 21, 39 to 46 for the store, against a model of a server: whatever fails between a page
+ * and ClickHouse, each row is there once. */
+#include "store_world.h"
+
+struct tally {
+    uint64_t n_crashes, n_seeds, n_rows, n_lost, n_twice, n_ahead, n_inserts, n_duplicates, n_refusals;
+    uint64_t n_faults, n_feeds;
+};
+
+static void add_up(struct tally *t, struct world *w) {
+    world_judge(w);
+    t->n_seeds++;
+    t->n_crashes += w->n_crashes;
+    t->n_rows += w->n_rows;
+    t->n_lost += w->n_lost;
+    t->n_twice += w->n_twice;
+    t->n_ahead += w->n_ahead;
+    t->n_inserts += w->n_inserts;
+    t->n_duplicates += w->n_duplicates;
+    t->n_refusals += w->n_refusals;
+    t->n_feeds += w->n_feeds;
+    t->n_faults += w->server.n_lost + w->server.n_late + w->server.n_cut + w->server.n_refused;
+}
+
+static void score(int case_number, const char *what, const struct tally *t) {
+    struct score s = {.case_number = case_number, .what = what,
+                      .passed = t->n_lost + t->n_twice + t->n_ahead == 0, .kills = t->n_crashes,
+                      .seeds = t->n_seeds, .rows = t->n_rows, .lost = t->n_lost, .twice = t->n_twice,
+                      .recovery_s = -1};
+    score__write(&s);
+    print_message("%s: %" PRIu64 " crashes, %" PRIu64 " rows, %" PRIu64 " lost, %" PRIu64 " twice, %" PRIu64
+                  " checkpoints ahead, %" PRIu64 " inserts, %" PRIu64 " deduplicated, %" PRIu64 " faults, %" PRIu64
+                  " refused, %" PRIu64 " feeds\n",
+                  what, t->n_crashes, t->n_rows, t->n_lost, t->n_twice, t->n_ahead, t->n_inserts, t->n_duplicates,
+                  t->n_faults, t->n_refusals, t->n_feeds);
+    assert_int_equal(t->n_lost, 0);
+    assert_int_equal(t->n_twice, 0);
+    assert_int_equal(t->n_ahead, 0);
+    assert_true(t->n_rows > 0);
+}
+
+static void finish(struct world *w) {
+    w->server.odds = (struct model_odds){0};
+    assert_true(world_open(w));
+    assert_true(world_drain(w));
+    while (w->server.late != NULL) world_step(w, false); /* What was still on its way. */
+}
+
+/* Cases 1 and 2: the process, or the machine, ends at any call of the disk; the server has faults of
+ * its own all the while, rows are refused, and a live feed comes and goes. */
+static void test_killed_at_random(void **state) {
+    (void)state;
+    struct tally t = {0};
+    uint64_t n_seeds = score__times(12, 400);
+    for (uint64_t seed = 0; seed < n_seeds; seed++) {
+        struct world *w = world_new(seed);
+        w->server.odds = (struct model_odds){.lost = 60, .late = 30, .cut = 30, .not_sent = 20, .refuse = 40, .idle_cut = 5};
+        w->poison_of = seed % 2 ? 60 : 0;
+        w->live_every = seed % 3 ? 15 : 0;
+        for (int life = 0; life < 8; life++)
+            world_live(w, 60, 20 + world_random(w, 300), seed % 4 ? DISK_KILL : DISK_POWER_CUT);
+        finish(w);
+        add_up(&t, w);
+        world_free(w);
+    }
+    assert_true(t.n_duplicates > 0); /* It would be empty if nothing was ever sent twice. */
+    assert_true(t.n_refusals > 0 && t.n_feeds > 0);
+    score(1, "killed at random, spool to server model with faults, refusals, two feeds", &t);
+}
+
+static void test_killed_at_every_call(void **state) {
+    (void)state;
+    struct tally t = {0};
+    uint64_t k_max = score__times(40, 400);
+    for (uint64_t k = 1; k <= k_max; k++) {
+        struct world *w = world_new(7);
+        w->server.odds = (struct model_odds){.lost = 100, .late = 50};
+        w->poison_of = 40;
+        world_live(w, 40, k, k % 2 ? DISK_KILL : DISK_POWER_CUT);
+        finish(w);
+        add_up(&t, w);
+        world_free(w);
+    }
+    score(2, "stopped at every call of the disk, spool to server model", &t);
+}
+
+static void run_with_odds(int case_number, const char *what, struct model_odds odds, uint64_t n_faults) {
+    struct tally t = {0};
+    struct world *w = world_new((uint64_t)case_number);
+    w->server.odds = odds;
+    w->rows_max = 20;
+    assert_true(world_open(w));
+    while (w->server.n_lost + w->server.n_late + w->server.n_cut + w->server.n_refused < n_faults) {
+        world_step(w, true);
+        if (world_random(w, 20) == 0) world_checkpoint(w);
+        /* Not more than it can take: with so many faults it falls behind. */
+        if (world_random(w, 100) == 0) assert_true(world_drain(w));
+    }
+    w->server.odds = (struct model_odds){0};
+    assert_true(world_drain(w));
+    while (w->server.late != NULL) world_step(w, false); /* What was still on its way. */
+    add_up(&t, w);
+    score(case_number, what, &t);
+    world_free(w);
+}
+
+static void test_lost_replies(void **state) {
+    (void)state;
+    run_with_odds(40, "applied, reply lost", (struct model_odds){.lost = 400}, score__times(200, 10000));
+}
+
+static void test_late_success(void **state) {
+    (void)state;
+    run_with_odds(41, "no reply, applied late, retry overlaps", (struct model_odds){.late = 300, .lost = 50},
+                  score__times(200, 5000));
+}
+
+static void test_partial_inserts(void **state) {
+    (void)state;
+    run_with_odds(42, "cut in the middle of a block", (struct model_odds){.cut = 300, .not_sent = 50},
+                  score__times(200, 5000));
+}
+
+static void test_refusals_for_a_while(void **state) {
+    (void)state;
+    run_with_odds(43, "too many parts, memory, time-outs", (struct model_odds){.refuse = 400, .lost = 20},
+                  score__times(200, 5000));
+}
+
+/* Too many parts makes batches larger; a block that is too large for the server's memory is sent in
+ * parts. */
+static void test_batches_follow_what_the_server_takes(void **state) {
+    (void)state;
+    struct tally t = {0};
+    struct world *w = world_new(43);
+    assert_true(world_open(w));
+    w->server.code = 252;
+    for (int i = 0; i < 100; i++) world_step(w, true);
+    w->server.code = 0;
+    struct model_table *data = server_model__table(&w->server, &world_data);
+    uint64_t before = data->n_applied;
+    size_t rows = data->n_rows;
+    assert_true(world_drain(w));
+    assert_true(data->n_rows - rows >= 40 * (data->n_applied - before)); /* Full ones, of 60 rows. */
+    world_crash(w, DISK_KILL);
+    w->options.rows_max = 8000;
+    w->options.memory_max = 32 << 20;
+    w->options.age_max_ns = 3600 * NS_PER_S;
+    w->rows_max = 1000;
+    w->server.memory_rows = 2500;
+    assert_true(world_open(w));
+    for (int i = 0; i < 60; i++) world_step(w, true);
+    assert_true(world_drain(w));
+    add_up(&t, w);
+    score(43, "too many parts, then blocks that exceed the server's memory", &t);
+    world_free(w);
+}
+
+/* A block that is on its way is never sent in parts: both would be stored. */
+static void test_what_may_be_stored_is_not_split(void **state) {
+    (void)state;
+    struct tally t = {0};
+    for (uint64_t seed = 0; seed < score__times(4, 40); seed++) {
+        struct world *w = world_new(410 + seed);
+        w->options.rows_max = 4000;
+        w->options.memory_max = 4 << 20;
+        w->options.age_max_ns = 5 * NS_PER_S;
+        w->rows_max = 400;
+        w->server.odds = (struct model_odds){.late = 300};
+        assert_true(world_open(w));
+        for (int i = 0; i < 200; i++) {
+            w->server.memory_rows = i % 8 < 6 ? 1000 : 0; /* Short of memory now and then. */
+            world_step(w, true);
+        }
+        w->server.odds = (struct model_odds){0};
+        w->server.memory_rows = 0;
+        assert_true(world_drain(w));
+        while (w->server.late != NULL) world_step(w, false);
+        assert_true(w->server.n_late > 0);
+        add_up(&t, w);
+        world_free(w);
+    }
+    score(41, "late success of blocks that are then too large", &t);
+}
+
+static bool refuses_what_it_has(void *ctx, const struct table_desc *t, uint64_t page, uint64_t ord) {
+    struct world *w = ctx;
+    return t == &world_data && server_model__count(&w->server, t, page, ord) > 0;
+}
+
+/* Stored, the reply lost, and then somebody adds a rule: the exception is not believed. */
+static void test_a_rule_that_came_after_the_rows(void **state) {
+    (void)state;
+    struct tally t = {0};
+    struct world *w = world_new(411);
+    assert_true(world_open(w));
+    w->server.odds.lost = 1000;
+    while (w->server.n_lost < 1) world_step(w, w->n_pages < 5);
+    w->server.odds.lost = 0;
+    w->server.poison = refuses_what_it_has;
+    while (w->server.n_found < 1) world_step(w, false);
+    w->server.poison = NULL;
+    assert_true(world_drain(w));
+    add_up(&t, w);
+    score(40, "reply lost, then a rule that the stored rows break", &t);
+    world_free(w);
+}
+
+static struct store_status status_of(const struct world *w) {
+    struct store_status s;
+    store__status(w->store, &s);
+    return s;
+}
+
+static void run_for(struct world *w, int n_steps, bool append) {
+    for (int i = 0; i < n_steps; i++) world_step(w, append);
+}
+
+/* Holds all it has, says why, and goes on by itself when @mend is done. */
+static void expect_hold(struct world *w, const char *why) {
+    run_for(w, 200, true);
+    size_t rows = server_model__table(&w->server, &world_data)->n_rows;
+    run_for(w, 200, true);
+    assert_int_equal(server_model__table(&w->server, &world_data)->n_rows, rows); /* Nothing goes in. */
+    assert_true(status_of(w).held);
+    assert_false(status_of(w).connected);
+    if (strstr(status_of(w).last_error, why) == NULL) fail_msg("%s", status_of(w).last_error);
+}
+
+static void expect_release(struct world *w, int case_number, const char *what) {
+    struct tally t = {0};
+    assert_true(world_drain(w));
+    run_for(w, 20, false);
+    assert_false(status_of(w).held);
+    assert_true(status_of(w).connected);
+    add_up(&t, w);
+    score(case_number, what, &t);
+    world_free(w);
+}
+
+static struct world *begin(uint64_t seed) {
+    struct world *w = world_new(seed);
+    w->options.memory_max = 8 << 10; /* Held rows stay in the log. */
+    assert_true(world_open(w));
+    run_for(w, 50, true);
+    return w;
+}
+
+static void drop_connections(struct world *w) {
+    w->server.down = true;
+    run_for(w, 3, false);
+    w->server.down = false;
+}
+
+static void test_a_rotated_password(void **state) {
+    (void)state;
+    struct world *w = begin(21);
+    w->server.deny = 516;
+    drop_connections(w);
+    expect_hold(w, "516");
+    w->server.deny = 0;
+    expect_release(w, 21, "authentication fails, then is mended");
+}
+
+static void test_a_forgotten_window(void **state) {
+    (void)state;
+    struct world *w = begin(44);
+    server_model__table(&w->server, &world_data)->window = 0;
+    drop_connections(w);
+    expect_hold(w, "has no deduplication window");
+    server_model__table(&w->server, &world_data)->window = 1000;
+    expect_release(w, 44, "deduplication window gone, then set again");
+}
+
+static void test_at_least_once_inserts_without_a_window(void **state) {
+    (void)state;
+    struct world *w = world_new(44);
+    w->options.delivery = STORE_AT_LEAST_ONCE;
+    server_model__table(&w->server, &world_data)->window = 0;
+    assert_true(world_open(w));
+    run_for(w, 100, true);
+    assert_true(world_drain(w));
+    assert_false(status_of(w).held);
+    world_free(w);
+}
+
+static void test_a_column_is_removed(void **state) {
+    (void)state;
+    struct world *w = begin(46);
+    server_model__table(&w->server, &world_data)->column = 16;
+    expect_hold(w, "16");
+    server_model__table(&w->server, &world_data)->column = 0;
+    expect_release(w, 46, "column removed, then there again");
+}
+
+static void test_a_column_has_another_type(void **state) {
+    (void)state;
+    struct world *w = begin(47);
+    server_model__table(&w->server, &world_data)->type_changed = true;
+    expect_hold(w, "column");
+    server_model__table(&w->server, &world_data)->type_changed = false;
+    expect_release(w, 46, "column of another type, then as it was");
+}
+
+/* The quarantine's own rows are never taken apart: that would never end. */
+static void test_a_quarantine_that_refuses_holds(void **state) {
+    (void)state;
+    struct world *w = world_new(45);
+    w->poison_of = 30;
+    assert_true(world_open(w));
+    server_model__table(&w->server, &world_refused)->column = 469;
+    run_for(w, 300, true);
+    assert_true(status_of(w).held);
+    assert_int_equal(status_of(w).n_held, 0);
+    server_model__table(&w->server, &world_refused)->column = 0;
+    expect_release(w, 45, "the quarantine refuses, then takes");
+}
+
+/* Case 45: one poison row in a batch of 50,000. */
+static uint64_t poison_at;
+static bool is_poison_at(void *ctx, const struct table_desc *t, uint64_t page, uint64_t ord) {
+    (void)ctx, (void)page;
+    return t == &world_data && ord == poison_at;
+}
+
+static void test_one_poison_row_in_50000(void **state) {
+    (void)state;
+    static const uint64_t places[] = {0, 1, 24999, 25000, 32767, 32768, 49998, 49999};
+    struct score s = {.case_number = 45, .what = "one poison row in 50,000", .passed = true, .recovery_s = -1};
+    uint64_t worst = 0;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        struct world *w = world_new(i);
+        w->options.rows_max = 50000;
+        w->options.memory_max = 32 << 20;
+        w->server.poison = is_poison_at;
+        poison_at = places[i];
+        assert_true(world_open(w));
+        world_append(w);
+        w->pages[0].n_rows = 50000;
+        world_idle(w);
+        /* The record says less: the rows are made here. */
+        struct rows rows = {0};
+        struct spool_status st;
+        spool__status(w->spool, &st);
+        for (uint32_t k = 0; k < 50000; k++) put_row(&rows, &world_data, "Standard", 0, st.first_lsn, k);
+        assert_int_equal(store__rows(w->store, 0, st.first_lsn, st.end_lsn, w->clock.wall_ns, &rows), 0);
+        w->readers[0].at = st.end_lsn;
+        assert_true(world_drain(w));
+        struct model_table *t = server_model__table(&w->server, &world_data);
+        assert_int_equal(t->n_rows, 49999);
+        assert_int_equal(server_model__count(&w->server, &world_data, 0, poison_at), 0);
+        assert_int_equal(server_model__count(&w->server, &world_refused, 0, poison_at), 1);
+        assert_int_equal(status_of(w).refused_rows, 1);
+        if (t->n_inserts - 1 > worst) worst = t->n_inserts - 1;
+        s.rows += t->n_rows;
+        s.seeds++;
+        world_free(w);
+    }
+    print_message("one poison row in 50,000 costs at most %" PRIu64 " further inserts\n", worst);
+    s.passed = worst <= 17;
+    score__write(&s);
+    assert_true(worst <= 17);
+}
+
+/* More than a tenth: somebody has to look. Nothing is lost, and what is mended goes on by itself. */
+static void test_too_many_poison_rows_hold_the_batch(void **state) {
+    (void)state;
+    struct world *w = world_new(46);
+    w->options.rows_max = 200;
+    w->rows_max = 50;
+    w->poison_of = 2;
+    assert_true(world_open(w));
+    run_for(w, 30, true);
+    run_for(w, 3000, false);
+    struct store_status s = status_of(w);
+    assert_true(s.held && s.n_held > 0);
+    uint64_t refused = s.refused_rows;
+    run_for(w, 1000, false);
+    assert_int_equal(status_of(w).refused_rows, refused);
+    w->server.poison = NULL;
+    assert_true(world_drain(w));
+    size_t n = 0, n_rows = 0;
+    for (uint32_t page = 0; page < w->n_pages; page++) {
+        n_rows += w->pages[page].n_rows;
+        for (uint32_t i = 0; i < w->pages[page].n_rows; i++) {
+            uint32_t k = server_model__count(&w->server, &world_data, page, i) +
+                         server_model__count(&w->server, &world_refused, page, i);
+            assert_int_equal(k, 1);
+            n += k;
+        }
+    }
+    assert_int_equal(n, n_rows);
+    world_free(w);
+}
+
+/* Case 39, in the small: memory is flat while the server is away; on return the live feed is ahead
+ * of the backlog. */
+static void test_away_for_an_hour(void **state) {
+    (void)state;
+    struct tally t = {0};
+    struct world *w = world_new(39);
+    assert_true(world_open(w));
+    run_for(w, 50, true);
+    w->server.down = true;
+    run_for(w, (int)score__times(1500, 36000), true);
+    assert_true(w->bytes_max < 80 << 10);
+    w->server.down = false;
+    while (!status_of(w).connected) world_step(w, true);
+    open_live(w);
+    unsigned live = w->live;
+    uint32_t n_old = w->n_pages;
+    run_for(w, 20, true);
+    uint32_t fresh = w->n_pages - 1;
+    while (server_model__count(&w->server, &world_checks, fresh, 0) == 0) world_step(w, true);
+    assert_true(w->readers[1 - live].open); /* Fresh rows are there before the backlog is. */
+    assert_true(fresh >= n_old);
+    assert_true(store__low_water(w->store) < w->readers[1 - live].end);
+    assert_true(world_drain(w));
+    assert_true(w->bytes_max < 80 << 10);
+    add_up(&t, w);
+    score(39, "server away, memory flat, fresh rows first on return", &t);
+    world_free(w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_poison_row_in_50000),
+        cmocka_unit_test(test_killed_at_random),
+        cmocka_unit_test(test_killed_at_every_call),
+        cmocka_unit_test(test_lost_replies),
+        cmocka_unit_test(test_late_success),
+        cmocka_unit_test(test_partial_inserts),
+        cmocka_unit_test(test_refusals_for_a_while),
+        cmocka_unit_test(test_batches_follow_what_the_server_takes),
+        cmocka_unit_test(test_what_may_be_stored_is_not_split),
+        cmocka_unit_test(test_a_rule_that_came_after_the_rows),
+        cmocka_unit_test(test_a_rotated_password),
+        cmocka_unit_test(test_a_forgotten_window),
+        cmocka_unit_test(test_at_least_once_inserts_without_a_window),
+        cmocka_unit_test(test_a_column_is_removed),
+        cmocka_unit_test(test_a_column_has_another_type),
+        cmocka_unit_test(test_a_quarantine_that_refuses_holds),
+        cmocka_unit_test(test_too_many_poison_rows_hold_the_batch),
+        cmocka_unit_test(test_away_for_an_hour),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
