@@ -141,8 +141,8 @@ void batcher__cut(struct batcher *b, bool everything);
 /** @return the position below which no row is missing in ClickHouse. */
 uint64_t batcher__low_water(const struct batcher *b);
 /** @return the sealed batch to send next at the clock's time, or NULL: the oldest that is ready,
- *  from @feed if it has any, of a partition that has none in flight from the same feed. Tables that
- *  come after data wait for the data of their feed; one batch of a table at a time is searched. */
+ *  from @feed if it has any. Tables that come after data wait for the data of their feed; one batch
+ * of a table at a time is searched. */
 struct sealed *batcher__next(struct batcher *b, unsigned feed);
 /** @sealed is stored: takes it out and frees it. */
 void batcher__stored(struct batcher *b, struct sealed *sealed);

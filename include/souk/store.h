@@ -29,8 +29,7 @@
 #include <uv.h>
 
 #define STORE_TABLES_MAX 64
-#define STORE_CONNECTIONS                                                                          \
-    2 /* Partitions are sent side by side; one keeps its order within a feed. */
+#define STORE_CONNECTIONS 2 /* So many batches are under way; they may end in any order. */
 #define STORE_VERSION_FLOOR_MAJOR 24
 #define STORE_VERSION_FLOOR_MINOR 3
 

@@ -37,10 +37,9 @@ const char verb_wal_help[] =
     "  --payload    dump: also what each record holds; bodies of pages are decompressed, what is\n"
     "               not text is printed as hex\n"
     "  --yes        repair: change files\n"
-    "With souk --json wal: one object (stat, verify, repair) or one object a line (dump); fields "
-    "are only ever added.\n"
-    "Exit code 0 when all is well, 1 damage was found, 73 no such folder, 74 the disk does not "
-    "answer, 75 held by a running souk.\n";
+    "With souk --json wal: one object (stat, verify, repair) or one object a line (dump); fields\n"
+    "are only ever added. Exit code 0 when all is well, 1 damage was found, 73 no such folder, 74\n"
+    "the disk does not answer, 75 held by a running souk.\n";
 
 static const char *const type_names[N_TYPES] = {
     [SPOOL_PAGE] = "page",

@@ -90,8 +90,9 @@ const char verb_run_help[] =
     "ClickHouse need not be up: the spool takes what comes until its quota.\n";
 
 static int open_and_run(const struct settings *settings, int64_t for_ns) {
-    struct app *a = calloc(1, sizeof *a);
+    static struct app *a; /* Static: what a failed start leaves open ends with the process. */
     struct err e = {0};
+    a = calloc(1, sizeof *a);
     int code = a == NULL ? ERR_NOMEM : app__open(a, settings, &e);
     if (code != 0) {
         fprintf(stderr, "souk: %s\n", e.msg);

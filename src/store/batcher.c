@@ -382,19 +382,14 @@ static uint64_t low_water(const struct batcher *b, unsigned feed, bool data_only
 
 uint64_t batcher__low_water(const struct batcher *b) { return low_water(b, FEEDS_MAX, false); }
 
-static bool same_lane(const struct sealed *a, const struct sealed *b) {
-    return a->feed == b->feed && a->batch.table == b->batch.table && a->seal.day == b->seal.day &&
-           strcmp(a->seal.part, b->seal.part) == 0;
-}
-
-/* Another of @s's lane is under way, or @s would have its table searched twice at once: then the
- * first in the list goes on, so that no two wait for each other. */
+/* @s would have its table searched twice at once: then the first in the list goes on, so that no
+ * two wait for each other. Else batches do not wait: each is one insert under a token of its own,
+ * and the low-water mark is that of the oldest, in whatever order they end. */
 static bool has_to_wait(const struct batcher *b, const struct sealed *s) {
     bool behind = false;
     for (const struct sealed *x = b->first; x != NULL; x = x->next) {
         behind |= x == s;
         if (x == s || x->batch.table != s->batch.table) continue;
-        if (x->state == SEALED_SENDING && same_lane(x, s)) return true;
         bool searched = x->search.active && !x->search.held;
         if (!behind && searched && (s->look || s->search.active)) return true;
     }
