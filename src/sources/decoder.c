@@ -252,6 +252,15 @@ bool decoder__busy(const struct decoder *d) { return d->working || d->at < reada
 
 void decoder__end_at(struct decoder *d, uint64_t lsn) { d->end = lsn; }
 
+void decoder__go_on(struct decoder *d, uint64_t from_lsn, uint64_t until_lsn) {
+    assert(decoder__ended(d) && from_lsn >= d->at && until_lsn >= from_lsn);
+    spool_reader__fini(&d->reader);
+    spool_reader__init(&d->reader, d->deps.spool, from_lsn);
+    d->at = from_lsn;
+    d->end = until_lsn;
+    decoder__wake(d);
+}
+
 bool decoder__ended(const struct decoder *d) {
     return d->end != 0 && !d->working && d->at >= d->end;
 }
