@@ -208,7 +208,7 @@ static void consider_jump(struct app *a) {
     struct store_status store;
     spool__status(a->spool, &st);
     store__status(a->store, &store);
-    if (!store.connected || l->closing || st.synced_lsn <= a->lanes.opened_lsn) return;
+    if (!store.answers || l->closing || st.synced_lsn <= a->lanes.opened_lsn) return;
     if (l->decoder == NULL) { /* It could not be made when it jumped. */
         jump_again(l);
         return;

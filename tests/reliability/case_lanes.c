@@ -91,6 +91,12 @@ static uint64_t backlog_bytes(const struct fixture *f) {
     return s.backlog_bytes;
 }
 
+static size_t n_held(const struct fixture *f) {
+    struct store_status s;
+    store__status(f->app->store, &s);
+    return s.n_held;
+}
+
 static void go_away_and_come_back(struct fixture *f) {
     uint64_t before = f->app->lanes.n_jumps;
     f->w->server.down = true;
@@ -123,15 +129,16 @@ static void test_a_held_batch_does_not_stop_the_backlog(void **state) {
 
     go_away_and_come_back(f);
     go_away_and_come_back(f);
-    go_away_and_come_back(f);
     run_steps(f, 3000, false);
-    struct store_status s;
+    assert_true(n_held(f) > 0);
+    go_away_and_come_back(f); /* Fresh pages go first also while a batch is held. */
+    run_steps(f, 3000, false);
     struct spool_status st;
-    store__status(a->store, &s);
-    assert_true(s.n_held > 0);
+    assert_true(n_held(f) > 0);
     assert_int_equal(backlog_bytes(f), 0);
-    /* Those that follow the refused ones may share their batch. */
-    for (uint32_t page = (uint32_t)f->held_below + 200; page < f->n_pages; page++)
+    /* Those that follow the refused ones may share their batch, and of the last ones a batch is open:
+     * with SEALED_BY_AGE_MAX of them held, age does not cut. */
+    for (uint32_t page = (uint32_t)f->held_below + 200; page < f->n_pages - 60; page++)
         assert_int_equal(server_model__count(&f->w->server, &world_data, page, 0), 1);
     spool__status(a->spool, &st);
     assert_true(store__low_water(a->store) < st.end_lsn / 2);
