@@ -39,6 +39,9 @@ uint64_t decoder__at(const struct decoder *d);
 bool decoder__busy(const struct decoder *d);
 /** Sets its end, at or behind the synced position. */
 void decoder__end_at(struct decoder *d, uint64_t lsn);
+/** Goes on at @from_lsn, which is behind all that it has read, until @until_lsn. Nothing in between
+ *  may change the context. Only when it has ended. */
+void decoder__go_on(struct decoder *d, uint64_t from_lsn, uint64_t until_lsn);
 /** @return true when all records below its end are handed on. */
 bool decoder__ended(const struct decoder *d);
 /** @return the age of what it reads: how long before the clock's time the last record that it

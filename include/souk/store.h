@@ -82,6 +82,7 @@ struct store_table_status {
 };
 struct store_status {
     bool connected; /* Checked and able to insert. */
+    bool answers;   /* The same, but that a held batch may wait: all others go in. */
     bool held;      /* It answers, but schema, version or authorization is wrong, or it refuses a
                      * batch again and again. */
     int64_t since_wall_ns; /* When connected last changed. */

@@ -160,9 +160,10 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         return 0;
     case SPOOL_SEAL:
         r->n_seals++;
-        if (store__recover(r->a->store, rec) == 0) return 0;
-        return err__setf(e, ERR_CORRUPT, "seal at position %llu cannot be read",
-                         (unsigned long long)rec->lsn);
+        int code = store__recover(r->a->store, rec);
+        if (code == 0) return 0;
+        return err__setf(e, code, "seal at position %llu cannot be taken up: %s",
+                         (unsigned long long)rec->lsn, err__text(code));
     case SPOOL_ACK:
     case SPOOL_RANGE:
     case SPOOL_QUARANTINE: /* What was left out is sent again, with the same token. */

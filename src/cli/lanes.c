@@ -134,7 +134,17 @@ static void jump_again(struct lane *l) {
     decoder__wake(l->decoder);
 }
 
-/* A range is stored: the next one, or the backlog is done. */
+/* The store's feed goes on where the first range begins, which no longer waits. */
+static struct lane_range take_range(struct lane *l) {
+    struct app *a = l->app;
+    struct lanes *s = &a->lanes;
+    struct lane_range range = s->ranges[0];
+    store__open_feed(a->store, l->feed, range.from);
+    memmove(s->ranges, s->ranges + 1, --s->n_ranges * sizeof *s->ranges);
+    return range;
+}
+
+/* The backlog has no decoder: it gets one when there is a range for it. */
 static void next_range(struct lane *l) {
     struct app *a = l->app;
     struct lanes *s = &a->lanes;
@@ -148,8 +158,7 @@ static void next_range(struct lane *l) {
         LOG_WARN("cli", "no decoder", LOG_E(&e));
         return;
     }
-    store__open_feed(a->store, l->feed, s->ranges[0].from);
-    memmove(s->ranges, s->ranges + 1, --s->n_ranges * sizeof *s->ranges);
+    take_range(l);
     decoder__wake(l->decoder);
 }
 
@@ -170,15 +179,19 @@ static void on_lane_closed(void *data) {
     s->close_cb(a);
 }
 
-/* The backlog's range is decoded: cut what is open, and keep the decoder for what it knows of the
- * context until all is stored, as the low-water mark is still behind it. */
+/* The backlog's range is decoded: cut what is open, and go on with the next. That does not wait for
+ * the batches, of which one may be held for days. After the last range the decoder stays for what
+ * it knows of the context until all is stored, as the low-water mark is still behind it. */
 static void end_range(struct lane *l) {
     struct app *a = l->app;
-    if (store__feed_open(a->store, l->feed)) {
-        store__close_feed(a->store, l->feed);
-        if (a->lanes.n_ranges > 0) store__open_feed(a->store, l->feed, a->lanes.ranges[0].from);
+    if (store__feed_open(a->store, l->feed)) store__close_feed(a->store, l->feed);
+    if (a->lanes.n_ranges > 0) {
+        l->range = take_range(l);
+        l->at = l->range.from;
+        decoder__go_on(l->decoder, l->range.from, l->range.until);
+    } else if (!store__feed_waits(a->store, l->feed)) {
+        close_lane(l);
     }
-    if (!store__feed_waits(a->store, l->feed)) close_lane(l);
 }
 
 static bool is_far_behind(const struct app *a, const struct spool_status *st) {
@@ -195,7 +208,7 @@ static void consider_jump(struct app *a) {
     struct store_status store;
     spool__status(a->spool, &st);
     store__status(a->store, &store);
-    if (!store.connected || l->closing || st.synced_lsn <= a->lanes.opened_lsn) return;
+    if (!store.answers || l->closing || st.synced_lsn <= a->lanes.opened_lsn) return;
     if (l->decoder == NULL) { /* It could not be made when it jumped. */
         jump_again(l);
         return;

@@ -94,8 +94,10 @@ static void on_deadline(uv_timer_t *timer) {
     struct store_status store;
     store__status(a->store, &store);
     /* Nobody is there to take it: the log keeps it for the next start. */
-    bool may_wait = store.connected && now_ns < a->stop_at_mono_ns + STORE_PATIENCE_NS;
-    if (!store__flush(a->store) && may_wait) return;
+    bool may_wait = store.answers && now_ns < a->stop_at_mono_ns + STORE_PATIENCE_NS;
+    bool stored = store__flush(a->store);
+    store__status(a->store, &store);
+    if (!stored && may_wait && store.n_sealed > store.n_held) return;
     uv_timer_stop(timer);
     app__checkpoint(a); /* Reads the cursors of the closed pollers. */
     for (size_t i = 0; i < a->n_streams; i++) {

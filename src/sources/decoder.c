@@ -21,7 +21,7 @@ struct item {
     struct request_facts facts;
     struct buf meta; /* Owns what the facts point to. */
     struct rows rows;
-    bool failed;     /* The page could not be decoded. */
+    bool failed;     /* The page, or the refused row, could not be decoded. */
     bool no_request; /* It is not about a request: there are no facts. */
 };
 
@@ -98,7 +98,9 @@ static int take_refusal(struct decoder *d, const struct spool_record *rec) {
     struct item *item = &d->items[d->n_items++];
     *item = (struct item){
         .lsn = rec->lsn, .next_lsn = rec->next_lsn, .wall_ns = rec->wall_ns, .no_request = true};
-    return record_rows__refusal(rec, &item->rows) == ERR_NOMEM ? ERR_NOMEM : 0;
+    int status = record_rows__refusal(rec, &item->rows);
+    item->failed = status == ERR_MALFORMED;
+    return status == ERR_NOMEM ? ERR_NOMEM : 0;
 }
 
 /* @return 0, or ERR_NOMEM with nothing of the record kept. */
@@ -234,7 +236,9 @@ int decoder__open(struct decoder **out, const struct decoder_deps *deps, uint64_
     uv_timer_init(deps->loop, &d->retry);
     spool_reader__init(&d->reader, deps->spool, from_lsn);
     d->failures = metrics__counter(deps->metrics, "souk_pages_undecodable_total",
-                                   "Pages that were judged sound and could not be decoded.", "");
+                                   "Pages that were judged sound, and rows that ClickHouse "
+                                   "refused, which could not be decoded.",
+                                   "");
     *out = d;
     return 0;
 }
@@ -251,6 +255,15 @@ uint64_t decoder__at(const struct decoder *d) { return d->at; }
 bool decoder__busy(const struct decoder *d) { return d->working || d->at < readable(d); }
 
 void decoder__end_at(struct decoder *d, uint64_t lsn) { d->end = lsn; }
+
+void decoder__go_on(struct decoder *d, uint64_t from_lsn, uint64_t until_lsn) {
+    assert(decoder__ended(d) && from_lsn >= d->at && until_lsn >= from_lsn);
+    spool_reader__fini(&d->reader);
+    spool_reader__init(&d->reader, d->deps.spool, from_lsn);
+    d->at = from_lsn;
+    d->end = until_lsn;
+    decoder__wake(d);
+}
 
 bool decoder__ended(const struct decoder *d) {
     return d->end != 0 && !d->working && d->at >= d->end;

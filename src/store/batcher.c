@@ -28,8 +28,9 @@ struct lane {
     struct batch open;
     uint64_t first_lsn, last_lsn; /* Of the open batch. */
     int64_t first_wall_ns, opened_mono_ns;
-    struct planned *plan;      /* In order of position. */
-    struct planned *plan_last; /* The last that recovery put there. */
+    struct planned *plan;           /* In order of position. */
+    struct planned *put[FEEDS_MAX]; /* Where recovery put the last of each feed, as it seems. */
+    struct planned *skip;           /* All plans up to this one are stored; NULL: not known. */
     struct lane *next;
 };
 
@@ -125,6 +126,28 @@ static void drop_idle_lanes(struct batcher *b, int32_t today) {
     }
 }
 
+/* Where @p belongs, which starts at @lsn. Two feeds sealed side by side, so the log has them out of
+ * order; a feed's own come in order, so its next is right behind the nearest of the last two. */
+static struct planned **place_of(struct lane *l, uint64_t lsn, struct planned *p) {
+    size_t near = 0;
+    for (size_t i = 1; i < FEEDS_MAX; i++) {
+        const struct planned *x = l->put[i], *y = l->put[near];
+        if (x == NULL || x->seal.first_lsn >= lsn) continue;
+        if (y == NULL || y->seal.first_lsn >= lsn || x->seal.first_lsn > y->seal.first_lsn)
+            near = i;
+    }
+    struct planned *before = l->put[near];
+    if (before != NULL && before->seal.first_lsn >= lsn) before = NULL;
+    /* In front of all that are known: another feed's, whose own are still to come. */
+    if (before == NULL)
+        for (size_t i = 0; i < FEEDS_MAX; i++)
+            if (l->put[i] == NULL) near = i;
+    l->put[near] = p;
+    struct planned **at = before == NULL ? &l->plan : &before->next;
+    while (*at != NULL && (*at)->seal.first_lsn < lsn) at = &(*at)->next;
+    return at;
+}
+
 int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
     /* Written twice, as its first sync failed: one batch all the same. */
     if (map__get(&b->plans_by_token, slice__str(seal->token)) != NULL) return 0;
@@ -137,16 +160,11 @@ int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
         free(p);
         return status;
     }
-    /* Two feeds sealed side by side, so the log has them out of order; a feed's own come in order,
-     * and are found at once behind the last. */
-    struct planned **at = l->plan_last != NULL && l->plan_last->seal.first_lsn < seal->first_lsn
-                              ? &l->plan_last->next
-                              : &l->plan;
-    while (*at != NULL && (*at)->seal.first_lsn < seal->first_lsn) at = &(*at)->next;
+    struct planned **at = place_of(l, seal->first_lsn, p);
     p->next = *at;
     *at = p;
+    l->skip = NULL;
     if (seal->last_lsn > b->recovered_lsn) b->recovered_lsn = seal->last_lsn;
-    l->plan_last = p;
     return 0;
 }
 
@@ -220,7 +238,8 @@ static int finish_planned(struct batcher *b, struct lane *l) {
     struct sealed *s = gone ? NULL : calloc(1, sizeof *s);
     if (!gone && s == NULL) return ERR_NOMEM; /* The lane keeps it. */
     l->plan = p->next;
-    l->plan_last = NULL;
+    memset(l->put, 0, sizeof l->put);
+    if (l->skip == p) l->skip = NULL;
     if (gone) {
         free_planned(p);
         return 0;
@@ -357,6 +376,14 @@ void batcher__cut(struct batcher *b, bool everything) {
     drop_idle_lanes(b, clock__day(b->clock->wall_ns) - 1);
 }
 
+/* @return the first plan of @l that is not stored. Weeks of stored ones may stand in front of it
+ * when one batch was held: they are passed once, not at each question. */
+static const struct planned *first_missing(struct lane *l) {
+    struct planned *p = l->skip == NULL ? l->plan : l->skip->next;
+    for (; p != NULL && p->stored; p = p->next) l->skip = p;
+    return p;
+}
+
 /* The position below which @feed (FEEDS_MAX: every feed) misses no row; of data tables only, or of
  * all. */
 static uint64_t low_water(const struct batcher *b, unsigned feed, bool data_only) {
@@ -365,12 +392,12 @@ static uint64_t low_water(const struct batcher *b, unsigned feed, bool data_only
     for (unsigned i = 0; i < FEEDS_MAX; i++)
         if ((any || i == feed) && b->feeds[i].open && b->feeds[i].decoded_lsn < low)
             low = b->feeds[i].decoded_lsn;
-    for (const struct lane *l = b->lanes; l != NULL; l = l->next) {
+    for (struct lane *l = b->lanes; l != NULL; l = l->next) {
         if (!any && l->feed != feed) continue;
         if (data_only && l->table != NULL && l->table->after_data) continue;
         if (l->open.n_rows > 0 && l->first_lsn < low) low = l->first_lsn;
-        for (const struct planned *p = l->plan; p != NULL; p = p->next)
-            if (!p->stored && p->seal.first_lsn < low) low = p->seal.first_lsn;
+        const struct planned *p = first_missing(l);
+        if (p != NULL && p->seal.first_lsn < low) low = p->seal.first_lsn;
     }
     for (const struct sealed *s = b->first; s != NULL; s = s->next) {
         if (!any && s->feed != feed) continue;
@@ -435,7 +462,7 @@ int64_t batcher__imbalance(const struct batcher *b) {
     uint64_t held = b->open_rows;
     for (const struct sealed *s = b->first; s != NULL; s = s->next) held += s->batch.n_rows;
     for (const struct lane *l = b->lanes; l != NULL; l = l->next)
-        for (const struct planned *p = l->plan; p != NULL; p = p->next) held += p->batch.n_rows;
+        if (l->plan != NULL) held += l->plan->batch.n_rows; /* Those behind it have none yet. */
     return (int64_t)(b->n_taken - b->n_stored - b->n_dropped_as_stored - held);
 }
 

@@ -59,6 +59,7 @@ void store__note_connection(struct store *s) {
         connected |= s->senders[i].state == SENDER_READY ||
                      s->senders[i].state == SENDER_INSERTING ||
                      (s->senders[i].state == SENDER_CHECKING && s->senders[i].checked);
+    s->answers = connected && !s->stuck;
     connected = connected && !s->refusing; /* Between two refusals it is connected, to no avail. */
     if (connected == s->connected) return;
     s->connected = connected;
@@ -167,11 +168,12 @@ static void record(struct store *s, struct sealed *x, enum sealed_record what) {
 
 static void note_refusals(struct store *s) {
     size_t n_held = 0;
-    s->refusing = false;
+    s->stuck = false;
     for (const struct sealed *x = s->batcher.first; x != NULL; x = x->next) {
         n_held += x->search.held;
-        s->refusing |= x->search.held || (x->rejected && x->n_attempts >= STORE_REFUSALS);
+        s->stuck |= x->rejected && !x->search.held && x->n_attempts >= STORE_REFUSALS;
     }
+    s->refusing = s->stuck || n_held > 0;
     series__set(s->m_held, (double)n_held);
     store__note_connection(s);
 }
@@ -419,6 +421,7 @@ int64_t store__imbalance(const struct store *s) { return batcher__imbalance(&s->
 
 void store__status(const struct store *s, struct store_status *out) {
     *out = (struct store_status){.connected = s->connected,
+                                 .answers = s->answers,
                                  .held = s->held || s->refusing,
                                  .since_wall_ns = s->since_wall_ns,
                                  .n_tables = s->options.n_tables,

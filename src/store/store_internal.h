@@ -76,7 +76,9 @@ struct store {
     bool no_room[FEEDS_MAX]; /* Somebody waits to be told. */
     bool warned_window;
     unsigned prefer;        /* The feed whose batches go first. */
-    bool refusing;          /* A batch was refused STORE_REFUSALS times in a row. */
+    bool refusing;          /* A batch is held, or was refused STORE_REFUSALS times in a row: */
+    bool stuck;             /* the latter. */
+    bool answers;           /* A connection takes inserts, whatever becomes of held batches. */
     bool seal_failed;       /* The spool does not take seals. */
     int64_t logged_mono_ns; /* When a failure was last logged. */
     int64_t since_wall_ns;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <cmocka.h>
 
 static const struct column_desc columns[] = {{"lsn", "UInt64", COLUMN_U64}, {"ord", "UInt32", COLUMN_U32}};
@@ -271,12 +272,51 @@ static void test_age_cuts_no_more_while_batches_wait(void **state) {
     free(f);
 }
 
+/* Days of seals of two feeds, side by side, all stored but the first: the low-water mark could not
+ * move. Taking them up again, and asking for the next batch, must not cost the square of them. */
+static void test_many_seals_are_taken_up_fast(void **state) {
+    (void)state;
+    static const uint64_t n = 40000;
+    struct fixture *f = calloc(1, sizeof *f);
+    struct batcher_options options = {.store_id = "store", .rows_max = 20, .bytes_max = 1 << 20, .age_max_ns = 10};
+    assert_int_equal(batcher__init(&f->b, &f->clock, &options), 0);
+    f->b.on_sealed = on_sealed;
+    f->b.ctx = f;
+    clock_t began = clock();
+    for (uint64_t i = 0; i < 2 * n; i++) { /* The backlog's in front, the live feed's behind it. */
+        uint64_t lsn = i % 2 ? n + i / 2 : i / 2;
+        struct seal seal = {.table = "checks", .first_lsn = lsn, .last_lsn = lsn, .n_rows = 1};
+        snprintf(seal.token, sizeof seal.token, "%032llx", (unsigned long long)lsn);
+        assert_int_equal(batcher__recover_seal(&f->b, &seal), 0);
+        if (lsn != 2) batcher__recover_ack(&f->b, seal.token);
+    }
+    assert_int_equal(batcher__low_water(&f->b), 0);
+    for (uint64_t lsn = 0; lsn < 4000; lsn++) {
+        page(f, lsn);
+        assert_true(batcher__low_water(&f->b) <= 2);
+        struct sealed *s = batcher__next(&f->b, 0);
+        if (lsn > 2 && s != NULL && s->batch.table == &data_table) batcher__stored(&f->b, s);
+        if (f->n_seals > TOKENS_MAX / 2) f->n_seals = 0;
+        assert_int_equal(batcher__imbalance(&f->b), 0);
+    }
+    double took_s = (double)(clock() - began) / CLOCKS_PER_SEC;
+    assert_true(took_s < 2);
+    struct sealed *s = f->b.first;
+    while (s != NULL && s->batch.table != &check_table) s = s->next;
+    assert_non_null(s); /* The one that is not stored. */
+    assert_int_equal(s->seal.first_lsn, 2);
+    assert_int_equal(f->b.n_dropped_as_stored, 3999);
+    batcher__fini(&f->b);
+    free(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_row_is_stored_once_whatever_crashes),
         cmocka_unit_test(test_two_feeds_store_every_row_once_whatever_crashes),
         cmocka_unit_test(test_a_batch_is_cut_by_rows_and_by_age),
         cmocka_unit_test(test_age_cuts_no_more_while_batches_wait),
+        cmocka_unit_test(test_many_seals_are_taken_up_fast),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

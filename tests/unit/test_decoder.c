@@ -236,6 +236,7 @@ static void test_a_refused_row_becomes_one_of_the_quarantine(void **state) {
     run_until_quiet(f);
     assert_int_equal(f->taken.n, 1); /* What cannot be read is said in the log, and passed over. */
     assert_int_equal(f->taken.n_quarantined, 1);
+    assert_true(metrics__counter(&f->metrics, "souk_pages_undecodable_total", "", "")->value > 0.5); /* And counted. */
     buf__fini(&bytes);
 }
 
@@ -254,6 +255,25 @@ static void test_it_ends_where_it_is_told(void **state) {
     assert_int_equal(decoder__at(f->decoder), end);
     assert_int_equal(f->taken.n, 40);
     assert_int_equal(decoder__lag_ns(f->decoder), 0); /* There is nothing behind its end. */
+}
+
+static void test_it_goes_on_behind_a_gap(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 100; i++) append_page(f, STASH("Standard"));
+    open_decoder(f, "Standard\n");
+    run_until_quiet(f);
+    uint64_t end = f->taken.lsns[10], from = f->taken.lsns[50], until = f->taken.lsns[60];
+    close_decoder(f);
+    open_decoder(f, "Standard\n");
+    decoder__end_at(f->decoder, end);
+    run_until_quiet(f);
+    decoder__go_on(f->decoder, from, until);
+    assert_false(decoder__ended(f->decoder));
+    run_until_quiet(f);
+    assert_true(decoder__ended(f->decoder));
+    assert_int_equal(f->taken.n, 20);
+    assert_true(f->taken.lsns[9] < end);
+    assert_int_equal(f->taken.lsns[10], from);
 }
 
 static void test_it_stops_while_there_is_no_room(void **state) {
@@ -299,6 +319,7 @@ int main(void) {
         TEST(test_a_config_record_changes_the_partitions_behind_it),
         TEST(test_a_refused_row_becomes_one_of_the_quarantine),
         TEST(test_it_ends_where_it_is_told),
+        TEST(test_it_goes_on_behind_a_gap),
         TEST(test_it_stops_while_there_is_no_room),
         TEST(test_it_can_be_closed_while_a_job_runs),
     };
