@@ -153,15 +153,25 @@ static bool cell_is(const struct chn_view *view, uint64_t row, const char *text)
 }
 
 /* engine_full reads: MergeTree PARTITION BY ... SETTINGS non_replicated_deduplication_window =
- * 10000, ... */
+ * 10000, ... Replicated and shared tables deduplicate unless their own window is set to 0. */
+bool engine_deduplicates(const char *engine, size_t n) {
+    static const char *const prefixes[] = {"Replicated", "Shared"};
+    static const char name[] = " replicated_deduplication_window = ",
+                      plain[] = " non_replicated_deduplication_window = ";
+    bool replicated = false;
+    for (size_t i = 0; i < 2; i++) {
+        size_t len = strlen(prefixes[i]);
+        replicated |= n >= len && memcmp(engine, prefixes[i], len) == 0;
+    }
+    const char *text = replicated ? name : plain, *at = memmem(engine, n, text, strlen(text));
+    if (at == NULL) return replicated;
+    at += strlen(text);
+    return at < engine + n && *at >= '1' && *at <= '9';
+}
+
 static bool deduplicates(const struct chn_view *view, uint64_t row) {
-    static const char name[] = "non_replicated_deduplication_window = ";
     struct chn_slice s;
-    if (!chn_view__string(view, row, &s)) return false;
-    if (s.n >= 10 && memcmp(s.data, "Replicated", 10) == 0) return true;
-    const char *at = memmem(s.data, s.n, name, sizeof name - 1), *end = (const char *)s.data + s.n;
-    return at != NULL && at + sizeof name - 1 < end && at[sizeof name - 1] >= '1' &&
-           at[sizeof name - 1] <= '9';
+    return chn_view__string(view, row, &s) && engine_deduplicates(s.data, s.n);
 }
 
 static int on_tables(struct chn_conn *conn, void *data, const struct chn_block *block) {

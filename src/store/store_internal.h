@@ -4,6 +4,8 @@
 
 #include "souk/store.h"
 
+/** @return whether a table whose engine_full is the @n bytes at @engine stores a token once. */
+bool engine_deduplicates(const char *engine, size_t n);
 /** Fills seal->token from its other fields and the id of the spool that holds its rows. */
 void seal__make_token(struct seal *seal, const char *store_id);
 
