@@ -53,7 +53,7 @@ const char verb_replay_help[] =
     "bodies\n"
     "those of the configuration. Alerts and guard are not replayed: they judge a running process.\n"
     "Nor is what ClickHouse refused of a batch: it is a row like the others here.\n"
-    "With souk --json replay: one JSON object, version 1.\n"
+    "With --json: one JSON object, version 1.\n"
     "Exit code 0; 1 when a part of the log was damaged or the server refused; 2 usage, also for "
     "the\n"
     "configured database without --force; 69 ClickHouse is away; 74 the folder cannot be read; 78\n"
@@ -130,8 +130,7 @@ static int take_option(struct replay_command *c, int opt, const char *value) {
     case 'b': c->bodies = value; return 0;
     case 'p': c->pages = true; return 0;
     case 'F': c->force = true; return 0;
-    case 'j': c->json = true; return 0;
-    default: return EXIT_USAGE;
+    default: fprintf(stderr, "souk: see souk replay --help\n"); return EXIT_USAGE;
     }
 }
 
@@ -145,16 +144,11 @@ static int parse(struct replay_command *c, int argc, char **argv) {
                                             {"bodies", required_argument, NULL, 'b'},
                                             {"pages", no_argument, NULL, 'p'},
                                             {"force", no_argument, NULL, 'F'},
-                                            {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     int code = 0;
     for (int opt; code == 0 && (opt = getopt_long(argc, argv, "", options, NULL)) != -1;)
         code = take_option(c, opt, optarg);
     if (code != 0) return code;
-    if (optind < argc) {
-        fprintf(stderr, "souk: replay does not take %s; see souk replay --help\n", argv[optind]);
-        return EXIT_USAGE;
-    }
     if ((c->spool != NULL) + (c->bodies != NULL) + c->pages > 1) {
         fprintf(stderr, "souk: --spool, --pages and --bodies exclude each other\n");
         return EXIT_USAGE;
@@ -341,7 +335,7 @@ static int replay_all(struct replay_command *c, const struct config *config) {
         code = run_replay(c, &feed, &loop, &result, &e);
     }
     if (code != 0) {
-        fprintf(stderr, "souk: %s\n", e.msg);
+        print_error(&e);
         code = exit_code_of_replay(code);
     } else if (c->json) {
         print_json(c, &feed, &result);
@@ -362,6 +356,7 @@ static int replay_all(struct replay_command *c, const struct config *config) {
 int verb_replay(struct command *command, int argc, char **argv) {
     struct replay_command c = {.json = command->json};
     int code = parse(&c, argc, argv);
+    if (code == 0) code = refuse_rest(command, argc, argv);
     if (code != 0) return code;
     struct settings settings;
     code = load_config(command, &settings);

@@ -3,6 +3,7 @@
 #include "souk/core/buf.h"
 #include "verbs.h"
 #include <curl/curl.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <yyjson.h>
@@ -12,7 +13,7 @@
 const char verb_status_help[] =
     "\n\nAsks the running souk at the hub's address and prints one screen: sources, freshness, "
     "cursors,\n"
-    "rate limits, spool, store, alerts. With souk --json status: the JSON of /api/v1/status.\n"
+    "rate limits, spool, store, alerts. With --json: the JSON of /api/v1/status.\n"
     "Exit code 0 green, 1 amber, 2 red, 69 when no souk answers.\n";
 
 static size_t on_data(char *bytes, size_t size, size_t n, void *data) {
@@ -85,8 +86,10 @@ static void print_store(yyjson_val *root) {
     yyjson_val *spool = yyjson_obj_get(root, "spool"), *store = yyjson_obj_get(root, "store"), *t;
     printf("\nspool  %.1f of %.0f MiB, %.1f MiB not acknowledged\n", num(spool, "bytes") / 1048576,
            num(spool, "quota_bytes") / 1048576, num(spool, "unacked_bytes") / 1048576);
-    printf("store  %s %s %s\n\n%-30s %12s %9s %8s\n", text(store, "state"), text(store, "server"),
-           text(store, "last_error"), "TABLE", "ROWS", "ROWS/s", "WAITING");
+    const char *error = text(store, "last_error"); /* Servers say things in several lines. */
+    printf("store  %s %s %.*s\n\n%-30s %12s %9s %8s\n", text(store, "state"),
+           text(store, "server"), (int)strcspn(error, "\r\n"), error, "TABLE", "ROWS", "ROWS/s",
+           "WAITING");
     yyjson_arr_foreach(yyjson_obj_get(store, "tables"), i, max, t)
         printf("%-30s %12.0f %9.1f %8.0f\n", text(t, "name"), num(t, "rows"), num(t, "rows_per_s"),
                num(t, "outstanding"));
@@ -113,16 +116,11 @@ static int print_status(const struct buf *json) {
 }
 
 int verb_status(struct command *c, int argc, char **argv) {
-    bool json = c->json;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") != 0) {
-            fprintf(stderr, "souk: status does not take %s; see souk status --help\n", argv[i]);
-            return EXIT_USAGE;
-        }
-        json = true;
-    }
+    static const struct option options[] = {{NULL, 0, NULL, 0}};
     struct settings settings;
-    int code = load_config(c, &settings);
+    if (getopt_long(argc, argv, "", options, NULL) != -1) return refuse_option(c);
+    int code = refuse_rest(c, argc, argv);
+    if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
     struct buf body = buf__init(STATUS_MAX);
     long status = 0;
@@ -132,7 +130,7 @@ int verb_status(struct command *c, int argc, char **argv) {
                 settings.config->hub.host, (int)settings.config->hub.port,
                 curl != CURLE_OK ? curl_easy_strerror(curl) : "it refused");
         code = EXIT_UNAVAILABLE;
-    } else if (json) {
+    } else if (c->json) {
         printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
     } else {
         code = print_status(&body);
