@@ -41,10 +41,13 @@ static void print_usage(FILE *out) {
         "  --json               print data as JSON where the verb has data; also behind the verb\n"
         "  --log-format FORMAT  logfmt or json, instead of what the configuration says\n"
         "  --help               this text; souk help VERB or souk VERB --help for a verb's\n\n"
-        "Exit codes: 0 ok, 1 failure, 2 usage, 3 warnings (check --deny-warnings), 69 a service is\n"
-        "away, 73 no store, or it cannot be made, 74 input/output error, 75 locked by another souk,\n"
+        "Exit codes: 0 ok, 1 failure, 2 usage, 3 warnings (check --deny-warnings), 69 a service "
+        "is\n"
+        "away, 73 no store, or it cannot be made, 74 input/output error, 75 locked by another "
+        "souk,\n"
         "78 configuration.\n"
-        "Environment: CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE POE_CLIENT_ID POE_USER_AGENT\n"
+        "Environment: CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE POE_CLIENT_ID "
+        "POE_USER_AGENT\n"
         "POE_CURSOR_DIR override the configuration.\n");
 }
 

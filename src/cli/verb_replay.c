@@ -135,16 +135,12 @@ static int take_option(struct replay_command *c, int opt, const char *value) {
 }
 
 static int parse(struct replay_command *c, int argc, char **argv) {
-    static const struct option options[] = {{"from", required_argument, NULL, 'f'},
-                                            {"to", required_argument, NULL, 't'},
-                                            {"speed", required_argument, NULL, 'x'},
-                                            {"into", required_argument, NULL, 'i'},
-                                            {"source", required_argument, NULL, 's'},
-                                            {"spool", required_argument, NULL, 'S'},
-                                            {"bodies", required_argument, NULL, 'b'},
-                                            {"pages", no_argument, NULL, 'p'},
-                                            {"force", no_argument, NULL, 'F'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"from", required_argument, NULL, 'f'},   {"to", required_argument, NULL, 't'},
+        {"speed", required_argument, NULL, 'x'},  {"into", required_argument, NULL, 'i'},
+        {"source", required_argument, NULL, 's'}, {"spool", required_argument, NULL, 'S'},
+        {"bodies", required_argument, NULL, 'b'}, {"pages", no_argument, NULL, 'p'},
+        {"force", no_argument, NULL, 'F'},        {NULL, 0, NULL, 0}};
     int code = 0;
     for (int opt; code == 0 && (opt = getopt_long(argc, argv, "", options, NULL)) != -1;)
         code = take_option(c, opt, optarg);

@@ -33,6 +33,10 @@ static void print_text(const struct schema_diff *d) {
         const struct schema_difference *x = &d->items[i];
         printf("%s%s%s\n", x->table, x->table[0] == '\0' ? "" : ": ", x->what);
         if (x->statement[0] == '\0') continue;
+        if (x->kind == SCHEMA_MIGRATION) { /* It is no statement, but this verb. */
+            printf("  %s\n", x->statement);
+            continue;
+        }
         printf("  %s:\n", x->additive ? "souk schema apply --yes runs" : "to be run by hand");
         for (const char *p = x->statement; *p != '\0';) {
             size_t n = strcspn(p, "\n");

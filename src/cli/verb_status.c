@@ -86,10 +86,11 @@ static void print_store(yyjson_val *root) {
     yyjson_val *spool = yyjson_obj_get(root, "spool"), *store = yyjson_obj_get(root, "store"), *t;
     printf("\nspool  %.1f of %.0f MiB, %.1f MiB not acknowledged\n", num(spool, "bytes") / 1048576,
            num(spool, "quota_bytes") / 1048576, num(spool, "unacked_bytes") / 1048576);
-    const char *error = text(store, "last_error"); /* Servers say things in several lines. */
-    printf("store  %s %s %.*s\n\n%-30s %12s %9s %8s\n", text(store, "state"),
-           text(store, "server"), (int)strcspn(error, "\r\n"), error, "TABLE", "ROWS", "ROWS/s",
-           "WAITING");
+    char error[256]; /* Servers say things in several lines. */
+    snprintf(error, sizeof error, "%s", text(store, "last_error"));
+    error[strcspn(error, "\r\n")] = '\0';
+    printf("store  %s %s %s\n\n%-30s %12s %9s %8s\n", text(store, "state"), text(store, "server"),
+           error, "TABLE", "ROWS", "ROWS/s", "WAITING");
     yyjson_arr_foreach(yyjson_obj_get(store, "tables"), i, max, t)
         printf("%-30s %12.0f %9.1f %8.0f\n", text(t, "name"), num(t, "rows"), num(t, "rows_per_s"),
                num(t, "outstanding"));

@@ -69,7 +69,13 @@ int load_config(const struct command *c, struct settings *out) {
     struct config *config = NULL;
     struct err e = {0};
     *out = (struct settings){0};
-    if (config__load(find_config(c), &config, &errors) != 0) {
+    int code = config__load(find_config(c), &config, &errors);
+    if (code == ERR_NOT_FOUND && c->config_path == NULL) {
+        fprintf(stderr, "souk: there is neither souk.yaml here nor /etc/souk/souk.yaml; name the "
+                        "configuration with --config\n");
+        return EXIT_CONFIG;
+    }
+    if (code != 0) {
         for (size_t i = 0; i < errors.n; i++) fprintf(stderr, "souk: %s\n", errors.line[i]);
         if (errors.n_more > 0) fprintf(stderr, "souk: and %zu more\n", errors.n_more);
         return EXIT_CONFIG;

@@ -15,7 +15,8 @@ void job__errorf(struct config_job *job, int line, const char *fmt, ...) {
     size_t size = sizeof errs->line[0];
     va_list args;
     va_start(args, fmt);
-    int n = snprintf(at, size, "%.120s:%d: ", job->name, line);
+    int n = line > 0 ? snprintf(at, size, "%.120s:%d: ", job->name, line)
+                     : snprintf(at, size, "%.120s: ", job->name);
     vsnprintf(at + n, size - (size_t)n, fmt, args);
     va_end(args);
     for (; *at != '\0'; at++) /* One line each, whatever the file holds. */
@@ -78,6 +79,9 @@ static bool fill_list(const struct config_job *job, const char *path, char ***li
     return true;
 }
 
+#define SIMULATOR_URL "http://127.0.0.1:8787"
+
+/* Without live the real upstreams are nobody's default: they ask for a contact. */
 static bool fill_strings(struct config *c) {
     struct {
         char **field;
@@ -97,11 +101,11 @@ static bool fill_strings(struct config *c) {
         {&c->clickhouse.database, "poe_trade"},
         {&c->hub.host, "127.0.0.1"},
         {&c->hub.tokens_file, ""},
-        {&c->sources.psapi.base_url, "https://api.pathofexile.com"},
-        {&c->sources.psapi.seed_url, "https://www.pathofexile.com"},
+        {&c->sources.psapi.base_url, c->live ? "https://api.pathofexile.com" : SIMULATOR_URL},
+        {&c->sources.psapi.seed_url, c->live ? "https://www.pathofexile.com" : SIMULATOR_URL},
         {&c->sources.psapi.start, "head"},
         {&c->sources.psapi.token_env, ""},
-        {&c->sources.poe_ninja.base_url, "https://poe.ninja"},
+        {&c->sources.poe_ninja.base_url, c->live ? "https://poe.ninja" : SIMULATOR_URL},
         {&c->client_secret, ""},
         {&c->throttler_url, ""},
         {&c->throttler_api_key, ""},

@@ -21,8 +21,7 @@ static void finish(struct wire *w, const struct chn_err *err, const struct chn_e
 
 /* Runs the loop until the call is done. @status is what its starter returned. */
 static int wait(struct wire *w, int status, struct err *e) {
-    if (status != 0)
-        return err__setf(e, ERR_UNAVAILABLE, "ClickHouse: %s", chn_err__text(status));
+    if (status != 0) return err__setf(e, ERR_UNAVAILABLE, "ClickHouse: %s", chn_err__text(status));
     while (!w->done) uv_run(w->loop, UV_RUN_ONCE);
     if (w->code != 0) *e = w->err;
     return w->code;
@@ -55,7 +54,8 @@ int wire__open(struct wire *w, uv_loop_t *loop, const struct store_options *o, s
     struct chn_err err = {0};
     endpoint__apply(&w->endpoint, &options);
     w->conn = chn_conn__new(loop, &options, &err);
-    code = w->conn == NULL ? err__setf(e, ERR_CONFIG, "ClickHouse: %s", err.msg) : connect_now(w, e);
+    code =
+        w->conn == NULL ? err__setf(e, ERR_CONFIG, "ClickHouse: %s", err.msg) : connect_now(w, e);
     if (code != 0) wire__close(w);
     return code;
 }
