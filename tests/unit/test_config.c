@@ -142,6 +142,15 @@ static void test_config_prints_what_loads_again_without_secrets(void **state) {
     c = load(out.base);
     check_full(c);
     config__free(c);
+    buf__clear(&out);
+    c = load("alerts: {psapi: {amber_s: 0.1}}\nbatch: {live_after_s: 1.0000000000000002}\n");
+    assert_int_equal(config__print(c, &out), 0);
+    buf__u8(&out, 0);
+    assert_non_null(strstr(out.base, "\n  retain_hours: 24\n")); /* As people write them. */
+    assert_non_null(strstr(out.base, " rate_per_s: 0.8\n"));
+    assert_non_null(strstr(out.base, " amber_s: 0.1\n"));
+    assert_non_null(strstr(out.base, " live_after_s: 1.0000000000000002\n"));
+    config__free(c);
     buf__fini(&out);
 }
 
