@@ -54,10 +54,11 @@ const char verb_replay_help[] =
     "those of the configuration. Alerts and guard are not replayed: they judge a running process.\n"
     "Nor is what ClickHouse refused of a batch: it is a row like the others here.\n"
     "With --json: one JSON object, version 1.\n"
-    "Exit code 0; 1 when a part of the log was damaged or the server refused; 2 usage, also for "
-    "the\n"
-    "configured database without --force; 69 ClickHouse is away; 74 the folder cannot be read; 78\n"
-    "configuration.\n";
+    "Exit codes: 0 all was replayed; 1 a part of the log was damaged, or the server refused; 2 "
+    "usage,\n"
+    "also for the configured database without --force; 69 ClickHouse is away; 74 the folder "
+    "cannot\n"
+    "be read, or there is nothing of the kind in it; 78 configuration.\n";
 
 struct replay_command {
     bool json, pages, force;

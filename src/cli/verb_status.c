@@ -14,7 +14,7 @@ const char verb_status_help[] =
     "\n\nAsks the running souk at the hub's address and prints one screen: sources, freshness, "
     "cursors,\n"
     "rate limits, spool, store, alerts. With --json: the JSON of /api/v1/status.\n"
-    "Exit code 0 green, 1 amber, 2 red, 69 when no souk answers.\n";
+    "Exit codes: 0 green; 1 amber; 2 red, and usage; 69 no souk answers; 78 configuration.\n";
 
 static size_t on_data(char *bytes, size_t size, size_t n, void *data) {
     return buf__append(data, bytes, size * n) ? size * n : 0;

@@ -112,7 +112,10 @@ const char verb_run_help[] =
     "  --sources GLOB  only sources whose name matches\n"
     "Signals: TERM and INT drain (a second one ends at once), QUIT ends at once, USR1 writes a "
     "state report.\n"
-    "ClickHouse need not be up: the spool takes what comes until its quota.\n";
+    "ClickHouse need not be up: the spool takes what comes until its quota.\n\n"
+    "Exit codes: 0 stopped as asked; 1 failure, such as a port in use; 2 usage; 73 the state\n"
+    "directory cannot be used; 74 the disk failed twice, or the log cannot be read; 75 locked by\n"
+    "another souk; 78 configuration.\n";
 
 static int open_and_run(const struct settings *settings, int64_t for_ns) {
     struct app *a = calloc(1, sizeof *a);
