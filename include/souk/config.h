@@ -22,7 +22,8 @@
 #define CONFIG_BYTES_MAX ((size_t)1 << 20)
 
 struct config_errors {
-    char line[CONFIG_ERRORS_MAX][320]; /* file:line: message (expected form). Line 0: not in it. */
+    char line[CONFIG_ERRORS_MAX]
+             [320]; /* file:line: message (expected form); file: message for what has no line. */
     size_t n;
     size_t n_more; /* Errors beyond the bound: not kept. */
 };
@@ -38,7 +39,8 @@ enum config_log_level { CONFIG_LOG_DEBUG, CONFIG_LOG_INFO, CONFIG_LOG_WARN, CONF
 
 struct config_psapi {
     bool enabled;
-    char *base_url, *seed_url; /* Without a slash at the end. seed_url may be "". */
+    char *base_url, *seed_url; /* Without a slash at the end. seed_url may be "". Defaults: the real
+                                  ones when live, else the simulator's. */
     char *start;               /* head, oldest, or a change id. */
     char **realms;             /* pc, xbox, sony. */
     uint32_t n_realms;
@@ -69,7 +71,7 @@ struct config {
     struct {
         char *project, *version, *contact, *client_id;
     } agent;
-    bool live; /* Real upstreams: then a contact is needed. */
+    bool live; /* Real upstreams: a contact is needed then, and without it they are refused. */
     char *state_dir;
     struct {
         enum config_log_format format;
@@ -111,10 +113,10 @@ struct config {
         double live_after_s;    /* So far behind, fresh pages go first, */
         int64_t live_after_mib; /* and so much of the log behind. */
     } batch;
-    /* From the environment, never from the file. */
-    char *client_secret, *throttler_url, *throttler_api_key; /* "" when not set. */
-    char *psapi_token;                                       /* Value of token_env. */
-    char *user_agent; /* What every request says: built from agent, or POE_USER_AGENT. */
+    /* From the environment, never from the file; "" when not set. No room uses these three yet. */
+    char *client_secret, *throttler_url, *throttler_api_key;
+    char *psapi_token; /* Value of token_env. */
+    char *user_agent;  /* What every request says: built from agent, or POE_USER_AGENT. */
 };
 
 /** Looks up a variable. @return NULL when it is not set. */

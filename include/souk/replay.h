@@ -111,7 +111,8 @@ void replay__free(struct replay *r);
 typedef bool (*replay_followed_fn)(struct slice payload, struct slice *out);
 /** The spool folder @dir, read as spool_scan.h says: also beside a running souk. Leagues that were
  *  followed when the oldest record was written are found with @followed (may be NULL).
- *  @return 0; ERR_NOT_FOUND when there is no such folder; ERR_IO, ERR_CORRUPT, ERR_NOMEM. */
+ *  @return 0; ERR_NOT_FOUND when there is no such folder or no log in it; ERR_IO, ERR_CORRUPT,
+ *  ERR_NOMEM. */
 int replay_feed__spool(struct replay_feed *out, const char *dir, replay_followed_fn followed,
                        struct err *e);
 /** raw_public_stash_pages of the database that @store names, by (lsn, time). Only what lies in

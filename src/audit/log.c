@@ -254,6 +254,10 @@ int audit_log__read(struct audit_log *log, const struct audit_options *options, 
     int status = spool_scan__open(&scan, options->spool_dir, e);
     if (status != 0) return status;
     spool_scan__info(scan, &log->info);
+    if (log->info.store_id[0] == '\0') { /* Equal to nothing is not equal. */
+        spool_scan__close(scan);
+        return err__setf(e, ERR_NOT_FOUND, "there is no log in %.150s", options->spool_dir);
+    }
     while ((status = spool_scan__next(scan, &rec, e)) != 0) {
         if (status == ERR_CORRUPT) {
             take_damage(log, scan);

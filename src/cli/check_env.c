@@ -30,6 +30,11 @@ static struct check *add(struct checks *c, const char *name, enum check_result r
 #define WHAT(x, ...) snprintf((x)->what, sizeof(x)->what, __VA_ARGS__)
 #define HINT(x, ...) snprintf((x)->hint, sizeof(x)->hint, __VA_ARGS__)
 
+/* Servers say things in several lines; a check is one. */
+static void say(struct check *x, const struct err *e) {
+    WHAT(x, "%.*s", (int)strcspn(e->msg, "\r\n"), e->msg);
+}
+
 int check_env__exit_code(const struct checks *c) {
     for (size_t i = 0; i < c->n; i++)
         if (c->items[i].result == CHECK_FAIL) return c->items[i].exit_code;
@@ -77,7 +82,7 @@ static void check_lock(const struct config *config, struct checks *c) {
     /* Held for an instant; a shared one, so that two checks do not meet each other's. */
     bool locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     ssize_t n = locked ? pread(fd, pid, sizeof pid - 1, 0) : 0;
-    if (n > 0) pid[strcspn(pid, "\n")] = '\0';
+    if (n > 0) pid[strspn(pid, "0123456789")] = '\0'; /* Padded: it is written in place. */
     if (fd >= 0) close(fd);
     struct check *x = add(c, "state_dir.lock", CHECK_OK, 0);
     if (locked) WHAT(x, "held by a running souk, pid %s; a second one would end with 75", pid);
@@ -175,8 +180,21 @@ static void on_server(void *data, const struct slice *cells, size_t n_cells) {
                 (major == STORE_VERSION_FLOOR_MAJOR && minor < STORE_VERSION_FLOOR_MINOR);
 }
 
+static void hint_at_connection(struct check *x, int status, bool tls) {
+    if (status == ERR_REFUSED)
+        HINT(x, "check clickhouse.user and the password (CH_USER, CH_PASSWORD), and what that user "
+                "may do");
+    else if (status == ERR_CONFIG)
+        HINT(x, "mend clickhouse.tls: ca_file is a PEM file that souk's user may read");
+    else if (strstr(x->what, "TLS") != NULL)
+        HINT(x, "mend clickhouse.tls (ca_file, server_name), or the port: 9440 as a rule with TLS");
+    else
+        HINT(x, "start it, or mend clickhouse.host, hosts and port (the native protocol, %s)",
+             tls ? "9440 with TLS as a rule" : "9000 as a rule");
+}
+
 static bool check_connection(uv_loop_t *loop, const struct store_options *options,
-                             struct server *server, struct checks *c) {
+                             const char *where, struct server *server, struct checks *c) {
     struct store_options any = *options;
     struct err e = {0};
     any.database = "default"; /* Ours may not be there yet. */
@@ -186,20 +204,49 @@ static bool check_connection(uv_loop_t *loop, const struct store_options *option
                             "(SELECT toString(min(free_space)) FROM system.disks)",
                             on_server, server, &e);
     server->asked_ms = before_ms + (now_ms() - before_ms) / 2;
-    bool refused = status == ERR_REFUSED;
+    bool ours = status == ERR_REFUSED || status == ERR_CONFIG;
     struct check *x = add(c, "clickhouse.connect", status == 0 ? CHECK_OK : CHECK_FAIL,
-                          refused ? EXIT_CONFIG : EXIT_UNAVAILABLE);
+                          ours ? EXIT_CONFIG : EXIT_UNAVAILABLE);
     if (status == 0) {
-        WHAT(x, "%s:%u answers user %s", options->host, options->port, options->user);
+        WHAT(x, "%.100s answers user %.60s%s", where, options->user,
+             !options->tls.enabled   ? ""
+             : options->tls.insecure ? " over TLS, its certificate not verified"
+                                     : " over TLS");
         return true;
     }
-    WHAT(x, "%s", e.msg);
-    if (refused)
-        HINT(x, "check clickhouse.user and the password (CH_USER, CH_PASSWORD), and what that user "
-                "may do");
-    else
-        HINT(x, "start it, or mend clickhouse.host and port (the native protocol, 9000 as a rule)");
+    say(x, &e);
+    hint_at_connection(x, status, options->tls.enabled);
     return false;
+}
+
+/* Each host of the list by itself: souk takes the first that answers, so that one which is down is
+ * a warning, unless all are. @return whether any answers; @server is the first that does. */
+static bool check_hosts(uv_loop_t *loop, const struct store_options *options, struct server *server,
+                        struct checks *c) {
+    size_t first = c->n;
+    bool any = false;
+    for (size_t i = 0; i < options->n_hosts; i++) {
+        struct store_options one = *options;
+        struct server other = {.free_bytes = UINT64_MAX}; /* Only of the first it is asked more. */
+        one.hosts = &options->hosts[i];
+        one.n_hosts = 1;
+        any |= check_connection(loop, &one, options->hosts[i], any ? &other : server, c);
+    }
+    for (size_t i = first; any && i < c->n; i++)
+        if (c->items[i].result == CHECK_FAIL && c->items[i].exit_code == EXIT_UNAVAILABLE) {
+            c->items[i].result = CHECK_WARN;
+            c->items[i].exit_code = 0;
+        }
+    return any;
+}
+
+static bool check_clickhouse(uv_loop_t *loop, const struct store_options *options,
+                             struct server *server, struct checks *c) {
+    char where[320];
+    if (options->n_hosts > 0) return check_hosts(loop, options, server, c);
+    snprintf(where, sizeof where, "%.250s:%u", options->host, options->port);
+    return check_name(c, "clickhouse.dns", options->host) &&
+           check_connection(loop, options, where, server, c);
 }
 
 static void check_server(const struct server *s, struct checks *c) {
@@ -227,7 +274,7 @@ static void check_schema(uv_loop_t *loop, const struct store_options *options, s
     if (status != 0) {
         struct check *x = add(c, "clickhouse.schema", CHECK_FAIL,
                               status == ERR_REFUSED ? EXIT_CONFIG : exit_code_of(status));
-        WHAT(x, "%s", e.msg);
+        say(x, &e);
         HINT(x, "the user must be able to read system.tables and system.columns");
         return;
     }
@@ -268,8 +315,7 @@ void check_env__run(const struct settings *settings, struct checks *out) {
     check_disk(settings->config, out);
     app__store_options(settings->config, &options);
     uv_loop_init(&loop);
-    if (check_name(out, "clickhouse.dns", options.host) &&
-        check_connection(&loop, &options, &server, out)) {
+    if (check_clickhouse(&loop, &options, &server, out)) {
         check_server(&server, out);
         check_schema(&loop, &options, out);
     }

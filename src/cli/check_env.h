@@ -12,7 +12,7 @@ enum check_result { CHECK_OK, CHECK_WARN, CHECK_FAIL };
 struct check {
     char name[64]; /* E.g. clickhouse.version; stable. */
     enum check_result result;
-    int exit_code;  /* Of a failure: 69, 73 or 78. */
+    int exit_code;  /* Of a failure: 69, 73, 74 or 78. */
     char what[256]; /* What was found. */
     char hint[320]; /* What to do about it; "" when it is well. */
 };

@@ -40,13 +40,17 @@ static void print_usage(FILE *out) {
         out,
         "\nOptions:\n"
         "  --config PATH        configuration, YAML [souk.yaml; then /etc/souk/souk.yaml]\n"
-        "  --json               print data as JSON where the verb has data\n"
+        "  --json               print data as JSON where the verb has data; also behind the verb\n"
         "  --log-format FORMAT  logfmt or json, instead of what the configuration says\n"
         "  --help               this text; souk help VERB or souk VERB --help for a verb's\n\n"
-        "Exit codes: 0 ok, 1 failure, 2 usage, 69 a service is away, 73 cannot create the store,\n"
-        "74 input/output error, 75 locked by another souk, 78 configuration.\n"
-        "Environment: CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE POE_CLIENT_ID\n"
-        "POE_CLIENT_SECRET POE_USER_AGENT POE_CURSOR_DIR override the configuration.\n");
+        "Exit codes: 0 ok, 1 failure, 2 usage, 3 warnings (check --deny-warnings), 69 a service "
+        "is\n"
+        "away, 73 no store, or it cannot be made, 74 input/output error, 75 locked by another "
+        "souk,\n"
+        "78 configuration.\n"
+        "Environment: CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE POE_CLIENT_ID "
+        "POE_USER_AGENT\n"
+        "POE_CURSOR_DIR override the configuration.\n");
 }
 
 static const struct verb *find_verb(const char *name) {
@@ -64,6 +68,19 @@ static bool wants_help(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
     return false;
+}
+
+/* One word for all verbs, wherever it stands: takes it out before they look at their options. */
+static bool take_json(int *argc, char **argv) {
+    int n = 0;
+    bool found = false;
+    for (int i = 0; i < *argc; i++) {
+        if (strcmp(argv[i], "--json") == 0) found = true;
+        else argv[n++] = argv[i];
+    }
+    argv[n] = NULL;
+    *argc = n;
+    return found;
 }
 
 int main(int argc, char **argv) {
@@ -98,12 +115,17 @@ int main(int argc, char **argv) {
     }
     const struct verb *verb = find_verb(argv[optind]);
     if (verb == NULL) return unknown_verb(argv[optind]);
+    static char name[] = "souk"; /* In what getopt says. */
     argc -= optind;
     argv += optind;
+    argv[0] = name;
+    c.verb = verb->name;
     optind = 0; /* 0, not 1: getopt starts anew, and lets options stand behind arguments. */
     if (help || wants_help(argc, argv)) {
-        printf("Usage: souk [--config PATH] %s %s", verb->name, verb->help);
+        printf("Usage: souk [--config PATH] %s%s%s", verb->name, verb->help[0] == '\n' ? "" : " ",
+               verb->help);
         return 0;
     }
+    c.json |= take_json(&argc, argv);
     return verb->run(&c, argc, argv);
 }

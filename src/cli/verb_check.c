@@ -9,17 +9,19 @@ const char verb_check_help[] =
     "Reads the configuration and prints every error with its file and line.\n\n"
     "  --env            also looks at what the configuration names, a line each: the state\n"
     "                   directory (may it be written to, who holds its lock, is there room for\n"
-    "                   the spool's quota), ClickHouse (name, connection and password, version,\n"
-    "                   clock, disk, tables, keys and deduplication windows), and the names of\n"
-    "                   the enabled upstreams. Upstreams are not asked anything.\n"
+    "                   the spool's quota), ClickHouse (name, TLS, connection and password,\n"
+    "                   version, clock, disk, tables, keys and deduplication windows; each of\n"
+    "                   clickhouse.hosts by itself, where one that is down is a warning), and\n"
+    "                   the names of the enabled upstreams. Upstreams are not asked anything.\n"
     "  --print          prints the configuration as souk understands it, defaults and all\n"
     "  --deny-warnings  exit code 3 when there are warnings and no failures\n"
-    "  --json           --env: an object with version, config and checks, each with name, result\n"
-    "                   (ok, warn, fail), what and hint\n\n"
+    "  --json           an object with version, config and checks, which --env fills: each with\n"
+    "                   name, result (ok, warn, fail), what and hint\n\n"
     "Exit codes: 0 all is well; 2 usage; 3 warnings, with --deny-warnings; 69 a name does not\n"
     "resolve or ClickHouse does not answer; 73 the state directory cannot be used; 74 its disk is\n"
-    "full; 78 the configuration is bad, ClickHouse refuses the user or is too old, or a table or\n"
-    "its deduplication window is missing. With several failures, that of the first line counts.\n"
+    "full; 78 the configuration is bad, the authorities' file cannot be read, ClickHouse refuses\n"
+    "the user or is too old, or a table or its deduplication window is missing. With several\n"
+    "failures, that of the first line counts.\n"
     "Nothing is changed. Safe beside a running souk, and in ExecStartPre=.\n";
 
 static const char *const results[] = {
@@ -57,27 +59,30 @@ int verb_check(struct command *c, int argc, char **argv) {
     static const struct option options[] = {{"env", no_argument, NULL, 'e'},
                                             {"print", no_argument, NULL, 'p'},
                                             {"deny-warnings", no_argument, NULL, 'd'},
-                                            {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
-    bool env = false, print = false, deny = false, json = c->json;
+    bool env = false, print = false, deny = false;
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (opt == '?') return EXIT_USAGE;
+        if (opt == '?') return refuse_option(c);
         env |= opt == 'e';
         print |= opt == 'p';
         deny |= opt == 'd';
-        json |= opt == 'j';
+    }
+    if (print && c->json) {
+        fprintf(stderr, "souk: --print and --json exclude each other\n");
+        return EXIT_USAGE;
     }
     struct settings settings;
-    int code = load_config(c, &settings);
+    int code = refuse_rest(c, argc, argv);
+    if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
     struct buf text = buf__init(CONFIG_BYTES_MAX);
     struct checks checks = {0};
     if (print && config__print(settings.config, &text) == 0)
         printf("%.*s", SLICE_FMT(buf__slice(&text)));
-    else if (!json) printf("%s: ok\n", find_config(c));
+    else if (!c->json) printf("%s: ok\n", find_config(c));
     buf__fini(&text);
     if (env) check_env__run(&settings, &checks);
-    if (json) print_json(find_config(c), &checks);
+    if (c->json) print_json(find_config(c), &checks);
     else print_text(&checks);
     code = check_env__exit_code(&checks);
     if (code == 0 && deny && check_env__n_warnings(&checks) > 0) code = EXIT_WARNINGS;

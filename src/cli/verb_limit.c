@@ -13,17 +13,18 @@ const char verb_limit_help[] =
     "show [ENDPOINT] | pause ENDPOINT [--for DURATION] | resume ENDPOINT | kill ENDPOINT\n"
     "       [--reason TEXT]\n\n"
     "Asks or steers the governor of the running souk.\n\n"
-    "  show     for each endpoint: may a request go now; if not, why and until when; the policy "
-    "that\n"
-    "           the upstream announced, how much of each of its windows is used, who waits\n"
-    "  pause    holds requests back, for good or for --for 90s, 5m, 2h; who waits goes on waiting\n"
-    "  kill     refuses all requests until resume, also after a restart\n"
-    "  resume   ends a pause, a kill, or the state that failures led to (401 twice, too many "
-    "4xx)\n\n"
-    "What the server closed (429, Retry-After) stays closed: nothing here sends earlier than "
-    "allowed.\n"
-    "Changing needs a token with write scope where the hub has tokens. With --json: the answer of\n"
-    "GET /api/v1/throttle. Exit code 0; 1 when it is refused; 69 when no souk answers.\n";
+    "  show      for each endpoint: may a request go now; if not, why and until when; the policy\n"
+    "            that the upstream announced, how much of each of its windows is used, who waits\n"
+    "  pause     holds requests back, for good or for --for 90s, 5m, 2h; who waits goes on "
+    "waiting\n"
+    "  kill      refuses all requests until resume, also after a restart\n"
+    "  resume    ends a pause, a kill, or the state that failures led to (401 twice, many 4xx)\n"
+    "  --reason  is shown to whoever asks, and logged\n"
+    "  --json    the answer of GET /api/v1/throttle\n\n"
+    "What the server closed (429, Retry-After) stays closed: nothing here sends earlier than\n"
+    "allowed. Changing needs a token with write scope where the hub has tokens.\n"
+    "Exit codes: 0 done; 1 refused, or no such endpoint; 2 usage; 69 no souk answers; 78\n"
+    "configuration.\n";
 
 static const char *text(yyjson_val *obj, const char *key) {
     const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
@@ -92,31 +93,35 @@ static int print_all(const struct buf *json, const char *only) {
 struct wish {
     const char *what, *endpoint, *reason;
     int64_t for_ns;
-    bool json;
 };
 
-static int read_wish(struct wish *w, int argc, char **argv) {
+static bool is_known(const char *what) {
+    static const char *const known[] = {"show", "pause", "resume", "kill"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(what, known[i]) == 0) return true;
+    return false;
+}
+
+static int read_wish(const struct command *c, struct wish *w, int argc, char **argv) {
     static const struct option options[] = {{"for", required_argument, NULL, 'f'},
                                             {"reason", required_argument, NULL, 'r'},
-                                            {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
-    static const char *const known[] = {"show", "pause", "resume", "kill"};
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (opt == 'r') w->reason = optarg;
-        else if (opt == 'j') w->json = true;
-        else if (opt != 'f' || !parse_duration(optarg, &w->for_ns)) {
-            if (opt == 'f')
-                fprintf(stderr, "souk: --for takes a duration like 90s, not %s\n", optarg);
+        if (opt == 'r') {
+            w->reason = optarg;
+        } else if (opt != 'f') {
+            return refuse_option(c);
+        } else if (!parse_duration(optarg, &w->for_ns)) {
+            fprintf(stderr, "souk: --for takes a duration like 90s, not %s\n", optarg);
             return EXIT_USAGE;
         }
     }
     w->what = optind < argc ? argv[optind++] : "show";
     w->endpoint = optind < argc ? argv[optind++] : NULL;
-    bool found = false;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        found |= strcmp(w->what, known[i]) == 0;
-    if (found && optind >= argc && (w->endpoint != NULL || strcmp(w->what, "show") == 0)) return 0;
-    fprintf(stderr, "souk: see souk limit --help\n");
+    if (is_known(w->what) && (w->endpoint != NULL || strcmp(w->what, "show") == 0))
+        return refuse_rest(c, argc, argv);
+    fprintf(stderr, "souk: limit takes show, or pause, resume or kill and an endpoint; see souk "
+                    "limit --help\n");
     return EXIT_USAGE;
 }
 
@@ -139,16 +144,16 @@ static void make_path(const struct wish *w, struct buf *path) {
 }
 
 int verb_limit(struct command *c, int argc, char **argv) {
-    struct wish w = {.json = c->json};
+    struct wish w = {0};
     struct settings settings;
-    int code = read_wish(&w, argc, argv);
+    int code = read_wish(c, &w, argc, argv);
     if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
     struct buf path = buf__init(2048), body = buf__init(ANSWER_MAX);
     make_path(&w, &path);
     bool show = strcmp(w.what, "show") == 0;
     code = ask_hub(&settings, show ? "GET" : "POST", path.base, &body);
-    if (code == 0 && w.json) printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
+    if (code == 0 && c->json) printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
     else if (code == 0) code = print_all(&body, show ? w.endpoint : NULL);
     buf__fini(&path);
     buf__fini(&body);

@@ -53,11 +53,12 @@ const char verb_replay_help[] =
     "bodies\n"
     "those of the configuration. Alerts and guard are not replayed: they judge a running process.\n"
     "Nor is what ClickHouse refused of a batch: it is a row like the others here.\n"
-    "With souk --json replay: one JSON object, version 1.\n"
-    "Exit code 0; 1 when a part of the log was damaged or the server refused; 2 usage, also for "
-    "the\n"
-    "configured database without --force; 69 ClickHouse is away; 74 the folder cannot be read; 78\n"
-    "configuration.\n";
+    "With --json: one JSON object, version 1.\n"
+    "Exit codes: 0 all was replayed; 1 a part of the log was damaged, or the server refused; 2 "
+    "usage,\n"
+    "also for the configured database without --force; 69 ClickHouse is away; 74 the folder "
+    "cannot\n"
+    "be read, or there is nothing of the kind in it; 78 configuration.\n";
 
 struct replay_command {
     bool json, pages, force;
@@ -130,31 +131,21 @@ static int take_option(struct replay_command *c, int opt, const char *value) {
     case 'b': c->bodies = value; return 0;
     case 'p': c->pages = true; return 0;
     case 'F': c->force = true; return 0;
-    case 'j': c->json = true; return 0;
-    default: return EXIT_USAGE;
+    default: fprintf(stderr, "souk: see souk replay --help\n"); return EXIT_USAGE;
     }
 }
 
 static int parse(struct replay_command *c, int argc, char **argv) {
-    static const struct option options[] = {{"from", required_argument, NULL, 'f'},
-                                            {"to", required_argument, NULL, 't'},
-                                            {"speed", required_argument, NULL, 'x'},
-                                            {"into", required_argument, NULL, 'i'},
-                                            {"source", required_argument, NULL, 's'},
-                                            {"spool", required_argument, NULL, 'S'},
-                                            {"bodies", required_argument, NULL, 'b'},
-                                            {"pages", no_argument, NULL, 'p'},
-                                            {"force", no_argument, NULL, 'F'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"from", required_argument, NULL, 'f'},   {"to", required_argument, NULL, 't'},
+        {"speed", required_argument, NULL, 'x'},  {"into", required_argument, NULL, 'i'},
+        {"source", required_argument, NULL, 's'}, {"spool", required_argument, NULL, 'S'},
+        {"bodies", required_argument, NULL, 'b'}, {"pages", no_argument, NULL, 'p'},
+        {"force", no_argument, NULL, 'F'},        {NULL, 0, NULL, 0}};
     int code = 0;
     for (int opt; code == 0 && (opt = getopt_long(argc, argv, "", options, NULL)) != -1;)
         code = take_option(c, opt, optarg);
     if (code != 0) return code;
-    if (optind < argc) {
-        fprintf(stderr, "souk: replay does not take %s; see souk replay --help\n", argv[optind]);
-        return EXIT_USAGE;
-    }
     if ((c->spool != NULL) + (c->bodies != NULL) + c->pages > 1) {
         fprintf(stderr, "souk: --spool, --pages and --bodies exclude each other\n");
         return EXIT_USAGE;
@@ -341,7 +332,7 @@ static int replay_all(struct replay_command *c, const struct config *config) {
         code = run_replay(c, &feed, &loop, &result, &e);
     }
     if (code != 0) {
-        fprintf(stderr, "souk: %s\n", e.msg);
+        print_error(&e);
         code = exit_code_of_replay(code);
     } else if (c->json) {
         print_json(c, &feed, &result);
@@ -362,6 +353,7 @@ static int replay_all(struct replay_command *c, const struct config *config) {
 int verb_replay(struct command *command, int argc, char **argv) {
     struct replay_command c = {.json = command->json};
     int code = parse(&c, argc, argv);
+    if (code == 0) code = refuse_rest(command, argc, argv);
     if (code != 0) return code;
     struct settings settings;
     code = load_config(command, &settings);

@@ -33,6 +33,10 @@ static void print_text(const struct schema_diff *d) {
         const struct schema_difference *x = &d->items[i];
         printf("%s%s%s\n", x->table, x->table[0] == '\0' ? "" : ": ", x->what);
         if (x->statement[0] == '\0') continue;
+        if (x->kind == SCHEMA_MIGRATION) { /* It is no statement, but this verb. */
+            printf("  %s\n", x->statement);
+            continue;
+        }
         printf("  %s:\n", x->additive ? "souk schema apply --yes runs" : "to be run by hand");
         for (const char *p = x->statement; *p != '\0';) {
             size_t n = strcspn(p, "\n");
@@ -105,13 +109,11 @@ static int apply(uv_loop_t *loop, const struct store_options *options, bool yes,
 }
 
 int verb_schema(struct command *c, int argc, char **argv) {
-    static const struct option options[] = {
-        {"yes", no_argument, NULL, 'y'}, {"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
-    bool yes = false, json = c->json;
+    static const struct option options[] = {{"yes", no_argument, NULL, 'y'}, {NULL, 0, NULL, 0}};
+    bool yes = false;
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (opt == '?') return EXIT_USAGE;
+        if (opt == '?') return refuse_option(c);
         yes |= opt == 'y';
-        json |= opt == 'j';
     }
     const char *what = optind + 1 == argc ? argv[optind] : "";
     bool is_apply = strcmp(what, "apply") == 0, is_ddl = strcmp(what, "ddl") == 0;
@@ -129,11 +131,11 @@ int verb_schema(struct command *c, int argc, char **argv) {
     uv_loop_init(&loop);
     if (is_ddl) schema__print(store.database, stdout);
     else if (is_apply) code = apply(&loop, &store, yes, &e);
-    else code = diff(&loop, &store, json, &e);
+    else code = diff(&loop, &store, c->json, &e);
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);
     if (code < 0) {
-        fprintf(stderr, "souk: %s\n", e.msg);
+        print_error(&e);
         code = exit_code_of(e.code);
     }
     settings__fini(&settings);

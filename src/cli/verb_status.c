@@ -2,6 +2,7 @@
 #include "ask.h"
 #include "souk/core/buf.h"
 #include "verbs.h"
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <yyjson.h>
@@ -11,8 +12,8 @@
 const char verb_status_help[] =
     "\n\nAsks the running souk at the hub's address and prints one screen: sources, freshness, "
     "cursors,\n"
-    "rate limits, spool, store, alerts. With souk --json status: the JSON of /api/v1/status.\n"
-    "Exit code 0 green, 1 amber, 2 red, 69 when no souk answers.\n";
+    "rate limits, spool, store, alerts. With --json: the JSON of /api/v1/status.\n"
+    "Exit codes: 0 green; 1 amber; 2 red, and usage; 69 no souk answers; 78 configuration.\n";
 
 static const char *text(yyjson_val *obj, const char *key) {
     const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
@@ -54,8 +55,11 @@ static void print_store(yyjson_val *root) {
     yyjson_val *spool = yyjson_obj_get(root, "spool"), *store = yyjson_obj_get(root, "store"), *t;
     printf("\nspool  %.1f of %.0f MiB, %.1f MiB not acknowledged\n", num(spool, "bytes") / 1048576,
            num(spool, "quota_bytes") / 1048576, num(spool, "unacked_bytes") / 1048576);
+    char error[256]; /* Servers say things in several lines. */
+    snprintf(error, sizeof error, "%s", text(store, "last_error"));
+    error[strcspn(error, "\r\n")] = '\0';
     printf("store  %s %s %s\n\n%-30s %12s %9s %8s\n", text(store, "state"), text(store, "server"),
-           text(store, "last_error"), "TABLE", "ROWS", "ROWS/s", "WAITING");
+           error, "TABLE", "ROWS", "ROWS/s", "WAITING");
     yyjson_arr_foreach(yyjson_obj_get(store, "tables"), i, max, t)
         printf("%-30s %12.0f %9.1f %8.0f\n", text(t, "name"), num(t, "rows"), num(t, "rows_per_s"),
                num(t, "outstanding"));
@@ -82,21 +86,17 @@ static int print_status(const struct buf *json) {
 }
 
 int verb_status(struct command *c, int argc, char **argv) {
-    bool json = c->json;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") != 0) {
-            fprintf(stderr, "souk: status does not take %s; see souk status --help\n", argv[i]);
-            return EXIT_USAGE;
-        }
-        json = true;
-    }
+    static const struct option options[] = {{NULL, 0, NULL, 0}};
     struct settings settings;
-    int code = load_config(c, &settings);
+    if (getopt_long(argc, argv, "", options, NULL) != -1) return refuse_option(c);
+    int code = refuse_rest(c, argc, argv);
+    if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
     struct buf body = buf__init(STATUS_MAX);
     code = ask_hub(&settings, "GET", "/api/v1/status", &body);
-    if (code != 0) code = EXIT_UNAVAILABLE;
-    else if (json) {
+    if (code != 0) {
+        code = EXIT_UNAVAILABLE;
+    } else if (c->json) {
         printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
     } else {
         code = print_status(&body);

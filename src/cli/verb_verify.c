@@ -197,7 +197,7 @@ static int verify(const struct settings *settings, int64_t since_ns, int64_t unt
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);
     if (status != 0) {
-        fprintf(stderr, "souk: %s\n", e.msg);
+        print_error(&e);
         code = status == ERR_NOT_FOUND ? EXIT_CANT_CREATE : exit_code_of(status);
     } else {
         if (json) print_json(&printer, &report);
@@ -212,15 +212,12 @@ static int verify(const struct settings *settings, int64_t since_ns, int64_t unt
 int verb_verify(struct command *c, int argc, char **argv) {
     static const struct option options[] = {{"since", required_argument, NULL, 's'},
                                             {"until", required_argument, NULL, 'u'},
-                                            {"json", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     int64_t since_ns = 0, until_ns = 0;
-    bool json = c->json;
     struct clock now;
     clock__read(&now);
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (opt == '?') return EXIT_USAGE;
-        json |= opt == 'j';
+        if (opt == '?') return refuse_option(c);
         if ((opt == 's' || opt == 'u') &&
             !parse_when(optarg, now.wall_ns, opt == 's' ? &since_ns : &until_ns)) {
             fprintf(stderr, "souk: --%s takes 90s, 5m, 2h, 7d or 2026-11-21T12:00:00Z, not %s\n",
@@ -228,15 +225,15 @@ int verb_verify(struct command *c, int argc, char **argv) {
             return EXIT_USAGE;
         }
     }
-    if (optind < argc || (until_ns > 0 && until_ns < since_ns)) {
-        fprintf(stderr, optind < argc ? "souk: verify takes options only; see souk verify --help\n"
-                                      : "souk: --until lies before --since\n");
+    if (until_ns > 0 && until_ns < since_ns) {
+        fprintf(stderr, "souk: --until lies before --since\n");
         return EXIT_USAGE;
     }
     struct settings settings;
-    int code = load_config(c, &settings);
+    int code = refuse_rest(c, argc, argv);
+    if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
-    code = verify(&settings, since_ns, until_ns, json);
+    code = verify(&settings, since_ns, until_ns, c->json);
     settings__fini(&settings);
     return code;
 }

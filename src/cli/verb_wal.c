@@ -37,9 +37,12 @@ const char verb_wal_help[] =
     "  --payload    dump: also what each record holds; bodies of pages are decompressed, what is\n"
     "               not text is printed as hex\n"
     "  --yes        repair: change files\n"
-    "With souk --json wal: one object (stat, verify, repair) or one object a line (dump); fields\n"
-    "are only ever added. Exit code 0 when all is well, 1 damage was found, 73 no such folder, 74\n"
-    "the disk does not answer, 75 held by a running souk.\n";
+    "  --json       one object (stat, verify, repair) or one object a line (dump); fields are "
+    "only\n"
+    "               ever added\n\n"
+    "Exit codes: 0 all is well; 1 damage was found; 2 usage, and repair without --yes; 73 no such\n"
+    "folder, or no log in it; 74 the disk does not answer; 75 held by a running souk; 78\n"
+    "configuration.\n";
 
 static const char *const type_names[N_TYPES] = {
     [SPOOL_PAGE] = "page",
@@ -306,10 +309,6 @@ static int wal_repair(struct wal *w) {
         fprintf(stderr, "souk: nothing was changed; add --yes to repair\n");
         return code == 0 ? EXIT_USAGE : code;
     }
-    if (w->info.segment_bytes == 0) {
-        fprintf(stderr, "souk: there is no spool in %s\n", w->dir);
-        return EXIT_CANT_CREATE;
-    }
     uv_loop_t loop;
     struct clock clock;
     struct metrics metrics;
@@ -356,8 +355,21 @@ static bool parse_type(const char *text, unsigned *out) {
     return false;
 }
 
+static void refuse_value(int opt, const char *value) {
+    const char *name = opt == 'd'   ? "dir"
+                       : opt == 'f' ? "from"
+                       : opt == 't' ? "to"
+                       : opt == 'l' ? "limit"
+                                    : "type";
+    const char *wanted = opt == 'd'   ? "a shorter path"
+                         : opt == 'l' ? "a number"
+                         : opt == 'y' ? "a type of records, such as page"
+                                      : "a position in the log";
+    fprintf(stderr, "souk: --%s takes %s, not %s\n", name, wanted, value);
+}
+
 /* @return false after saying what is wrong. */
-static bool parse_options(struct wal *w, int argc, char **argv) {
+static bool parse_options(const struct command *c, struct wal *w, int argc, char **argv) {
     static const struct option options[] = {
         {"dir", required_argument, NULL, 'd'},   {"from", required_argument, NULL, 'f'},
         {"to", required_argument, NULL, 't'},    {"type", required_argument, NULL, 'y'},
@@ -373,9 +385,9 @@ static bool parse_options(struct wal *w, int argc, char **argv) {
         case 'y': ok = parse_type(optarg, &w->type); break;
         case 'p': w->payload = true; break;
         case 'Y': w->yes = true; break;
-        default: return false;
+        default: refuse_option(c); return false;
         }
-        if (!ok) fprintf(stderr, "souk: wal: %s is no value for this option\n", optarg);
+        if (!ok) refuse_value(opt, optarg);
     }
     return ok;
 }
@@ -388,16 +400,19 @@ int verb_wal(struct command *c, int argc, char **argv) {
         {"stat", wal_stat}, {"dump", wal_dump}, {"verify", wal_verify}, {"repair", wal_repair}};
     struct wal w = {.json = c->json, .to = UINT64_MAX, .limit = UINT64_MAX};
     int (*run)(struct wal *) = NULL;
-    if (!parse_options(&w, argc, argv)) return EXIT_USAGE;
+    if (!parse_options(c, &w, argc, argv)) return EXIT_USAGE;
     for (size_t i = 0; i < sizeof actions / sizeof *actions && optind < argc; i++)
         if (strcmp(argv[optind], actions[i].name) == 0) run = actions[i].run;
     if (run == NULL) {
         fprintf(stderr, "souk: wal takes stat, dump, verify or repair; see souk wal --help\n");
         return EXIT_USAGE;
     }
+    optind++; /* What it is to do. */
+    int code = refuse_rest(c, argc, argv);
+    if (code != 0) return code;
     if (w.dir[0] == '\0') {
         struct settings settings;
-        int code = load_config(c, &settings);
+        code = load_config(c, &settings);
         if (code != 0) return code;
         snprintf(w.dir, sizeof w.dir, "%s/spool", settings.config->state_dir);
         settings__fini(&settings);
@@ -408,7 +423,12 @@ int verb_wal(struct command *c, int argc, char **argv) {
     int rc = spool_scan__open(&w.scan, w.dir, &e);
     if (rc != 0) return refuse(&e);
     spool_scan__info(w.scan, &w.info);
-    int code = run(&w);
+    if (w.info.store_id[0] != '\0') {
+        code = run(&w);
+    } else { /* Nothing to look at is not nothing wrong: the folder may be another. */
+        fprintf(stderr, "souk: there is no log in %s\n", w.dir);
+        code = EXIT_CANT_CREATE;
+    }
     spool_scan__close(w.scan);
     return code;
 }

@@ -22,6 +22,22 @@ int exit_code_of(int code) {
     }
 }
 
+int refuse_option(const struct command *c) {
+    fprintf(stderr, "souk: see souk %s --help\n", c->verb);
+    return EXIT_USAGE;
+}
+
+int refuse_rest(const struct command *c, int argc, char **argv) {
+    if (optind >= argc) return 0;
+    fprintf(stderr, "souk: %s does not take %s; see souk %s --help\n", c->verb, argv[optind],
+            c->verb);
+    return EXIT_USAGE;
+}
+
+void print_error(const struct err *e) {
+    fprintf(stderr, "souk: %.*s\n", (int)strcspn(e->msg, "\r\n"), e->msg);
+}
+
 bool parse_duration(const char *text, int64_t *out_ns) {
     static const struct {
         const char *unit;
@@ -53,7 +69,13 @@ int load_config(const struct command *c, struct settings *out) {
     struct config *config = NULL;
     struct err e = {0};
     *out = (struct settings){0};
-    if (config__load(find_config(c), &config, &errors) != 0) {
+    int code = config__load(find_config(c), &config, &errors);
+    if (code == ERR_NOT_FOUND && c->config_path == NULL) {
+        fprintf(stderr, "souk: there is neither souk.yaml here nor /etc/souk/souk.yaml; name the "
+                        "configuration with --config\n");
+        return EXIT_CONFIG;
+    }
+    if (code != 0) {
         for (size_t i = 0; i < errors.n; i++) fprintf(stderr, "souk: %s\n", errors.line[i]);
         if (errors.n_more > 0) fprintf(stderr, "souk: and %zu more\n", errors.n_more);
         return EXIT_CONFIG;
@@ -73,7 +95,10 @@ const char verb_version_help[] =
     "\n\nPrints the versions of souk and of the libraries it runs on.\n";
 
 int verb_version(struct command *c, int argc, char **argv) {
-    (void)argc, (void)argv;
+    static const struct option options[] = {{NULL, 0, NULL, 0}};
+    if (getopt_long(argc, argv, "", options, NULL) != -1) return refuse_option(c);
+    int code = refuse_rest(c, argc, argv);
+    if (code != 0) return code;
     const char *fmt = c->json ? "{\"souk\":\"%s\",\"libuv\":\"%s\",\"libcurl\":\"%s\"}\n"
                               : "souk %s (libuv %s, libcurl %s)\n";
     printf(fmt, SOUK_VERSION, uv_version_string(), curl_version_info(CURLVERSION_NOW)->version);
@@ -87,7 +112,10 @@ const char verb_run_help[] =
     "  --sources GLOB  only sources whose name matches\n"
     "Signals: TERM and INT drain (a second one ends at once), QUIT ends at once, USR1 writes a "
     "state report.\n"
-    "ClickHouse need not be up: the spool takes what comes until its quota.\n";
+    "ClickHouse need not be up: the spool takes what comes until its quota.\n\n"
+    "Exit codes: 0 stopped as asked; 1 failure, such as a port in use; 2 usage; 73 the state\n"
+    "directory cannot be used; 74 the disk failed twice, or the log cannot be read; 75 locked by\n"
+    "another souk; 78 configuration.\n";
 
 static int open_and_run(const struct settings *settings, int64_t for_ns) {
     static struct app *a; /* Static: what a failed start leaves open ends with the process. */
@@ -121,7 +149,7 @@ int verb_run(struct command *c, int argc, char **argv) {
     int64_t for_ns = 0;
     const char *glob = "*";
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (opt == '?') return EXIT_USAGE;
+        if (opt == '?') return refuse_option(c);
         if (opt == 's') glob = optarg;
         if (opt == 'f' && !parse_duration(optarg, &for_ns)) {
             fprintf(stderr, "souk: --for takes a duration such as 90s, 5m or 2h, not %s\n", optarg);
@@ -129,7 +157,8 @@ int verb_run(struct command *c, int argc, char **argv) {
         }
     }
     struct settings settings;
-    int code = load_config(c, &settings);
+    int code = refuse_rest(c, argc, argv);
+    if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
     bool any = false;
     for (size_t i = 0; i < settings.n_sources; i++) {

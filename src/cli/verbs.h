@@ -18,7 +18,8 @@ enum {
 /* What stands in front of the verb. */
 struct command {
     const char *config_path, *log_format;
-    bool json;
+    const char *verb;
+    bool json; /* --json may also stand behind the verb. */
 };
 
 /** Loads the configuration and sets up the log. On failure all errors are printed. @return 0 or an
@@ -28,6 +29,13 @@ int load_config(const struct command *c, struct settings *out);
 const char *find_config(const struct command *c);
 /** Parses 90, 90s, 5m, 2h, 7d, 500ms into nanoseconds. @return false when it is none of these. */
 bool parse_duration(const char *text, int64_t *out_ns);
+/** After getopt said what is wrong with an option: names the help. @return EXIT_USAGE. */
+int refuse_option(const struct command *c);
+/** Says that a verb does not take what getopt left behind optind. @return EXIT_USAGE, or 0 when
+ *  there is nothing. */
+int refuse_rest(const struct command *c, int argc, char **argv);
+/** Prints @e to standard error as one line: what servers say can have several. */
+void print_error(const struct err *e);
 /** @return the exit code that says what kind of error @code is. */
 int exit_code_of(int code);
 

@@ -2,6 +2,7 @@
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* Bursts of requests are what vendors block for: only a simulator may be asked faster. */
 #define LIVE_HOST_GAP_MS_MIN 100
@@ -38,6 +39,32 @@ static void check_url(struct config_job *job, const char *path, const char *z) {
     if (!is_url(z))
         job__errorf(job, job__line(job, path),
                     "%s is \"%.80s\" (expected http://host or https://host)", path, z);
+}
+
+/* The hosts whose owners ask for a contact. */
+static bool is_vendors(const char *url) {
+    static const char *const domains[] = {"pathofexile.com", "poe.ninja"};
+    const char *host = strstr(url, "//");
+    if (host == NULL) return false;
+    host += 2;
+    size_t n = strcspn(host, ":/");
+    if (n > 0 && host[n - 1] == '.') n--;
+    for (size_t i = 0; i < sizeof domains / sizeof *domains; i++) {
+        size_t len = strlen(domains[i]);
+        if (n >= len && strncasecmp(host + n - len, domains[i], len) == 0 &&
+            (n == len || host[n - len - 1] == '.'))
+            return true;
+    }
+    return false;
+}
+
+static void check_upstream(struct config_job *job, const struct config *c, bool enabled,
+                           const char *path, const char *url) {
+    check_url(job, path, url);
+    if (enabled && !c->live && is_vendors(url))
+        job__errorf(job, job__line(job, path),
+                    "%s is \"%.80s\" and live is false (expected live: true, and agent.contact)",
+                    path, url);
 }
 
 static bool is_contact(const char *z) {
@@ -137,8 +164,9 @@ static void check_agent(struct config_job *job, const struct config *c) {
 static void check_sources(struct config_job *job, const struct config *c) {
     const struct config_psapi *p = &c->sources.psapi;
     const struct config_poe_ninja *n = &c->sources.poe_ninja;
-    check_url(job, "sources.psapi.base_url", p->base_url);
-    if (p->seed_url[0] != '\0') check_url(job, "sources.psapi.seed_url", p->seed_url);
+    check_upstream(job, c, p->enabled, "sources.psapi.base_url", p->base_url);
+    if (p->seed_url[0] != '\0')
+        check_upstream(job, c, p->enabled, "sources.psapi.seed_url", p->seed_url);
     if (!is_start(p->start))
         job__errorf(job, job__line(job, "sources.psapi.start"),
                     "sources.psapi.start is \"%.64s\" (expected head, oldest or a change id)",
@@ -154,7 +182,7 @@ static void check_sources(struct config_job *job, const struct config *c) {
     check_positive(job, "sources.psapi.period_s", p->period_s, 86400);
     check_positive(job, "sources.psapi.rate_per_s", p->rate_per_s, 10);
     check_range(job, "sources.psapi.hidden_bucket_ms", p->hidden_bucket_ms, 0, 600000);
-    check_url(job, "sources.poe_ninja.base_url", n->base_url);
+    check_upstream(job, c, n->enabled, "sources.poe_ninja.base_url", n->base_url);
     check_list(job, "sources.poe_ninja.leagues", n->leagues, n->n_leagues, is_league,
                "a league's name, below 64 bytes");
     check_list(job, "sources.poe_ninja.kinds", n->kinds, n->n_kinds, is_kind,
@@ -190,7 +218,8 @@ void config__check(struct config_job *job, const struct config *c) {
                     "clickhouse.hosts has %u entries (expected at most %d)", c->clickhouse.n_hosts,
                     CLICKHOUSE_HOSTS_MAX);
     if (!c->clickhouse.tls.enabled &&
-        (!c->clickhouse.tls.verify || c->clickhouse.tls.ca_file[0] != '\0'))
+        (!c->clickhouse.tls.verify || c->clickhouse.tls.ca_file[0] != '\0' ||
+         c->clickhouse.tls.server_name[0] != '\0'))
         job__errorf(job, job__line(job, "clickhouse.tls"),
                     "clickhouse.tls is described but not enabled (expected enabled: true)");
     check_filled(job, "clickhouse.user", c->clickhouse.user);

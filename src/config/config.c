@@ -15,7 +15,8 @@ void job__errorf(struct config_job *job, int line, const char *fmt, ...) {
     size_t size = sizeof errs->line[0];
     va_list args;
     va_start(args, fmt);
-    int n = snprintf(at, size, "%.120s:%d: ", job->name, line);
+    int n = line > 0 ? snprintf(at, size, "%.120s:%d: ", job->name, line)
+                     : snprintf(at, size, "%.120s: ", job->name);
     vsnprintf(at + n, size - (size_t)n, fmt, args);
     va_end(args);
     for (; *at != '\0'; at++) /* One line each, whatever the file holds. */
@@ -78,6 +79,9 @@ static bool fill_list(const struct config_job *job, const char *path, char ***li
     return true;
 }
 
+#define SIMULATOR_URL "http://127.0.0.1:8787"
+
+/* Without live the real upstreams are nobody's default: they ask for a contact. */
 static bool fill_strings(struct config *c) {
     struct {
         char **field;
@@ -97,11 +101,11 @@ static bool fill_strings(struct config *c) {
         {&c->clickhouse.database, "poe_trade"},
         {&c->hub.host, "127.0.0.1"},
         {&c->hub.tokens_file, ""},
-        {&c->sources.psapi.base_url, "https://api.pathofexile.com"},
-        {&c->sources.psapi.seed_url, "https://www.pathofexile.com"},
+        {&c->sources.psapi.base_url, c->live ? "https://api.pathofexile.com" : SIMULATOR_URL},
+        {&c->sources.psapi.seed_url, c->live ? "https://www.pathofexile.com" : SIMULATOR_URL},
         {&c->sources.psapi.start, "head"},
         {&c->sources.psapi.token_env, ""},
-        {&c->sources.poe_ninja.base_url, "https://poe.ninja"},
+        {&c->sources.poe_ninja.base_url, c->live ? "https://poe.ninja" : SIMULATOR_URL},
         {&c->client_secret, ""},
         {&c->throttler_url, ""},
         {&c->throttler_api_key, ""},
@@ -313,6 +317,38 @@ static bool append_literally(struct buf *out, struct slice text) {
     return fits && buf__append(out, text.base, text.len);
 }
 
+/* libcyaml writes 0.8 as 8.0000000000000004e-01: 15 digits say the same to people, and read as the
+ * same number. */
+static bool append_line(struct buf *out, struct slice line) {
+    static const char form[] = "0.0000000000000000e+00";
+    const size_t n = sizeof form - 1;
+    char number[32], *end;
+    const char *colon = memchr(line.base, ':', line.len);
+    size_t at = colon == NULL ? line.len : (size_t)(colon - line.base) + 2;
+    if (line.len != at + n || line.base[at + 1] != '.' || line.base[at + n - 4] != 'e')
+        return append_literally(out, line);
+    memcpy(number, line.base + at, n);
+    number[n] = '\0';
+    double value = strtod(number, &end);
+    if (*end != '\0') return append_literally(out, line);
+    snprintf(number, sizeof number, "%.15g", value);
+    if (strtod(number, NULL) != value) snprintf(number, sizeof number, "%.17g", value);
+    return buf__append(out, line.base, at) && buf__append_str(out, number);
+}
+
+static bool append_lines(struct buf *out, struct slice text) {
+    bool fits = true;
+    while (fits && text.len > 0) {
+        const char *end = memchr(text.base, '\n', text.len);
+        size_t n = end == NULL ? text.len : (size_t)(end - text.base);
+        fits =
+            append_line(out, slice__of(text.base, n)) && (end == NULL || buf__append(out, "\n", 1));
+        n += end != NULL;
+        text = slice__of(text.base + n, text.len - n);
+    }
+    return fits;
+}
+
 int config__print(const struct config *c, struct buf *out) {
     static char masked[] = "***", nothing[] = "";
     cyaml_config_t config = cyaml_config(NULL);
@@ -335,7 +371,7 @@ int config__print(const struct config *c, struct buf *out) {
         if (*lists[i] == NULL) *lists[i] = none;
     cyaml_err_t code = cyaml_save_data(&text, &len, &config, &config_schema, &shown, 0);
     if (code != CYAML_OK) return ERR_NOMEM;
-    bool fits = append_literally(out, slice__of(text, len));
+    bool fits = append_lines(out, slice__of(text, len));
     free(text);
     return fits ? 0 : ERR_FULL;
 }

@@ -25,7 +25,7 @@ struct config_job {
     bool no_memory; /* A place could not be remembered. */
 };
 
-/** Adds an error. @line counts from 1. */
+/** Adds an error. @line counts from 1; 0: not of a line. */
 void job__errorf(struct config_job *job, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /** @return the line of the value at @path, or 0 when the file has none. */

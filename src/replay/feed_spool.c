@@ -57,6 +57,10 @@ int replay_feed__spool(struct replay_feed *out, const char *dir, replay_followed
     f->config = buf__init(SPOOL_RECORD_MAX);
     int code = followed == NULL ? 0 : find_followed(dir, followed, &f->followed, e);
     if (code == 0) code = spool_scan__open(&f->scan, dir, e);
+    struct spool_scan_info info = {0};
+    if (code == 0) spool_scan__info(f->scan, &info);
+    if (code == 0 && info.store_id[0] == '\0')
+        code = err__setf(e, ERR_NOT_FOUND, "there is no log in %.150s", dir);
     *out = (struct replay_feed){
         .name = "spool", .has_requests = true, .self = f, .next = next, .close = close_feed};
     if (code != 0) close_feed(out);

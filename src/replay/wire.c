@@ -13,17 +13,15 @@ static void finish(struct wire *w, const struct chn_err *err, const struct chn_e
     w->code = 0;
     w->exception = x == NULL ? 0 : x->code;
     if (x != NULL)
-        w->code = err__setf(&w->err, ERR_REFUSED, "ClickHouse at %s: code %" PRId32 ": %.160s",
-                            w->server, x->code, x->message);
-    else if (err != NULL)
-        w->code = err__setf(&w->err, ERR_UNAVAILABLE, "ClickHouse at %s: %s", w->server, err->msg);
+        w->code = err__setf(&w->err, ERR_REFUSED, "ClickHouse: code %" PRId32 ": %.160s", x->code,
+                            x->message);
+    else if (err != NULL) /* It names the host. */
+        w->code = err__setf(&w->err, ERR_UNAVAILABLE, "ClickHouse: %s", err->msg);
 }
 
 /* Runs the loop until the call is done. @status is what its starter returned. */
 static int wait(struct wire *w, int status, struct err *e) {
-    if (status != 0)
-        return err__setf(e, ERR_UNAVAILABLE, "ClickHouse at %s: %s", w->server,
-                         chn_err__text(status));
+    if (status != 0) return err__setf(e, ERR_UNAVAILABLE, "ClickHouse: %s", chn_err__text(status));
     while (!w->done) uv_run(w->loop, UV_RUN_ONCE);
     if (w->code != 0) *e = w->err;
     return w->code;
@@ -41,8 +39,12 @@ static int connect_now(struct wire *w, struct err *e) {
 }
 
 int wire__open(struct wire *w, uv_loop_t *loop, const struct store_options *o, struct err *e) {
-    *w = (struct wire){.loop = loop, .lz4 = o->lz4};
-    snprintf(w->server, sizeof w->server, "%s:%u", o->host, o->port);
+    *w = (struct wire){.loop = loop,
+                       .compression = o->zstd  ? CHN_ZSTD
+                                      : o->lz4 ? CHN_LZ4
+                                               : CHN_NO_COMPRESSION};
+    int code = endpoint__init(&w->endpoint, o, e);
+    if (code != 0) return code;
     struct chn_options options = {.host = o->host,
                                   .port = o->port,
                                   .database = o->database,
@@ -50,10 +52,10 @@ int wire__open(struct wire *w, uv_loop_t *loop, const struct store_options *o, s
                                   .password = o->password,
                                   .client_name = "souk replay"};
     struct chn_err err = {0};
+    endpoint__apply(&w->endpoint, &options);
     w->conn = chn_conn__new(loop, &options, &err);
-    if (w->conn == NULL)
-        return err__setf(e, ERR_CONFIG, "ClickHouse at %s: %s", w->server, err.msg);
-    int code = connect_now(w, e);
+    code =
+        w->conn == NULL ? err__setf(e, ERR_CONFIG, "ClickHouse: %s", err.msg) : connect_now(w, e);
     if (code != 0) wire__close(w);
     return code;
 }
@@ -61,11 +63,13 @@ int wire__open(struct wire *w, uv_loop_t *loop, const struct store_options *o, s
 static void on_closed(void *data) { ((struct wire *)data)->done = true; }
 
 void wire__close(struct wire *w) {
-    if (w->conn == NULL) return;
-    w->done = false;
-    chn_conn__close(w->conn, on_closed, w);
-    while (!w->done) uv_run(w->loop, UV_RUN_ONCE);
-    w->conn = NULL;
+    if (w->conn != NULL) {
+        w->done = false;
+        chn_conn__close(w->conn, on_closed, w);
+        while (!w->done) uv_run(w->loop, UV_RUN_ONCE);
+        w->conn = NULL;
+    }
+    endpoint__fini(&w->endpoint);
 }
 
 struct query_ctx {
@@ -95,7 +99,7 @@ int wire__query(struct wire *w, const char *sql,
     struct chn_query query = {.sql = sql,
                               .settings = settings,
                               .n_settings = sizeof settings / sizeof *settings,
-                              .compression = w->lz4 ? CHN_LZ4 : CHN_NO_COMPRESSION,
+                              .compression = w->compression,
                               .timeout_ms = 600000,
                               .on_block = on_block};
     w->done = false;
@@ -146,7 +150,7 @@ static int insert_once(struct wire *w, const struct batch *b, const char *token,
                                 .n_rows = b->n_rows,
                                 .settings = settings,
                                 .n_settings = sizeof settings / sizeof *settings,
-                                .compression = w->lz4 ? CHN_LZ4 : CHN_NO_COMPRESSION};
+                                .compression = w->compression};
     fill_columns(w, b);
     w->done = false;
     return wait(w, chn_conn__insert(w->conn, &insert, on_inserted, w), e);

@@ -2,14 +2,13 @@
 #ifndef SOUK_REPLAY_WIRE_H
 #define SOUK_REPLAY_WIRE_H
 
-#include "souk/store.h"
-#include <ch_native/conn.h>
+#include "../store/endpoint.h" /* Hosts and TLS mean the same for all who connect. */
 
 struct wire {
     uv_loop_t *loop;       /* Borrowed. */
     struct chn_conn *conn; /* Owned. */
-    char server[300];      /* host:port, for messages. */
-    bool lz4;
+    struct endpoint endpoint;
+    enum chn_compression compression;
     /* The call under way. */
     bool done;
     int code;
@@ -20,7 +19,8 @@ struct wire {
     struct chn_slice parts[BATCH_COLUMNS_MAX][2];
 };
 
-/** Connects. @return 0, ERR_UNAVAILABLE, or ERR_REFUSED with the server's words. */
+/** Connects, to the first of the hosts that answers. @return 0, ERR_UNAVAILABLE, ERR_CONFIG where
+ *  the authorities cannot be read, or ERR_REFUSED with the server's words. */
 int wire__open(struct wire *w, uv_loop_t *loop, const struct store_options *options, struct err *e);
 /** Runs @sql. @on_block may be NULL; it returns 0 to go on. @return as wire__open. */
 int wire__query(struct wire *w, const char *sql,

@@ -2,6 +2,7 @@
  * it; a password file that cannot be read leaves the password as it was. */
 #include "endpoint.h"
 #include "souk/core/log.h"
+#include "store_internal.h"
 #include <ch_native/conn.h>
 #include <errno.h>
 #include <inttypes.h>

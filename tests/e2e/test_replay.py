@@ -108,9 +108,23 @@ def test_no_clickhouse_and_no_folder_are_told_apart(stack, tmp_path):
     away.write_text(json.dumps({"state_dir": str(tmp_path), "clickhouse": {"host": "127.0.0.1", "port": port}}))
     assert stacks.run_souk("replay", "--pages", config=away).returncode == 69
     assert stacks.run_souk("replay", config=away).returncode == 74
+    assert "there is no log in" in stacks.run_souk("replay", "--spool", tmp_path, config=away).stderr
     assert stacks.run_souk("replay", "--bodies", tmp_path, config=away).returncode == 74
     for wrong in (["--from", "yesterday"], ["--speed", "0"], ["--into", "a-b"], ["--pages", "--spool", "x"], ["what"]):
         assert stacks.run_souk("replay", *wrong, config=away).returncode == 2, wrong
+
+
+def test_replay_goes_where_the_configuration_says(stack, tmp_path):
+    """Over the list of hosts, and over TLS where it is asked for: nothing is said in clear text then."""
+    config = json.loads(stack.config_file.read_text())
+    clickhouse = config["clickhouse"]
+    hosts = [f"127.0.0.1:{stacks.free_ports(1)[0]}", f"127.0.0.1:{clickhouse['port']}"]
+    listed, secure = tmp_path / "listed.yaml", tmp_path / "secure.yaml"
+    listed.write_text(json.dumps(config | {"clickhouse": clickhouse | {"host": "no-such-host.invalid", "hosts": hosts}}))
+    secure.write_text(json.dumps(config | {"clickhouse": clickhouse | {"tls": {"enabled": True}}}))
+    assert stacks.run_souk("replay", "--pages", config=listed, seconds=60).returncode == 0
+    refused = stacks.run_souk("replay", "--pages", config=secure, seconds=60)
+    assert refused.returncode == 69 and "TLS" in refused.stderr
 
 
 def two_pages(folder, apart_ms):

@@ -411,6 +411,9 @@ def test_check_env_says_that_all_is_well(stack):
     ({"clickhouse": {"port": 1}}, "clickhouse.connect", 69),
     ({"clickhouse": {"host": "no-such-host.invalid"}}, "clickhouse.dns", 69),
     ({"clickhouse": {"user": "nobody"}}, "clickhouse.connect", 78),
+    ({"clickhouse": {"tls": {"enabled": True}}}, "clickhouse.connect", 69),
+    ({"clickhouse": {"tls": {"enabled": True, "ca_file": "/nonexistent.pem"}}}, "clickhouse.connect", 78),
+    ({"clickhouse": {"hosts": ["127.0.0.1:1", "no-such-host.invalid"]}}, "clickhouse.connect", 69),
     ({"clickhouse": {"database": "poe_none"}}, "clickhouse.database", 78),
     ({"sources": {"psapi": {"base_url": "http://no-such-host.invalid"}}}, "source.psapi.dns", 69),
     ({"state_dir": "/dev/null/souk"}, "state_dir", 73),
@@ -420,6 +423,21 @@ def test_check_env_says_what_is_wrong(stack, change, name, code):
     config.write_text(json.dumps(stacks.merge(json.loads(stack.config_file.read_text()), change)))
     found = checks(stack, code, config=config)
     assert found[name]["result"] == "fail" and found[name]["what"] and found[name]["hint"], found
+    assert "\n" not in found[name]["what"]
+
+
+def test_check_env_looks_at_each_of_the_hosts(stack):
+    config = json.loads(stack.config_file.read_text())
+    here = f"127.0.0.1:{config['clickhouse']['port']}"
+    config["clickhouse"]["hosts"] = ["no-such-host.invalid:9000", here]
+    config["clickhouse"]["host"] = "nobody-asks-this.invalid"
+    listed = stack.folder / "listed.yaml"
+    listed.write_text(json.dumps(config))
+    found = json.loads(souk(stack, "check", "--env", "--json", config=listed))["checks"]
+    first, second = [c for c in found if c["name"] == "clickhouse.connect"]
+    assert first["result"] == "warn" and "no-such-host.invalid" in first["what"]
+    assert second["result"] == "ok" and here in second["what"]
+    assert "clickhouse.schema" in {c["name"] for c in found}
 
 
 def test_check_env_denies_warnings_when_told(kept):
@@ -436,3 +454,31 @@ def test_every_verb_has_its_help():
         assert text == stacks.run_souk(verb, "--help").stdout
         assert max(map(len, text.splitlines())) <= 110
     assert stacks.run_souk("help", "nothing").returncode == 2
+
+
+@pytest.mark.parametrize("verb", ["check", "status", "verify", "version", "replay", "run", "schema", "wal"])
+def test_every_verb_refuses_what_it_does_not_know(stack, verb):
+    actions = {"schema": ["diff"], "wal": ["stat"]}.get(verb, [])
+    for wrong in ("--frobnicate", "superfluous"):
+        done = stacks.run_souk(verb, *actions, wrong, config=stack.config_file)
+        assert done.returncode == 2, (verb, wrong)
+        assert "--help" in done.stderr and not done.stdout, (verb, wrong)
+
+
+@pytest.mark.parametrize("verb", [["check"], ["verify"], ["version"], ["replay"], ["schema", "diff"], ["wal", "stat"], ["wal", "verify"]])
+def test_json_is_said_before_or_behind_the_verb(stack, verb):
+    before = stacks.run_souk("--json", *verb, config=stack.config_file)
+    behind = stacks.run_souk(*verb, "--json", config=stack.config_file)
+    assert before.returncode == behind.returncode == 0
+    assert json.loads(before.stdout) == json.loads(behind.stdout)
+
+
+def test_a_folder_without_a_log_is_no_log_without_faults(stack, tmp_path):
+    (tmp_path / "spool").mkdir()
+    config = tmp_path / "empty.yaml"
+    config.write_text(json.dumps(json.loads(stack.config_file.read_text()) | {"state_dir": str(tmp_path)}))
+    for verb, code in ((["wal", "stat"], 73), (["wal", "verify"], 73), (["wal", "repair", "--yes"], 73), (["verify"], 73),
+                       (["replay"], 74)):
+        done = stacks.run_souk(*verb, config=config)
+        assert done.returncode == code and "there is no log in" in done.stderr, verb
+    assert not list((tmp_path / "spool").iterdir())

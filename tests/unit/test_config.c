@@ -58,6 +58,8 @@ static void test_config_has_defaults_for_everything(void **state) {
         assert_int_equal(c->log.level, CONFIG_LOG_INFO);
         assert_int_equal(c->hub.port, 8686);
         assert_false(c->live);
+        assert_string_equal(c->sources.psapi.base_url, "http://127.0.0.1:8787");
+        assert_string_equal(c->sources.poe_ninja.base_url, "http://127.0.0.1:8787");
         assert_true(c->sources.psapi.enabled);
         assert_string_equal(c->sources.psapi.realms[0], "pc");
         assert_true(c->alerts.poe_ninja.red_s == 600);
@@ -139,6 +141,15 @@ static void test_config_prints_what_loads_again_without_secrets(void **state) {
     config__free(c);
     c = load(out.base);
     check_full(c);
+    config__free(c);
+    buf__clear(&out);
+    c = load("alerts: {psapi: {amber_s: 0.1}}\nbatch: {live_after_s: 1.0000000000000002}\n");
+    assert_int_equal(config__print(c, &out), 0);
+    buf__u8(&out, 0);
+    assert_non_null(strstr(out.base, "\n  retain_hours: 24\n")); /* As people write them. */
+    assert_non_null(strstr(out.base, " rate_per_s: 0.8\n"));
+    assert_non_null(strstr(out.base, " amber_s: 0.1\n"));
+    assert_non_null(strstr(out.base, " live_after_s: 1.0000000000000002\n"));
     config__free(c);
     buf__fini(&out);
 }
@@ -281,10 +292,27 @@ static void test_config_lets_the_environment_override(void **state) {
     config__free(c);
     n_env = 0;
     put_env("CH_PORT", "http");
-    refuse("", "f:0: CH_PORT is \"http\" (expected 1 to 65535)");
+    refuse("", "f: CH_PORT is \"http\" (expected 1 to 65535)");
     n_env = 0;
     put_env("POE_USER_AGENT", "a\r\nX-Evil: b");
-    refuse("", "f:0: POE_USER_AGENT is not printable ASCII");
+    refuse("", "f: POE_USER_AGENT is not printable ASCII");
+}
+
+static void test_config_asks_the_vendors_with_a_contact_only(void **state) {
+    (void)state;
+    struct config *c = load("live: true\nagent: {contact: me@example.org}\n");
+    assert_string_equal(c->sources.psapi.base_url, "https://api.pathofexile.com");
+    assert_string_equal(c->sources.psapi.seed_url, "https://www.pathofexile.com");
+    assert_string_equal(c->sources.poe_ninja.base_url, "https://poe.ninja");
+    config__free(c);
+    refuse("sources: {poe_ninja: {base_url: 'https://Poe.Ninja:443/x'}}\n",
+           "f:1: sources.poe_ninja.base_url is \"https://Poe.Ninja:443/x\" and live is false (expected "
+           "live: true, and agent.contact)");
+    refuse("sources:\n  psapi:\n    seed_url: https://www.pathofexile.com.\n",
+           "f:3: sources.psapi.seed_url is \"https://www.pathofexile.com.\" and live is false (expected "
+           "live: true, and agent.contact)");
+    config__free(load("sources: {poe_ninja: {enabled: false, base_url: 'https://poe.ninja'}}\n"));
+    config__free(load("sources: {poe_ninja: {base_url: 'https://notpoe.ninja'}}\n"));
 }
 
 static void test_config_reaches_clickhouse_as_it_is_told(void **state) {
@@ -383,7 +411,7 @@ static void test_config_load_says_what_a_file_lacks(void **state) {
     struct config *c;
     (void)state;
     assert_int_equal(config__load("/nonexistent/souk.yaml", &c, &errs), ERR_NOT_FOUND);
-    assert_string_equal(errs.line[0], "/nonexistent/souk.yaml:0: No such file or directory");
+    assert_string_equal(errs.line[0], "/nonexistent/souk.yaml: No such file or directory");
     assert_int_equal(config__load("/tmp", &c, &errs), ERR_IO);
     assert_int_equal(errs.n, 1);
 }
@@ -397,11 +425,9 @@ static void test_config_ships_a_file_that_loads(void **state) {
     snprintf(path, sizeof path, "%s/deploy/souk.yaml", source);
     if (config__load(path, &c, &errs) != 0) fail_msg("%s", errs.line[0]);
     assert_string_equal(c->sources.psapi.base_url, "http://127.0.0.1:8787");
-    /* It says that it shows the defaults: apart from the simulator's URLs and what it marks, it does. */
+    /* It says that it shows the defaults: apart from what it marks, it does. */
     struct config *defaults = load("leagues: [Allflame, Standard]\n"
-                                   "sources: {psapi: {base_url: 'http://127.0.0.1:8787',\n"
-                                   "  seed_url: 'http://127.0.0.1:8787'},\n"
-                                   "  poe_ninja: {base_url: 'http://127.0.0.1:8787', leagues: [Allflame, Standard],\n"
+                                   "sources: {poe_ninja: {leagues: [Allflame, Standard],\n"
                                    "    kinds: [exchange/Currency, exchange/Fragment, exchange/Scarab,\n"
                                    "      item/UniqueWeapon]}}\n");
     struct buf a = buf__init(1 << 20), b = buf__init(1 << 20);
@@ -423,6 +449,7 @@ int main(void) {
         TEST(test_config_says_where_the_yaml_breaks),
         TEST(test_config_reports_all_errors_at_once),
         TEST(test_config_lets_the_environment_override),
+        TEST(test_config_asks_the_vendors_with_a_contact_only),
         TEST(test_config_reaches_clickhouse_as_it_is_told),
         TEST(test_config_replaces_variables_in_values),
         TEST(test_config_prints_what_reads_as_the_same),

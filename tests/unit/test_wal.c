@@ -129,7 +129,9 @@ static void test_wal_refuses_what_it_does_not_know(void **state) {
     assert_int_equal(run_wal(f, "", "eat", out), 2);
     assert_int_equal(run_wal(f, "", "dump --from x", out), 2);
     assert_int_equal(run_wal(f, "", "dump --type nothing", out), 2);
-    assert_int_equal(run_wal(f, "", "stat", out), 0); /* An empty folder is an empty log. */
+    assert_int_equal(run_wal(f, "", "stat extra", out), 2);
+    assert_int_equal(run_wal(f, "", "stat", out), 73); /* Nothing is there: a mistyped folder, say. */
+    assert_int_equal(run_wal(f, "", "verify", out), 73);
     assert_int_equal(run_wal(f, "", "repair --yes", out), 73);
     remove_files(f->dir);
     assert_int_equal(run_wal(f, "", "stat", out), 73);
