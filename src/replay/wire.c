@@ -43,7 +43,7 @@ int wire__open(struct wire *w, uv_loop_t *loop, const struct store_options *o, s
                        .compression = o->zstd  ? CHN_ZSTD
                                       : o->lz4 ? CHN_LZ4
                                                : CHN_NO_COMPRESSION};
-    int code = endpoint__init(&w->endpoint, o, e);
+    int code = store_address__init(&w->address, o, e);
     if (code != 0) return code;
     struct chn_options options = {.host = o->host,
                                   .port = o->port,
@@ -52,7 +52,7 @@ int wire__open(struct wire *w, uv_loop_t *loop, const struct store_options *o, s
                                   .password = o->password,
                                   .client_name = "souk replay"};
     struct chn_err err = {0};
-    endpoint__apply(&w->endpoint, &options);
+    store_address__apply(&w->address, &options);
     w->conn = chn_conn__new(loop, &options, &err);
     code =
         w->conn == NULL ? err__setf(e, ERR_CONFIG, "ClickHouse: %s", err.msg) : connect_now(w, e);
@@ -69,7 +69,7 @@ void wire__close(struct wire *w) {
         while (!w->done) uv_run(w->loop, UV_RUN_ONCE);
         w->conn = NULL;
     }
-    endpoint__fini(&w->endpoint);
+    store_address__fini(&w->address);
 }
 
 struct query_ctx {

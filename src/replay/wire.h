@@ -2,12 +2,12 @@
 #ifndef SOUK_REPLAY_WIRE_H
 #define SOUK_REPLAY_WIRE_H
 
-#include "../store/endpoint.h" /* Hosts and TLS mean the same for all who connect. */
+#include "souk/store_address.h" /* Hosts and TLS mean the same for all who connect. */
 
 struct wire {
     uv_loop_t *loop;       /* Borrowed. */
     struct chn_conn *conn; /* Owned. */
-    struct endpoint endpoint;
+    struct store_address address;
     enum chn_compression compression;
     /* The call under way. */
     bool done;

@@ -1,7 +1,7 @@
 /* The link of ch-native: a connection to a real server. What can fail is told as ch-native tells
  * it; a password file that cannot be read leaves the password as it was. */
-#include "endpoint.h"
 #include "souk/core/log.h"
+#include "souk/store_address.h"
 #include "store_internal.h"
 #include <ch_native/conn.h>
 #include <errno.h>
@@ -16,7 +16,7 @@ struct store_link {
     uv_loop_t *loop;
     const struct store_options *options;
     struct store_link_events to;
-    struct endpoint endpoint;
+    struct store_address address;
     struct chn_conn *conn; /* NULL before the first connect. */
     size_t n_conns;        /* Not gone yet, this one included. */
     char password[PASSWORD_MAX];
@@ -75,7 +75,7 @@ static void on_conn_gone(void *data) {
     if (--l->n_conns > 0 || !l->closing) return;
     void (*cb)(void *) = l->close_cb;
     void *cb_data = l->close_data;
-    endpoint__fini(&l->endpoint);
+    store_address__fini(&l->address);
     free(l->tables);
     free(l);
     cb(cb_data);
@@ -96,7 +96,7 @@ static struct store_link *open_link(void *ctx, uv_loop_t *loop, const struct sto
         err__setf(e, ERR_NOMEM, "store: out of memory");
         return NULL;
     }
-    if (endpoint__init(&l->endpoint, options, e) != 0) {
+    if (store_address__init(&l->address, options, e) != 0) {
         free(l->tables);
         free(l);
         return NULL;
@@ -137,7 +137,7 @@ static int connect_link(struct store_link *l) {
                                   .client_name = "souk",
                                   .on_lost = on_lost,
                                   .data = l};
-    endpoint__apply(&l->endpoint, &options);
+    store_address__apply(&l->address, &options);
     struct chn_err err = {0};
     struct chn_conn *before = l->conn;
     l->conn = NULL;

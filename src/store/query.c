@@ -1,5 +1,5 @@
 /* One statement on a connection of its own, its result as text. */
-#include "endpoint.h"
+#include "souk/store_address.h"
 #include "store_internal.h"
 #include <ch_native/conn.h>
 #include <stdio.h>
@@ -85,16 +85,16 @@ int store__query(uv_loop_t *loop, const struct store_options *options, const cha
                               .password = options->password,
                               .database = options->database,
                               .client_name = "souk"};
-    struct endpoint endpoint;
-    if (endpoint__init(&endpoint, options, e) != 0) {
+    struct store_address address;
+    if (store_address__init(&address, options, e) != 0) {
         free(q->sql);
         free(q);
         return e == NULL ? ERR_CONFIG : e->code;
     }
-    endpoint__apply(&endpoint, &chn);
+    store_address__apply(&address, &chn);
     struct chn_err err = {0};
     q->conn = q->sql == NULL ? NULL : chn_conn__new(loop, &chn, &err);
-    endpoint__fini(&endpoint); /* The connection has copies. */
+    store_address__fini(&address); /* The connection has copies. */
     int status = q->conn == NULL ? err.code : chn_conn__connect(q->conn, on_connected, q);
     if (status == 0) return 0;
     err__setf(e, ERR_UNAVAILABLE, "ClickHouse %s:%u: %s", options->host, options->port,

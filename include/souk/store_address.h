@@ -1,12 +1,12 @@
 /* Where ClickHouse is and how it is reached: the store's options as ch-native wants them. */
-#ifndef SOUK_STORE_ENDPOINT_H
-#define SOUK_STORE_ENDPOINT_H
+#ifndef SOUK_STORE_ADDRESS_H
+#define SOUK_STORE_ADDRESS_H
 
 #include "souk/store.h"
 #include <ch_native/conn.h>
 
 /** Zeroed it is empty. Owns its names and a share of its TLS. */
-struct endpoint {
+struct store_address {
     struct chn_host hosts[CHN_HOSTS_MAX];
     size_t n_hosts;
     struct chn_tls *tls; /* NULL: none. */
@@ -14,13 +14,13 @@ struct endpoint {
 
 /** Takes hosts and TLS from @o. Reads the authorities' file: for start-up and offline work only.
  *  @return 0, or ERR_CONFIG, ERR_NOMEM with @e filled; @p is empty then. */
-int endpoint__init(struct endpoint *p, const struct store_options *o, struct err *e);
+int store_address__init(struct store_address *p, const struct store_options *o, struct err *e);
 /** Adds them to @options, which borrows from @p until the connection is made. */
-void endpoint__apply(const struct endpoint *p, struct chn_options *options);
-void endpoint__fini(struct endpoint *p);
+void store_address__apply(const struct store_address *p, struct chn_options *options);
+void store_address__fini(struct store_address *p);
 
 /** Takes `name`, `name:port` or `[address]:port` apart. @port stays as it is where there is none.
  *  @return false when @text is none of these. */
-bool endpoint__parse(const char *text, char *name, size_t capacity, uint16_t *port);
+bool store_address__parse(const char *text, char *name, size_t capacity, uint16_t *port);
 
 #endif

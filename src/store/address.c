@@ -1,10 +1,10 @@
 /* The happy path: names and ports are taken apart, the authorities are read once, and each
  * connection gets a share. What can fail: a text that names no host, a file that cannot be used. */
-#include "endpoint.h"
+#include "souk/store_address.h"
 #include <stdio.h>
 #include <stdlib.h>
 
-bool endpoint__parse(const char *text, char *name, size_t capacity, uint16_t *port) {
+bool store_address__parse(const char *text, char *name, size_t capacity, uint16_t *port) {
     const char *end, *after;
     if (text[0] == '[') { /* An IPv6 address, whose colons are its own. */
         text++;
@@ -31,11 +31,11 @@ bool endpoint__parse(const char *text, char *name, size_t capacity, uint16_t *po
     return true;
 }
 
-static int add_host(struct endpoint *p, const char *text, uint16_t port, struct err *e) {
+static int add_host(struct store_address *p, const char *text, uint16_t port, struct err *e) {
     char name[256];
     if (p->n_hosts == CHN_HOSTS_MAX)
         return err__setf(e, ERR_CONFIG, "clickhouse.hosts: more than %d", CHN_HOSTS_MAX);
-    if (!endpoint__parse(text, name, sizeof name, &port))
+    if (!store_address__parse(text, name, sizeof name, &port))
         return err__setf(e, ERR_CONFIG, "clickhouse.hosts: \"%.64s\" is not host:port", text);
     char *copy = strdup(name);
     if (copy == NULL) return err__setf(e, ERR_NOMEM, "store: out of memory");
@@ -43,7 +43,7 @@ static int add_host(struct endpoint *p, const char *text, uint16_t port, struct 
     return 0;
 }
 
-static int open_tls(struct endpoint *p, const struct store_tls *t, struct err *e) {
+static int open_tls(struct store_address *p, const struct store_tls *t, struct err *e) {
     struct chn_err err;
     struct chn_tls_options options = {.insecure = t->insecure};
     if (t->ca_file != NULL && t->ca_file[0] != '\0') options.ca_file = t->ca_file;
@@ -53,24 +53,24 @@ static int open_tls(struct endpoint *p, const struct store_tls *t, struct err *e
     return p->tls != NULL ? 0 : err__setf(e, ERR_CONFIG, "clickhouse.tls: %s", err.msg);
 }
 
-int endpoint__init(struct endpoint *p, const struct store_options *o, struct err *e) {
+int store_address__init(struct store_address *p, const struct store_options *o, struct err *e) {
     int status = 0;
-    *p = (struct endpoint){0};
+    *p = (struct store_address){0};
     for (size_t i = 0; i < o->n_hosts && status == 0; i++)
         status = add_host(p, o->hosts[i], o->port, e);
     if (status == 0) status = open_tls(p, &o->tls, e);
-    if (status != 0) endpoint__fini(p);
+    if (status != 0) store_address__fini(p);
     return status;
 }
 
-void endpoint__apply(const struct endpoint *p, struct chn_options *options) {
+void store_address__apply(const struct store_address *p, struct chn_options *options) {
     options->hosts = p->hosts;
     options->n_hosts = p->n_hosts;
     options->tls = p->tls;
 }
 
-void endpoint__fini(struct endpoint *p) {
+void store_address__fini(struct store_address *p) {
     for (size_t i = 0; i < p->n_hosts; i++) free((char *)(uintptr_t)p->hosts[i].name);
     chn_tls__free(p->tls);
-    *p = (struct endpoint){0};
+    *p = (struct store_address){0};
 }
