@@ -47,9 +47,9 @@ def test_an_answer_that_is_no_page_is_refused(stack, fault):
     until("it is refused", 20, lambda: pages(stack)["invalid"] == before["invalid"] + 1, lambda: stack.tail("souk"))
     assert stack.simulator()["faults_met"] == met + 1
     stack.goes_on()
-    error = until("the request is stored", 10, lambda: stack.query(
-        "SELECT error FROM bronze_requests WHERE service = 'psapi' AND error != '' ORDER BY ts DESC, lsn DESC LIMIT 1"))
-    assert INVALID[fault] in error
+    newest = "SELECT error FROM bronze_requests WHERE service = 'psapi' AND error != '' ORDER BY ts DESC, lsn DESC LIMIT 1"
+    until("the request is stored with its reason", 10, lambda: INVALID[fault] in stack.query(newest),
+          lambda: stack.query(newest))
     stack.is_clean()
 
 
