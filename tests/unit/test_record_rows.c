@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 static struct spool_record record(enum spool_type type, const struct buf *payload) {
-    return (struct spool_record){.lsn = 4096, .next_lsn = 8192, .type = type, .wall_ns = 5 * NS_PER_S,
+    return (struct spool_record){.lsn = 4096, .next_lsn = 8192, .type = (uint16_t)type, .wall_ns = 5 * NS_PER_S,
                                  .payload = buf__slice(payload)};
 }
 
