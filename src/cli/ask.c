@@ -3,7 +3,6 @@
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <yyjson.h>
 
 static size_t on_data(char *bytes, size_t size, size_t n, void *data) {
     return buf__append(data, bytes, size * n) ? size * n : 0;
@@ -36,6 +35,15 @@ static CURLcode fetch(const struct settings *settings, const char *method, const
     curl_easy_cleanup(curl);
     curl_slist_free_all(headers);
     return code;
+}
+
+const char *answer_text(yyjson_val *obj, const char *key) {
+    const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
+    return s == NULL ? "" : s;
+}
+
+double answer_num(yyjson_val *obj, const char *key) {
+    return yyjson_get_num(yyjson_obj_get(obj, key));
 }
 
 static void print_refusal(const struct buf *body, long status) {

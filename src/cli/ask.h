@@ -4,6 +4,7 @@
 
 #include "settings.h"
 #include "souk/core/buf.h"
+#include <yyjson.h>
 
 /** Sends @method (GET or POST) for @path (with its query, encoded) to the hub of @settings and
  * waits for at most 5 s. Prints to standard error what is wrong: that nobody answers, or what the
@@ -11,5 +12,9 @@
 int ask_hub(const struct settings *settings, const char *method, const char *path, struct buf *out);
 /** Appends @name=@value to the query of @path, encoded. */
 void put_query(struct buf *path, const char *name, const char *value);
+/** @return the string @key of an answer's object @obj, "" when there is none. Borrowed from it. */
+const char *answer_text(yyjson_val *obj, const char *key);
+/** @return the number @key of @obj, 0 when there is none. */
+double answer_num(yyjson_val *obj, const char *key);
 
 #endif

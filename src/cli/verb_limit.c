@@ -26,22 +26,14 @@ const char verb_limit_help[] =
     "Exit codes: 0 done; 1 refused, or no such endpoint; 2 usage; 69 no souk answers; 78\n"
     "configuration.\n";
 
-static const char *text(yyjson_val *obj, const char *key) {
-    const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
-    return s == NULL ? "" : s;
-}
-static double num(yyjson_val *obj, const char *key) {
-    return yyjson_get_num(yyjson_obj_get(obj, key));
-}
-
 static void print_classes(yyjson_val *classes) {
     size_t i, max;
     yyjson_val *name, *c;
     bool any = false;
     yyjson_obj_foreach(classes, i, max, name, c) {
-        if (num(c, "waiting") < 1 && num(c, "granted") < 1) continue;
+        if (answer_num(c, "waiting") < 1 && answer_num(c, "granted") < 1) continue;
         printf("%s%s %.0f waiting, %.0f sent", any ? "; " : "    classes: ", yyjson_get_str(name),
-               num(c, "waiting"), num(c, "granted"));
+               answer_num(c, "waiting"), answer_num(c, "granted"));
         any = true;
     }
     if (any) printf("\n");
@@ -51,22 +43,23 @@ static void print_endpoint(yyjson_val *ep) {
     size_t i, max;
     yyjson_val *w, *wait = yyjson_obj_get(ep, "wait_ms");
     bool now = yyjson_is_num(wait) && yyjson_get_num(wait) <= 0;
-    printf("%-24s %-4s %-9s %s\n", text(ep, "endpoint"), now ? "yes" : "no", text(ep, "state"),
-           text(ep, "reason"));
+    printf("%-24s %-4s %-9s %s\n", answer_text(ep, "endpoint"), now ? "yes" : "no",
+           answer_text(ep, "state"), answer_text(ep, "reason"));
     if (!now && yyjson_is_num(wait)) {
         char iso[32];
-        clock__iso((int64_t)num(ep, "next_ms") * NS_PER_MS, iso, sizeof iso);
+        clock__iso((int64_t)answer_num(ep, "next_ms") * NS_PER_MS, iso, sizeof iso);
         printf("    next permitted at %s, in %.1f s\n", iso, yyjson_get_num(wait) / 1000);
     }
     printf("    policy %s, %.3f requests a second in the long run, %.0f under way\n",
-           text(ep, "policy")[0] == '\0' ? "(none announced)" : text(ep, "policy"),
-           num(ep, "rate_per_s"), num(ep, "inflight"));
-    yyjson_arr_foreach(yyjson_obj_get(ep, "windows"), i, max, w) printf(
-        "    %-8s %3.0f of %3.0f used in %.0f s (broken: closed for %.0f s)\n", text(w, "rule"),
-        num(w, "used"), num(w, "limit"), num(w, "period_s"), num(w, "restriction_s"));
+           answer_text(ep, "policy")[0] == '\0' ? "(none announced)" : answer_text(ep, "policy"),
+           answer_num(ep, "rate_per_s"), answer_num(ep, "inflight"));
+    yyjson_arr_foreach(yyjson_obj_get(ep, "windows"), i, max, w)
+        printf("    %-8s %3.0f of %3.0f used in %.0f s (broken: closed for %.0f s)\n",
+               answer_text(w, "rule"), answer_num(w, "used"), answer_num(w, "limit"),
+               answer_num(w, "period_s"), answer_num(w, "restriction_s"));
     print_classes(yyjson_obj_get(ep, "classes"));
-    printf("    %.0f requests, %.0f throttled, %.0f errors\n", num(ep, "requests"),
-           num(ep, "throttled"), num(ep, "errors"));
+    printf("    %.0f requests, %.0f throttled, %.0f errors\n", answer_num(ep, "requests"),
+           answer_num(ep, "throttled"), answer_num(ep, "errors"));
 }
 
 static int print_all(const struct buf *json, const char *only) {
@@ -81,7 +74,7 @@ static int print_all(const struct buf *json, const char *only) {
         printf("%-24s %-4s %-9s %s\n", "ENDPOINT", "NOW", "STATE", "WHY");
     }
     yyjson_arr_foreach(list, i, max, ep) {
-        if (only != NULL && strcmp(text(ep, "endpoint"), only) != 0) continue;
+        if (only != NULL && strcmp(answer_text(ep, "endpoint"), only) != 0) continue;
         print_endpoint(ep);
         code = 0;
     }

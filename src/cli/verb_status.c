@@ -15,24 +15,18 @@ const char verb_status_help[] =
     "rate limits, spool, store, alerts. With --json: the JSON of /api/v1/status.\n"
     "Exit codes: 0 green; 1 amber; 2 red, and usage; 69 no souk answers; 78 configuration.\n";
 
-static const char *text(yyjson_val *obj, const char *key) {
-    const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
-    return s == NULL ? "" : s;
-}
-static double num(yyjson_val *obj, const char *key) {
-    return yyjson_get_num(yyjson_obj_get(obj, key));
-}
-
 static void print_sources(yyjson_val *sources) {
     size_t i, max;
     yyjson_val *s;
     printf("\n%-10s %-32s %-9s %-6s %8s %10s %9s  %s\n", "SOURCE", "STREAM", "STATE", "LEVEL",
            "AGE s", "ROWS", "ROWS/s", "CURSOR");
     yyjson_arr_foreach(sources, i, max, s) {
-        printf("%-10s %-32.32s %-9s %-6s %8.1f %10.0f %9.1f  %.48s\n", text(s, "name"),
-               text(s, "stream"), text(s, "state"), text(s, "level"), num(s, "lag_s"),
-               num(s, "rows"), num(s, "rows_per_s"), text(s, "cursor"));
-        if (text(s, "last_error")[0] != '\0') printf("           %s\n", text(s, "last_error"));
+        printf("%-10s %-32.32s %-9s %-6s %8.1f %10.0f %9.1f  %.48s\n", answer_text(s, "name"),
+               answer_text(s, "stream"), answer_text(s, "state"), answer_text(s, "level"),
+               answer_num(s, "lag_s"), answer_num(s, "rows"), answer_num(s, "rows_per_s"),
+               answer_text(s, "cursor"));
+        if (answer_text(s, "last_error")[0] != '\0')
+            printf("           %s\n", answer_text(s, "last_error"));
     }
 }
 
@@ -41,31 +35,33 @@ static void print_limits(yyjson_val *endpoints) {
     yyjson_val *ep, *w;
     printf("\n%-20s %-9s %9s %9s  %s\n", "ENDPOINT", "STATE", "REQUESTS", "THROTTLED", "WINDOWS");
     yyjson_arr_foreach(endpoints, i, max, ep) {
-        printf("%-20s %-9s %9.0f %9.0f ", text(ep, "name"), text(ep, "state"), num(ep, "requests"),
-               num(ep, "throttled"));
+        printf("%-20s %-9s %9.0f %9.0f ", answer_text(ep, "name"), answer_text(ep, "state"),
+               answer_num(ep, "requests"), answer_num(ep, "throttled"));
         yyjson_arr_foreach(yyjson_obj_get(ep, "windows"), k, n, w)
-            printf(" %s %.0f/%.0f in %.0f s", text(w, "rule"), num(w, "used"), num(w, "limit"),
-                   num(w, "period_s"));
-        printf("  %s\n", text(ep, "reason"));
+            printf(" %s %.0f/%.0f in %.0f s", answer_text(w, "rule"), answer_num(w, "used"),
+                   answer_num(w, "limit"), answer_num(w, "period_s"));
+        printf("  %s\n", answer_text(ep, "reason"));
     }
 }
 
 static void print_store(yyjson_val *root) {
     size_t i, max;
     yyjson_val *spool = yyjson_obj_get(root, "spool"), *store = yyjson_obj_get(root, "store"), *t;
-    printf("\nspool  %.1f of %.0f MiB, %.1f MiB not acknowledged\n", num(spool, "bytes") / 1048576,
-           num(spool, "quota_bytes") / 1048576, num(spool, "unacked_bytes") / 1048576);
+    printf("\nspool  %.1f of %.0f MiB, %.1f MiB not acknowledged\n",
+           answer_num(spool, "bytes") / 1048576, answer_num(spool, "quota_bytes") / 1048576,
+           answer_num(spool, "unacked_bytes") / 1048576);
     char error[256]; /* Servers say things in several lines. */
-    snprintf(error, sizeof error, "%s", text(store, "last_error"));
+    snprintf(error, sizeof error, "%s", answer_text(store, "last_error"));
     error[strcspn(error, "\r\n")] = '\0';
-    printf("store  %s %s %s\n\n%-30s %12s %9s %8s\n", text(store, "state"), text(store, "server"),
-           error, "TABLE", "ROWS", "ROWS/s", "WAITING");
+    printf("store  %s %s %s\n\n%-30s %12s %9s %8s\n", answer_text(store, "state"),
+           answer_text(store, "server"), error, "TABLE", "ROWS", "ROWS/s", "WAITING");
     yyjson_arr_foreach(yyjson_obj_get(store, "tables"), i, max, t)
-        printf("%-30s %12.0f %9.1f %8.0f\n", text(t, "name"), num(t, "rows"), num(t, "rows_per_s"),
-               num(t, "outstanding"));
+        printf("%-30s %12.0f %9.1f %8.0f\n", answer_text(t, "name"), answer_num(t, "rows"),
+               answer_num(t, "rows_per_s"), answer_num(t, "outstanding"));
     yyjson_val *alerts = yyjson_obj_get(root, "alerts"), *last = yyjson_obj_get(alerts, "last");
-    printf("\nalerts %.0f firing, %.0f critical; last: %s\n", num(alerts, "firing"),
-           num(alerts, "critical"), text(last, "title")[0] == '\0' ? "none" : text(last, "title"));
+    printf("\nalerts %.0f firing, %.0f critical; last: %s\n", answer_num(alerts, "firing"),
+           answer_num(alerts, "critical"),
+           answer_text(last, "title")[0] == '\0' ? "none" : answer_text(last, "title"));
 }
 
 static int print_status(const struct buf *json) {
@@ -75,11 +71,12 @@ static int print_status(const struct buf *json) {
         fprintf(stderr, "souk: the answer is not JSON; is another program on that port?\n");
         return EXIT_UNAVAILABLE;
     }
-    printf("souk %s, %s: %s\n", text(root, "version"), text(root, "state"), text(summary, "text"));
+    printf("souk %s, %s: %s\n", answer_text(root, "version"), answer_text(root, "state"),
+           answer_text(summary, "text"));
     print_sources(yyjson_obj_get(root, "sources"));
     print_limits(yyjson_obj_get(root, "endpoints"));
     print_store(root);
-    const char *level = text(summary, "level");
+    const char *level = answer_text(summary, "level");
     int code = strcmp(level, "green") == 0 ? 0 : strcmp(level, "amber") == 0 ? 1 : 2;
     yyjson_doc_free(doc);
     return code;
