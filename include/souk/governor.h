@@ -138,6 +138,7 @@ struct endpoint_status {
     char policy[64];
     enum endpoint_state state;
     char reason[128];     /* Why a request waits, for people. */
+    bool paused;          /* By somebody; its requests wait. */
     int64_t next_mono_ns; /* When one may go; <= now when at once; INT64_MAX when disabled. */
     double rate_per_s;    /* The learned or configured rate. */
     struct governor_window_status windows[16];

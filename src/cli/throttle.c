@@ -241,8 +241,7 @@ static void put_granted(struct throttle *t, struct lease *l, struct buf *out) {
 static void put_not_granted(struct throttle *t, const char *endpoint, struct buf *out) {
     struct endpoint_status st;
     status_of(t, endpoint, &st);
-    bool for_good = st.state == ENDPOINT_DISABLED || st.state == ENDPOINT_KILLED ||
-                    strncmp(st.reason, "paused", 6) == 0;
+    bool for_good = st.state == ENDPOINT_DISABLED || st.state == ENDPOINT_KILLED || st.paused;
     if (st.next_mono_ns == INT64_MAX && !for_good)
         st.next_mono_ns = t->clock->mono_ns + ASK_AGAIN_NS; /* A reply is awaited. */
     /* Who queues goes first; a ceiling or the cost says no where the windows alone would not. */

@@ -135,7 +135,7 @@ static void say_why(const struct governor *g, struct endpoint *ep, const struct 
     else if (out->state == ENDPOINT_DISABLED)
         snprintf(why, size, "disabled for %.0f s: %.95s",
                  (double)(ep->disabled_until_ns - now_ns) / (double)NS_PER_S, ep->disabled_reason);
-    else if (ep->paused_until_ns > now_ns) snprintf(why, size, "paused: %s", ep->paused_reason);
+    else if (out->paused) snprintf(why, size, "paused: %s", ep->paused_reason);
     else if (out->next_mono_ns == NEVER) snprintf(why, size, "waits for a reply");
     else if (out->state == ENDPOINT_PENALTY)
         snprintf(why, size, "waits %.1f s: the server closed the policy", wait_s);
@@ -162,6 +162,7 @@ void governor__status(const struct governor *g, size_t i, struct endpoint_status
     int64_t own_ns = endpoint__next_ns(ep, now_ns, NULL), next_ns;
     *out = (struct endpoint_status){.name = ep->o.name,
                                     .host = ep->o.host,
+                                    .paused = ep->paused_until_ns > now_ns,
                                     .rate_per_s = rate_of(ep),
                                     .n_windows = (uint32_t)p->n_windows,
                                     .n_waiting = ep->n_waiting,
