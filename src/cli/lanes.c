@@ -221,6 +221,12 @@ static void consider_jump(struct app *a) {
     }
 }
 
+void lanes__on_room(struct app *a) {
+    /* Before it reads on, or it may catch up between two seconds with fresh pages last. */
+    if (!a->draining && a->lanes.close_cb == NULL) consider_jump(a);
+    lanes__wake(a);
+}
+
 static void measure(struct app *a) {
     struct lanes *s = &a->lanes;
     struct lanes_status st;

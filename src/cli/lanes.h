@@ -52,6 +52,8 @@ struct lanes_status {
 /** Starts with one lane at @from_lsn; see decoder__open. @return 0 or an error. */
 int lanes__open(struct app *a, uint64_t from_lsn, const char *followed, struct err *e);
 void lanes__wake(struct app *a);
+/** The store has room again: jumps when that is due, then reads on. */
+void lanes__on_room(struct app *a);
 /** Once a second: jumps, goes on with the next range, measures. */
 void lanes__second(struct app *a);
 /** @return true while there is something synced to decode. */

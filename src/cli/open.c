@@ -271,7 +271,7 @@ void app__store_options(const struct config *c, struct store_options *out) {
                                   .age_max_ns = c->batch.age_ms * NS_PER_MS};
 }
 
-static void wake_lanes(void *ctx) { lanes__wake(ctx); }
+static void on_room(void *ctx) { lanes__on_room(ctx); }
 
 /* A save that waits for the disk. */
 struct limits_wait {
@@ -374,7 +374,7 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     app__store_options(settings->config, &store);
     if (code == 0)
         code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
-    if (code == 0) store__on_room(a->store, wake_lanes, a);
+    if (code == 0) store__on_room(a->store, on_room, a);
     if (code == 0) code = open_pollers(a, e);
     if (code == 0) code = app__recover(a, e);
     if (code == 0) stage_done(a, "recovery", &since_ns);
