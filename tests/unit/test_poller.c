@@ -193,7 +193,7 @@ static void open_poller(struct fixture *f, const char *source, const struct scri
     f->script = script;
     f->settings = (struct source_settings){.base_url = f->base_url, .seed_url = f->base_url, .start = "oldest",
                                            .realms = realms, .n_realms = 1, .leagues = leagues, .n_leagues = 1,
-                                           .kinds = kinds, .n_kinds = 1, .period_ns = 20 * NS_PER_MS, .token = ""};
+                                           .kinds = kinds, .n_kinds = 1, .period_ns = 20 * NS_PER_MS};
     const struct source_type *type = source__find(source);
     assert_int_equal(type->streams(&f->settings, f->streams, &e), 1);
     struct poller_deps deps = {.loop = &f->loop, .clock = &f->clock, .metrics = &f->metrics, .governor = f->governor,
