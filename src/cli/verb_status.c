@@ -27,8 +27,11 @@ const char verb_status_help[] =
  * terminal's cursor. @return @out. */
 static const char *plain(yyjson_val *obj, const char *key, char *out, size_t size) {
     snprintf(out, size, "%s", answer_text(obj, key));
-    for (char *at = out; *at != '\0'; at++)
-        if ((unsigned char)*at < 0x20 || *at == 0x7f) *at = ' ';
+    for (unsigned char *at = (unsigned char *)out; *at != '\0'; at++) {
+        bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0; /* U+0080 to U+009F. */
+        if (c1) at[1] = ' ';
+        if (c1 || at[0] < 0x20 || at[0] == 0x7f) at[0] = ' ';
+    }
     return out;
 }
 
