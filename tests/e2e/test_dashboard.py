@@ -3,10 +3,12 @@
 import gzip
 import json
 import re
+import subprocess
+import time
 import urllib.request
 
 import pytest
-from conftest import RESULTS, TOP
+from conftest import RESULTS, TOP, request
 from playwright.sync_api import expect
 
 DASHBOARD = TOP / "src" / "ui" / "dashboard"
@@ -324,3 +326,36 @@ def test_text_from_the_server_enters_as_text():
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", script.read_text()), script.name
     page = (DASHBOARD / "index.html").read_text()
     assert not re.search(r"<script(?![^>]* src=)|<style|\son[a-z]+=|\sstyle=", page)
+
+
+# What else a stack that has run for so long can show, without another one.
+
+
+def tool(name, *arguments):
+    return subprocess.run([str(a) for a in (TOP / "deploy" / "lib" / name, *arguments)], capture_output=True, text=True, timeout=30)
+
+
+def test_every_source_answered_and_every_table_has_rows(stack):
+    deadline = time.monotonic() + 90
+    while (found := subprocess.run(["python3", TOP / "deploy/lib/stack.py", "arrived", str(stack.hub), str(stack.http)],
+                                   capture_output=True, text=True, timeout=30)).returncode != 0 and time.monotonic() < deadline:
+        time.sleep(1)
+    assert found.returncode == 0, found.stdout + found.stderr
+    shown = subprocess.run(["python3", TOP / "deploy/lib/stack.py", "table", str(stack.hub), str(stack.http)], capture_output=True,
+                           text=True, timeout=30).stdout
+    for name in {source["name"] for source in stack.status()["sources"]} | {"bronze_public_stash", "may send"}:
+        assert name in shown, shown
+    broken = json.loads(request(stack.sim, "/_sim/status"))["violations"]
+    assert broken == 0, (stack.state / "sim" / "violations.jsonl").read_text()
+
+
+def test_the_readme_has_the_policies_that_souk_learned(stack, tmp_path):
+    found = tool("policies", stack.hub, "--check", TOP / "README.md")
+    assert found.returncode == 0, found.stdout + found.stderr
+    other = tmp_path / "README.md"
+    text = (TOP / "README.md").read_text()
+    other.write_text(text.replace("Ip: 2 in 1 s", "Ip: 20 in 1 s"))
+    found = tool("policies", stack.hub, "--check", other)
+    assert (found.returncode, "souk learned" in found.stdout) == (1, True), found.stdout + found.stderr
+    assert tool("policies", stack.hub, "--write", other).returncode == 0
+    assert tool("policies", stack.hub, "--check", other).returncode == 0
