@@ -6,8 +6,8 @@
     stack.py table HUB CLICKHOUSE           short tables of what has arrived, and of the limits
     stack.py line HUB                       the same in one line
     stack.py arrived HUB CLICKHOUSE [MODE]  exit 0 once every stream was answered and every table has rows;
-                                            MODE any: one stream of each source is enough, for recorded
-                                            bodies; MODE live: a source that lacks credentials may be off
+                                            MODE live: a source that lacks credentials may be off;
+                                            MODE any: that too, and one stream of each source is enough
     stack.py drained HUB                    exit 0 once all that was fetched is stored
     stack.py freeze SIM                     no new data from the simulator
     stack.py violations SIM                 exit 0 if no limit was broken
@@ -37,7 +37,7 @@ SOURCE_OF = {
     "raw_public_stash_pages": "psapi",
     "silver_listing_events": "psapi",
 }
-MAY_BE_EMPTY = ["bronze_quarantine"]  # Nothing refused is what we hope for.
+MAY_BE_EMPTY = ["bronze_exchange_gaps", "bronze_quarantine"]  # Nothing missing and nothing refused is what we hope for.
 NEVER_DONE = ["bronze_ingest_checkpoints", "bronze_requests"]  # Each poll of a quiet upstream is a row of these.
 MARKET = ("bronze_", "raw_", "silver_")
 ANSWERED = ("new", "unchanged", "empty", "stale", "unavailable")
@@ -190,7 +190,7 @@ def table(hub, clickhouse):
     limits_table(page)
     print(f"\n  {'table':<42} {'rows in ClickHouse':>22}")
     for name, rows in held.items():
-        if name.startswith(MARKET) or rows:
+        if name.startswith(MARKET) or (rows and not name.startswith("souk_")):
             print(f"  {name:<42} {rows:>22,}")
     spool, last = page["spool"], page["alerts"]["last"]
     if tape := page.get("tape"):
@@ -217,7 +217,7 @@ def line(hub):
 def lacks(name, streams, mode):
     """What a source still lacks."""
     off = [stream for stream in streams if stream["state"] == "off"]
-    if off and mode == "live":
+    if off and mode != "all":
         return []
     silent = [stream for stream in streams if not answers(stream)]
     if mode == "any" and len(silent) < len(streams):
