@@ -162,6 +162,8 @@ def sources_table(page):
         for stream in streams:
             if stream["state"] in ("off", "unavailable") or (stream["level"] != "green" and stream["reason"]):
                 print(f"    {stream['stream'] or name}: {stream['state']}: {stream['reason'] or stream['last_error']}")
+            elif stream.get("note"):
+                print(f"    {stream['stream'] or name}: {stream['note']}")
 
 
 def may_send(endpoint, now):
@@ -193,7 +195,8 @@ def table(hub, clickhouse):
         if name.startswith(MARKET) or (rows and not name.startswith("souk_")):
             print(f"  {name:<42} {rows:>22,}")
     spool, last = page["spool"], page["alerts"]["last"]
-    if tape := page.get("tape"):
+    tape = page.get("tape") or {"state": "off"}
+    if tape.get("state") != "off":
         print(f"\n  tape        {tape.get('items', 0):,} items in {tape.get('stashes', 0):,} stashes, {size(tape.get('bytes', 0))}, "
               f"{tape.get('events', 0):,} events")
     print(f"\n  spool       {size(spool['bytes'])} of {size(spool['quota_bytes'])}, "

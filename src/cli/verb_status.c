@@ -64,13 +64,15 @@ static bool is_quiet(const char *state) {
     return strcmp(state, "off") == 0 || strcmp(state, "unavailable") == 0;
 }
 
-/* Why a stream is not what one would wish: its reason, else its last error. */
+/* Why a stream is not what one would wish: its reason, else its last error; else what its source
+ * says of it. */
 static void print_trouble(yyjson_val *s, double now_ms) {
     char text[512], wait[32];
     const char *state = answer_text(s, "state");
     double next_ms = answer_num(s, "next_request_ms");
     plain(s, "reason", text, sizeof text);
     if (text[0] == '\0') plain(s, "last_error", text, sizeof text);
+    if (text[0] == '\0') plain(s, "note", text, sizeof text);
     if (text[0] == '\0' && !is_quiet(state)) return;
     printf("    %s%s%s", is_quiet(state) ? state : "", is_quiet(state) ? ": " : "", text);
     if (is_quiet(state) && next_ms > now_ms)
@@ -92,9 +94,7 @@ static void print_sources(yyjson_val *sources, double now_ms) {
                seen_ms > 0 ? span((now_ms - seen_ms) / 1000, age, sizeof age) : "never",
                behind(s, lag, sizeof lag), answer_num(s, "rows"), answer_num(s, "rows_per_s"),
                plain(s, "cursor", cursor, sizeof cursor));
-        if (is_quiet(answer_text(s, "state")) || answer_text(s, "last_error")[0] != '\0' ||
-            strcmp(answer_text(s, "level"), "green") != 0)
-            print_trouble(s, now_ms);
+        print_trouble(s, now_ms);
     }
 }
 
@@ -147,7 +147,7 @@ static void print_limits(yyjson_val *endpoints) {
 
 static void print_tape(yyjson_val *tape) {
     char lag[32];
-    if (tape == NULL) return;
+    if (tape == NULL || strcmp(answer_text(tape, "state"), "off") == 0) return;
     printf("tape   %.0f items in %.0f stashes, %.1f MiB, %.0f events, %s behind\n",
            answer_num(tape, "items"), answer_num(tape, "stashes"),
            answer_num(tape, "bytes") / 1048576, answer_num(tape, "events"),

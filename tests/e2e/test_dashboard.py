@@ -67,7 +67,7 @@ def everything(answer):
     answer["sources"] = [
         *(stream(like, "account_stashes", f"pc/Standard/{n}", state="unavailable",
                  reason="scope account:stashes is not granted to this client; register it, or switch the source off") for n in range(1)),
-        stream(like, "currency_exchange", "pc", rows=2144, cursor="1786003200"),
+        stream(like, "currency_exchange", "pc", rows=2144, cursor="1786003200", note="6 hours behind"),
         *(stream(like, "poe_ninja", f"Allflame/item/Unique{n:02}", rows=n, level="amber" if n == 7 else "green",
                  reason="no answer for 200 s" if n == 7 else "") for n in range(30)),
         stream(like, "psapi", "pc", lag_changes=1204, lag_estimate_s=3.4, rows=123456789, rows_per_s=1234.5),
@@ -89,7 +89,7 @@ def everything(answer):
         endpoint("oauth", now, next_ms=0, wait_ms=None, reason="waits for a reply", policy=""),
         endpoint("poe_ninja", now, paused=True, next_ms=0, wait_ms=None, reason="paused: maintenance", policy="", errors=3),
     ]
-    answer["tape"] = {"items": 10_234_567, "stashes": 412_345, "bytes": 900 << 20, "memory_max": 1 << 30, "events": 77_321, "lag_s": 2.1,
+    answer["tape"] = {"state": "reading", "items": 10_234_567, "stashes": 412_345, "bytes": 900 << 20, "memory_max": 1 << 30, "events": 77_321, "lag_s": 2.1,
                       "snapshot_ms": now - 240_000, "forgotten": 0}
     return answer
 
@@ -141,6 +141,7 @@ def test_a_source_says_how_far_it_is_behind_and_why_it_is_quiet(crowded):
     expect(quiet.locator(".badge")).to_have_text("quiet")
     expect(line(crowded, "sources", "trade_data")).to_contain_text("filters: HTTP 404; derived from the tape")
     expect(line(crowded, "sources", "enrichment")).to_contain_text("<b>no</b> page is named")
+    expect(line(crowded, "sources", "currency_exchange")).to_contain_text("6 hours behind")
     expect(crowded.locator("#tape")).to_contain_text("10,234,567")
     expect(crowded.locator("#tape-snapshot")).to_contain_text("4 min ago")
 

@@ -89,10 +89,13 @@ def test_what_is_quiet_says_why_and_when_it_is_asked_again(ask):
     screen = ask(page(sources=[
         stream("account_stashes", "pc", state="off", reason="no token: set POE_CLIENT_SECRET", last_success_ms=0),
         stream("trade_data", "items", state="unavailable", last_error="HTTP 404", next_request_ms=NOW + 21_600_000),
-        stream("leagues", "pc", last_error="once there was one")]))[1]
+        stream("leagues", "pc", last_error="once there was one"),
+        stream("enrichment", "wiki", note="3 pages of 4"), stream("psapi", "pc", note="")]))[1]
     assert lines_of(screen, "account_stashes")[1:] == ["    off: no token: set POE_CLIENT_SECRET"]
     assert lines_of(screen, "trade_data")[1:] == ["    unavailable: HTTP 404; asked again in 6 h 00 min"]
     assert lines_of(screen, "leagues")[1:] == ["    once there was one"]
+    assert lines_of(screen, "enrichment")[1:] == ["    3 pages of 4"]
+    assert lines_of(screen, "psapi")[1:] == []
 
 
 def test_each_limit_says_whether_a_request_may_go(ask):
@@ -125,3 +128,4 @@ def test_the_tape_is_a_line(ask):
     screen = ask(page(tape={"items": 1000, "stashes": 20, "bytes": 3 << 20, "events": 77, "lag_s": 2.5, "snapshot_ms": NOW}))[1]
     assert "tape   1000 items in 20 stashes, 3.0 MiB, 77 events, 2.5 s behind" in screen
     assert "tape" not in ask(page())[1]
+    assert "tape" not in ask(page(tape={"state": "off", "items": 0}))[1]

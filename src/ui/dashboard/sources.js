@@ -101,11 +101,11 @@ function updateState(tr, streams, telling) {
   const words = new Map();
   for (const stream of streams) words.set(word(stream.state), (words.get(word(stream.state)) ?? 0) + 1);
   put(main, words.size === 1 ? words.keys().next().value : [...words].map(([text, n]) => `${n} ${text}`).join(', '));
-  const text = trouble(telling);
+  const text = trouble(telling) || (streams.length === 1 ? telling.note : '') || '';
   const said = text && streams.length > 1 ? `${telling.stream}: ${text}` : text;
   put(sub, said);
   set(sub, 'title', said);
-  set(sub, 'class', QUIET.has(telling.state) ? 'sub whole' : 'sub');
+  set(sub, 'class', QUIET.has(telling.state) || telling.note ? 'sub whole' : 'sub');
 }
 
 function updateNumbers(tr, streams) {

@@ -82,13 +82,15 @@ function drawStore(now) {
 /** The memory of stashes, where there is one. */
 function drawTape(now) {
   const t = page.tape;
-  show(byId('tape'), !!t);
-  if (!t) return;
-  const events = typeof t.events === 'object' && t.events ? Object.values(t.events).reduce((sum, n) => sum + n, 0) : t.events;
+  const on = !!t && t.state !== 'off';
+  show(byId('tape'), on);
+  if (!on) return;
+  put(byId('tape-state'), t.state ?? '');
   put(byId('tape-items'), count(t.items));
   put(byId('tape-stashes'), count(t.stashes));
   put(byId('tape-bytes'), bytes(t.bytes));
-  put(byId('tape-events'), count(events));
+  set(byId('tape-bytes'), 'title', `at most ${bytes(t.memory_max)}; ${count(t.forgotten)} items forgotten for want of room`);
+  put(byId('tape-events'), count(t.events));
   put(byId('tape-lag'), Number.isFinite(t.lag_s) ? span(t.lag_s * 1000) : '–');
   put(byId('tape-snapshot'), ago(t.snapshot_ms, now));
 }
