@@ -55,12 +55,6 @@ static struct body *overview(struct sim *s, const char *league, const char *path
     return NULL;
 }
 
-static bool league_is_known(const struct sim *s, const char *league) {
-    for (size_t i = 0; i < s->o->n_leagues; i++)
-        if (span__is(s->o->leagues[i], league)) return true;
-    return false;
-}
-
 /** Send @body with its tag, or 304 when the client has it. The tag has no quotes, as the real one.
  * @return whether the body goes out. */
 static bool reply_tagged(struct sim *s, const struct http_request *q, struct body *body,
@@ -92,11 +86,10 @@ static bool spoil(const struct fault *f, struct reply *r) {
     return true;
 }
 
-void handle_ninja(struct sim *s, const struct http_request *q, struct reply *r) {
-    static const char *const ends[][2] = {{"exchange/current/overview", "exchange"},
-                                          {"stash/current/item/overview", "item"},
-                                          {"stash/current/currency/overview", "currency"}};
-    struct span end = {q->path.at + 18, q->path.len - 18}; /* Behind /poe1/api/economy/. */
+void handle_ninja(struct sim *s, const struct http_request *q, struct span end, struct reply *r) {
+    static const char *const ends[][2] = {{"/exchange/current/overview", "exchange"},
+                                          {"/stash/current/item/overview", "item"},
+                                          {"/stash/current/currency/overview", "currency"}};
     const char *path = NULL;
     char league[72], type[40];
     struct body *body;
@@ -106,7 +99,7 @@ void handle_ninja(struct sim *s, const struct http_request *q, struct reply *r) 
         return;
     }
     if (!pass_gap(s, q, r) || meet_fault(s, "poe_ninja", r, &f)) return;
-    if (span__is(end, "leagues")) {
+    if (span__is(end, "/leagues")) {
         body = ninja__leagues(s->o->leagues, s->o->n_leagues);
         reply_tagged(s, q, body, r);
         body__unref(body);
@@ -115,7 +108,7 @@ void handle_ninja(struct sim *s, const struct http_request *q, struct reply *r) 
     for (size_t i = 0; i < 3; i++)
         if (span__is(end, ends[i][0])) path = ends[i][1];
     if (path == NULL || http__query(q, "league", league, sizeof league) <= 0 ||
-        http__query(q, "type", type, sizeof type) <= 0 || !league_is_known(s, league)) {
+        http__query(q, "type", type, sizeof type) <= 0 || !sim__has_league(s, league)) {
         reply_html(r, 404, "Not found");
         return;
     }
