@@ -325,9 +325,9 @@ static void dispatch(struct sim *s, enum sim_route route, const struct http_requ
     case ROUTE_NINJA: handle_ninja(s, q, rest, r); break;
     case ROUTE_CX_CDN: handle_cx(s, q, rest, true, r); break;
     case ROUTE_CX: handle_cx(s, q, rest, false, r); break;
-    case ROUTE_STASH:
-    case ROUTE_LEAGUE:
-    case ROUTE_LEAGUES:
+    case ROUTE_STASH: handle_stash(s, q, rest, r); break;
+    case ROUTE_LEAGUE: handle_league(s, q, r); break;
+    case ROUTE_LEAGUES: handle_leagues(s, q, r); break;
     case ROUTE_TRADE_DATA:
     case ROUTE_TRADE_GATEWAY:
     case ROUTE_ENRICHMENT: reply_error(r, 404, 1, "Resource not found"); break;
