@@ -66,21 +66,24 @@ static void add_trades(struct writer *w, yyjson_val *root) {
     }
 }
 
-/** Groups hold entries with ids; entries without one are separators, or named by their text.
- * Leagues are entries without a group. */
-static void add_entries(struct writer *w, yyjson_val *list, bool in_group) {
-    yyjson_val *one;
-    size_t i, n;
+/** One entry of a list of the trade site: its id, or for items, which have none, what is shown of
+ * them. "sep" without a text is a line between entries. */
+static void add_entry(struct writer *w, yyjson_val *one) {
+    const char *id = text_of(one, "id"), *text = text_of(one, "text");
+    if (strcmp(id, "sep") == 0 && *text == '\0') return;
+    if (*id == '\0') id = *text != '\0' ? text : text_of(one, "type");
+    add_row(w, "trade", "resource", w->a, id, NULL);
+}
+
+/** Groups hold entries, or filters; leagues are entries without a group. */
+static void add_entries(struct writer *w, yyjson_val *list) {
+    yyjson_val *one, *entry;
+    size_t i, n, k, m;
     yyjson_arr_foreach(list, i, n, one) {
         yyjson_val *inner = yyjson_obj_get(one, "entries");
         if (inner == NULL) inner = yyjson_obj_get(one, "filters");
-        if (yyjson_is_arr(inner) && !in_group) add_entries(w, inner, true);
-        else if (*text_of(one, "id") != '\0')
-            add_row(w, "trade", "resource", w->a, text_of(one, "id"), NULL);
-        else if (*text_of(one, "text") != '\0' || *text_of(one, "type") != '\0')
-            add_row(w, "trade", "resource", w->a,
-                    *text_of(one, "text") != '\0' ? text_of(one, "text") : text_of(one, "type"),
-                    NULL);
+        if (!yyjson_is_arr(inner)) add_entry(w, one);
+        yyjson_arr_foreach(inner, k, m, entry) { add_entry(w, entry); }
     }
 }
 
@@ -110,20 +113,30 @@ static void add_wiki(struct writer *w, yyjson_val *root) {
     }
 }
 
+/** Copy HTML text to @out with the one entity undone that the simulator writes. */
+static void undo_entities(struct span text, char *out) {
+    static const char quote[] = "&#039;";
+    for (size_t i = 0; i < text.len; i++) {
+        bool is_quote =
+            text.len - i >= sizeof quote - 1 && memcmp(text.at + i, quote, sizeof quote - 1) == 0;
+        *out++ = is_quote ? '\'' : text.at[i];
+        if (is_quote) i += sizeof quote - 2;
+    }
+    *out = '\0';
+}
+
 /** The names of a page's table: what stands in the link of each row's first cell. The simulator's
- * own page is that regular; it is not a reader of HTML. */
+ * own page is that regular; this is no reader of HTML. */
 static void add_poedb(struct writer *w, const struct body *body) {
     static const char row[] = "<tr><td><a ";
     const char *at = body->data, *end = body->data + body->len;
     char name[128];
     while ((at = memmem(at, (size_t)(end - at), row, sizeof row - 1)) != NULL) {
-        const char *from = memchr(at + sizeof row, '>', (size_t)(end - at) - sizeof row), *to;
-        if (from == NULL) return;
-        from++;
-        to = memchr(from, '<', (size_t)(end - from));
-        if (to == NULL || (size_t)(to - from) >= sizeof name) return;
-        memcpy(name, from, (size_t)(to - from));
-        name[to - from] = '\0';
+        const char *from = memchr(at, '"', (size_t)(end - at)), *to = NULL;
+        if (from != NULL) from = memchr(from, '>', (size_t)(end - from));
+        if (from != NULL) to = memchr(from, '<', (size_t)(end - from));
+        if (to == NULL || (size_t)(to - from) > sizeof name) return;
+        undo_entities((struct span){from + 1, (size_t)(to - from) - 1}, name);
         add_row(w, "enrichment", "poedb", name, NULL, NULL);
         at = to;
     }
@@ -150,7 +163,7 @@ void ledger__add_body(struct ledger *l, enum ledger_kind kind, const char *a, co
     case LEDGER_EXCHANGE: add_exchange(&w, root); break;
     case LEDGER_TRADES: add_trades(&w, root); break;
     case LEDGER_RESOURCE:
-        add_entries(&w, yyjson_is_arr(root) ? root : yyjson_obj_get(root, "result"), false);
+        add_entries(&w, yyjson_is_arr(root) ? root : yyjson_obj_get(root, "result"));
         break;
     case LEDGER_ACCOUNT:
         add_items(&w, yyjson_obj_get(yyjson_obj_get(root, "stash"), "items"));

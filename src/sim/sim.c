@@ -328,9 +328,9 @@ static void dispatch(struct sim *s, enum sim_route route, const struct http_requ
     case ROUTE_STASH: handle_stash(s, q, rest, r); break;
     case ROUTE_LEAGUE: handle_league(s, q, r); break;
     case ROUTE_LEAGUES: handle_leagues(s, q, r); break;
-    case ROUTE_TRADE_DATA:
-    case ROUTE_TRADE_GATEWAY:
-    case ROUTE_ENRICHMENT: reply_error(r, 404, 1, "Resource not found"); break;
+    case ROUTE_TRADE_DATA: handle_trade_data(s, q, rest, r); break;
+    case ROUTE_TRADE_GATEWAY: handle_trade_gateway(s, q, rest, r); break;
+    case ROUTE_ENRICHMENT: handle_enrichment(s, q, r); break;
     case ROUTE_CONTROL: handle_control(s, q, r); break;
     case ROUTE_OTHER:
     case N_ROUTES: reply_error(r, 404, 1, "Resource not found"); break;
