@@ -44,6 +44,21 @@ static bool pass(struct sim *s, const struct http_request *q, bool cdn, struct r
            pass_limiter(s, &s->cx, q, r);
 }
 
+/** @return the digest of an hour: a market, or the recorded one under this hour's number. */
+static struct body *digest(const struct sim *s, int realm, int64_t hour) {
+    struct body *markets = sim__recorded(s, "cx", realm_names[realm]), *out;
+    struct buf b = {0};
+    if (markets == NULL)
+        return exchange__digest(s->o->seed, realm, s->o->leagues, s->o->n_leagues, hour);
+    buf__addf(&b, "{\"next_change_id\":%lld,\"markets\":", (long long)(hour + EXCHANGE_HOUR_S));
+    buf__add(&b, markets->data, markets->len);
+    buf__addc(&b, '}');
+    body__unref(markets);
+    out = body__new(b.at, b.len);
+    buf__fini(&b);
+    return out;
+}
+
 void handle_cx(struct sim *s, const struct http_request *q, struct span rest, bool cdn,
                struct reply *r) {
     int64_t now_ns = sim__content_ns(s), hour, first;
@@ -68,7 +83,7 @@ void handle_cx(struct sim *s, const struct http_request *q, struct span rest, bo
     r->status = 200;
     r->type = "application/json";
     r->may_gzip = true;
-    r->body = exchange__digest(s->o->seed, realm, s->o->leagues, s->o->n_leagues, hour);
+    r->body = digest(s, realm, hour);
     if (spoil_json(&f, r, "{\"next_change_id\":{},\"markets\":{}}")) return;
     snprintf(hour_text, sizeof hour_text, "%lld", (long long)hour);
     promise_body(s, r, LEDGER_EXCHANGE, realm_names[realm], hour_text);

@@ -49,10 +49,7 @@ static bool pass_same(struct sim *s, const struct http_request *q, uint64_t key,
 static struct body *overview(struct sim *s, const char *league, const char *path,
                              const char *type) {
     if (s->recorded == NULL) return ninja__overview(s->o->seed, league, path, type, sim__build(s));
-    for (size_t i = 0; i < s->n_recorded; i++)
-        if (strcmp(s->recorded[i].path, path) == 0 && strcmp(s->recorded[i].type, type) == 0)
-            return body__ref(s->recorded[i].body);
-    return NULL;
+    return sim__recorded(s, path, type);
 }
 
 /** Send @body with its tag, or 304 when the client has it. The tag has no quotes, as the real one.

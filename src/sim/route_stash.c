@@ -19,6 +19,18 @@ static int read_path(struct span rest, char parts[PARTS_MAX][HTTP_SEGMENT_MAX], 
     return n - *league - 1;
 }
 
+/** @return the list or the tab named by @n_ids ids; NULL when there is none. */
+static struct body *find_body(const struct sim *s, const struct account_view *v, int n_ids,
+                              char ids[][HTTP_SEGMENT_MAX]) {
+    struct body *list = sim__recorded(s, "account", "list");
+    if (list != NULL && n_ids == 0) return list;
+    if (list != NULL) { /* A recorded account has no tabs in tabs. */
+        body__unref(list);
+        return n_ids == 1 ? sim__recorded(s, "account", ids[0]) : NULL;
+    }
+    return n_ids == 0 ? account__list(v) : account__tab(v, ids[0], n_ids == 2 ? ids[1] : NULL);
+}
+
 void handle_stash(struct sim *s, const struct http_request *q, struct span rest, struct reply *r) {
     char parts[PARTS_MAX][HTTP_SEGMENT_MAX];
     struct account_view v = {.seed = s->o->seed, .at_ns = sim__content_ns(s)};
@@ -33,9 +45,7 @@ void handle_stash(struct sim *s, const struct http_request *q, struct span rest,
         return;
     }
     v.league = parts[league];
-    r->body = n_ids == 0
-                  ? account__list(&v)
-                  : account__tab(&v, parts[league + 1], n_ids == 2 ? parts[league + 2] : NULL);
+    r->body = find_body(s, &v, n_ids, parts + league + 1);
     if (r->body == NULL) {
         reply_error(r, 404, 1, "Resource not found");
         return;

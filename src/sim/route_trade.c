@@ -24,13 +24,15 @@ static void take_body(struct reply *r, struct body *body) {
 void handle_trade_data(struct sim *s, const struct http_request *q, struct span rest,
                        struct reply *r) {
     char name[1][HTTP_SEGMENT_MAX], tag[24];
-    struct body *body;
+    struct body *body = NULL;
     struct fault f;
     if (!pass(s, q, r, &f)) return;
-    body = http__segments(rest, name, 1) == 1
-               ? trade__resource(name[0], s->o->leagues, s->o->n_leagues,
-                                 sim__build(s) / TRADE_VERSION_BUILDS)
-               : NULL;
+    if (http__segments(rest, name, 1) == 1) {
+        body = sim__recorded(s, "trade", name[0]);
+        if (body == NULL)
+            body = trade__resource(name[0], s->o->leagues, s->o->n_leagues,
+                                   sim__build(s) / TRADE_VERSION_BUILDS);
+    }
     if (body == NULL) {
         reply_error(r, 404, 1, "Resource not found");
         return;

@@ -201,6 +201,13 @@ int sim__realm(const char *name) {
     return -1;
 }
 
+struct body *sim__recorded(const struct sim *s, const char *path, const char *type) {
+    for (size_t i = 0; i < s->n_recorded; i++)
+        if (strcmp(s->recorded[i].path, path) == 0 && strcmp(s->recorded[i].type, type) == 0)
+            return body__ref(s->recorded[i].body);
+    return NULL;
+}
+
 bool sim__has_league(const struct sim *s, const char *name) {
     for (size_t i = 0; i < s->o->n_leagues; i++)
         if (span__is(s->o->leagues[i], name)) return true;
@@ -263,7 +270,8 @@ int sim__init(struct sim *s, const struct options *o, struct sim_clock now, stru
     if (o->state_dir != NULL && state__open(o->state_dir, o, &s->ninja_start_ns, e) != 0) return -1;
     if (ledger__init(&s->ledger, o->state_dir, e) != 0) return -1;
     if (o->replay_dir != NULL &&
-        replay__load_ninja(o->replay_dir, &s->recorded, &s->n_recorded, e) != 0)
+        (replay__load_ninja(o->replay_dir, &s->recorded, &s->n_recorded, e) != 0 ||
+         replay__load_bodies(o->replay_dir, &s->recorded, &s->n_recorded, e) != 0))
         return -1;
     return sim__river(s, REALM_PC, e) != NULL ? 0 : -1;
 }

@@ -36,9 +36,10 @@ struct ninja_asked {
     uint64_t key;
     int64_t at_ns;
 };
-/** The recorded overviews of --replay, by the type that the paths name. */
+/** The recorded overviews of --replay, by the type that the paths name, and the other recorded
+ * bodies of replay.h. */
 struct ninja_recorded {
-    char path[12], type[32]; /* "exchange" or "item" or "currency". */
+    char path[12], type[32]; /* "exchange" or "item" or "currency"; or of replay__load_bodies. */
     struct body *body;
 };
 /** A bound on an upstream that announces none: at most @max requests in any 0.95 s. */
@@ -144,6 +145,8 @@ int64_t sim__build(const struct sim *s);
 int64_t sim__content_ns(const struct sim *s);
 /** @return the number of the realm of that name; -1 when there is none. */
 int sim__realm(const char *name);
+/** @return the recorded body of that path and type with a reference more, or NULL. */
+struct body *sim__recorded(const struct sim *s, const char *path, const char *type);
 /** @return whether @name is one of --leagues. */
 bool sim__has_league(const struct sim *s, const char *name);
 extern const char *const realm_names[N_REALMS];

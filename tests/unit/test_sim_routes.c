@@ -509,6 +509,45 @@ static void test_options_of_the_new_routes(void **state) {
     assert_true(o.trade_etag && o.cx_late_s == 0 && o.token_life_s == 5);
 }
 
+static void test_recorded_bodies_are_replayed(void **state) {
+    const char *data = getenv("SOUK_SHARED_DATA");
+    char dir[400], target[80], *words[] = {"--replay", dir, "--limits", "off"};
+    struct fixture f;
+    yyjson_doc *doc;
+    yyjson_val *one;
+    size_t i, n, n_items = 0;
+    (void)state;
+    if (data == NULL) {
+        print_message("SOUK_SHARED_DATA is not set\n");
+        skip();
+    }
+    snprintf(dir, sizeof dir, "%s/poe", data);
+    fixture__init(&f, 4, words);
+    fixture__open(&f);
+    fixture__get(&f, "/api/trade/data/static");
+    doc = parse(&f.reply);
+    assert_int_equal(yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(doc), "result")), 23);
+    yyjson_doc_free(doc);
+    assert_int_equal(fixture__get(&f, "/currency-exchange")->status, 200);
+    assert_non_null(strstr(f.reply.body->data, "ToadAllflamePack"));
+    fixture__get(&f, "/stash/Standard");
+    doc = parse(&f.reply);
+    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "stashes"), i, n, one) {
+        yyjson_doc *tab;
+        snprintf(target, sizeof target, "/stash/Standard/%s", str(one, "id"));
+        assert_int_equal(fixture__get(&f, target)->status, 200);
+        tab = parse(&f.reply);
+        n_items += yyjson_arr_size(
+            yyjson_obj_get(yyjson_obj_get(yyjson_doc_get_root(tab), "stash"), "items"));
+        yyjson_doc_free(tab);
+    }
+    yyjson_doc_free(doc);
+    assert_int_equal(n, 20);
+    assert_int_equal(n_items, 1084);
+    assert_int_equal(fixture__get(&f, "/league")->status, 200); /* What has no recording is made. */
+    fixture__fini(&f);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -531,6 +570,7 @@ int main(void) {
         CASE(test_what_is_spoiled_is_not_promised),
         CASE(test_a_restart_does_not_promise_twice),
         cmocka_unit_test(test_options_of_the_new_routes),
+        cmocka_unit_test(test_recorded_bodies_are_replayed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
