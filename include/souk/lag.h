@@ -44,4 +44,18 @@ void lag_meter__see(struct lag_meter *m, int64_t mono_ns, struct slice id);
  *  the newest; 0 with fewer than two samples or no change. */
 double lag_meter__rate(const struct lag_meter *m);
 
+#define LAG_UNKNOWN (-1.0)
+/** How far one stream is behind. Its owner embeds it; zeroed, nothing is known. */
+struct lag {
+    struct lag_meter meter;
+    bool measured;     /* lag__measure was called; else what follows says nothing. */
+    double changes;    /* LAG_UNKNOWN without a head to compare with. */
+    double estimate_s; /* changes at the rate of the last minutes; LAG_UNKNOWN without a rate. */
+};
+/** Measures at @mono_ns a stream at @cursor whose head is @head, empty when it is not known.
+ *  @caught_up: its last page was empty, so that it is behind by nothing. Call about once a second.
+ */
+void lag__measure(struct lag *l, int64_t mono_ns, bool caught_up, struct slice cursor,
+                  struct slice head);
+
 #endif

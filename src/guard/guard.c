@@ -16,10 +16,18 @@
 #define SPOOL_AMBER 0.8
 #define TEXT_MAX 400
 
-enum rule { RULE_DRIFT, RULE_THROTTLED, RULE_DISABLED, RULE_REWIND, SOURCE_RULES };
-static const char *const rule_classes[] = {"drift", "throttled", "disabled", "rewind"};
+enum rule {
+    RULE_DRIFT,
+    RULE_THROTTLED,
+    RULE_DISABLED,
+    RULE_REWIND,
+    RULE_UNAVAILABLE,
+    SOURCE_RULES
+};
+static const char *const rule_classes[] = {"drift", "throttled", "disabled", "rewind",
+                                           "unavailable"};
 static const char *const runbooks[] = {"/runbook#drift", "/runbook#throttled", "/runbook#disabled",
-                                       "/runbook#rewind"};
+                                       "/runbook#rewind", "/runbook#unavailable"};
 
 /** One condition of one subject. */
 struct condition {
@@ -126,7 +134,10 @@ static void judge_drift(const struct guard *g, const struct guard_facts *facts,
     int64_t since_ms = s->last_success_ms > 0 ? s->last_success_ms : facts->started_ms;
     double age = age_s(g, since_ms);
     char at[40];
-    f->level = age > red_s ? GUARD_RED : age > amber_s ? GUARD_AMBER : GUARD_GREEN;
+    f->level = s->unavailable  ? GUARD_GREEN /* It did answer, and is left alone for hours. */
+               : age > red_s   ? GUARD_RED
+               : age > amber_s ? GUARD_AMBER
+                               : GUARD_GREEN;
     f->why = (struct alert_why){"lag_s", ">", f->level == GUARD_RED ? red_s : amber_s, age};
     snprintf(f->title, sizeof f->title, "No answer from %s %s for %.0f s", s->name, s->stream, age);
     snprintf(f->body, sizeof f->body,
@@ -171,6 +182,20 @@ static void judge_rewind(const struct guard_source *s, struct finding *f) {
              "is frozen so that nothing is read twice. Compare with the upstream's head, then set "
              "the cursor with souk cursor set and a reason.",
              clock_text(s->last_advance_ms, at));
+}
+
+static void judge_unavailable(const struct guard_source *s, struct finding *f) {
+    bool falls_back = s->unavailable && s->instead != NULL;
+    f->level = falls_back ? GUARD_AMBER : GUARD_GREEN;
+    if (!falls_back) return;
+    snprintf(f->title, sizeof f->title, "%s %s is not available: %s", s->name, s->stream,
+             s->instead);
+    snprintf(
+        f->body, sizeof f->body,
+        "The upstream does not give this (%.150s), so its rows are %s until it does. souk asks "
+        "again every few hours. Check that the configured address and path are right; if they "
+        "are, nothing needs to be done.",
+        s->why == NULL ? "" : s->why, s->instead);
 }
 
 static struct subject *find_subject(const struct guard *g, const char *name, const char *stream) {
@@ -218,6 +243,11 @@ static void set_level(struct subject *u, const struct finding *found, const stru
             snprintf(u->reason, sizeof u->reason, "throttled by the upstream");
         else if (k == RULE_REWIND)
             snprintf(u->reason, sizeof u->reason, "frozen: the cursor went backwards");
+        else if (k == RULE_UNAVAILABLE && found[k].level == GUARD_GREEN)
+            snprintf(u->reason, sizeof u->reason, "available again");
+        else if (k == RULE_UNAVAILABLE)
+            snprintf(u->reason, sizeof u->reason, "not available: %s", s->instead);
+        else if (found[k].level == GUARD_GREEN) snprintf(u->reason, sizeof u->reason, "recovering");
         else snprintf(u->reason, sizeof u->reason, "%.120s", s->disabled_reason);
     }
 }
@@ -246,6 +276,7 @@ static void judge_source(struct guard *g, const struct guard_facts *facts,
     judge_throttled(g, s, &found[RULE_THROTTLED]);
     judge_disabled(s, &found[RULE_DISABLED]);
     judge_rewind(s, &found[RULE_REWIND]);
+    judge_unavailable(s, &found[RULE_UNAVAILABLE]);
     if (!g->jumped) judge_drift(g, facts, s, &found[RULE_DRIFT]);
     else
         found[RULE_DRIFT].level = u->rules[RULE_DRIFT].level; /* Rests: neither better nor worse. */

@@ -81,3 +81,16 @@ double lag_meter__rate(const struct lag_meter *m) {
     if (newest->mono_ns <= oldest->mono_ns) return 0;
     return (double)(newest->sum - oldest->sum) * 1e9 / (double)(newest->mono_ns - oldest->mono_ns);
 }
+
+void lag__measure(struct lag *l, int64_t mono_ns, bool caught_up, struct slice cursor,
+                  struct slice head) {
+    uint64_t changes = 0;
+    if (head.len > 0) lag_meter__see(&l->meter, mono_ns, head);
+    l->measured = true;
+    l->changes = l->estimate_s = LAG_UNKNOWN;
+    if (!caught_up && !lag__changes(cursor, head, &changes)) return;
+    double rate_per_s = lag_meter__rate(&l->meter);
+    l->changes = (double)changes;
+    if (changes == 0) l->estimate_s = 0;
+    else if (rate_per_s > 0) l->estimate_s = (double)changes / rate_per_s;
+}

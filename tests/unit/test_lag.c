@@ -74,12 +74,35 @@ static void test_the_rate_is_of_the_last_minutes(void **state) {
     assert_true(lag_meter__rate(&m) == 0.1);
 }
 
+static void test_a_stream_is_measured_against_its_head(void **state) {
+    (void)state;
+    struct lag l = {0};
+    const int64_t s = INT64_C(1000000000);
+    lag__measure(&l, 10 * s, false, SLICE_LIT("100-100"), SLICE_LIT(""));
+    assert_true(l.measured);
+    assert_true(l.changes == LAG_UNKNOWN && l.estimate_s == LAG_UNKNOWN);
+    lag__measure(&l, 20 * s, false, SLICE_LIT("100-100"), SLICE_LIT("200-200"));
+    assert_true(l.changes == 200);
+    assert_true(l.estimate_s == LAG_UNKNOWN); /* No rate yet. */
+    lag__measure(&l, 80 * s, false, SLICE_LIT("100-100"), SLICE_LIT("230-230"));
+    assert_true(l.changes == 260);
+    assert_true(l.estimate_s == 260); /* One change a second. */
+    lag__measure(&l, 81 * s, true, SLICE_LIT("100-100"), SLICE_LIT("230-230"));
+    assert_true(l.changes == 0 && l.estimate_s == 0); /* The head is ahead of the river itself. */
+    lag__measure(&l, 82 * s, false, SLICE_LIT("1-1-1"), SLICE_LIT("230-230"));
+    assert_true(l.changes == LAG_UNKNOWN && l.estimate_s == LAG_UNKNOWN);
+    struct lag idle = {0};
+    lag__measure(&idle, s, true, SLICE_LIT(""), SLICE_LIT(""));
+    assert_true(idle.changes == 0 && idle.estimate_s == 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums_and_what_is_none),
         cmocka_unit_test(test_lag_is_the_difference_of_the_sums),
         cmocka_unit_test(test_the_head_of_a_realm),
         cmocka_unit_test(test_the_rate_is_of_the_last_minutes),
+        cmocka_unit_test(test_a_stream_is_measured_against_its_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
