@@ -1,9 +1,9 @@
 /* A body of trade_data to rows of bronze_trade_metadata: an entry of a resource, or a listing.
  *
  * A resource is a list of groups with entries (static, items, stats) or filters, or a list of
- * entries (leagues). Items have no ids: their text is one. Entries with the id "sep" are
- * lines or headings between others, not things, and make no rows. change-ids makes none either:
- * what it says is in the cursor.
+ * entries (leagues). Items have no ids: their text is one. Entries with the id "sep" and no text
+ * are lines between others, not things, and make no rows. change-ids makes none either: what it
+ * says is in the cursor.
  *
  * An entry that breaks a rule is refused alone: the row goes to bronze_quarantine. */
 #include "psapi_refusals.h"
@@ -68,7 +68,8 @@ static bool read_item_id(yyjson_val *entry, char *scratch, size_t size, struct s
 }
 
 static bool is_separator(yyjson_val *entry) {
-    return yyjson_equals_str(yyjson_obj_get(entry, "id"), "sep");
+    return yyjson_equals_str(yyjson_obj_get(entry, "id"), "sep") &&
+           yyjson_get_len(yyjson_obj_get(entry, "text")) == 0;
 }
 
 static bool walk_entry(struct walk *w, struct slice group, yyjson_val *entry,
