@@ -33,6 +33,7 @@ static const char *const runbooks[] = {"/runbook#drift", "/runbook#throttled", "
 struct condition {
     enum guard_level level; /* As raised; GREEN: not raised. */
     unsigned n_good;        /* Good evaluations in a row. */
+    bool settled; /* Raised or cleared in this run: no incident of an earlier one stands. */
     int64_t raised_mono_ns;
 };
 
@@ -85,6 +86,7 @@ void guard__free(struct guard *g) {
 /* What an alert says; filled by the rules. */
 struct finding {
     enum guard_level level;
+    bool sure; /* Something good was seen in this run: an incident of an earlier one is over. */
     char title[128], body[TEXT_MAX];
     struct alert_why why;
 };
@@ -92,12 +94,14 @@ struct finding {
 static void apply(struct guard *g, struct condition *c, const struct finding *f, const char *class,
                   const char *runbook, const struct alert_label *labels, size_t n_labels) {
     if (f->level == GUARD_GREEN) {
-        if (c->level == GUARD_GREEN || ++c->n_good < GUARD_HEALTHY) return;
-        *c = (struct condition){0};
+        bool is_over = c->level != GUARD_GREEN || (!c->settled && f->sure);
+        if (!is_over || ++c->n_good < GUARD_HEALTHY) return;
+        *c = (struct condition){.settled = true};
         alerts__clear(g->alerts, class, labels, n_labels);
         return;
     }
     c->n_good = 0;
+    c->settled = true;
     if (c->level == f->level && g->clock->mono_ns - c->raised_mono_ns < REPEAT_NS) return;
     c->level = f->level;
     c->raised_mono_ns = g->clock->mono_ns;
@@ -273,6 +277,7 @@ static void judge_source(struct guard *g, const struct guard_facts *facts,
     }
     struct alert_label labels[] = {{"source", u->name}, {"stream", u->stream}};
     struct finding found[SOURCE_RULES] = {0};
+    for (int k = 0; k < SOURCE_RULES; k++) found[k].sure = s->last_success_ms > 0;
     judge_throttled(g, s, &found[RULE_THROTTLED]);
     judge_disabled(s, &found[RULE_DISABLED]);
     judge_rewind(s, &found[RULE_REWIND]);
@@ -292,6 +297,7 @@ static void judge_store(struct guard *g, const struct guard_store *s) {
     struct finding f = {0};
     char at[40];
     double age = age_s(g, s->since_ms);
+    f.sure = s->connected;
     if (!s->connected && age > STORE_AMBER_S) f.level = age > STORE_RED_S ? GUARD_RED : GUARD_AMBER;
     f.why =
         (struct alert_why){"away_s", ">", f.level == GUARD_RED ? STORE_RED_S : STORE_AMBER_S, age};
@@ -308,6 +314,7 @@ static void judge_store(struct guard *g, const struct guard_store *s) {
 
 static void judge_spool(struct guard *g, const struct guard_spool *s) {
     struct finding f = {0};
+    f.sure = true;
     double ratio = s->quota_bytes > 0 ? (double)s->bytes / (double)s->quota_bytes : 0;
     f.level = s->full || s->failed ? GUARD_RED : ratio >= SPOOL_AMBER ? GUARD_AMBER : GUARD_GREEN;
     f.why = (struct alert_why){"used_ratio", ">=", s->full ? 1 : SPOOL_AMBER, ratio};
