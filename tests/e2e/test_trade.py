@@ -74,7 +74,7 @@ def test_a_gateway_is_walked_and_its_end_is_told_once(tmp_path):
         assert stack.stop("souk") == 0
         stack.start_souk()
         until("it goes on", 60, lambda: (s := stream(stack, "trade_data", "listings"))["pages"]["new"] > 0 and s["cursor"] != before, told(stack))
-        until("the alert ends", 20, lambda: all(a["state"] == "resolved" for a in stack.alerts("unavailable")), told(stack))
+        until("the alert ends", 20, lambda: all(a["status"] == "resolved" for a in stack.alerts("unavailable")), told(stack))
         assert len(stack.alerts("unavailable")) == 1
 
 
