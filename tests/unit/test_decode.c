@@ -1,6 +1,5 @@
 /* Fields are named when they are wrong, documents are written back whole or not at all, and the
  * descriptors say what the migrations create. */
-#include "../golden/golden.h"
 #include "souk/decode.h"
 #include "souk/tables.h"
 #include <setjmp.h>
