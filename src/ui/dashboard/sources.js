@@ -114,6 +114,7 @@ function updateNumbers(tr, streams) {
   const [changes, time] = behind(streams);
   put(c.behind.firstElementChild, changes);
   put(c.behind.lastElementChild, time);
+  c.behind.toggleAttribute('data-none', changes === '–');
   const kinds = [['new', 'new'], ['empty', 'empty'], ['unchanged', 'unchanged'], ['repeat', 'repeated'], ['rewind', 'refused as rewinds'],
     ['invalid', 'invalid'], ['stale', 'stale'], ['unavailable', 'not available']];
   const error = streams.find((stream) => stream.last_error)?.last_error;
