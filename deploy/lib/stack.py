@@ -160,9 +160,10 @@ def sources_table(page):
             for stream in streams:
                 print(source_line(f"{name} {stream['stream']}", [stream], now))
         for stream in streams:
-            if stream["state"] in ("off", "unavailable") or (stream["level"] != "green" and stream["reason"]):
-                print(f"    {stream['stream'] or name}: {stream['state']}: {stream['reason'] or stream['last_error']}")
-            elif stream.get("note"):
+            said = stream["reason"] or stream["last_error"] or stream.get("note", "")
+            if stream["state"] in ("off", "unavailable") or (stream["level"] != "green" and said):
+                print(f"    {stream['stream'] or name}: {stream['state']}: {said}")
+            elif stream.get("note") and len(streams) <= STREAMS_SHOWN:
                 print(f"    {stream['stream'] or name}: {stream['note']}")
 
 
