@@ -142,6 +142,9 @@ static void print_limits(yyjson_val *endpoints) {
             printf(" none announced, %.2g a second", answer_num(ep, "rate_per_s"));
         printf("\n");
         if (strcmp(may, "now") != 0) print_why(ep, may);
+        else if (answer_num(ep, "waiting") >= 1)
+            printf("    %.0f waiting: work in the background keeps an even pace\n",
+                   answer_num(ep, "waiting"));
     }
 }
 

@@ -85,6 +85,7 @@ def everything(answer):
                                                 window | {"rule": "Account", "limit": 30, "used": 31, "period_s": 300}]),
         endpoint("trade_data", now, state="penalty", reason="waits 301.0 s: the server closed the policy", next_ms=now + 301_000,
                  wait_ms=301_000, throttled=1, windows=[window, window | {"limit": 100, "period_s": 1800}]),
+        endpoint("currency_exchange", now, waiting=3),
         endpoint("leagues", now, state="killed", reason="killed: by hand", next_ms=0, wait_ms=None),
         endpoint("oauth", now, next_ms=0, wait_ms=None, reason="waits for a reply", policy=""),
         endpoint("poe_ninja", now, paused=True, next_ms=0, wait_ms=None, reason="paused: maintenance", policy="", errors=3),
@@ -147,30 +148,34 @@ def test_a_source_says_how_far_it_is_behind_and_why_it_is_quiet(crowded):
 
 
 def test_each_limit_answers_whether_a_request_may_go(crowded):
-    may = {name: line(crowded, "endpoints", name).locator(".may") for name in ("psapi", "account_stash", "trade_data", "leagues", "oauth", "poe_ninja")}
+    may = {name: line(crowded, "endpoints", name).locator(".may") for name in ("psapi", "account_stash", "trade_data", "currency_exchange", "leagues", "oauth", "poe_ninja")}
     expect(may["psapi"]).to_have_text(re.compile(r"^in \d+ sfor Ip 2:1:60"))
     expect(may["account_stash"]).to_have_text("nownothing in the way")
     expect(may["trade_data"]).to_have_text(re.compile(r"^in [45] minthe server closed the policy"))
+    expect(may["currency_exchange"]).to_have_text("now3 paced evenly")
     expect(may["leagues"]).to_have_text("neverkilled: by hand")
     expect(may["oauth"]).to_have_text("after a replywaits for a reply")
     expect(may["poe_ninja"]).to_have_text("neverpaused: maintenance")
     first = may["psapi"].locator("b").inner_text()
     expect(may["psapi"].locator("b")).not_to_have_text(first, timeout=5000)  # It counts down.
-    expect(crowded.locator("#limits-note")).to_have_text("3 of 6 closed")
+    expect(crowded.locator("#limits-note")).to_have_text("3 of 7 closed")
     # Word and shape say what the colour says.
-    icons = {crowded.locator("#endpoints .badge").nth(n).locator("use").get_attribute("href") for n in range(6)}
+    icons = {crowded.locator("#endpoints .badge").nth(n).locator("use").get_attribute("href") for n in range(7)}
     assert icons == {"#i-green", "#i-amber", "#i-red"}
     expect(line(crowded, "endpoints", "account_stash").locator(".windows li").nth(1)).to_have_attribute("data-level", "red")
     expect(line(crowded, "endpoints", "psapi")).to_contain_text("psapi-request-limit")
 
 
-def test_nothing_moves_while_times_tick(crowded):
-    """Layout shift, as browsers count it, over three answers."""
-    crowded.evaluate("""() => { window.shift = 0;
+def test_nothing_moves_from_the_first_answer_on(crowded):
+    """Layout shift, as browsers count it, from the start of the page over three answers."""
+    crowded.add_init_script("""window.shift = 0;
         new PerformanceObserver((list) => { for (const entry of list.getEntries()) window.shift += entry.value; })
-            .observe({ type: 'layout-shift' }); }""")
+            .observe({ type: 'layout-shift', buffered: true });""")
+    crowded.evaluate("localStorage.clear()")
+    crowded.reload()
+    expect(crowded.locator("#sources-note")).to_have_text("6 sources, 40 streams", timeout=15_000)
     crowded.wait_for_timeout(3300)
-    assert crowded.evaluate("window.shift") < 0.01
+    assert crowded.evaluate("window.shift") < 0.05
 
 
 def test_a_wide_screen_and_a_telephone_show_all_of_it(crowded):

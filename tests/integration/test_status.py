@@ -104,6 +104,7 @@ def test_each_limit_says_whether_a_request_may_go(ask):
         endpoint("free", windows=[window | {"used": 1}, window | {"used": 9, "limit": 30, "period_s": 300}]),
         endpoint("paced", state="paced", wait_ms=6130, next_ms=NOW + 6130, reason="waits 6.1 s for Ip 2:1:60", windows=[window]),
         endpoint("killed", state="killed", wait_ms=None, next_ms=0, reason="killed: by hand"),
+        endpoint("shared", waiting=2, windows=[window | {"used": 1}]),
         endpoint("paused", paused=True, wait_ms=None, next_ms=0, reason="paused: maintenance"),
         endpoint("asking", wait_ms=None, next_ms=0, reason="waits for a reply", throttled=1)]))[1]
     assert re.search(r"free +open +now +7 +0 +Ip 1/2 in 1 s, Ip 9/30 in 300 s$", lines_of(screen, "free")[0])
@@ -113,6 +114,7 @@ def test_each_limit_says_whether_a_request_may_go(ask):
     assert why == "    waits 6.1 s for Ip 2:1:60; next at 2026-11-21T19:11:12.130Z"
     assert re.search(r"killed +killed +never ", lines_of(screen, "killed")[0])
     assert lines_of(screen, "killed")[1] == "    killed: by hand; souk limit resume killed"
+    assert lines_of(screen, "shared")[1:] == ["    2 waiting: work in the background keeps an even pace"]
     assert re.search(r"paused +open +never ", lines_of(screen, "paused")[0])
     assert re.search(r"asking +open +later +7 +1 +none announced, 0\.5 a second", lines_of(screen, "asking")[0])
 

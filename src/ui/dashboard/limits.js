@@ -44,9 +44,6 @@ function update(tr, endpoint) {
   put(c.name.lastElementChild, policy);
   set(c.name, 'title', `${policy}; ${endpoint.host ?? ''}`);
   setBadge(tr.badge, endpoint.paused ? 'amber' : (LEVEL[endpoint.state] ?? 'idle'), endpoint.paused ? 'paused' : (endpoint.state ?? 'unknown'));
-  // The time that it waits stands above, and ticks.
-  const why = (endpoint.reason ?? '').replace(/^waits [\d.]+ s:? ?/, '').replace(/^may go now$/, '');
-  put(c.may.lastElementChild, why || 'nothing in the way');
   set(c.may, 'title', endpoint.reason ?? '');
   const windows = endpoint.windows ?? [];
   reconcile(tr.windows, windows.map((w, i) => ({ ...w, key: `${w.rule} ${w.period_s} ${i}` })), (w) => w.key, buildWindow, updateWindow);
@@ -59,12 +56,23 @@ function update(tr, endpoint) {
   set(c.errors, 'data-level', endpoint.errors > 0 ? 'amber' : 'idle');
 }
 
+/** Why, without the time: that stands above, and ticks. @now: a request may go now. */
+function reason(endpoint, now) {
+  const text = endpoint.reason ?? '';
+  if (!now) return text.replace(/^waits [\d.]+ s:? ?/, '');
+  if (text && !/^(waits|may go now)/.test(text)) return text;
+  // Work in the background keeps an even pace below what the windows would allow at once.
+  return endpoint.waiting > 0 ? `${count(endpoint.waiting)} paced evenly` : 'nothing in the way';
+}
+
 function tickRow(tr, now) {
   const { endpoint } = tr;
   // Without a time only a reply can tell, or whoever halted it.
   const unknown = endpoint.wait_ms === null;
   const wait = endpoint.next_ms - now;
-  put(tr.cells_.may.firstElementChild, unknown ? (halted(endpoint) ? 'never' : 'after a reply') : wait > 0 ? `in ${span(wait)}` : 'now');
+  const { firstElementChild: when, lastElementChild: why } = tr.cells_.may;
+  put(when, unknown ? (halted(endpoint) ? 'never' : 'after a reply') : wait > 0 ? `in ${span(wait)}` : 'now');
+  put(why, reason(endpoint, !unknown && wait <= 0));
 }
 
 export function drawLimits(endpoints) {

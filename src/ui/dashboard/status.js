@@ -125,6 +125,7 @@ function drawTables() {
 
 export function draw(answer, now) {
   page = answer;
+  show(byId('main'), true); // Empty tables that fill would push each other aside.
   drawSummary();
   drawRate();
   drawTables();
