@@ -135,7 +135,7 @@ function update(tr, line) {
   updateState(tr, streams, trouble(worst) ? worst : (streams.find(trouble) ?? worst));
   updateNumbers(tr, streams);
   const code = tr.cells_.cursor.firstElementChild;
-  put(code, line.name ? '' : shorten(streams[0].cursor || '–', 13));
+  put(code, line.name ? '' : shorten(streams[0].cursor || '–', 11));
   set(code, 'title', line.name ? '' : streams[0].cursor || '');
 }
 
@@ -145,7 +145,7 @@ function tickRow(tr, now) {
   put(tr.cells_.fresh.lastElementChild, oldest ? span(now - oldest) : 'never');
   const times = tr.line.streams.filter((stream) => stream.state !== 'off').map((stream) => stream.next_request_ms).filter((ms) => ms > 0);
   const wait = Math.min(...times) - now;
-  put(tr.cells_.next, !times.length ? '–' : wait > 0 ? `in ${span(wait)}` : 'now');
+  put(tr.cells_.next, !times.length ? '–' : wait > 0 ? span(wait) : 'now');
 }
 
 export function drawSources(sources) {
