@@ -2,6 +2,7 @@
  * share: error bodies, the way through a limiter, and the promise to the ledger. */
 #include "sim.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -349,6 +350,7 @@ void sim__handle(struct sim *s, const struct http_request *q, struct reply *r) {
     struct span rest = {"", 0};
     enum sim_route route = find_route(q->path, &rest);
     uint64_t before = s->ledger.n_violations;
+    assert(route < N_ROUTES);
     s->n_requests[route]++;
     dispatch(s, route, q, rest, r);
     s->n_violations[route] += s->ledger.n_violations - before;
