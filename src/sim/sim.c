@@ -353,6 +353,10 @@ void sim__handle(struct sim *s, const struct http_request *q, struct reply *r) {
     assert(route < N_ROUTES);
     s->n_requests[route]++;
     dispatch(s, route, q, rest, r);
+    if (span__is(q->method, "HEAD") && r->done != NULL) { /* No body goes out: nothing is said. */
+        r->done(NULL, r->token, false);
+        r->done = NULL;
+    }
     s->n_violations[route] += s->ledger.n_violations - before;
     r->date_ns = s->clock.wall_ns;
     if (route != ROUTE_CONTROL && r->delay_ms == 0) r->delay_ms = s->o->delay_ms;

@@ -152,6 +152,9 @@ static void test_a_head_shows_the_state_once_a_minute(void **state) {
     assert_int_equal(fixture__send(f, "HEAD", "/league", TEST_AGENT, "", true)->status, 204);
     assert_int_equal(f->sim->ledger.n_violations, 1);
     assert_int_equal(f->sim->n_violations[ROUTE_LEAGUE], 1);
+    fixture__send(f, "HEAD", "/api/currency-exchange", "", "", true);
+    assert_int_equal(f->reply.status, 200); /* Without limits to show, as of any page. */
+    assert_int_equal(f->sim->ledger.n_bodies, 0);
 }
 
 /** Check one digest. @return its number of markets; @zeros gains those without trades. */
