@@ -37,8 +37,10 @@ COMMENT 'Trade data and listing facts, as they came';
 
 -- One row for each trade_id in each 24 hours, counted back from now: the newest. Resources name
 -- their entries each in its own way, so there the resource and the variant belong to the id.
+-- Listings of the last 7 days, as sorting all of them takes memory; lists of any age.
 CREATE OR REPLACE VIEW v_trade_metadata_dedup AS
 SELECT *
 FROM bronze_trade_metadata
+WHERE origin = 'resource' OR ts > now() - INTERVAL 7 DAY
 ORDER BY ts DESC, lsn DESC, ord DESC
 LIMIT 1 BY trade_id, if(origin = 'resource', concat(item_type, '/', variation_id), ''), intDiv(dateDiff('second', ts, now()), 86400);
