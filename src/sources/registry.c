@@ -2,12 +2,13 @@
 #include "souk/source.h"
 #include <stdio.h>
 
-extern const struct source_type source_currency_exchange, source_leagues, source_poe_ninja,
-    source_psapi;
+extern const struct source_type source_currency_exchange, source_enrichment, source_leagues,
+    source_poe_ninja, source_psapi;
 
 /* Sorted by name. */
 static const struct source_type *const source_types[] = {
     &source_currency_exchange,
+    &source_enrichment,
     &source_leagues,
     &source_poe_ninja,
     &source_psapi,
