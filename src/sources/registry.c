@@ -3,15 +3,12 @@
 #include <stdio.h>
 
 extern const struct source_type source_currency_exchange, source_enrichment, source_leagues,
-    source_poe_ninja, source_psapi;
+    source_poe_ninja, source_psapi, source_trade_data;
 
 /* Sorted by name. */
 static const struct source_type *const source_types[] = {
-    &source_currency_exchange,
-    &source_enrichment,
-    &source_leagues,
-    &source_poe_ninja,
-    &source_psapi,
+    &source_currency_exchange, &source_enrichment, &source_leagues,
+    &source_poe_ninja,         &source_psapi,      &source_trade_data,
 };
 
 const struct source_type *const *source__all(size_t *n) {
