@@ -91,6 +91,7 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
         .limits_state = slice__str(p->limits.state),
         .retry_after_s = p->limits.retry_after_ns < 0 ? -1 : p->limits.retry_after_ns / NS_PER_S};
     p->state.last_reply_mono_ns = p->deps.clock->mono_ns;
+    p->state.now = *p->deps.clock;
     p->state.poked = false;
     p->state.unavailable = false;
 }
