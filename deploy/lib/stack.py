@@ -90,6 +90,11 @@ def answers(stream):
     return sum(stream["pages"].get(kind, 0) for kind in ANSWERED)
 
 
+def answered_before(stream):
+    """What is asked once a day or a week has its answer from before the last restart, and rests."""
+    return bool(stream["cursor"]) and stream["next_request_ms"] > 0 and not stream["last_error"] and stream["level"] == "green"
+
+
 def replace_key(lines, path, value):
     """Sets the one line whose key is @path, by the indentation above it. @return whether there was one."""
     above, hits = [], []
@@ -144,8 +149,8 @@ def behind(streams):
 
 def source_line(name, streams, now):
     states = sorted({stream["state"] for stream in streams})
-    fresh = [stream["last_success_ms"] for stream in streams]
-    return (f"  {name[:36]:<36} {'+'.join(states)[:16]:<16} {age(min(fresh), now):>12} {behind(streams):>24} "
+    fresh = [stream["last_success_ms"] for stream in streams if stream["last_success_ms"] or not answered_before(stream)]
+    return (f"  {name[:36]:<36} {'+'.join(states)[:16]:<16} {age(min(fresh), now) if fresh else '-':>12} {behind(streams):>24} "
             f"{sum(stream['pages']['new'] for stream in streams):>7,} {sum(stream['rows'] for stream in streams):>10,} "
             f"{sum(stream['rows_per_s'] for stream in streams):>8,.1f}")
 
@@ -223,7 +228,7 @@ def lacks(name, streams, mode):
     off = [stream for stream in streams if stream["state"] == "off"]
     if off and mode != "all":
         return []
-    silent = [stream for stream in streams if not answers(stream)]
+    silent = [stream for stream in streams if not answers(stream) and not answered_before(stream)]
     if mode == "any" and len(silent) < len(streams):
         return []
     return [f"{name} {stream['stream']}: no page arrived "
@@ -237,7 +242,7 @@ def must_have_rows(table, sources, mode):
     if owner not in sources or mode == "all":
         return owner in sources
     # Recorded bodies and real upstreams need not have news of everything at once.
-    answered = any(answers(stream) > stream["pages"].get("unavailable", 0) for stream in sources[owner])
+    answered = any(answers(stream) > stream["pages"].get("unavailable", 0) or answered_before(stream) for stream in sources[owner])
     return answered and table != "silver_listing_events"
 
 

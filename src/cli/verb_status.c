@@ -88,12 +88,15 @@ static void print_sources(yyjson_val *sources, double now_ms) {
     yyjson_arr_foreach(sources, i, max, s) {
         char name[64], stream[128], cursor[128], age[32], lag[64];
         double seen_ms = answer_num(s, "last_success_ms");
+        plain(s, "cursor", cursor, sizeof cursor);
         printf("%-18s %-28.28s %-11s %-6s %9s %20s %10.0f %8.1f  %.40s\n",
                plain(s, "name", name, sizeof name), plain(s, "stream", stream, sizeof stream),
                answer_text(s, "state"), answer_text(s, "level"),
-               seen_ms > 0 ? span((now_ms - seen_ms) / 1000, age, sizeof age) : "never",
+               seen_ms > 0         ? span((now_ms - seen_ms) / 1000, age, sizeof age)
+               : cursor[0] == '\0' ? "never"
+                                   : "-", /* Not since the start: it goes on from its cursor. */
                behind(s, lag, sizeof lag), answer_num(s, "rows"), answer_num(s, "rows_per_s"),
-               plain(s, "cursor", cursor, sizeof cursor));
+               cursor);
         print_trouble(s, now_ms);
     }
 }

@@ -79,10 +79,12 @@ def test_the_exit_code_is_the_level(ask, level, code):
 
 def test_a_source_says_how_far_it_is_behind(ask):
     screen = ask(page(sources=[stream("psapi", "pc", lag_changes=1204, lag_estimate_s=3.4), stream("poe_ninja", "Standard/item"),
-                               stream("psapi", "xbox", lag_changes=7, lag_estimate_s=None, last_success_ms=0)]))[1]
+                               stream("psapi", "xbox", lag_changes=7, lag_estimate_s=None, last_success_ms=0, cursor=""),
+                               stream("leagues", "pc", last_success_ms=0)]))[1]
     assert re.search(r"psapi +pc +live +green +1\.5 s +1204 changes, 3\.4 s ", screen)
     assert re.search(r"poe_ninja +Standard/item +live +green +1\.5 s +- ", screen)
     assert re.search(r"psapi +xbox +live +green +never +7 changes ", screen)
+    assert re.search(r"leagues +pc +live +green +- +- +10 ", screen)  # Not since the start, but before.
 
 
 def test_what_is_quiet_says_why_and_when_it_is_asked_again(ask):

@@ -140,9 +140,10 @@ function update(tr, line) {
 }
 
 function tickRow(tr, now) {
-  const active = tr.line.streams.filter((stream) => !QUIET.has(stream.state));
-  const oldest = Math.min(...(active.length ? active : tr.line.streams).map((stream) => stream.last_success_ms || 0));
-  put(tr.cells_.fresh.lastElementChild, oldest ? span(now - oldest) : 'never');
+  // A stream with a cursor and no success has not been asked since the start: it was before.
+  const asked = tr.line.streams.filter((stream) => stream.last_success_ms || !stream.cursor);
+  const oldest = Math.min(...asked.map((stream) => stream.last_success_ms || 0));
+  put(tr.cells_.fresh.lastElementChild, !asked.length ? '–' : oldest ? span(now - oldest) : 'never');
   const times = tr.line.streams.filter((stream) => stream.state !== 'off').map((stream) => stream.next_request_ms).filter((ms) => ms > 0);
   const wait = Math.min(...times) - now;
   put(tr.cells_.next, !times.length ? '–' : wait > 0 ? span(wait) : 'now');
