@@ -2,10 +2,12 @@
 #include "souk/source.h"
 #include <stdio.h>
 
-extern const struct source_type source_poe_ninja, source_psapi;
+extern const struct source_type source_account_stashes, source_oauth, source_poe_ninja,
+    source_psapi;
 
 /* Sorted by name. */
-static const struct source_type *const source_types[] = {&source_poe_ninja, &source_psapi};
+static const struct source_type *const source_types[] = {&source_account_stashes, &source_oauth,
+                                                         &source_poe_ninja, &source_psapi};
 
 const struct source_type *const *source__all(size_t *n) {
     *n = sizeof source_types / sizeof *source_types;
