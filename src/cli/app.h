@@ -13,6 +13,7 @@
 #include "souk/quality.h"
 #include "souk/spool.h"
 #include "souk/store.h"
+#include "souk/tables.h"
 #include "throttle.h"
 #include <uv.h>
 
@@ -33,6 +34,10 @@ struct app_stream {
     uint64_t rows; /* Decoded since the start. */
     double rows_per_s;
     uint64_t rows_before;
+    /* Of a stream of the source oauth: the token that an upstream refused, by its hash, and when
+     * another was asked for because of that. */
+    char refused_token[TABLES_HASH_SIZE];
+    int64_t renewed_mono_ns;
 };
 
 /* A source of the configuration. */
@@ -52,6 +57,7 @@ struct app_absent {
 #define APP_ABSENT_MAX 1024 /* More are dropped with a warning. */
 #define APP_SOURCES_MAX 16
 #define APP_ENDPOINTS_MAX 64
+#define APP_RENEW_NS (3600 * NS_PER_S) /* Between two tokens because of 401. */
 
 struct app {
     const struct settings *settings; /* Borrowed. */

@@ -272,6 +272,7 @@ static void on_judged(uv_work_t *work, int status) {
     if (job->page.memo.len > 0) {
         buf__fini(&p->memo);
         p->memo = job->page.memo;
+        p->state.memo = buf__slice(&p->memo); /* Its status may be asked for before plan is. */
         job->page.memo = (struct buf){0};
     }
     keep_verdict(p);
