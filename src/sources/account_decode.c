@@ -193,11 +193,11 @@ static struct slice name_of(yyjson_val *stash) {
 }
 
 static bool read_tab(yyjson_val *stash, struct tab *out, struct decode_fault *f) {
-    yyjson_val *id = yyjson_obj_get(stash, "id");
+    yyjson_val *id = yyjson_obj_get(stash, "id"), *parent = yyjson_obj_get(stash, "parent");
+    if (decode__is_absent(parent)) parent = yyjson_obj_get(stash, "folder");
     out->name = name_of(stash);
     return decode__need(id, "id", f) && decode__str(id, "id", ACCOUNT_ID_MAX, &out->id, f) &&
-           decode__str(yyjson_obj_get(stash, "parent"), "parent", ACCOUNT_ID_MAX, &out->parent,
-                       f) &&
+           decode__str(parent, "parent", ACCOUNT_ID_MAX, &out->parent, f) &&
            decode__str(yyjson_obj_get(stash, "type"), "type", NAME_MAX_BYTES, &out->type, f) &&
            decode__u32(yyjson_obj_get(stash, "index"), "index", UINT32_MAX, &out->index, f);
 }
