@@ -28,8 +28,8 @@ static const struct {
 } shapes[AUDIT_TABLES] = {
     [AUDIT_PAGES] = {NULL, 3, false, false},     [AUDIT_STASH] = {NULL, 3, false, false},
     [AUDIT_NINJA] = {NULL, 4, true, false},      [AUDIT_EXCHANGE] = {"exchange", 4, true, false},
-    [AUDIT_TRADE] = {"trade", 3, true, true},    [AUDIT_ACCOUNT] = {"account", 2, true, true},
-    [AUDIT_LEAGUES] = {"league", 2, true, true}, [AUDIT_ENRICHMENT] = {"enrichment", 2, true, true},
+    [AUDIT_TRADE] = {"trade", 3, true, true},    [AUDIT_ACCOUNT] = {"account", 3, true, true},
+    [AUDIT_LEAGUES] = {"league", 3, true, true}, [AUDIT_ENRICHMENT] = {"enrichment", 2, true, true},
 };
 
 /** One row: its key's hash, and for emitted rows where the ledger has it. */

@@ -9,8 +9,8 @@
  *   bronze_exchange_events         realm, hour, league, market_id
  *   bronze_trade_metadata          origin, cursor or name of the resource, trade_id; derived rows
  *                                  are souk's own and not looked at
- *   bronze_account_stash_snapshot  tab_id, item_id
- *   bronze_leagues                 realm, league
+ *   bronze_account_stash_snapshot  tab_id, item_id, payload_hash
+ *   bronze_leagues                 realm, league, payload_hash
  *   bronze_enrichment              source, key, where stale = 0
  * A row whose item id begins with HOSTILE_ID_PREFIX was spoiled on purpose and may be missing
  * (quarantined), but must not be there twice. Resources, tabs, leagues and enrichment are served
@@ -44,7 +44,8 @@ struct audit_source {
      *  pages: cursor, next_cursor, stash_count; stash: cursor, stash_id, item_id;
      *  ninja: league, kind, detailsId, payload_hash, count (most at one sample time);
      *  exchange: realm, hour, league, market_id, count; trade: origin, cursor or resource,
-     * trade_id, count; account: tab_id, item_id, count; leagues: realm, league, count; enrichment:
+     * trade_id, count; account: tab_id, item_id, payload_hash, count; leagues: realm, league,
+     *  payload_hash, count; enrichment:
      * source, key, count. A count is that of rows with one key; of keys that come again and again,
      * most at one log position.
      *  @return 0, AUDIT_NO_TABLE when there is no such table, or -1 with why. */

@@ -50,13 +50,15 @@ static const struct {
                      "name, trade_id, lsn, count() AS c FROM %s.bronze_trade_metadata WHERE "
                      "origin != 'derived' GROUP BY origin, name, trade_id, lsn) GROUP BY origin, "
                      "name, trade_id"},
-    [AUDIT_ACCOUNT] = {3,
-                       "SELECT tab_id, item_id, toString(max(c)) FROM (SELECT tab_id, item_id, "
-                       "lsn, count() AS c FROM %s.bronze_account_stash_snapshot GROUP BY tab_id, "
-                       "item_id, lsn) GROUP BY tab_id, item_id"},
-    [AUDIT_LEAGUES] = {3, "SELECT realm, league, toString(max(c)) FROM (SELECT realm, league, lsn, "
-                          "count() AS c FROM %s.bronze_leagues GROUP BY realm, league, lsn) GROUP "
-                          "BY realm, league"},
+    [AUDIT_ACCOUNT] = {4, "SELECT tab_id, item_id, payload_hash, toString(max(c)) FROM (SELECT "
+                          "tab_id, item_id, payload_hash, lsn, count() AS c FROM "
+                          "%s.bronze_account_stash_snapshot GROUP BY tab_id, item_id, "
+                          "payload_hash, lsn) GROUP BY tab_id, item_id, payload_hash"},
+    [AUDIT_LEAGUES] = {4,
+                       "SELECT realm, league, payload_hash, toString(max(c)) FROM (SELECT realm, "
+                       "league, payload_hash, lsn, count() AS c FROM %s.bronze_leagues GROUP BY "
+                       "realm, league, payload_hash, lsn) GROUP BY realm, league, "
+                       "payload_hash"},
     [AUDIT_ENRICHMENT] = {3, "SELECT source, key, toString(max(c)) FROM (SELECT source, key, lsn, "
                              "count() AS c FROM %s.bronze_enrichment WHERE stale = 0 GROUP BY "
                              "source, key, lsn) GROUP BY source, key"},

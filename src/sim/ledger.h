@@ -7,8 +7,8 @@
  *   ninja       league type xxh3-128 of the body (hex) detailsId value-as-printed
  *   exchange    realm hour league market_id
  *   trade       remote cursor trade_id, or: resource name-of-the-resource entry-id
- *   account     tab_id item_id
- *   league      realm league
+ *   account     tab_id item_id xxh3-128 of the body (hex)
+ *   league      realm league xxh3-128 of the body (hex)
  *   enrichment  source key
  *   body        kind a b xxh3-128 n_rows: completes the rows of the five kinds before it
  * The cursor is the one that a client asks with: empty for the oldest page, which is asked without

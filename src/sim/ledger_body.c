@@ -16,6 +16,7 @@ const char *const ledger_kind_names[LEDGER_KINDS] = {
 struct writer {
     struct ledger *l;
     const char *a, *b;
+    char hash[33]; /* Of the body. */
     uint64_t n_rows;
 };
 
@@ -91,7 +92,7 @@ static void add_items(struct writer *w, yyjson_val *items) {
     yyjson_val *item, *inner;
     size_t i, n;
     yyjson_arr_foreach(items, i, n, item) {
-        add_row(w, "account", w->a, text_of(item, "id"), NULL, NULL);
+        add_row(w, "account", w->a, text_of(item, "id"), w->hash, NULL);
         inner = yyjson_obj_get(item, "socketedItems");
         if (inner != NULL) add_items(w, inner);
     }
@@ -101,7 +102,7 @@ static void add_leagues(struct writer *w, yyjson_val *root) {
     yyjson_val *list = yyjson_is_arr(root) ? root : yyjson_obj_get(root, "leagues"), *league;
     size_t i, n;
     yyjson_arr_foreach(list, i, n, league) {
-        add_row(w, "league", w->a, text_of(league, "id"), NULL, NULL);
+        add_row(w, "league", w->a, text_of(league, "id"), w->hash, NULL);
     }
 }
 
@@ -149,13 +150,12 @@ void ledger__add_body(struct ledger *l, enum ledger_kind kind, const char *a, co
     struct writer w = {.l = l, .a = a, .b = b};
     yyjson_doc *doc;
     yyjson_val *root;
-    char hash[33];
-    snprintf(hash, sizeof hash, "%016llx%016llx", (unsigned long long)full.high64,
+    snprintf(w.hash, sizeof w.hash, "%016llx%016llx", (unsigned long long)full.high64,
              (unsigned long long)full.low64);
     if (!hash_set__add(&l->written,
                        ledger__body_key((struct span){name, strlen(name)},
                                         (struct span){a, strlen(a)}, (struct span){b, strlen(b)},
-                                        (struct span){hash, 32})))
+                                        (struct span){w.hash, 32})))
         return;
     doc = kind == LEDGER_POEDB ? NULL : yyjson_read(body->data, body->len, 0);
     root = yyjson_doc_get_root(doc);
@@ -181,5 +181,5 @@ void ledger__add_body(struct ledger *l, enum ledger_kind kind, const char *a, co
     buf__add_tsv(&l->lines, a, strlen(a));
     buf__addc(&l->lines, '\t');
     buf__add_tsv(&l->lines, b, strlen(b));
-    buf__addf(&l->lines, "\t%s\t%llu\n", hash, (unsigned long long)w.n_rows);
+    buf__addf(&l->lines, "\t%s\t%llu\n", w.hash, (unsigned long long)w.n_rows);
 }

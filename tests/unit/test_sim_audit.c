@@ -13,7 +13,7 @@ struct stored {
 static int rows(void *ctx, enum audit_table table, void (*on_row)(void *, const struct span *),
                 void *arg, struct sim_err *e) {
     const struct stored *s = ctx;
-    static const size_t n_fields[AUDIT_TABLES] = {3, 3, 5, 5, 4, 3, 3, 3};
+    static const size_t n_fields[AUDIT_TABLES] = {3, 3, 5, 5, 4, 4, 4, 3};
     struct tsv_reader t = {.n_fields = n_fields[table], .on_row = on_row, .arg = arg};
     const char *at = s->text[table] != NULL ? s->text[table] : "";
     int rc = 0;
@@ -229,15 +229,15 @@ static const char bodies[] =
     "trade\tresource\tstatic\tchaos\n" "trade\tresource\tstatic\tsame\n"
     "trade\tresource\tstatic\tsame\n" BODY("resource", "static", "", "h5")
     "trade\tresource\tstatic\tchaos\n" "trade\tresource\tstatic\tnew\n" BODY("resource", "static", "", "h6")
-    "account\ttab\titem\n" BODY("account", "tab", "Standard", "h7")
-    "league\tpc\tStandard\n" BODY("leagues", "pc", "", "h8")
+    "account\ttab\titem\th7\n" BODY("account", "tab", "Standard", "h7")
+    "league\tpc\tStandard\th8\n" BODY("leagues", "pc", "", "h8")
     "enrichment\tpoedb\tJeweller's Orb\n" BODY("poedb", "Currency_Exchange", "", "h9")
     "exchange\tpc\t9999\tStandard\ttorn: its body line never came\n";
 
 #define HOURS_OK "pc\t3600\tStandard\ta|b\t1\npc\t3600\tStandard\ta|c\t1\npc\t7200\tStandard\ta|b\t1\n"
 #define LISTS_OK "resource\tstatic\tchaos\t1\nresource\tstatic\tsame\t2\n"
 #define TRADE_OK "remote\t\tt1\t1\nremote\tsim-1\tt2\t1\n" LISTS_OK "resource\tstatic\tnew\t1\n"
-#define REST_OK "tab\titem\t1\n", "pc\tStandard\t1\n", "poedb\tJeweller's Orb\t1\n"
+#define REST_OK "tab\titem\th7\t1\n", "pc\tStandard\th8\t1\n", "poedb\tJeweller's Orb\t1\n"
 
 static void test_bodies_are_compared_by_their_keys(void **state) {
     (void)state;
@@ -247,7 +247,7 @@ static void test_bodies_are_compared_by_their_keys(void **state) {
     run(bodies,
         (struct stored){{"", "", "", HOURS_OK "pc\t9999\tStandard\ttorn\t1\n",
                          "remote\t\tt1\t2\n" LISTS_OK "resource\tstatic\tnew\t2\n",
-                         "tab\tother\t1\n", "pc\tStandard\t3\n", ""},
+                         "tab\tother\th7\t1\n", "pc\tStandard\th8\t3\n", ""},
                         0},
         0);
     check(AUDIT_EXCHANGE, 0, 0, 1, 0);
