@@ -44,6 +44,7 @@ static bool read_progress(struct slice memo, struct progress *out, struct slice 
 
 /* Takes the first line off @lines. */
 static bool take_tab(struct slice *lines, struct slice *parent, struct slice *id) {
+    *parent = *id = slice__of(NULL, 0);
     const char *blank = lines->len == 0 ? NULL : memchr(lines->base, ' ', lines->len);
     const char *end = blank == NULL ? NULL : memchr(lines->base, '\n', lines->len);
     if (end == NULL || end < blank) return false;
