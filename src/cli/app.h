@@ -9,6 +9,7 @@
 #include "souk/governor.h"
 #include "souk/guard.h"
 #include "souk/hub.h"
+#include "souk/lag.h"
 #include "souk/poller.h"
 #include "souk/quality.h"
 #include "souk/spool.h"
@@ -38,6 +39,7 @@ struct app_stream {
      * another was asked for because of that. */
     char refused_token[TABLES_HASH_SIZE];
     int64_t renewed_mono_ns;
+    struct lag lag; /* psapi: in changes. */
 };
 
 /* A source of the configuration. */
@@ -101,6 +103,7 @@ struct app {
     int64_t cpu_before_ns, cpu_at_ns;
     struct {
         struct series *work[WORK__N];
+        struct series *cursor_lag_s[APP_SOURCES_MAX], *cursor_lag_changes;
         struct series *loop_lag, *iterations, *ready, *cpu, *rss, *fds, *start, *imbalance;
         struct series *log[4];
         struct series *state[4];
@@ -131,6 +134,8 @@ void app__status_json(void *ctx, struct buf *out);
 void app__before_scrape(void *ctx);
 /** Once a second: rates, history, guard, alerts, batches. */
 void app__second(struct app *a);
+/** Measures how far the streams are behind their heads. Part of app__second. */
+void app__measure_lag(struct app *a);
 /** Label values of enum app_work. */
 extern const char *const app_work_names[WORK__N];
 /** Rows that a lane decoded, for the store's @feed. */
@@ -140,6 +145,9 @@ void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_ls
 int app__bearer(void *ctx, const char *source, const char *scope, char *out, size_t size,
                 struct err *e);
 void app__bearer_refused(void *ctx, const char *source, const char *scope);
+/** @return why somebody has to do something before @s, whose poller runs, goes on; "" for nothing.
+ */
+const char *app__why_disabled(const struct app_stream *s);
 /** @return the stream of @source whose key is @key, or NULL. */
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key);
 

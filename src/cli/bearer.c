@@ -31,15 +31,15 @@ static void renew(struct app_stream *s) {
     poller__poke(s->poller);
 }
 
-/* There is no token of @s that is good for anything: is one on its way? */
+/* There is no token of @s that is good for anything: is one on its way? A failure of the moment
+ * counts as that: what needs the token is late then, not switched off. */
 static int none_yet(const struct app_stream *s, const char *why, struct err *e) {
     struct poller_status p;
     poller__status(s->poller, &p);
     bool soon = p.doing != POLL_IDLE || p.next_mono_ns - s->app->clock.mono_ns < SOON_NS;
-    if (soon && !p.refused)
-        return err__setf(e, ERR_UNAVAILABLE, "the token with scope %s is on its way", s->spec.kind);
     if (p.refused) why = "the token endpoint is disabled, see souk limit show oauth";
-    else if (p.last_error[0] != '\0') why = p.last_error;
+    else if (soon || p.state->n_failures > 0)
+        return err__setf(e, ERR_UNAVAILABLE, "the token with scope %s is on its way", s->spec.kind);
     return err__setf(e, ERR_REFUSED, "no token with scope %s: %s", s->spec.kind, why);
 }
 
@@ -79,6 +79,13 @@ int app__bearer(void *ctx, const char *source, const char *scope, char *out, siz
     return err__setf(e, ERR_REFUSED,
                      "no OAuth token with scope %s: set POE_CLIENT_ID and POE_CLIENT_SECRET",
                      scope);
+}
+
+const char *app__why_disabled(const struct app_stream *s) {
+    struct oauth_grant grant;
+    if (strcmp(s->type->name, "oauth") != 0) return "";
+    oauth__read(poller__memo(s->poller), &grant);
+    return grant.standing == OAUTH_DENIED ? "client id and secret are refused" : "";
 }
 
 void app__bearer_refused(void *ctx, const char *source, const char *scope) {

@@ -82,16 +82,20 @@ static double recent_rate(const struct app *a) {
 
 static void run_guard(struct app *a) {
     static struct guard_source sources[GUARD_SOURCES_MAX];
+    static char why[GUARD_SOURCES_MAX][ERR_MSG_MAX];
     size_t n = 0;
     for (size_t i = 0; i < a->n_streams && n < GUARD_SOURCES_MAX; i++) {
         const struct app_stream *s = &a->streams[i];
         if (s->poller == NULL) continue;
         struct poller_status p;
         poller__status(s->poller, &p);
+        snprintf(why[n], sizeof why[n], "%s", p.last_error);
         sources[n] = (struct guard_source){
             .name = p.source,
             .stream = s->spec.key,
-            .enabled = true,
+            /* What is not granted is no failure, and nobody waits for it. */
+            .enabled = !p.quiet && !p.state->unavailable && !p.done,
+            .disabled_reason = app__why_disabled(s),
             /* What was fetched in an earlier run says nothing about this one's health. */
             .last_success_ms =
                 (p.last_success_wall_ns > p.started_wall_ns ? p.last_success_wall_ns : 0) /
@@ -101,7 +105,10 @@ static void run_guard(struct app *a) {
             .amber_s = s->amber_s,
             .red_s = s->red_s,
             .caught_up = p.state->caught_up,
-            .rewound = p.frozen};
+            .rewound = p.frozen,
+            .unavailable = p.state->unavailable,
+            .instead = s->type->instead,
+            .why = why[n]};
         judge_endpoint(a, s->spec.endpoint, &sources[n++]);
     }
     struct store_status store;
@@ -126,6 +133,7 @@ static void run_guard(struct app *a) {
 void app__second(struct app *a) {
     measure_cpu(a);
     measure_rates(a);
+    app__measure_lag(a);
     run_guard(a);
     alerts__tick(a->alerts);
     throttle__tick(a->throttle);

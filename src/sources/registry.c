@@ -3,11 +3,11 @@
 #include <stdio.h>
 
 extern const struct source_type source_account_stashes, source_oauth, source_poe_ninja,
-    source_psapi;
+    source_psapi, source_trade_data;
 
 /* Sorted by name. */
-static const struct source_type *const source_types[] = {&source_account_stashes, &source_oauth,
-                                                         &source_poe_ninja, &source_psapi};
+static const struct source_type *const source_types[] = {
+    &source_account_stashes, &source_oauth, &source_poe_ninja, &source_psapi, &source_trade_data};
 
 const struct source_type *const *source__all(size_t *n) {
     *n = sizeof source_types / sizeof *source_types;

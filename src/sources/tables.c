@@ -154,6 +154,7 @@ static const struct table_desc *const all_tables[] = {
     &table_bronze_public_stash,
     &table_bronze_quarantine,
     &table_bronze_requests,
+    &table_bronze_trade_metadata,
     &table_ops_scope_audit,
     &table_raw_public_stash_pages,
 };
