@@ -88,35 +88,12 @@ static const char *host_of(const char *url) {
     return host;
 }
 
-/* @return why a source that is enabled cannot run, or NULL. Credentials that are not there are a
- * normal state: said once, shown in the status, and never asked for in vain. */
-static const char *why_off(const struct app *a, const struct source_setup *c) {
-#define NO_TOKEN(scope)                                                                            \
-    "no OAuth token with scope " scope ": set POE_CLIENT_ID and POE_CLIENT_SECRET"
-    static const struct {
-        const char *source, *reason;
-    } wants[] = {
-        {"account_stashes", NO_TOKEN("account:stashes")},
-        {"currency_exchange", NO_TOKEN("service:cxapi")},
-        {"leagues", NO_TOKEN("service:leagues")},
-        {"psapi", NO_TOKEN("service:psapi") ", or put the token into a variable and name that in "
-                                            "sources.psapi.token_env"},
-    };
-#undef NO_TOKEN
-    if (!c->settings.use_oauth || c->token[0] != '\0' ||
-        a->settings->config->client_secret[0] != '\0')
-        return NULL;
-    for (size_t i = 0; i < sizeof wants / sizeof *wants; i++)
-        if (strcmp(c->name, wants[i].source) == 0) return wants[i].reason;
-    return NULL;
-}
-
 static int open_sources(struct app *a, struct err *e) {
     for (size_t i = 0; i < a->n_sources; i++) {
         const struct source_setup *c = &a->settings->sources[i];
         struct app_source *s = &a->sources[i];
         if (!c->enabled) continue;
-        s->off_reason = why_off(a, c);
+        s->off_reason = settings__why_off(a->settings, c);
         if (s->off_reason != NULL) {
             LOG_WARN("cli", "source stays quiet", LOG_S("source", c->name),
                      LOG_S("reason", s->off_reason));

@@ -172,3 +172,23 @@ const struct source_setup *settings__source(const struct settings *s, const char
         if (strcmp(s->sources[i].name, name) == 0) return &s->sources[i];
     return NULL;
 }
+
+const char *settings__why_off(const struct settings *s, const struct source_setup *c) {
+#define NO_TOKEN(scope)                                                                            \
+    "no OAuth token with scope " scope ": set POE_CLIENT_ID and POE_CLIENT_SECRET"
+    static const struct {
+        const char *source, *reason;
+    } wants[] = {
+        {"account_stashes", NO_TOKEN("account:stashes")},
+        {"currency_exchange", NO_TOKEN("service:cxapi")},
+        {"leagues", NO_TOKEN("service:leagues")},
+        {"psapi", NO_TOKEN("service:psapi") ", or put the token into a variable and name that in "
+                                            "sources.psapi.token_env"},
+    };
+#undef NO_TOKEN
+    if (!c->settings.use_oauth || c->token[0] != '\0' || s->config->client_secret[0] != '\0')
+        return NULL;
+    for (size_t i = 0; i < sizeof wants / sizeof *wants; i++)
+        if (strcmp(c->name, wants[i].source) == 0) return wants[i].reason;
+    return NULL;
+}

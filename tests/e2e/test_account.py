@@ -73,6 +73,10 @@ def test_a_snapshot_brings_the_items_of_its_tabs(stack):
         "oauth", "account_stashes", "account_stash_list"}
 
 
+def test_what_the_simulator_served_is_there_once(stack):
+    stack.is_clean()
+
+
 def test_a_source_can_be_asked_by_hand(stack):
     answer = json.loads(ask(stack.hub, "/api/v1/sources/poll?source=account_stashes&stream=pc/Standard", method="POST", body=""))
     assert [s["stream"] for s in answer["streams"]] == ["pc/Standard"]
@@ -80,6 +84,10 @@ def test_a_source_can_be_asked_by_hand(stack):
     answer = json.loads(ask(stack.hub, "/api/v1/sources/poll?source=oauth", method="POST", body=""))
     assert len(answer["streams"]) == 4 and all(s["asked"] for s in answer["streams"])
     until("the scope is asked for again", 30, lambda: stream(stack, "oauth", "service:cxapi")["pages"]["new"] > before, tell(stack))
+    done = run_souk("poll", "oauth", "service:psapi", config=stack.config_file)
+    assert (done.returncode, done.stdout.split()) == (0, ["service:psapi", "asked"]), done.stderr
+    assert run_souk("poll", "nowhere", config=stack.config_file).returncode == 1
+    assert run_souk("poll", config=stack.config_file).returncode == 2
     for path, why in (("source=account_stashes&stream=pc/Nowhere", "404"), ("source=nowhere", "404"), ("", "400"),
                       ("source=enrichment", "40")):
         with pytest.raises(OSError, match=why):
@@ -104,12 +112,12 @@ def test_secrets_are_nowhere(stack):
     """Not in the log, the spool, the status or the metrics, and not in what souk wal shows of the records."""
     stack.stop("souk")
     token = re.compile(rb"sim-[0-9a-f]{16}\.[0-9a-f]+\.")
-    shown = run_souk("wal", "ls", config=stack.config_file, seconds=60)
+    shown = run_souk("wal", "dump", "--payload", config=stack.config_file, seconds=60)
     places = {"log": stack.log().encode(), "wal": (shown.stdout + shown.stderr).encode()}
     for file in (stack.folder / "souk").rglob("*"):
         if file.is_file():
             places[str(file.name)] = file.read_bytes()
-    assert len(places) > 2
+    assert len(places) > 2 and b"invalid_scope" in places["wal"]  # What was kept of the answers.
     for name, content in places.items():
         assert SECRET.encode() not in content, name
         assert not token.search(content), name
@@ -128,6 +136,7 @@ def test_wrong_credentials_are_tried_once(stack):
         tell(stack))
     until("what needs a token is quiet", 30, lambda: stack.psapi()["state"] == "off", tell(stack))
     assert "client id and secret are refused" in stack.psapi()["last_error"]
+    until("it is told", 10, lambda: stream(stack, "oauth", "service:psapi")["level"] == "red", tell(stack))
     asked = stack.simulator()
     # Nor by the next process, with the same credentials.
     stack.stop("souk")
