@@ -17,6 +17,8 @@ extern const struct table_desc table_bronze_poeninja_snapshot;
 extern const struct table_desc table_bronze_ingest_checkpoints; /* after_data */
 extern const struct table_desc table_bronze_requests;
 extern const struct table_desc table_bronze_quarantine;
+extern const struct table_desc table_poe_ingest_status; /* latest_wins */
+extern const struct table_desc table_proc_logs;
 
 /* Longest refused payload and value that a quarantine row keeps; longer ones are cut between two
  * characters. */

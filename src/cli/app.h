@@ -3,6 +3,7 @@
 #define SOUK_CLI_APP_H
 
 #include "lanes.h"
+#include "ops.h"
 #include "settings.h"
 #include "souk/alerts.h"
 #include "souk/decoder.h"
@@ -68,6 +69,7 @@ struct app {
     struct guard *guard;
     struct quality quality;
     struct hub *hub;
+    struct ops *ops;
     struct app_source sources[APP_SOURCES_MAX];
     size_t n_sources;
     struct app_stream *streams; /* Owned. */
@@ -134,6 +136,12 @@ void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_ls
 int app__bearer(void *ctx, const char *source, const char *scope, char *out, size_t size,
                 struct err *e);
 void app__bearer_refused(void *ctx, const char *source, const char *scope);
+/** @return how many streams there are, those that run for a time only included; and the one at @i,
+ *  which may change once the loop runs. */
+size_t app__n_streams(const struct app *a);
+struct app_stream *app__stream_at(struct app *a, size_t i);
+/** @return one word for where a stream stands; static. */
+const char *app__stream_state(const struct poller_status *p);
 /** @return the stream of @source whose key is @key, or NULL. */
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key);
 

@@ -384,6 +384,7 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
         code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
     if (code == 0) store__on_room(a->store, on_room, a);
     if (code == 0) code = open_pollers(a, e);
+    if (code == 0 && ops__open(a) != 0) code = err__setf(e, ERR_NOMEM, "ops: out of memory");
     if (code == 0) code = app__recover(a, e);
     if (code == 0) stage_done(a, "recovery", &since_ns);
     a->recovered = code == 0;

@@ -15,6 +15,12 @@
 #define STORE_PATIENCE_NS (6 * NS_PER_S) /* Both together: below 10 s. */
 #define LAG_WARN_NS (5 * NS_PER_MS)
 
+size_t app__n_streams(const struct app *a) { return a->n_streams; }
+
+struct app_stream *app__stream_at(struct app *a, size_t i) {
+    return &a->streams[i];
+}
+
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key) {
     for (size_t i = 0; i < a->n_streams; i++)
         if (slice__eq(slice__str(a->streams[i].type->name), source) &&
@@ -112,6 +118,7 @@ static void on_deadline(uv_timer_t *timer) {
 static void on_poller_closed(void *data) {
     struct app *a = data;
     if (--a->n_to_close > 0) return;
+    ops__last(a, "stopped");
     a->stop_at_mono_ns = a->clock.mono_ns + DECODE_PATIENCE_NS;
     uv_timer_start(&a->deadline, on_deadline, 0, 20);
 }
@@ -259,6 +266,7 @@ void app__free(struct app *a) {
     uv_loop_close(&a->loop);
     guard__free(a->guard);
     metrics__fini(&a->metrics);
+    ops__free(a);
     free(a->absent);
     free(a->streams);
     free(a->followed);

@@ -129,7 +129,10 @@ void app__second(struct app *a) {
     run_guard(a);
     alerts__tick(a->alerts);
     throttle__tick(a->throttle);
-    if (!a->closing) lanes__second(a);
+    if (!a->closing) {
+        lanes__second(a);
+        ops__second(a);
+    }
     a->lag_max_ns *= 0.8; /* What status shows fades; the histogram keeps all. */
 }
 

@@ -38,6 +38,8 @@ struct table_desc {
     const struct column_desc *columns;
     size_t n_columns;
     bool after_data; /* Sent only after all data rows of the same and earlier pages are stored. */
+    bool latest_wins; /* The server keeps the newest row of a key and forgets the others, so nobody
+                         can count what was sent. */
 };
 
 struct column {
