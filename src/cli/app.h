@@ -2,6 +2,7 @@
 #ifndef SOUK_CLI_APP_H
 #define SOUK_CLI_APP_H
 
+#include "backfill.h"
 #include "lanes.h"
 #include "ops.h"
 #include "settings.h"
@@ -34,6 +35,7 @@ struct app_stream {
     uint64_t rows; /* Decoded since the start. */
     double rows_per_s;
     uint64_t rows_before;
+    bool closing; /* Its poller ends by itself, and tells app__poller_closed while draining. */
 };
 
 /* A source of the configuration. */
@@ -48,6 +50,7 @@ struct app_source {
 struct app_absent {
     char source[64], key[128];
     char cursor[CURSOR_MAX], etag[CURSOR_MAX];
+    char hold[POLLER_REASON_MAX]; /* Frozen by hand: why. "": it is not. */
 };
 
 #define APP_ABSENT_MAX 1024 /* More are dropped with a warning. */
@@ -70,6 +73,7 @@ struct app {
     struct quality quality;
     struct hub *hub;
     struct ops *ops;
+    struct backfills *backfills;
     struct app_source sources[APP_SOURCES_MAX];
     size_t n_sources;
     struct app_stream *streams; /* Owned. */
@@ -110,11 +114,29 @@ char *app__followed(const struct config *c);
 /** Finds the leagues that were followed at a checkpoint's low-water mark. @out is borrowed from
  *  @payload. @return false for a checkpoint of another version. */
 bool app__checkpoint_followed(struct slice payload, struct slice *out);
+/** Where a stream stands, as a checkpoint's @payload says it: told for every stream, then again,
+ *  with no cursor and @hold, for those that are frozen by hand. Slices are borrowed.
+ *  @return false for a checkpoint of another version. */
+bool app__checkpoint_each(struct slice payload,
+                          void (*each)(void *ctx, struct slice source, struct slice key,
+                                       const struct slice *cursor, struct slice hold),
+                          void *ctx);
 /** Opens all rooms in order, printing each stage with its time to the log. @return 0 or an error,
  *  after which the process has to end: what was opened stays so. */
 int app__open(struct app *a, const struct settings *settings, struct err *e);
 /** Reads the log from the low-water mark: cursors, seals, alerts. Part of app__open. */
 int app__recover(struct app *a, struct err *e);
+/** @return the absent stream @key of @source, or NULL. */
+struct app_absent *app__absent(struct app *a, struct slice source, struct slice key);
+/** Keeps where a stream stands that is going away; dropped with a warning when there is no room. */
+void app__keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor,
+                      struct slice etag, struct slice hold);
+/** Forgets it: the stream runs again. */
+void app__drop_absent(struct app *a, struct app_absent *absent);
+/** What a poller needs of the rooms. */
+void app__poller_deps(struct app *a, struct poller_deps *out);
+/** A poller is closed while draining. */
+void app__poller_closed(void *app);
 /** Appends a checkpoint when something has changed since the last one. */
 void app__checkpoint(struct app *a);
 /** Runs until a signal, the end of --for, or a failure. @return the exit code. */

@@ -1,5 +1,6 @@
 /* Opening the rooms in order, each stage with its time in the log. */
 #include "app.h"
+#include "cursor.h"
 #include "souk/core/log.h"
 #include "souk/tables.h"
 #include <stdio.h>
@@ -165,18 +166,23 @@ static int open_endpoints(struct app *a, struct err *e) {
     return 0;
 }
 
+void app__poller_deps(struct app *a, struct poller_deps *out) {
+    *out = (struct poller_deps){.loop = &a->loop,
+                                .clock = &a->clock,
+                                .metrics = &a->metrics,
+                                .governor = a->governor,
+                                .http = a->http,
+                                .spool = a->spool,
+                                .endpoint = find_endpoint,
+                                .endpoint_ctx = a,
+                                .bearer = app__bearer,
+                                .bearer_refused = app__bearer_refused,
+                                .bearer_ctx = a};
+}
+
 static int open_pollers(struct app *a, struct err *e) {
-    struct poller_deps deps = {.loop = &a->loop,
-                               .clock = &a->clock,
-                               .metrics = &a->metrics,
-                               .governor = a->governor,
-                               .http = a->http,
-                               .spool = a->spool,
-                               .endpoint = find_endpoint,
-                               .endpoint_ctx = a,
-                               .bearer = app__bearer,
-                               .bearer_refused = app__bearer_refused,
-                               .bearer_ctx = a};
+    struct poller_deps deps;
+    app__poller_deps(a, &deps);
     for (size_t i = 0; i < a->n_streams; i++) {
         struct app_stream *s = &a->streams[i];
         const struct source_setup *c = settings__source(a->settings, s->type->name);
@@ -311,9 +317,12 @@ static bool save_limits(void *ctx, throttle_saved_cb cb, void *data) {
 
 static int open_hub(struct app *a, struct err *e) {
     const struct config *c = a->settings->config;
-    struct hub_call calls[8];
+    struct hub_call calls[32];
     if (throttle__new(&a->throttle, &a->clock, save_limits, a) != 0)
         return err__setf(e, ERR_NOMEM, "throttle: out of memory");
+    size_t n_calls = throttle__calls(a->throttle, calls);
+    n_calls += cursor__calls(a, calls + n_calls);
+    n_calls += backfill__calls(a, calls + n_calls);
     struct hub_options options = {.host = c->hub.host,
                                   .port = (uint16_t)c->hub.port,
                                   .origins = (const char *const *)c->hub.allow_origins,
@@ -321,7 +330,7 @@ static int open_hub(struct app *a, struct err *e) {
                                   .tokens = a->settings->tokens,
                                   .n_tokens = a->settings->n_tokens,
                                   .calls = calls,
-                                  .n_calls = throttle__calls(a->throttle, calls),
+                                  .n_calls = n_calls,
                                   .ctx = a,
                                   .status_json = app__status_json,
                                   .ready = is_ready,
@@ -384,7 +393,8 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
         code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
     if (code == 0) store__on_room(a->store, on_room, a);
     if (code == 0) code = open_pollers(a, e);
-    if (code == 0 && ops__open(a) != 0) code = err__setf(e, ERR_NOMEM, "ops: out of memory");
+    if (code == 0 && (ops__open(a) != 0 || backfill__open(a) != 0))
+        code = err__setf(e, ERR_NOMEM, "ops, backfill: out of memory");
     if (code == 0) code = app__recover(a, e);
     if (code == 0) stage_done(a, "recovery", &since_ns);
     a->recovered = code == 0;

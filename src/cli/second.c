@@ -40,8 +40,8 @@ static void add_history(struct app *a, uint64_t rows, uint64_t pages) {
 
 static void measure_rates(struct app *a) {
     uint64_t rows = 0, pages = 0;
-    for (size_t i = 0; i < a->n_streams; i++) {
-        struct app_stream *s = &a->streams[i];
+    for (size_t i = 0; i < app__n_streams(a); i++) {
+        struct app_stream *s = app__stream_at(a, i);
         s->rows_per_s = s->rows_per_s * 0.8 + (double)(s->rows - s->rows_before) * 0.2;
         s->rows_before = s->rows;
         rows += s->rows;
@@ -80,6 +80,13 @@ static double recent_rate(const struct app *a) {
     return sum / (double)n;
 }
 
+/* Not to be asked for freshness: what somebody has frozen or waits to be asked for, and what the
+ * upstream does not give. The status says why. */
+static bool rests(const struct poller_status *p) {
+    bool sleeps = p->doing == POLL_IDLE && p->next_mono_ns == INT64_MAX;
+    return p->held || p->quiet || p->done || p->state->unavailable || sleeps;
+}
+
 static void run_guard(struct app *a) {
     static struct guard_source sources[GUARD_SOURCES_MAX];
     size_t n = 0;
@@ -91,7 +98,7 @@ static void run_guard(struct app *a) {
         sources[n] = (struct guard_source){
             .name = p.source,
             .stream = s->spec.key,
-            .enabled = true,
+            .enabled = !rests(&p),
             /* What was fetched in an earlier run says nothing about this one's health. */
             .last_success_ms =
                 (p.last_success_wall_ns > p.started_wall_ns ? p.last_success_wall_ns : 0) /
@@ -129,6 +136,7 @@ void app__second(struct app *a) {
     run_guard(a);
     alerts__tick(a->alerts);
     throttle__tick(a->throttle);
+    backfill__second(a);
     if (!a->closing) {
         lanes__second(a);
         ops__second(a);

@@ -278,10 +278,10 @@ static void put_status(struct app *a, struct buf *out) {
     put_key(out, "sources", &first);
     buf__append_str(out, "[");
     size_t n = 0;
-    for (size_t i = 0; i < a->n_streams; i++) {
-        if (a->streams[i].poller == NULL) continue;
+    for (size_t i = 0; i < app__n_streams(a); i++) {
+        if (app__stream_at(a, i)->poller == NULL) continue;
         if (n++ > 0) buf__append_str(out, ",");
-        put_stream(a, &a->streams[i], out);
+        put_stream(a, app__stream_at(a, i), out);
     }
     for (size_t i = 0; i < a->n_sources; i++) {
         if (a->sources[i].off_reason == NULL) continue;
