@@ -368,6 +368,9 @@ static int post_start(void *ctx, const struct hub_args *args, struct buf *out) {
         if (b == NULL) return call__refuse(out, 503, "full", "8 backfills run; stop one");
         *b = (struct backfill){.stream = {.app = a, .spec = w.of->spec, .type = w.of->type}};
         snprintf(b->stream.spec.key, sizeof b->stream.spec.key, "%s", w.key);
+        /* Another service: its pages must not make the main stream look fresh. */
+        snprintf(b->stream.spec.service, sizeof b->stream.spec.service, "%.20s_backfill",
+                 w.of->spec.service);
         snprintf(b->from, sizeof b->from, "%s", w.from);
         snprintf(b->until, sizeof b->until, "%s", w.until);
     }
