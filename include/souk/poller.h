@@ -111,6 +111,8 @@ void poller__free(struct poller *p);
 /** Asks as soon as limits allow, whatever the source's own pace says: somebody wants it now. Does
  *  nothing while a request is under way. */
 void poller__poke(struct poller *p);
+/** Its settings have changed: what it waits for is planned anew. */
+void poller__replan(struct poller *p);
 /** Changes its cursor (to @cursor, which the source must accept; else ignored) or whether it is
  *  frozen, once no request is under way; a wait for a permit is given up. The change is a record of
  *  the log with @reason, like a request with the method CURSOR, so that it survives a restart.

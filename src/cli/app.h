@@ -58,7 +58,7 @@ struct app_absent {
 #define APP_ENDPOINTS_MAX 64
 
 struct app {
-    const struct settings *settings; /* Borrowed. */
+    struct settings *settings; /* Borrowed; reload changes what may change while it runs. */
     uv_loop_t loop;
     struct clock clock;
     struct metrics metrics;
@@ -74,6 +74,7 @@ struct app {
     struct hub *hub;
     struct ops *ops;
     struct backfills *backfills;
+    struct reload *reload;
     struct app_source sources[APP_SOURCES_MAX];
     size_t n_sources;
     struct app_stream *streams; /* Owned. */
@@ -87,7 +88,7 @@ struct app {
     size_t n_absent;
     char *followed; /* Owned: followed leagues, a line each. */
     uv_timer_t second, checkpoint, deadline;
-    uv_signal_t signals[5];
+    uv_signal_t signals[6];
     int64_t started_wall_ns, started_mono_ns, stop_at_mono_ns;
     bool recovered, draining, stopped;
     bool closing; /* Rooms are going away: nobody asks them any more. */
@@ -123,7 +124,7 @@ bool app__checkpoint_each(struct slice payload,
                           void *ctx);
 /** Opens all rooms in order, printing each stage with its time to the log. @return 0 or an error,
  *  after which the process has to end: what was opened stays so. */
-int app__open(struct app *a, const struct settings *settings, struct err *e);
+int app__open(struct app *a, struct settings *settings, struct err *e);
 /** Reads the log from the low-water mark: cursors, seals, alerts. Part of app__open. */
 int app__recover(struct app *a, struct err *e);
 /** @return the absent stream @key of @source, or NULL. */
@@ -137,6 +138,8 @@ void app__drop_absent(struct app *a, struct app_absent *absent);
 void app__poller_deps(struct app *a, struct poller_deps *out);
 /** A poller is closed while draining. */
 void app__poller_closed(void *app);
+/** Begins the way down, as a signal does. */
+void app__drain(struct app *a);
 /** Appends a checkpoint when something has changed since the last one. */
 void app__checkpoint(struct app *a);
 /** Runs until a signal, the end of --for, or a failure. @return the exit code. */

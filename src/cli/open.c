@@ -1,6 +1,7 @@
 /* Opening the rooms in order, each stage with its time in the log. */
 #include "app.h"
 #include "cursor.h"
+#include "reload.h"
 #include "souk/core/log.h"
 #include "souk/tables.h"
 #include <stdio.h>
@@ -323,6 +324,7 @@ static int open_hub(struct app *a, struct err *e) {
     size_t n_calls = throttle__calls(a->throttle, calls);
     n_calls += cursor__calls(a, calls + n_calls);
     n_calls += backfill__calls(a, calls + n_calls);
+    n_calls += reload__calls(a, calls + n_calls);
     struct hub_options options = {.host = c->hub.host,
                                   .port = (uint16_t)c->hub.port,
                                   .origins = (const char *const *)c->hub.allow_origins,
@@ -338,7 +340,7 @@ static int open_hub(struct app *a, struct err *e) {
     return hub__open(&a->hub, &a->loop, &a->clock, &a->metrics, a->alerts, &options, e);
 }
 
-int app__open(struct app *a, const struct settings *settings, struct err *e) {
+int app__open(struct app *a, struct settings *settings, struct err *e) {
     *a = (struct app){.settings = settings, .n_sources = settings->n_sources};
     int64_t since_ns = clock__stopwatch_ns();
     clock__read(&a->clock);
@@ -393,8 +395,8 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
         code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
     if (code == 0) store__on_room(a->store, on_room, a);
     if (code == 0) code = open_pollers(a, e);
-    if (code == 0 && (ops__open(a) != 0 || backfill__open(a) != 0))
-        code = err__setf(e, ERR_NOMEM, "ops, backfill: out of memory");
+    if (code == 0 && (ops__open(a) != 0 || backfill__open(a) != 0 || reload__open(a) != 0))
+        code = err__setf(e, ERR_NOMEM, "ops, backfill, reload: out of memory");
     if (code == 0) code = app__recover(a, e);
     if (code == 0) stage_done(a, "recovery", &since_ns);
     a->recovered = code == 0;

@@ -2,6 +2,7 @@
  * decoded, the store sends what ClickHouse takes in time, a last checkpoint is written, clients are
  * told, the spool writes STOP. A second signal ends at once; the log makes that safe. */
 #include "app.h"
+#include "reload.h"
 #include "souk/core/log.h"
 #include "verbs.h"
 #include <poll.h>
@@ -127,7 +128,7 @@ void app__poller_closed(void *app) {
     uv_timer_start(&a->deadline, on_deadline, 0, 20);
 }
 
-static void drain(struct app *a) {
+void app__drain(struct app *a) {
     if (a->draining) {
         LOG_WARN("cli", "ends at once; the log keeps what was not sent");
         _exit(1);
@@ -157,14 +158,11 @@ static void on_signal(uv_signal_t *signal, int signum) {
     struct app *a = signal->data;
     switch (signum) {
     case SIGTERM:
-    case SIGINT: drain(a); return;
+    case SIGINT: app__drain(a); return;
     case SIGQUIT: _exit(0);
-    case SIGUSR1: report_state(a); return;
-    case SIGHUP:
-        LOG_WARN(
-            "cli",
-            "reload is not there yet: the running configuration stays; restart to apply a change");
-        return;
+    case SIGUSR1:
+    case SIGUSR2: report_state(a); return;
+    case SIGHUP: reload__begin(a); return;
     }
 }
 
@@ -182,7 +180,7 @@ static void on_checkpoint(uv_timer_t *timer) {
 }
 static void on_for(uv_timer_t *timer) {
     uv_timer_stop(timer);
-    drain(timer->data);
+    app__drain(timer->data);
 }
 
 static int64_t thread_cpu_ns(void) {
@@ -237,7 +235,7 @@ static void end_at_once(void) {
 }
 
 int app__run(struct app *a, int64_t for_ns) {
-    static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1};
+    static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2};
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         uv_signal_init(&a->loop, &a->signals[i]);
@@ -272,6 +270,7 @@ void app__free(struct app *a) {
     metrics__fini(&a->metrics);
     ops__free(a);
     backfill__free(a);
+    reload__free(a);
     free(a->absent);
     free(a->streams);
     free(a->followed);

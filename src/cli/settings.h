@@ -22,6 +22,7 @@ struct source_setup {
 
 struct settings {
     struct config *config; /* Owned. */
+    const char *path;      /* Where it came from. Borrowed. */
     struct source_setup sources[SETTINGS_SOURCES_MAX];
     size_t n_sources;
     struct hub_token tokens[SETTINGS_TOKENS_MAX];

@@ -84,6 +84,7 @@ int load_config(const struct command *c, struct settings *out) {
         settings__fini(out);
         return EXIT_CONFIG;
     }
+    out->path = find_config(c);
     bool json = c->log_format != NULL ? strcmp(c->log_format, "json") == 0
                                       : config->log.format == CONFIG_LOG_JSON;
     log__setup(stderr, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, levels[config->log.level]);
@@ -111,14 +112,16 @@ const char verb_run_help[] =
     "  --for DURATION  stop after that time: 90, 90s, 5m, 2h\n"
     "  --sources GLOB[,GLOB]  only sources whose name matches one of these; the others keep their\n"
     "                  cursors, and go on there when they run again\n"
-    "Signals: TERM and INT drain (a second one ends at once), QUIT ends at once, USR1 writes a "
+    "Signals: TERM and INT drain (a second one ends at once), QUIT ends at once, HUP reads "
+    "the\nconfiguration again (souk ctl reload --help says what may change), USR1 and USR2 write "
+    "a\n"
     "state report.\n"
     "ClickHouse need not be up: the spool takes what comes until its quota.\n\n"
     "Exit codes: 0 stopped as asked; 1 failure, such as a port in use; 2 usage; 73 the state\n"
     "directory cannot be used; 74 the disk failed twice, or the log cannot be read; 75 locked by\n"
     "another souk; 78 configuration.\n";
 
-static int open_and_run(const struct settings *settings, int64_t for_ns) {
+static int open_and_run(struct settings *settings, int64_t for_ns) {
     static struct app *a; /* Static: what a failed start leaves open ends with the process. */
     struct err e = {0};
     a = calloc(1, sizeof *a);

@@ -216,6 +216,12 @@ void poller__plan(struct poller *p) {
     else if (take_bearer(p)) ask_permit(p);
 }
 
+void poller__replan(struct poller *p) {
+    if (p->doing != POLL_IDLE || p->close_cb != NULL || p->done || p->held) return;
+    uv_timer_stop(&p->timer);
+    poller__plan(p);
+}
+
 void poller__poke(struct poller *p) {
     if (p->doing != POLL_IDLE || p->close_cb != NULL || p->done || p->held) return;
     p->state.poked = true;

@@ -1,6 +1,7 @@
 """What people do with a running souk: choose sources, move cursors, fetch the past, reload; and what it writes of itself."""
 
 import json
+import signal
 import time
 
 import pytest
@@ -135,3 +136,55 @@ def test_only_selected_sources_run(stack):
     assert {s["name"] for s in stack.status()["sources"]} == {"poe_ninja", "psapi"}
     assert cursor(stack) >= absent["cursor"] != "", "it goes on where it was"
     stack.goes_on()
+
+
+def test_a_reload_applies_all_or_nothing(stack):
+    good = json.loads(json.dumps(stack.config))
+    try:
+        stack.goes_on()
+        before = stack.metric("souk_config_reloads_total")
+        stack.configure({"log": {"level": "debug"}, "sources": {"psapi": {"period_s": 1.5}},
+                         "alerts": {"psapi": {"amber_s": 1000, "red_s": 2000}}})
+        stack.processes["souk"].send_signal(signal.SIGHUP)
+        until("it is applied", 10, lambda: stack.metric("souk_config_reloads_total") > before, lambda: stack.tail("souk"))
+        assert stack.metric("souk_config_last_reload_successful") == 1
+        stack.freeze()
+        until("psapi is at the head", 30, lambda: stack.psapi()["state"] == "caught_up", lambda: stack.tail("souk"))
+        at, since = stack.psapi()["pages"]["empty"], time.monotonic()
+        until("four polls", 20, lambda: stack.psapi()["pages"]["empty"] >= at + 4)
+        assert time.monotonic() - since > 3, "the new period is in force"
+        # Nothing of a configuration that changes more than that.
+        stack.configure({"batch": {"age_ms": 400}, "leagues": ["Standard", "Hardcore"], "sources": {"psapi": {"period_s": 0.2}}})
+        refused = souk(stack, "ctl", "reload", code=1).stderr
+        assert "batch.age_ms differs and needs a restart" in refused and "leagues differs and needs a restart" in refused
+        assert "period_s" not in refused
+        assert stack.metric("souk_config_last_reload_successful") == 0
+        at = stack.psapi()["pages"]["empty"]
+        time.sleep(1.5)
+        assert stack.psapi()["pages"]["empty"] <= at + 2
+        # Nor of one that cannot be read; many calls are few readings.
+        stack.config_file.write_text("sources:\n  psapi:\n    perod_s: 1\n")
+        before = stack.metric("souk_config_reloads_total")
+        for _ in range(50):
+            stack.processes["souk"].send_signal(signal.SIGHUP)
+        until("it was read", 10, lambda: stack.metric("souk_config_reloads_total") > before)
+        assert "souk.yaml:3: " in stack.log()
+        stack.config = good
+        stack.configure({})
+        souk(stack, "ctl", "reload")
+        assert stack.metric("souk_config_last_reload_successful") == 1
+        souk(stack, "ctl", "loglevel", "info")
+        assert "level is one of" in souk(stack, "ctl", "loglevel", "loud", code=1).stderr
+    finally:
+        stack.config = good
+        stack.configure({})
+        stack.freeze(False)
+
+
+def test_ctl_drains(stack):
+    souk(stack, "ctl", "drain")
+    assert stack.processes.pop("souk").wait(20) == 0
+    assert souk(stack, "ctl", "reload", code=69)
+    rows = stack.query("SELECT DISTINCT state FROM poe_ingest_status FINAL WHERE stream = 'pc'")
+    assert rows in ("stopped", "live", "caught_up"), rows
+    stack.start_souk()
