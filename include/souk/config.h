@@ -126,6 +126,8 @@ struct config {
     } alerts;
     struct {
         int64_t host_gap_ms; /* Least time between two requests to one host. */
+        double vendor_per_s; /* Requests a second over all hosts of the game's vendor; 0: as many as
+                                its policies allow. */
     } limits;
     struct {
         int64_t rows, bytes_mib, age_ms;

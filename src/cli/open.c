@@ -153,14 +153,16 @@ static int open_endpoints(struct app *a, struct err *e) {
             .hidden_first_ns = c->hidden_bucket_ns,
             .hidden_next_ns = c->hidden_bucket_ns > 0 ? 60 * NS_PER_S : 0,
             .key_gap_ns = c->key_gap_ns,
-            .venue = venue_of(c->name)};
+            .venue = venue_of(c->name),
+            .use_global_rate = venue_of(c->name) != NULL};
         int code = add_endpoint(a, s->spec.endpoint, &options, e);
         if (code != 0) return code;
         if (c->settings.seed_url == NULL || c->settings.seed_url[0] == '\0') continue;
         struct endpoint_options seed = {.name = "trade_data",
                                         .host = host_of(c->settings.seed_url),
                                         .rate_per_s = 0.2,
-                                        .venue = venue_of(c->name)};
+                                        .venue = venue_of(c->name),
+                                        .use_global_rate = true};
         code = add_endpoint(a, "trade_data", &seed, e);
         if (code != 0) return code;
     }
@@ -377,7 +379,8 @@ int app__open(struct app *a, struct settings *settings, struct err *e) {
     if (code == 0) stage_done(a, "spool", &since_ns);
     struct governor_options limits = {.seed = (uint64_t)a->started_wall_ns,
                                       .host_gap_ns =
-                                          settings->config->limits.host_gap_ms * NS_PER_MS};
+                                          settings->config->limits.host_gap_ms * NS_PER_MS,
+                                      .global_rate_per_s = settings->config->limits.vendor_per_s};
     if (code == 0)
         code = governor__open(&a->governor, &a->loop, &a->clock, &a->metrics, &limits, e);
     if (code == 0) throttle__start(a->throttle, a->governor);

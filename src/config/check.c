@@ -335,6 +335,11 @@ void config__check(struct config_job *job, const struct config *c) {
         job__errorf(job, job__line(job, "limits.host_gap_ms"),
                     "limits.host_gap_ms is %lld (expected %d or more when live is true)",
                     (long long)c->limits.host_gap_ms, LIVE_HOST_GAP_MS_MIN);
+    if (!(c->limits.vendor_per_s >= (c->live ? 0.001 : 0) &&
+          c->limits.vendor_per_s <= (c->live ? 1 : 1000)))
+        job__errorf(job, job__line(job, "limits.vendor_per_s"),
+                    "limits.vendor_per_s is %g (expected %s)", c->limits.vendor_per_s,
+                    c->live ? "0.001 to 1 when live is true" : "0 to 1000");
     check_range(job, "batch.rows", c->batch.rows, 1, 1000000);
     check_range(job, "batch.bytes_mib", c->batch.bytes_mib, 1, 64);
     check_range(job, "batch.age_ms", c->batch.age_ms, 1, 60000);

@@ -222,6 +222,7 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_num(job, "batch.live_after_s", &c->batch.live_after_s, 30);
     fill_int(job, "batch.live_after_mib", &c->batch.live_after_mib, 32);
     fill_int(job, "limits.host_gap_ms", &c->limits.host_gap_ms, 250);
+    fill_num(job, "limits.vendor_per_s", &c->limits.vendor_per_s, c->live ? 0.95 : 0);
     return fill_strings(c) && fill_list(job, "leagues", &c->leagues, &c->n_leagues, leagues, 1) &&
            fill_list(job, "sources.psapi.realms", &p->realms, &p->n_realms, realms, 1) &&
            fill_list(job, "sources.poe_ninja.leagues", &n->leagues, &n->n_leagues, leagues, 1) &&

@@ -107,7 +107,8 @@ static const cyaml_schema_field_t freshness_fields[] = {
     CYAML_FIELD_FLOAT("amber_s", OPT, struct config_freshness, amber_s),
     CYAML_FIELD_FLOAT("red_s", OPT, struct config_freshness, red_s), CYAML_FIELD_END};
 static const cyaml_schema_field_t limits_fields[] = {
-    CYAML_FIELD_INT("host_gap_ms", OPT, struct config, limits.host_gap_ms), CYAML_FIELD_END};
+    CYAML_FIELD_INT("host_gap_ms", OPT, struct config, limits.host_gap_ms),
+    CYAML_FIELD_FLOAT("vendor_per_s", OPT, struct config, limits.vendor_per_s), CYAML_FIELD_END};
 static const cyaml_schema_field_t batch_fields[] = {
     CYAML_FIELD_INT("rows", OPT, struct config, batch.rows),
     CYAML_FIELD_INT("bytes_mib", OPT, struct config, batch.bytes_mib),
