@@ -16,7 +16,8 @@
 #define STORED_WITHIN_S 120
 
 const char verb_backfill_help[] =
-    "SOURCE [STREAM] --from CURSOR [--to CURSOR] [--budget R] [--verify] [--detach]\n"
+    "SOURCE [STREAM] --from CURSOR [--to CURSOR] [--budget R]\n"
+    "         [--verify] [--detach]\n"
     "       | SOURCE [STREAM] --from CURSOR --to CURSOR --stop | (nothing: lists them)\n\n"
     "Fetches a stretch of a source's past beside the stream that follows the present, under the\n"
     "same limits, with a pace of its own. The running souk does it; this verb starts it, shows a\n"
