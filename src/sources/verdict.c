@@ -208,6 +208,16 @@ static void refuse(struct poller *p, const char *status, const struct err *e, bo
     keep_failure(p, status, status);
 }
 
+/* judge had its say about an answer that is no 200, and it is a failure as it would be without. */
+static void refuse_status(struct poller *p, int status, const struct err *e) {
+    char reason[16] = "reset";
+    if (status != 0) snprintf(reason, sizeof reason, "http_%d", status);
+    snprintf(p->error, sizeof p->error, "%s", e->msg);
+    p->counts.errors++;
+    series__inc(p->m.error);
+    keep_failure(p, "error", reason);
+}
+
 static void keep_verdict(struct poller *p) {
     struct judge_job *job = &p->job;
     switch (job->page.verdict) {
@@ -240,6 +250,10 @@ static void keep_verdict(struct poller *p) {
         refuse(p, "rewind", &job->err, true);
         return;
     case PAGE_INVALID:
+        if (job->answer.status != 200) {
+            refuse_status(p, job->answer.status, &job->err);
+            return;
+        }
         p->counts.invalid++;
         series__inc(p->m.invalid);
         refuse(p, "invalid", &job->err, false);
