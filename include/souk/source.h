@@ -63,6 +63,7 @@ struct stream_state {
     struct slice memo;
     uint32_t n_failures;        /* In a row. */
     int64_t last_reply_mono_ns; /* 0: none yet. */
+    struct clock now;           /* When plan is called, or when the answer came that judge sees. */
 };
 
 /* Which share of a policy's tokens a request draws on; see enum permit_class. */

@@ -205,6 +205,7 @@ void poller__plan(struct poller *p) {
         return;
     }
     p->state.memo = buf__slice(&p->memo);
+    p->state.now = *now;
     p->type->plan(p->settings, p->stream, &p->state, &p->request);
     if (p->bound.until != NULL) apply_bound(p);
     int64_t due_ns = p->request.not_before_mono_ns;

@@ -1,20 +1,6 @@
 /* The descriptors of the tables about souk itself. Their rows are written by ops_rows.c, which goes
  * by the names here, so a table of this kind needs no function of its own. */
-#include "souk/tables.h"
-
-#define N_OF(a) (sizeof(a) / sizeof(*(a)))
-#define TIME(n)                                                                                    \
-    { n, "DateTime64(3, 'UTC')", COLUMN_I64 }
-#define WORD(n)                                                                                    \
-    { n, "LowCardinality(String)", COLUMN_STR }
-#define TEXT(n)                                                                                    \
-    { n, "String", COLUMN_STR }
-#define U64(n)                                                                                     \
-    { n, "UInt64", COLUMN_U64 }
-#define F64(n)                                                                                     \
-    { n, "Float64", COLUMN_F64 }
-#define ORIGIN                                                                                     \
-    WORD("src"), U64("lsn"), { "ord", "UInt32", COLUMN_U32 }
+#include "table_columns.h"
 
 static const struct column_desc status_columns[] = {
     WORD("service"),        WORD("realm"),         WORD("league"),     TEXT("stream"),
