@@ -17,6 +17,7 @@
  * What else can go wrong: digests of an earlier hour (refused), of the hour in progress (refused),
  * 403, 405 and 503 of the CDN (five minutes of rest), a scope that is not granted (a state). */
 #include "currency_exchange_internal.h"
+#include "souk/quality.h"
 #include "souk/tables.h"
 #include <stdio.h>
 
@@ -49,6 +50,27 @@ bool exchange__path(char *out, size_t size, const char *realm, int64_t hour) {
     at += (size_t)n;
     n = snprintf(out + at, size - at, "/%lld", (long long)hour);
     return n > 0 && (size_t)n < size - at;
+}
+
+int exchange__cursor(const char *text, char out[CURSOR_MAX], struct err *e) {
+    int64_t hour, wall_ns;
+    if (!exchange__hour(slice__str(text), &hour)) {
+        if (!quality__utc(slice__str(text), &wall_ns) || wall_ns < 2 * EXCHANGE_HOUR_S * NS_PER_S)
+            return err__setf(e, ERR_CONFIG,
+                             "\"%.40s\" is no hour of " EXCHANGE_NAME
+                             " (expected a unix time that 3600 divides, as 1786003200, or a time, "
+                             "as 2026-11-20T13:00:00Z)",
+                             text);
+        hour = exchange__last_complete(wall_ns);
+    }
+    snprintf(out, CURSOR_MAX, "%lld", (long long)hour);
+    return 0;
+}
+
+bool exchange__reached(const char *cursor, const char *until) {
+    int64_t a, b;
+    return exchange__hour(slice__str(cursor), &a) && exchange__hour(slice__str(until), &b) &&
+           a >= b;
 }
 
 static bool is_oauth(const struct stream_spec *stream) {
@@ -273,5 +295,7 @@ const struct source_type source_currency_exchange = {
     .streams = list_streams,
     .plan = plan,
     .judge = judge,
+    .cursor = exchange__cursor,
+    .reached = exchange__reached,
     .decode = exchange__decode,
 };

@@ -64,6 +64,7 @@ static uint64_t us_between(int64_t from_ns, int64_t to_ns) {
 static void begin_facts(struct poller *p, const struct http_response *r) {
     const struct stream_spec *s = p->stream;
     p->attempts++;
+    p->counts.requests++;
     p->next_cursor[0] = '\0';
     p->error[0] = '\0';
     snprintf(p->next_etag, sizeof p->next_etag, "%s", p->state.etag);
@@ -369,6 +370,7 @@ void poller__apply(struct poller *p) {
     if (!(p->facts.flags & REQUEST_ADVANCES)) return;
     snprintf(p->state.etag, sizeof p->state.etag, "%s", p->next_etag);
     if (p->next_cursor[0] == '\0') return;
+    snprintf(p->last_cursor, sizeof p->last_cursor, "%s", p->state.cursor);
     snprintf(p->state.cursor, sizeof p->state.cursor, "%s", p->next_cursor);
     p->last_new_wall_ns = p->last_advance_wall_ns = wall_ns;
     p->body_bytes += p->facts.body_bytes;

@@ -110,6 +110,25 @@ static void test_hours_are_multiples_of_3600(void **state) {
     assert_false(exchange__path(small, sizeof small, "pc", H));
 }
 
+static void test_cursors_are_hours_or_times(void **state) {
+    char cursor[CURSOR_MAX];
+    struct err e;
+    (void)state;
+    assert_int_equal(exchange__cursor("1800000000", cursor, &e), 0);
+    assert_string_equal(cursor, "1800000000");
+    /* All before the time is kept: the hour that it lies in is asked for. 1800000000 is 08:00. */
+    assert_int_equal(exchange__cursor("2027-01-15T08:59:59Z", cursor, &e), 0);
+    assert_string_equal(cursor, "1799996400");
+    assert_int_equal(exchange__cursor("2027-01-15T09:00:00Z", cursor, &e), 0);
+    assert_string_equal(cursor, "1800000000");
+    static const char *const wrong[] = {"", "1800000001", "latest", "2027-01-15", "1970-01-01T00:00:00Z"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_int_equal(exchange__cursor(wrong[i], cursor, &e), ERR_CONFIG);
+    assert_true(exchange__reached("1800000000", "1800000000"));
+    assert_true(exchange__reached("1800003600", "1800000000")); /* Over a gap. */
+    assert_false(exchange__reached("1799996400", "1800000000"));
+    assert_false(exchange__reached("", "1800000000"));
+}
+
 static void test_streams_are_realms(void **state) {
     static struct stream_spec specs[STREAMS_MAX];
     static const char *const realms[] = {"pc", "sony", "poe2"}, *const twice[] = {"pc", "pc"}, *const wrong[] = {"mac"};
@@ -388,6 +407,7 @@ static void test_recorded_digests_become_rows(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hours_are_multiples_of_3600),
+        cmocka_unit_test(test_cursors_are_hours_or_times),
         cmocka_unit_test(test_streams_are_realms),
         cmocka_unit_test(test_the_latest_hour_is_followed_by_the_clock),
         cmocka_unit_test(test_behind_it_asks_on_at_once_as_backfill),

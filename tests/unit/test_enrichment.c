@@ -241,7 +241,9 @@ static void test_tables_become_rows(void **state) {
     assert_str(b, "key", 2, "Divine Orb");
     assert_str(b, "mod_id", 2, "");
     assert_true(golden__f64(b, "gold_per_unit", 2) == 250);
-    assert_non_null(strstr(golden__str(b, "payload", 2).base, "\"metadata_id\":\"Metadata/Items/Currency/CurrencyModValues\"}"));
+    assert_str(b, "payload", 2,
+               "{\"cells\":{\"Name\":\"Divine Orb\",\"Gold fee\":\"250\"},\"category\":\"Modifiers\",\"href\":\"/us/Divine\","
+               "\"metadata_id\":\"Metadata/Items/Currency/CurrencyModValues\"}");
     b = golden__batch(&rows, &table_bronze_quarantine, "");
     assert_int_equal(b->n_rows, 3);
     assert_str(b, "reason", 0, "wrong_type");
