@@ -315,9 +315,9 @@ const struct source_type source_currency_exchange = {
     .name = EXCHANGE_NAME,
     .judges_errors = true,
     .tables = tables,
+    .note = note,
     .streams = list_streams,
     .plan = plan,
     .judge = judge,
     .decode = exchange__decode,
-    .note = note,
 };
