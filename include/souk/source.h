@@ -63,8 +63,8 @@ struct stream_state {
      * able to go on without it. */
     struct slice memo;
     uint32_t n_failures;        /* In a row. */
-    struct clock now;           /* When plan was asked last. */
     int64_t last_reply_mono_ns; /* 0: none yet. */
+    struct clock now;           /* When plan is called, or when the answer came that judge sees. */
 };
 
 /* Which share of a policy's tokens a request draws on; see enum permit_class. */

@@ -93,6 +93,7 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
         .limits_state = slice__str(p->limits.state),
         .retry_after_s = p->limits.retry_after_ns < 0 ? -1 : p->limits.retry_after_ns / NS_PER_S};
     p->state.last_reply_mono_ns = p->deps.clock->mono_ns;
+    p->state.now = *p->deps.clock;
     p->state.poked = false;
     p->state.unavailable = false;
 }
@@ -209,6 +210,16 @@ static void refuse(struct poller *p, const char *status, const struct err *e, bo
     keep_failure(p, status, status);
 }
 
+/* judge had its say about an answer that is no 200, and it is a failure as it would be without. */
+static void refuse_status(struct poller *p, int status, const struct err *e) {
+    char reason[16] = "reset";
+    if (status != 0) snprintf(reason, sizeof reason, "http_%d", status);
+    snprintf(p->error, sizeof p->error, "%s", e->msg);
+    p->counts.errors++;
+    series__inc(p->m.error);
+    keep_failure(p, "error", reason);
+}
+
 static void keep_verdict(struct poller *p) {
     struct judge_job *job = &p->job;
     switch (job->page.verdict) {
@@ -241,6 +252,10 @@ static void keep_verdict(struct poller *p) {
         refuse(p, "rewind", &job->err, true);
         return;
     case PAGE_INVALID:
+        if (job->answer.status != 200) {
+            refuse_status(p, job->answer.status, &job->err);
+            return;
+        }
         p->counts.invalid++;
         series__inc(p->m.invalid);
         refuse(p, "invalid", &job->err, false);
