@@ -364,7 +364,9 @@ void poller__apply(struct poller *p) {
     p->attempts = 0;
     p->retry_reason[0] = '\0';
     p->last_success_wall_ns = wall_ns;
-    series__set(p->m.last_success, wall_s);
+    /* A backfill says nothing of how fresh its source is. */
+    bool tells = p->bound.until == NULL;
+    if (tells) series__set(p->m.last_success, wall_s);
     if (p->facts.flags & REQUEST_SEED)
         snprintf(p->state.cursor, sizeof p->state.cursor, "%s", p->next_cursor);
     if (!(p->facts.flags & REQUEST_ADVANCES)) return;
@@ -375,6 +377,7 @@ void poller__apply(struct poller *p) {
     p->last_new_wall_ns = p->last_advance_wall_ns = wall_ns;
     p->body_bytes += p->facts.body_bytes;
     p->entries += p->facts.n_entries;
+    if (!tells) return;
     series__set(p->m.last_new, wall_s);
     series__set(p->m.last_advance, wall_s);
 }

@@ -11,7 +11,10 @@ from stacks import SOUK, ask, run_souk, stack_of, until
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     folder = tmp_path_factory.mktemp("supervision")
-    with stack_of(folder, {"sources": {"poe_ninja": {"enabled": True}}}) as s:
+    with stack_of(folder, start=False) as s:
+        s.configure({"sources": {"currency_exchange": {"enabled": True, "base_url": f"http://127.0.0.1:{s.sim}/api",
+                                                       "realms": ["pc"], "late_s": 1, "rate_per_s": 1, "start": "latest"}}})
+        s.start_all("--cx-history", "12", "--cx-late", "0")
         yield s
 
 
@@ -70,7 +73,7 @@ def test_a_frozen_cursor_asks_nothing_also_after_a_restart(stack):
     restart(stack)  # Once more: from the checkpoint this time.
     time.sleep(1)
     assert (stack.psapi()["state"], cursor(stack)) == ("held", before)
-    until("the table says so", 20, lambda: stack.query("SELECT state FROM poe_ingest_status FINAL WHERE stream = 'pc'") == "held")
+    until("the table says so", 20, lambda: stack.query("SELECT state FROM poe_ingest_status FINAL WHERE service = 'psapi' AND stream = 'pc'") == "held")
     assert all(a["severity"] != "critical" for a in stack.alerts("drift")), stack.alerts()
     souk(stack, "cursor", "unfreeze", "psapi", "pc")
     stack.goes_on()
@@ -124,6 +127,21 @@ def test_a_backfill_fetches_a_stretch_once_and_goes_on_after_a_restart(stack):
     fetched = "SELECT count(), uniqExact(last_cursor_id) FROM bronze_ingest_checkpoints WHERE service = 'psapi_backfill' " \
               "AND status = 'ok'"
     assert stack.query(fetched) == f"{expected}\t{expected}"
+
+
+def test_hours_are_backfilled_by_time(stack):
+    hours = "SELECT uniqExact(hour_ts) FROM bronze_exchange_events WHERE hour_ts > toDateTime({}) AND hour_ts <= toDateTime({})"
+    now = int(time.time()) // 3600 * 3600
+    begin, end = now - 9 * 3600, now - 3 * 3600
+    until("it has the last hour", 30, lambda: cursors(stack)["currency_exchange", "pc"]["cursor"] >= str(now - 3600))
+    assert stack.query(hours.format(begin, end)) == "0"
+    wish = ("backfill", "currency_exchange", "--from", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begin + 3600)),
+            "--to", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end + 3600)), "--budget", "5")
+    done = souk(stack, *wish, "--verify", seconds=120).stdout
+    assert "  state       done at " in done and "  gaps        0\n" in done, done
+    assert stack.query(hours.format(begin, end)) == "6", done
+    assert "is no hour" in souk(stack, "backfill", "currency_exchange", "--from", "soon", code=1).stderr
+    assert stack.simulator()["violations"] == 0
 
 
 def test_only_selected_sources_run(stack):
@@ -185,6 +203,6 @@ def test_ctl_drains(stack):
     souk(stack, "ctl", "drain")
     assert stack.processes.pop("souk").wait(20) == 0
     assert souk(stack, "ctl", "reload", code=69)
-    rows = stack.query("SELECT DISTINCT state FROM poe_ingest_status FINAL WHERE stream = 'pc'")
+    rows = stack.query("SELECT DISTINCT state FROM poe_ingest_status FINAL WHERE service = 'psapi' AND stream = 'pc'")
     assert rows in ("stopped", "live", "caught_up"), rows
     stack.start_souk()
