@@ -235,23 +235,27 @@ def lacks(name, streams, mode):
             f"({stream['last_error'] or stream['reason'] or 'no answer yet'})" for stream in silent]
 
 
-def must_have_rows(table, sources, mode):
+def must_have_rows(table, sources, tape_on, mode):
     owner = SOURCE_OF.get(table)
     if owner is None:
         return table.startswith(("bronze_", "raw_")) and table not in MAY_BE_EMPTY
-    if owner not in sources or mode == "all":
-        return owner in sources
+    if owner not in sources or (table == "silver_listing_events" and not tape_on):
+        return False
+    if mode == "all":
+        return True
     # Recorded bodies and real upstreams need not have news of everything at once.
     answered = any(answers(stream) > stream["pages"].get("unavailable", 0) or answered_before(stream) for stream in sources[owner])
     return answered and table != "silver_listing_events"
 
 
 def arrived(hub, clickhouse, mode="all"):
-    held, sources = counts(clickhouse), streams_of(status(hub))
+    page, held = status(hub), counts(clickhouse)
+    sources, tape_on = streams_of(page), (page.get("tape") or {}).get("state", "off") != "off"
     bad = [line for name, streams in sources.items() for line in lacks(name, streams, mode)]
     if not sources:
         bad.append("no source is enabled")
-    bad += [f"{name} is empty" for name, rows in held.items() if not rows and must_have_rows(name, sources, mode)]
+    bad += [f"{name} is {'empty' if name in held else 'not there'}" for name in sorted({*held, *SOURCE_OF})
+            if not held.get(name) and must_have_rows(name, sources, tape_on, mode)]
     print("\n".join(bad))
     return 1 if bad else 0
 

@@ -85,7 +85,7 @@ def everything(answer):
                                                 window | {"rule": "Account", "limit": 30, "used": 31, "period_s": 300}]),
         endpoint("trade_data", now, state="penalty", reason="waits 301.0 s: the server closed the policy", next_ms=now + 301_000,
                  wait_ms=301_000, throttled=1, windows=[window, window | {"limit": 100, "period_s": 1800}]),
-        endpoint("currency_exchange", now, waiting=3),
+        endpoint("currency_exchange", now, waiting=3, rate_per_s=0.05),
         endpoint("leagues", now, state="killed", reason="killed: by hand", next_ms=0, wait_ms=None),
         endpoint("oauth", now, next_ms=0, wait_ms=None, reason="waits for a reply", policy=""),
         endpoint("poe_ninja", now, paused=True, next_ms=0, wait_ms=None, reason="paused: maintenance", policy="", errors=3),
@@ -153,6 +153,8 @@ def test_each_limit_answers_whether_a_request_may_go(crowded):
     expect(may["account_stash"]).to_have_text("nownothing in the way")
     expect(may["trade_data"]).to_have_text(re.compile(r"^in [45] minthe server closed the policy"))
     expect(may["currency_exchange"]).to_have_text("now3 paced evenly")
+    expect(line(crowded, "endpoints", "currency_exchange").locator(".windows")).to_have_attribute(
+        "data-empty", "1 in 20 s, no window announced")
     expect(may["leagues"]).to_have_text("neverkilled: by hand")
     expect(may["oauth"]).to_have_text("after a replywaits for a reply")
     expect(may["poe_ninja"]).to_have_text("neverpaused: maintenance")

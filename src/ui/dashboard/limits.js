@@ -34,6 +34,9 @@ function updateWindow(li, w) {
   set(li, 'title', `${w.rule}: ${w.limit} in ${w.period_s} s${w.restriction_s ? `, closed for ${w.restriction_s} s when broken` : ''}`);
 }
 
+/** 0.8 reads "0.8 a second", 0.05 "1 in 20 s". */
+const pace = (perSecond) => (perSecond > 0 && perSecond < 0.5 ? `1 in ${count(1 / perSecond)} s` : `${rate(perSecond)} a second`);
+
 const halted = (endpoint) => endpoint.paused || endpoint.state === 'killed' || endpoint.state === 'disabled';
 
 function update(tr, endpoint) {
@@ -47,7 +50,7 @@ function update(tr, endpoint) {
   set(c.may, 'title', endpoint.reason ?? '');
   const windows = endpoint.windows ?? [];
   reconcile(tr.windows, windows.map((w, i) => ({ ...w, key: `${w.rule} ${w.period_s} ${i}` })), (w) => w.key, buildWindow, updateWindow);
-  if (!windows.length) set(tr.windows, 'data-empty', `${rate(endpoint.rate_per_s)} a second, no window announced`);
+  if (!windows.length) set(tr.windows, 'data-empty', `${pace(endpoint.rate_per_s)}, no window announced`);
   else tr.windows.removeAttribute('data-empty');
   put(c.requests, count(endpoint.requests));
   put(c.throttled, count(endpoint.throttled));
