@@ -138,7 +138,10 @@ static void say_why(const struct governor *g, struct endpoint *ep, const struct 
     else if (out->paused) snprintf(why, size, "paused: %s", ep->paused_reason);
     else if (out->next_mono_ns == NEVER) snprintf(why, size, "waits for a reply");
     else if (out->state == ENDPOINT_PENALTY)
-        snprintf(why, size, "waits %.1f s: the server closed the policy", wait_s);
+        snprintf(why, size,
+                 ep->policy->n_refusals > 1 ? "waits %.1f s: suspended, refused again and again"
+                                            : "waits %.1f s: the server closed the policy",
+                 wait_s);
     else if (out->state == ENDPOINT_BACKOFF)
         snprintf(why, size, "waits %.1f s after %u failures, last: %.50s", wait_s, ep->n_fail,
                  ep->last_error);
@@ -166,6 +169,7 @@ void governor__status(const struct governor *g, size_t i, struct endpoint_status
                                     .rate_per_s = rate_of(ep),
                                     .n_windows = (uint32_t)p->n_windows,
                                     .n_waiting = ep->n_waiting,
+                                    .retries_left = ep->venue->retries,
                                     .n_inflight = ep->n_inflight,
                                     .n_requests = ep->n_requests,
                                     .n_throttled = ep->n_throttled,

@@ -35,6 +35,8 @@ static void leave(struct governor *g, struct permit *p) {
         take_out(&g->flying_head, &g->flying_tail, p);
         p->endpoint->n_inflight--;
         p->endpoint->host->n_inflight--;
+        p->endpoint->venue->n_inflight--;
+        if (p->head) p->endpoint->venue->heading = NULL;
         p->endpoint->n_tokens -= permit__cost(p);
         p->endpoint->policy->n_inflight -= permit__cost(p);
     } else if (p->where == PERMIT_ENDING) {
@@ -50,6 +52,8 @@ void permit__fly(struct governor *g, struct permit *p) {
     append(&g->flying_head, &g->flying_tail, p);
     p->endpoint->n_inflight++;
     p->endpoint->host->n_inflight++;
+    p->endpoint->venue->n_inflight++;
+    if (p->head) p->endpoint->venue->heading = p->endpoint;
     p->endpoint->n_tokens += permit__cost(p);
     p->endpoint->policy->n_inflight += permit__cost(p);
 }

@@ -69,6 +69,8 @@ int64_t policy__next_ns(struct governor *g, struct policy *p, uint32_t ready,
                         const struct window **why) {
     int64_t next_ns = p->hold_ns;
     if (why != NULL) *why = NULL;
+    /* After a 429 one request tells whether it is over; its end wakes the queue. */
+    if (p->n_refusals > 0 && p->n_inflight + ready > 0) return NEVER;
     for (size_t i = 0; i < p->n_windows; i++) {
         int64_t t =
             window__next_ns(&p->windows[i], g->o.utilisation, policy__share(p, g->clock->mono_ns),
@@ -205,6 +207,7 @@ void policy__bind(struct governor *g, struct endpoint *ep, struct policy *to) {
     from->n_endpoints--;
     to->n_endpoints++;
     policy__hold(to, from->hold_ns);
+    if (from->n_refusals > to->n_refusals) to->n_refusals = from->n_refusals;
     if (from->last_grant_ns > to->last_grant_ns) to->last_grant_ns = from->last_grant_ns;
     if (to->n_windows == 0) { /* New: it starts with all that the old one knew. */
         memcpy(to->windows, from->windows, sizeof to->windows);

@@ -61,6 +61,8 @@ static void enqueue(struct endpoint_queue *q, struct endpoint *ep, bool in_front
 static void dequeue(struct endpoint *ep) {
     struct endpoint_queue *q = ep->queue;
     if (q == NULL) return;
+    if (ep->wants) ep->venue->n_want--;
+    ep->wants = false;
     if (ep->prev == NULL) q->head = ep->next;
     else ep->prev->next = ep->next;
     if (ep->next == NULL) q->tail = ep->prev;
@@ -78,6 +80,10 @@ void schedule__wake_host(struct governor *g, struct host *h) {
         schedule__at(g, &h->due, g->clock->mono_ns);
 }
 
+void schedule__wake_venue(struct governor *g, struct venue *v) {
+    if (v->queue.head != NULL) schedule__at(g, &v->due, g->clock->mono_ns);
+}
+
 static void unready(struct endpoint *ep) {
     ep->ready = false;
     ep->policy->n_ready--;
@@ -86,6 +92,7 @@ static void unready(struct endpoint *ep) {
 
 void schedule__unplace(struct governor *g, struct endpoint *ep) {
     schedule__remove(g, &ep->due);
+    if (ep->wants) schedule__wake_venue(g, ep->venue); /* Others may have waited for its HEAD. */
     dequeue(ep);
     if (!ep->ready) return;
     unready(ep);
@@ -140,6 +147,7 @@ static int64_t host_next_ns(const struct governor *g, const struct endpoint *ep)
 
 static void grant(struct governor *g, struct endpoint *ep, struct permit *p) {
     int64_t now_ns = g->clock->mono_ns;
+    p->head = ep->head_due && p->may_head;
     permit__fly(g, p);
     p->granted_mono_ns = now_ns;
     p->serial = ++g->n_grants;
@@ -156,14 +164,39 @@ static void grant(struct governor *g, struct endpoint *ep, struct permit *p) {
     if (p->cb != NULL) p->cb(p, 0);
 }
 
+/* A HEAD goes alone among all requests of its venue, and those that come while it waits for that
+ * wait behind it, or it would never be alone. */
+static bool venue_blocks(const struct endpoint *ep, const struct permit *p) {
+    const struct venue *v = ep->venue;
+    bool head = ep->head_due && p->may_head;
+    return v->heading != NULL || (head ? v->n_inflight > 0 : v->n_want > 0);
+}
+
+static void wait_for_venue(struct endpoint *ep, const struct permit *p) {
+    bool head = ep->head_due && p->may_head;
+    enqueue(&ep->venue->queue, ep, head);
+    ep->wants = head;
+    ep->venue->n_want += head;
+}
+
+static void serve_venue(struct governor *g, struct venue *v) {
+    struct endpoint *last = v->queue.tail;
+    if (v->heading != NULL || (v->n_want > 0 && v->n_inflight > 0)) return; /* An end wakes it. */
+    for (struct endpoint *ep = v->queue.head, *next; ep != NULL; ep = next) {
+        next = ep == last ? NULL : ep->next;
+        schedule__place(g, ep);
+    }
+}
+
 bool schedule__grant_now(struct governor *g, struct endpoint *ep, struct permit *p) {
     int64_t now_ns = g->clock->mono_ns, ceiling_ns = share__ceiling_ns(g, ep->policy, p->class);
     struct policy *policy = ep->policy;
     struct host *h = ep->host;
     bool queued = ep->head != p || policy->queue.head != NULL || h->queue.head != NULL;
     bool alone = !ep->learned && (h->first != NULL || h->first_queue.head != NULL);
-    if (queued || alone || h->n_inflight >= g->o.host_inflight_max || ceiling_ns > now_ns ||
-        host_next_ns(g, ep) > now_ns || endpoint__next_ns(ep, now_ns, NULL) > now_ns ||
+    if (queued || alone || venue_blocks(ep, p) || h->n_inflight >= g->o.host_inflight_max ||
+        ceiling_ns > now_ns || host_next_ns(g, ep) > now_ns ||
+        endpoint__next_ns(ep, now_ns, NULL) > now_ns ||
         policy__next_ns(g, policy, policy->n_ready + permit__cost(p) - 1, NULL) > now_ns)
         return false;
     grant(g, ep, p);
@@ -207,7 +240,10 @@ static void serve_host(struct governor *g, struct host *h) {
         /* The world may have changed since it was found ready. */
         t = endpoint__next_ns(ep, now_ns, &who);
         uint32_t more = who == NULL ? 0 : permit__cost(who) - 1;
-        if (policy__next_ns(g, p, p->n_ready + more, NULL) > now_ns) {
+        if (t <= now_ns && who != NULL && venue_blocks(ep, who)) {
+            wait_for_venue(ep, who);
+            schedule__wake(g, p);
+        } else if (policy__next_ns(g, p, p->n_ready + more, NULL) > now_ns) {
             enqueue(&p->queue, ep, true);
             schedule__wake(g, p);
         } else if (t > now_ns || who == NULL) {
@@ -231,6 +267,7 @@ static void reap(struct governor *g) {
         if (ep->host->first == ep) ep->host->first = NULL;
         schedule__wake(g, ep->policy);
         schedule__wake_host(g, ep->host);
+        schedule__wake_venue(g, ep->venue);
         schedule__place(g, ep);
     }
     if (p != NULL) schedule__at(g, &g->reaper, p->granted_mono_ns + UNANSWERED_NS);
@@ -257,10 +294,16 @@ void governor__tick(struct governor *g) {
         if (d->kind == DUE_ENDPOINT) schedule__place(g, d->owner);
         else if (d->kind == DUE_POLICY) serve_policy(g, d->owner);
         else if (d->kind == DUE_HOST) serve_host(g, d->owner);
+        else if (d->kind == DUE_VENUE) serve_venue(g, d->owner);
         else reap(g);
     }
     g->ticking = false;
     schedule__arm(g);
+}
+
+int64_t governor__due_ns(const struct governor *g) {
+    if (g->ending_head != NULL) return g->clock->mono_ns;
+    return g->n_heap > 0 ? g->heap[0]->at_ns : NEVER;
 }
 
 static void on_timer(uv_timer_t *timer) {

@@ -7,10 +7,11 @@ int64_t window__span_ns(const struct window *w) {
 }
 
 uint32_t window__usable(const struct window *w, double utilisation, double share) {
-    /* Head-room of a share makes sense where there are tokens to share. Of a small window all are
-     * used: one of two would be half, and others' hits show in the next State anyway. */
-    uint32_t n = w->limit < 20 ? w->limit : (uint32_t)((double)w->limit * utilisation);
-    n = (uint32_t)((double)n * share);
+    /* Rounded down, head-room costs at most its share: 1 of 30 tokens rather than 2. Of a small
+     * window all are used: one of two would be half, and others' hits show in the next State
+     * anyway. The tiny addend keeps 1 - 0.96 of 25 from being a hair below 1. */
+    uint32_t spare = (uint32_t)((double)w->limit * (1 - utilisation) + 1e-9);
+    uint32_t n = (uint32_t)((double)(w->limit - spare) * share);
     if (n < 1) n = 1;
     return n < RING_MAX ? n : RING_MAX;
 }
