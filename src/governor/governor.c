@@ -182,6 +182,7 @@ struct endpoint *governor__endpoint(struct governor *g, const struct endpoint_op
         return NULL;
     }
     policy__init(g, &ep->own, ep->o.venue, "");
+    ep->own.home = ep->venue;
     ep->policy = &ep->own;
     ep->own.n_endpoints = 1;
     ep->due = (struct due){.kind = DUE_ENDPOINT, .owner = ep};
@@ -238,7 +239,7 @@ void governor__undo(struct governor *g, struct permit *p) {
     p->granted = false;
     p->cb = NULL;
     g->revision++;
-    if (ep->host->first == ep) ep->host->first = NULL;
+    schedule__end_first(g, ep);
     schedule__wake(g, ep->policy);
     schedule__wake_host(g, ep->host);
     schedule__wake_venue(g, ep->venue);

@@ -64,8 +64,10 @@ struct window {
     struct series *s_limit, *s_used, *s_headroom; /* NULL beyond the bound. */
 };
 
+struct venue;
 struct policy {
-    char name[64]; /* "" for the private one of an endpoint. */
+    const struct venue *home; /* Of the endpoints that it governs. */
+    char name[64];            /* "" for the private one of an endpoint. */
     char venue[64];
     struct window windows[WINDOWS_MAX];
     size_t n_windows;
@@ -108,7 +110,8 @@ struct venue {
     uint32_t n_want;             /* HEADs in the queue: they wait for n_inflight to be 0. */
     struct endpoint *heading;    /* Its HEAD is under way, alone. */
     struct endpoint_queue queue; /* Ready but for the HEAD of another, or for its own. */
-    uint32_t retries;            /* Left to spend. */
+    uint32_t n_firsts; /* First requests under way, of endpoints whose policy is unknown. */
+    uint32_t retries;  /* Left to spend. */
     struct due due;
     struct venue *next;
 };
@@ -129,6 +132,7 @@ struct endpoint {
     struct venue *venue;
     bool head_due; /* The vendor's HEAD at the start was not sent yet. */
     bool wants;    /* Counted in venue->n_want. */
+    bool is_first; /* Counted in venue->n_firsts. */
     bool learned;  /* A reply was read: requests need not go alone. */
     /* Waiting and flying permits. */
     struct permit *head, *tail;
@@ -201,6 +205,8 @@ void schedule__unplace(struct governor *g, struct endpoint *ep);
 void schedule__wake(struct governor *g, struct policy *p);
 void schedule__wake_host(struct governor *g, struct host *h);
 void schedule__wake_venue(struct governor *g, struct venue *v);
+/** The first request of @ep is over: what its policy may have been is known, or nobody's. */
+void schedule__end_first(struct governor *g, struct endpoint *ep);
 /** Sets the timer to the first due time. */
 void schedule__arm(struct governor *g);
 /** Moves all who wait at @ep to those that are told @status from the loop. */

@@ -68,6 +68,8 @@ struct policy *policy__named(struct governor *g, const char *venue, const char *
 int64_t policy__next_ns(struct governor *g, struct policy *p, uint32_t ready,
                         const struct window **why) {
     int64_t next_ns = p->hold_ns;
+    /* A first request that is under way may turn out to be this policy's. */
+    if (p->home != NULL) ready += p->home->n_firsts;
     if (why != NULL) *why = NULL;
     /* After a 429 one request tells whether it is over; its end wakes the queue. */
     if (p->n_refusals > 0 && p->n_inflight + ready > 0) return NEVER;
@@ -204,6 +206,7 @@ void policy__bind(struct governor *g, struct endpoint *ep, struct policy *to) {
     schedule__unplace(g, ep);
     from->n_inflight -= ep->n_tokens;
     to->n_inflight += ep->n_tokens;
+    to->home = ep->venue;
     from->n_endpoints--;
     to->n_endpoints++;
     policy__hold(to, from->hold_ns);

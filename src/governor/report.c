@@ -148,7 +148,6 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
     p->granted = false;
     p->cb = NULL;
     g->revision++;
-    if (ep->host->first == ep) ep->host->first = NULL;
     learn(g, ep, &h);
     if (counts && dispatched && !head) policy__spend(ep->policy, permit__cost(p), done_ns);
     policy__reconcile(ep->policy, &h, now_ns);
@@ -159,6 +158,7 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
         LOG_WARN("governor", "rate-limit headers are wrong", LOG_S("endpoint", ep->o.name),
                  LOG_S("policy", h.policy), LOG_S("error", h.error));
     }
+    schedule__end_first(g, ep);
     measure__policy(g, ep->policy);
     measure__endpoint(ep);
     schedule__wake(g, ep->policy);

@@ -84,6 +84,15 @@ void schedule__wake_venue(struct governor *g, struct venue *v) {
     if (v->queue.head != NULL) schedule__at(g, &v->due, g->clock->mono_ns);
 }
 
+void schedule__end_first(struct governor *g, struct endpoint *ep) {
+    if (ep->host->first == ep) ep->host->first = NULL;
+    if (!ep->is_first) return;
+    ep->is_first = false;
+    ep->venue->n_firsts--;
+    for (struct policy *p = g->policies; p != NULL; p = p->next)
+        if (p->home == ep->venue) schedule__wake(g, p); /* A token was kept for it. */
+}
+
 static void unready(struct endpoint *ep) {
     ep->ready = false;
     ep->policy->n_ready--;
@@ -158,7 +167,11 @@ static void grant(struct governor *g, struct endpoint *ep, struct permit *p) {
     ep->policy->last_grant_ns = now_ns;
     share__granted(g, ep->policy, p->class, permit__cost(p));
     endpoint__granted(ep, p, now_ns);
-    if (!ep->learned) ep->host->first = ep;
+    if (!ep->learned) {
+        ep->host->first = ep;
+        ep->is_first = true;
+        ep->venue->n_firsts++;
+    }
     if (g->reaper.pos == 0) schedule__at(g, &g->reaper, now_ns + UNANSWERED_NS);
     schedule__place(g, ep); /* To the end of the queue: those who share a policy take turns. */
     if (p->cb != NULL) p->cb(p, 0);
@@ -220,8 +233,9 @@ int64_t governor__depart(struct governor *g, const struct permit *p) {
 
 static void serve_host(struct governor *g, struct host *h) {
     while (!g->closing) {
-        struct endpoint *ep = h->queue.head;
-        if (ep == NULL && h->first == NULL) ep = h->first_queue.head;
+        /* First requests first: behind those that use up the policy, they might be too many. */
+        struct endpoint *ep = h->first == NULL ? h->first_queue.head : NULL;
+        if (ep == NULL) ep = h->queue.head;
         if (ep == NULL || h->n_inflight >= g->o.host_inflight_max) return; /* An end wakes it. */
         int64_t now_ns = g->clock->mono_ns, t = host_next_ns(g, ep);
         if (!ep->learned && h->first != NULL) { /* Alone means alone. */
@@ -264,7 +278,7 @@ static void reap(struct governor *g) {
         struct endpoint *ep = p->endpoint;
         permit__land(g, p); /* It stays granted: its owner still owes the report. */
         policy__spend(ep->policy, permit__cost(p), now_ns);
-        if (ep->host->first == ep) ep->host->first = NULL;
+        schedule__end_first(g, ep);
         schedule__wake(g, ep->policy);
         schedule__wake_host(g, ep->host);
         schedule__wake_venue(g, ep->venue);

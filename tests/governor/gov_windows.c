@@ -15,9 +15,9 @@ struct shape {
 };
 /* Enough requests for several of the longest windows, or the last window would cost nothing. */
 static const struct shape shapes[] = {
-    {"one window 2:1:60", {{"Ip", "2:1:60"}}, 1, 300},
-    {"one window 60:30:30", {{"Ip", "60:30:30"}}, 1, 900},
-    {"stash list 10:15, 30:60", {{"Account", "10:15:60,30:60:300"}}, 1, 300},
+    {"one window 2:1:60", {{"Ip", "2:1:60"}}, 1, 301},
+    {"one window 60:30:30", {{"Ip", "60:30:30"}}, 1, 1201},
+    {"stash list 10:15, 30:60", {{"Account", "10:15:60,30:60:300"}}, 1, 601},
     {"stash 15:10, 30:300", {{"Account", "15:10:60,30:300:300"}}, 1, 301},
     {"character 5:10, 30:300", {{"Account", "5:10:60,30:300:300"}}, 1, 301},
     {"three windows", {{"Ip", "5:15:60,10:90:300,30:300:1800"}}, 1, 301},
