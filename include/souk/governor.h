@@ -198,7 +198,7 @@ void governor__undo(struct governor *g, struct permit *p);
  *    any, the circuit opens at the first failure. Other 4xx spend the budget; 401 or 403 twice in a
  *    row disables at once.
  *  - After a 429 (or 418) one request of the policy goes, alone. A second 429 in a row suspends the
- *    policy for a minute, doubled each time, up to an hour.
+ *    policy for a minute, doubled each time, up to ten.
  *  - An active restriction, or Retry-After (RFC 9110 § 10.2.3), holds the policy until the later of
  *    them + hidden bucket + 1 s + up to 1 s of jitter. More than 24 h disables the endpoint.
  *  - @block_page disables all endpoints of the host for an hour, twice as long each time again.

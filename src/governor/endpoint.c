@@ -112,7 +112,7 @@ void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns) {
 void endpoint__succeeded(struct endpoint *ep, int64_t now_ns) {
     /* The circuit was open: all at once would be the burst that opens it again. */
     if (ep->n_fail >= TRIES) policy__recover(ep->g, ep->policy);
-    ep->n_fail = ep->n_auth = ep->n_blocks = 0;
+    ep->n_fail = ep->n_auth = 0;
     ep->last_error[0] = '\0';
     if (ep->venue->retries < RETRIES_MAX) ep->venue->retries++;
     if (ep->backoff_ns > now_ns) ep->backoff_ns = now_ns;

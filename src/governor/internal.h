@@ -35,7 +35,7 @@
 #define RETRY_COST_FAILURE 14u
 #define RETRY_COST_THROTTLE 5u
 #define SUSPEND_NS (60 * NS_PER_S)
-#define SUSPEND_MAX_NS (3600 * NS_PER_S)
+#define SUSPEND_MAX_NS (600 * NS_PER_S)
 #define HEAD_AGAIN_NS (60 * NS_PER_S) /* A restart loop must not poll with HEAD. */
 
 enum due_kind { DUE_ENDPOINT, DUE_POLICY, DUE_HOST, DUE_VENUE, DUE_REAPER };
@@ -152,6 +152,7 @@ struct endpoint {
     uint32_t n_in_step; /* Grants since the last look at the rate. */
     int64_t depart_ns;  /* As the host's, for the rate. */
     uint32_t n_fail, n_auth, n_blocks;
+    bool refused; /* The last failure was a 429: over when the policy answers anybody again. */
     int64_t backoff_ns;        /* Not before. */
     int64_t disabled_until_ns; /* 0: enabled; NEVER: until governor__resume. */
     bool killed;               /* Disabled by somebody. */

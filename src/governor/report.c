@@ -66,12 +66,18 @@ static bool restrict_policy(struct governor *g, struct endpoint *ep, const struc
     return active;
 }
 
+static void set_blocks(struct governor *g, const struct host *h, uint32_t n) {
+    for (size_t i = 0; i < g->n_endpoints; i++)
+        if (g->endpoints[i]->host == h) g->endpoints[i]->n_blocks = n;
+}
+
 /** A block page is about our address, so it is about all endpoints of the host. */
 static void halt_host(struct governor *g, struct endpoint *ep) {
-    int64_t halt_ns = BLOCK_NS << (ep->n_blocks < 5 ? ep->n_blocks : 5);
+    uint32_t n_blocks = ep->n_blocks;
+    int64_t halt_ns = BLOCK_NS << (n_blocks < 5 ? n_blocks : 5);
     if (halt_ns > DISABLE_NS) halt_ns = DISABLE_NS;
-    ep->n_blocks++;
     ep->n_fail = 3; /* A probe tells whether it is over. */
+    set_blocks(g, ep->host, n_blocks + 1);
     for (size_t i = 0; i < g->n_endpoints; i++)
         if (g->endpoints[i]->host == ep->host)
             endpoint__disable(g->endpoints[i], g->clock->mono_ns + halt_ns,
@@ -86,6 +92,18 @@ static bool is_transient(int status) {
 /* 418 is how some venues say that 429 was not listened to. */
 static bool is_refusal(int status) { return status == 429 || status == 418; }
 
+/** The policy answers again: those that it refused need not wait for themselves. */
+static void forgive(struct governor *g, const struct policy *p) {
+    for (size_t i = 0; i < g->n_endpoints; i++) {
+        struct endpoint *ep = g->endpoints[i];
+        if (ep->policy != p || !ep->refused) continue;
+        ep->refused = false;
+        ep->n_fail = 0;
+        ep->backoff_ns = g->clock->mono_ns;
+        if (ep->queue == NULL) schedule__place(g, ep);
+    }
+}
+
 static void judge(struct governor *g, struct endpoint *ep, const struct governor_reply *reply,
                   const struct rate_headers *h, bool head, struct governor_verdict *out) {
     int64_t now_ns = g->clock->mono_ns, own_ns = 0;
@@ -96,14 +114,17 @@ static void judge(struct governor *g, struct endpoint *ep, const struct governor
     } else if (is_transient(reply->status)) {
         int64_t backoff_ns = endpoint__failed(ep, throttled, now_ns);
         if (throttled) own_ns = backoff_ns;
+        ep->refused = throttled;
         snprintf(ep->last_error, sizeof ep->last_error,
                  reply->status == 0 ? "no response" : "HTTP %d", reply->status);
     } else if (reply->status >= 400) {
         endpoint__invalid(ep, reply->status, now_ns);
     } else {
+        if (ep->policy->n_refusals > 0) forgive(g, ep->policy);
         /* It is over, but all at once would be the burst that begins it again. */
         if (ep->policy->n_refusals > 1) policy__recover(g, ep->policy);
         ep->policy->n_refusals = 0;
+        if (ep->n_blocks > 0) set_blocks(g, ep->host, 0);
         endpoint__succeeded(ep, now_ns);
     }
     if (restrict_policy(g, ep, h, own_ns)) throttled = true;

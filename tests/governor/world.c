@@ -176,6 +176,7 @@ static void reply(struct exchange *x) {
     char text[VENUE_HEADERS_MAX + 256] = "", retry[64];
     if (s->venue != NULL)
         venue__headers(s->venue, w->clock.mono_ns, x->is_head ? s->head_degraded : s->degraded, text);
+    if (s->tell != NULL) s->tell(s, w, text);
     size_t n = cut(text, headers, 16);
     snprintf(retry, sizeof retry, "%lld", (long long)x->retry_s);
     if (s->retry_after != NULL)

@@ -29,6 +29,8 @@ struct server {
     bool lost;                /* Counts the request and never answers it. */
     /** Instead of a venue. @return the status. */
     int (*judge)(struct server *s, struct world *w);
+    /** Instead of a venue's headers: "Name: value" lines with CRLF. */
+    void (*tell)(struct server *s, struct world *w, char out[VENUE_HEADERS_MAX]);
     void *data;
     uint64_t n_arrived, n_heads, n_429, n_violations;
     int64_t last_arrival_ns, last_429_ns;
