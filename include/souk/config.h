@@ -57,6 +57,22 @@ struct config_poe_ninja {
     double period_s, rate_per_s;
 };
 
+/** A source of the kinds below; which members a source has is in config/schema.c, the others stay
+ *  empty. Defaults are in config/config.c. */
+enum config_form { CONFIG_CDN, CONFIG_OAUTH };
+struct config_source {
+    bool enabled;
+    char *base_url, *wiki_url; /* Without a slash at the end. */
+    char *path;                /* trade_data: with {resource} or {cursor}. */
+    char *start;               /* currency_exchange: latest, oldest or a unix hour. */
+    enum config_form form;     /* currency_exchange, leagues: public, or with a scope. */
+    char **realms, **leagues, **kinds;
+    uint32_t n_realms, n_leagues, n_kinds;
+    double period_s, rate_per_s;
+    double quick_s; /* trade_data: between two looks at change-ids. currency_exchange: how long
+                       after the hour, and between two tries. */
+};
+
 struct config_tls {
     bool enabled, verify;        /* verify is true unless it is switched off. */
     char *ca_file, *server_name; /* "": the system's authorities, the host's name. */
@@ -101,12 +117,17 @@ struct config {
     struct {
         struct config_psapi psapi;
         struct config_poe_ninja poe_ninja;
+        struct config_source trade_data, currency_exchange, account_stashes, leagues, enrichment;
+        struct config_source oauth; /* Where tokens come from; in use when there is a secret. */
     } sources;
     struct {
-        struct config_freshness psapi, poe_ninja;
+        struct config_freshness psapi, poe_ninja, trade_data, currency_exchange, account_stashes,
+            leagues, enrichment;
     } alerts;
     struct {
         int64_t host_gap_ms; /* Least time between two requests to one host. */
+        double vendor_per_s; /* Requests a second over all hosts of the game's vendor; 0: as many as
+                                its policies allow. */
     } limits;
     struct {
         int64_t rows, bytes_mib, age_ms;

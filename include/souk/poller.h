@@ -26,7 +26,16 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
     struct spool *spool;
     struct endpoint *(*endpoint)(void *ctx, const char *name); /* For a stream's endpoint name. */
     void *endpoint_ctx;
+    /** The bearer token of @scope for @source, into @out. @return 0; ERR_UNAVAILABLE when it is on
+     *  its way; ERR_REFUSED with why in @e when there is none to be had. NULL: there are none. */
+    int (*bearer)(void *ctx, const char *source, const char *scope, char *out, size_t size,
+                  struct err *e);
+    /** A request with the token of @scope was answered 401: it is worth nothing any more. */
+    void (*bearer_refused)(void *ctx, const char *source, const char *scope);
+    void *bearer_ctx;
 };
+
+#define POLLER_BEARER_MAX 4096 /* Bytes of a token. */
 
 enum poll_state {
     POLL_IDLE,
@@ -39,7 +48,7 @@ enum poll_state {
 };
 
 struct poller_counts {
-    uint64_t fresh, empty, unchanged, repeat, rewind, invalid, errors, stale;
+    uint64_t fresh, empty, unchanged, repeat, rewind, invalid, errors, stale, unavailable;
 };
 
 struct poller_status {
@@ -55,6 +64,8 @@ struct poller_status {
     bool frozen;          /* The last answer was a rewind or a repeat. */
     bool seeding, spool_full;
     bool refused;                 /* The governor disabled its endpoint. */
+    bool quiet;                   /* It has no token, and last_error says why: a normal state. */
+    bool done;                    /* Its plan is at its end. */
     int64_t throttled_wall_ns;    /* When it was last told 429. */
     char last_error[ERR_MSG_MAX]; /* Of the last failure; "" once all is well again. */
 };
@@ -73,6 +84,12 @@ void poller__start(struct poller *p);
 void poller__close(struct poller *p, void (*cb)(void *data), void *data);
 /** Frees a closed poller. Accepts NULL. */
 void poller__free(struct poller *p);
+/** Asks as soon as limits allow, whatever the source's own pace says: somebody wants it now. Does
+ *  nothing while a request is under way. */
+void poller__poke(struct poller *p);
+/** @return what judge wanted to have remembered, as a secret that must not lie on a disk. Borrowed
+ *  until the loop runs. */
+struct slice poller__memo(const struct poller *p);
 void poller__status(const struct poller *p, struct poller_status *out);
 
 #endif

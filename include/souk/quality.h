@@ -45,8 +45,8 @@ enum quality_reason quality__size(double size);
  *  @return QUALITY_OK or QUALITY_BAD_TIME. */
 enum quality_reason quality__time(int64_t claimed_wall_ns, int64_t wall_ns);
 /** Reads a time as upstreams write it: 2023-11-15T02:12:53.0081686Z, with any number of decimals or
- *  none, in UTC, of the years 1970 to 2199. @return false when @text is none (RFC 3339, section 5.6,
- *  with Z alone). */
+ *  none, in UTC, of the years 1970 to 2199. @return false when @text is none (RFC 3339,
+ * section 5.6, with Z alone). */
 bool quality__utc(struct slice text, int64_t *wall_ns);
 /** The best bid and ask of one book, each a value: the bid is below the ask.
  *  @return QUALITY_OK, QUALITY_BAD_PRICE or QUALITY_CROSSED_BOOK. */

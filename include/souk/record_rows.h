@@ -32,7 +32,8 @@ int record_rows__make(const struct spool_record *rec, const struct followed *fol
                       struct buf *meta, struct buf *body, struct request_facts *facts,
                       struct rows *rows);
 /** Appends to @rows the quarantine row of a row that ClickHouse refused: what the QUARANTINE record
- *  @rec says. @return 0; ERR_MALFORMED, and the log says why, when @rec cannot be read; ERR_NOMEM. */
+ *  @rec says. @return 0; ERR_MALFORMED, and the log says why, when @rec cannot be read; ERR_NOMEM.
+ */
 int record_rows__refusal(const struct spool_record *rec, struct rows *rows);
 
 /** Both of the above, for whoever reads a log that is not his own, one record after another. It

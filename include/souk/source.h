@@ -7,6 +7,7 @@
 #define SOUK_SOURCE_H
 
 #include "souk/core/batch.h"
+#include "souk/core/buf.h"
 #include "souk/core/clock.h"
 #include "souk/core/err.h"
 #include "souk/core/slice.h"
@@ -15,20 +16,29 @@
 #define STREAMS_MAX 256
 #define SOURCE_HEADERS_MAX 4
 
-/** Settings of one source from the configuration. Borrowed; lives as long as the process. */
+/** Settings of one source from the configuration. Borrowed; lives as long as the process. No
+ *  pointer is NULL; what a source has no use for is "" or an empty list. */
 struct source_settings {
     const char *base_url; /* E.g. https://api.pathofexile.com, without a slash at its end. */
     const char *seed_url; /* psapi: base of the change-ids resource; "" when it starts elsewhere. */
-    const char *start;    /* psapi: "head", "oldest" or a cursor. */
-    const char *const *realms; /* psapi */
+    const char *other_url; /* enrichment: base of the wiki; base_url is poedb's. */
+    const char *path;      /* trade_data: template with {resource} or {cursor}. */
+    const char *start; /* psapi: "head", "oldest" or a cursor; currency_exchange: "latest", "oldest"
+                          or an hour. */
+    const char *const *realms; /* psapi, currency_exchange, account_stashes, leagues. */
     size_t n_realms;
-    const char *const *leagues; /* poe_ninja: what to ask; psapi: all are taken. */
+    const char *const *leagues; /* poe_ninja, account_stashes: what to ask; psapi: all are taken. */
     size_t n_leagues;
-    const char *const
-        *kinds; /* poe_ninja: "exchange/Currency", "item/UniqueWeapon", "currency/Currency". */
+    /* poe_ninja: "exchange/Currency", "item/UniqueWeapon", "currency/Currency". trade_data:
+     * resources, as "static". enrichment: pages, as "poedb/Currency_Exchange", "wiki/mods". oauth:
+     * scopes, as "service:psapi". */
+    const char *const *kinds;
     size_t n_kinds;
     int64_t period_ns; /* Between two polls of one stream when there is nothing new. */
-    const char *token; /* OAuth bearer; "" for none. */
+    int64_t quick_ns;  /* trade_data: the same for change-ids. currency_exchange: how long after the
+                          hour, and then how often, a digest is asked for that is not there yet. */
+    bool use_oauth;    /* Requests carry a bearer token of the source's scope. */
+    const char *client_id, *client_secret; /* oauth */
 };
 
 /** One cursor of a source. */
@@ -37,22 +47,47 @@ struct stream_spec {
     char realm[32], league[64], kind[64];
     char endpoint[64];           /* Which of the governor's endpoints its requests use. */
     char service[32], path[160]; /* For checkpoint and request rows: psapi; /public-stash-tabs. */
+    const char *base_url; /* Of its requests, where it is not settings->base_url: borrowed from the
+                             settings. NULL: that one. */
 };
 
 /** Where a stream stands. The poller keeps it; cursor and etag come back after a restart. */
 struct stream_state {
-    char cursor[CURSOR_MAX];    /* "" before the first page or seed. */
-    char etag[CURSOR_MAX];      /* Raw, as the server sent it. */
-    bool caught_up;             /* The last answer brought nothing new. */
+    char cursor[CURSOR_MAX]; /* "" before the first page or seed. */
+    char etag[CURSOR_MAX];   /* Raw, as the server sent it. */
+    bool caught_up;          /* The last answer brought nothing new. */
+    bool unavailable;        /* The last answer was PAGE_UNAVAILABLE. */
+    bool poked;              /* Somebody asked for it now: what is due later is due at once. */
+    /* What judge wanted to have remembered. Memory only: empty after a restart, so a source must be
+     * able to go on without it. */
+    struct slice memo;
     uint32_t n_failures;        /* In a row. */
     int64_t last_reply_mono_ns; /* 0: none yet. */
 };
 
+/* Which share of a policy's tokens a request draws on; see enum permit_class. */
+enum source_class {
+    SOURCE_TAIL,
+    SOURCE_METADATA,
+    SOURCE_BACKFILL,
+    SOURCE_INTERACTIVE,
+    SOURCE_PROBE
+};
+
 struct source_request {
     char url[1024];
+    const char *method; /* NULL: GET. */
+    char body[1024];    /* Of a POST, as application/x-www-form-urlencoded; "" for none. */
+    const char *scope;  /* The poller adds the bearer token of this OAuth scope, or waits quietly
+                           until there is one; NULL: none is needed. */
+    enum source_class class;
+    int expect_status; /* Besides 200 and 304 a status that is no mistake of ours, as 404 for what
+                          is not published yet; 0: none. */
+    bool done;         /* There is nothing more to ask, ever: the stream ends here. */
     char headers[SOURCE_HEADERS_MAX][CURSOR_MAX + 64];
     size_t n_headers;
-    int64_t not_before_mono_ns; /* The source's own pace; the governor may wait longer. */
+    int64_t not_before_mono_ns; /* The source's own pace; the governor may wait longer. INT64_MAX:
+                                   when it is poked. */
     bool seed;                  /* The answer is for judge to find a first cursor, not a page. */
     char endpoint[64];          /* The stream's, or the one the seed uses. */
     char gap_key[160];          /* For endpoint_options.key_gap_ns; "" for none. */
@@ -79,6 +114,9 @@ enum page_verdict {
     PAGE_REWIND,  /* The next cursor lies behind ours. Never followed. */
     PAGE_INVALID, /* Not what the upstream promises; cursor unchanged, ask again. */
     PAGE_SEEDED,  /* No page, but a first cursor in next_cursor. */
+    PAGE_UNAVAILABLE, /* The upstream does not give this (a scope that is not granted, a resource
+                         that is gone): a state, not a failure. Cursor unchanged; the error says
+                         why, plan when to look again. */
 };
 
 struct page_facts {
@@ -87,6 +125,9 @@ struct page_facts {
     char etag[CURSOR_MAX];
     uint32_t n_entries; /* Stashes or lines. */
     bool block_page;    /* HTML where data was due. */
+    struct buf memo;    /* For stream_state.memo, which it replaces unless it is empty. */
+    struct buf keep;    /* PAGE_NEW: kept instead of the body, which holds what must not lie on a
+                           disk; empty: the body. */
 };
 
 /** One page for decode. */
@@ -113,13 +154,17 @@ struct decode_context {
 struct source_type {
     const char *name; /* Metric label, checkpoint key, table prefix: never changes. */
     bool repeats;     /* On 304 and on an outage the last body makes rows again. */
+    /* judge sees answers of every status, not of 200 alone; 304 is never its. Status 0: the server
+     * closed the connection without an answer. */
+    bool judges_errors;
     const struct table_desc *const *tables; /* What decode may fill, NULL at the end. */
     /** Lists the streams of @settings. @return their number, at most STREAMS_MAX, or an error. */
     int (*streams)(const struct source_settings *settings, struct stream_spec *out, struct err *e);
     /** What to ask next. */
     void (*plan)(const struct source_settings *settings, const struct stream_spec *stream,
                  const struct stream_state *state, struct source_request *out);
-    /** What @answer means for the cursor; checks the whole body's shape, not its entries.
+    /** What @answer means for the cursor; checks the whole body's shape, not its entries. Bufs that
+     *  it fills in @out are the caller's to free.
      *  @return 0, or ERR_MALFORMED etc. with the place in @e (verdict is PAGE_INVALID then, or
      * PAGE_REWIND). */
     int (*judge)(const struct stream_spec *stream, const struct stream_state *state,

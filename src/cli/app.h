@@ -50,8 +50,8 @@ struct app_absent {
 };
 
 #define APP_ABSENT_MAX 1024 /* More are dropped with a warning. */
-#define APP_SOURCES_MAX 8
-#define APP_ENDPOINTS_MAX 16
+#define APP_SOURCES_MAX 16
+#define APP_ENDPOINTS_MAX 64
 
 struct app {
     const struct settings *settings; /* Borrowed. */
@@ -130,6 +130,10 @@ extern const char *const app_work_names[WORK__N];
 /** Rows that a lane decoded, for the store's @feed. */
 void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                     const struct request_facts *facts, struct rows *rows);
+/** What pollers ask for tokens; see poller_deps. */
+int app__bearer(void *ctx, const char *source, const char *scope, char *out, size_t size,
+                struct err *e);
+void app__bearer_refused(void *ctx, const char *source, const char *scope);
 /** @return the stream of @source whose key is @key, or NULL. */
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key);
 

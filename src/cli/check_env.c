@@ -143,11 +143,13 @@ static void check_upstreams(const struct settings *settings, struct checks *c) {
             snprintf(name, sizeof name, "source.%s.%s", s->name, k == 0 ? "dns" : "seed_dns");
             check_name(c, name, host);
         }
-        if (settings->config->live && strcmp(s->name, "psapi") == 0 &&
-            s->settings.token[0] == '\0') {
+        if (settings->config->live && strcmp(s->name, "psapi") == 0 && s->token[0] == '\0' &&
+            settings->config->client_secret[0] == '\0') {
             struct check *x = add(c, "source.psapi.token", CHECK_WARN, 0);
             WHAT(x, "no OAuth token with scope service:psapi: the source stays quiet");
-            HINT(x, "put it into a variable, and name that in sources.psapi.token_env");
+            HINT(x, "set POE_CLIENT_ID and POE_CLIENT_SECRET, or put the token into a variable, "
+                    "and name "
+                    "that in sources.psapi.token_env");
         }
     }
 }

@@ -90,9 +90,11 @@ static const char *host_of(const char *url) {
 /* @return why a source that is enabled cannot run, or NULL. Credentials that are not there are a
  * normal state: said once, shown in the status, and never asked for in vain. */
 static const char *why_off(const struct app *a, const struct source_setup *c) {
-    if (a->settings->config->live && strcmp(c->name, "psapi") == 0 && c->settings.token[0] == '\0')
-        return "no OAuth token with scope service:psapi: put it into a variable and name that in "
-               "sources.psapi.token_env";
+    if (a->settings->config->live && strcmp(c->name, "psapi") == 0 && c->token[0] == '\0' &&
+        a->settings->config->client_secret[0] == '\0')
+        return "no OAuth token with scope service:psapi: set POE_CLIENT_ID and POE_CLIENT_SECRET, "
+               "or "
+               "put the token into a variable and name that in sources.psapi.token_env";
     return NULL;
 }
 
@@ -132,28 +134,33 @@ static int open_sources(struct app *a, struct err *e) {
 
 /* The vendor's hosts count together: policies of one name are one policy. */
 static const char *venue_of(const char *source) {
-    return strcmp(source, "psapi") == 0 ? "ggg" : NULL;
+    static const char *const others[] = {"poe_ninja", "enrichment"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strcmp(source, others[i]) == 0) return NULL;
+    return "ggg";
 }
 
 static int open_endpoints(struct app *a, struct err *e) {
     for (size_t i = 0; i < a->n_streams; i++) {
         const struct app_stream *s = &a->streams[i];
         const struct source_setup *c = settings__source(a->settings, s->type->name);
-        struct endpoint_options options = {.name = s->spec.endpoint,
-                                           .host = host_of(c->settings.base_url),
-                                           .rate_per_s = c->rate_per_s,
-                                           .hidden_first_ns = c->hidden_bucket_ns,
-                                           .hidden_next_ns =
-                                               c->hidden_bucket_ns > 0 ? 60 * NS_PER_S : 0,
-                                           .key_gap_ns = c->key_gap_ns,
-                                           .venue = venue_of(c->name)};
+        struct endpoint_options options = {
+            .name = s->spec.endpoint,
+            .host = host_of(s->spec.base_url == NULL ? c->settings.base_url : s->spec.base_url),
+            .rate_per_s = c->rate_per_s,
+            .hidden_first_ns = c->hidden_bucket_ns,
+            .hidden_next_ns = c->hidden_bucket_ns > 0 ? 60 * NS_PER_S : 0,
+            .key_gap_ns = c->key_gap_ns,
+            .venue = venue_of(c->name),
+            .use_global_rate = venue_of(c->name) != NULL};
         int code = add_endpoint(a, s->spec.endpoint, &options, e);
         if (code != 0) return code;
         if (c->settings.seed_url == NULL || c->settings.seed_url[0] == '\0') continue;
         struct endpoint_options seed = {.name = "trade_data",
                                         .host = host_of(c->settings.seed_url),
                                         .rate_per_s = 0.2,
-                                        .venue = venue_of(c->name)};
+                                        .venue = venue_of(c->name),
+                                        .use_global_rate = true};
         code = add_endpoint(a, "trade_data", &seed, e);
         if (code != 0) return code;
     }
@@ -168,7 +175,10 @@ static int open_pollers(struct app *a, struct err *e) {
                                .http = a->http,
                                .spool = a->spool,
                                .endpoint = find_endpoint,
-                               .endpoint_ctx = a};
+                               .endpoint_ctx = a,
+                               .bearer = app__bearer,
+                               .bearer_refused = app__bearer_refused,
+                               .bearer_ctx = a};
     for (size_t i = 0; i < a->n_streams; i++) {
         struct app_stream *s = &a->streams[i];
         const struct source_setup *c = settings__source(a->settings, s->type->name);
@@ -358,7 +368,8 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
     if (code == 0) stage_done(a, "spool", &since_ns);
     struct governor_options limits = {.seed = (uint64_t)a->started_wall_ns,
                                       .host_gap_ns =
-                                          settings->config->limits.host_gap_ms * NS_PER_MS};
+                                          settings->config->limits.host_gap_ms * NS_PER_MS,
+                                      .global_rate_per_s = settings->config->limits.vendor_per_s};
     if (code == 0)
         code = governor__open(&a->governor, &a->loop, &a->clock, &a->metrics, &limits, e);
     if (code == 0) throttle__start(a->throttle, a->governor);

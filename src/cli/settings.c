@@ -8,6 +8,15 @@
 
 static int64_t ns_of(double seconds) { return (int64_t)(seconds * (double)NS_PER_S); }
 
+/* Nothing is NULL, and what a source has no use for is empty. */
+static const struct source_settings no_settings = {.base_url = "",
+                                                   .seed_url = "",
+                                                   .other_url = "",
+                                                   .path = "",
+                                                   .start = "",
+                                                   .client_id = "",
+                                                   .client_secret = ""};
+
 static void set_up_psapi(struct source_setup *out, const struct config *c) {
     const struct config_psapi *p = &c->sources.psapi;
     *out = (struct source_setup){.name = "psapi",
@@ -16,15 +25,18 @@ static void set_up_psapi(struct source_setup *out, const struct config *c) {
                                  .hidden_bucket_ns = p->hidden_bucket_ms * NS_PER_MS,
                                  .amber_s = c->alerts.psapi.amber_s,
                                  .red_s = c->alerts.psapi.red_s,
-                                 .settings = {.base_url = p->base_url,
-                                              .seed_url = p->seed_url,
-                                              .start = p->start,
-                                              .realms = (const char *const *)p->realms,
-                                              .n_realms = p->n_realms,
-                                              .leagues = (const char *const *)c->leagues,
-                                              .n_leagues = c->n_leagues,
-                                              .period_ns = ns_of(p->period_s),
-                                              .token = c->psapi_token}};
+                                 .token = c->psapi_token,
+                                 .settings = no_settings};
+    struct source_settings *s = &out->settings;
+    s->base_url = p->base_url;
+    s->seed_url = p->seed_url;
+    s->start = p->start;
+    s->realms = (const char *const *)p->realms;
+    s->n_realms = p->n_realms;
+    s->leagues = (const char *const *)c->leagues;
+    s->n_leagues = c->n_leagues;
+    s->period_ns = ns_of(p->period_s);
+    s->use_oauth = c->live || p->token_env[0] != '\0' || c->client_secret[0] != '\0';
 }
 
 static void set_up_poe_ninja(struct source_setup *out, const struct config *c) {
@@ -37,15 +49,52 @@ static void set_up_poe_ninja(struct source_setup *out, const struct config *c) {
             60 * NS_PER_S, /* Once per league and type in a minute, whatever the period. */
         .amber_s = c->alerts.poe_ninja.amber_s,
         .red_s = c->alerts.poe_ninja.red_s,
-        .settings = {.base_url = p->base_url,
-                     .seed_url = "",
-                     .start = "",
-                     .leagues = (const char *const *)p->leagues,
-                     .n_leagues = p->n_leagues,
-                     .kinds = (const char *const *)p->kinds,
-                     .n_kinds = p->n_kinds,
-                     .period_ns = ns_of(p->period_s),
-                     .token = ""}};
+        .token = "",
+        .settings = no_settings};
+    struct source_settings *s = &out->settings;
+    s->base_url = p->base_url;
+    s->leagues = (const char *const *)p->leagues;
+    s->n_leagues = p->n_leagues;
+    s->kinds = (const char *const *)p->kinds;
+    s->n_kinds = p->n_kinds;
+    s->period_ns = ns_of(p->period_s);
+}
+
+static void set_up(struct source_setup *out, const char *name, const struct config_source *c,
+                   const struct config_freshness *fresh) {
+    *out = (struct source_setup){.name = name,
+                                 .enabled = c->enabled,
+                                 .rate_per_s = c->rate_per_s,
+                                 .amber_s = fresh->amber_s,
+                                 .red_s = fresh->red_s,
+                                 .token = "",
+                                 .settings = no_settings};
+    struct source_settings *s = &out->settings;
+    s->base_url = c->base_url;
+    if (c->wiki_url != NULL) s->other_url = c->wiki_url;
+    if (c->path != NULL) s->path = c->path;
+    if (c->start != NULL) s->start = c->start;
+    s->realms = (const char *const *)c->realms;
+    s->n_realms = c->n_realms;
+    s->leagues = (const char *const *)c->leagues;
+    s->n_leagues = c->n_leagues;
+    s->kinds = (const char *const *)c->kinds;
+    s->n_kinds = c->n_kinds;
+    s->period_ns = ns_of(c->period_s);
+    s->quick_ns = ns_of(c->quick_s);
+    s->use_oauth = c->form == CONFIG_OAUTH || strcmp(name, "account_stashes") == 0;
+}
+
+/* Tokens are asked for when there is a secret to ask with; a scope once a week, whoever needs it.
+ */
+static void set_up_oauth(struct source_setup *out, const struct config *c) {
+    static const struct config_freshness never = {.amber_s = 8 * 86400, .red_s = 15 * 86400};
+    set_up(out, "oauth", &c->sources.oauth, &never);
+    out->enabled = c->client_secret[0] != '\0';
+    out->rate_per_s = 0.2;
+    out->settings.period_ns = 7 * 86400 * NS_PER_S;
+    out->settings.client_id = c->agent.client_id;
+    out->settings.client_secret = c->client_secret;
 }
 
 /* One token: name, token and, if it may change things, the word write. */
@@ -89,9 +138,25 @@ static int load_tokens(struct settings *s, const char *path, struct err *e) {
 }
 
 int settings__init(struct settings *s, struct config *config, struct err *e) {
-    *s = (struct settings){.config = config, .n_sources = 2};
-    set_up_poe_ninja(&s->sources[0], config);
-    set_up_psapi(&s->sources[1], config);
+    *s = (struct settings){.config = config};
+    /* Sources that are not built in are left out: see registry.c. */
+    const struct {
+        const char *name;
+        const struct config_source *source;
+        const struct config_freshness *fresh;
+    } table[] = {
+        {"account_stashes", &config->sources.account_stashes, &config->alerts.account_stashes},
+        {"currency_exchange", &config->sources.currency_exchange,
+         &config->alerts.currency_exchange},
+        {"enrichment", &config->sources.enrichment, &config->alerts.enrichment},
+        {"leagues", &config->sources.leagues, &config->alerts.leagues},
+        {"trade_data", &config->sources.trade_data, &config->alerts.trade_data}};
+    if (source__find("oauth") != NULL) set_up_oauth(&s->sources[s->n_sources++], config);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (source__find(table[i].name) != NULL)
+            set_up(&s->sources[s->n_sources++], table[i].name, table[i].source, table[i].fresh);
+    set_up_poe_ninja(&s->sources[s->n_sources++], config);
+    set_up_psapi(&s->sources[s->n_sources++], config);
     return load_tokens(s, config->hub.tokens_file, e);
 }
 

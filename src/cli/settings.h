@@ -6,7 +6,7 @@
 #include "souk/hub.h"
 #include "souk/source.h"
 
-#define SETTINGS_SOURCES_MAX 8
+#define SETTINGS_SOURCES_MAX 16
 #define SETTINGS_TOKENS_MAX 64
 
 struct source_setup {
@@ -17,6 +17,7 @@ struct source_setup {
     int64_t hidden_bucket_ns; /* 0: the governor's default. */
     int64_t key_gap_ns;
     double amber_s, red_s;
+    const char *token; /* A bearer token that somebody else has got; "": none. */
 };
 
 struct settings {

@@ -40,10 +40,12 @@ static int64_t wall_of(const struct app *a, int64_t mono_ns) {
 }
 
 static const char *stream_state(const struct poller_status *p) {
-    if (p->refused) return "off";
+    if (p->refused || p->quiet) return "off";
+    if (p->done) return "done";
     if (p->frozen) return "frozen";
     if (p->seeding && p->state->cursor[0] == '\0') return "seeding";
     if (p->spool_full || p->state->n_failures > 0) return "waiting";
+    if (p->state->unavailable) return "unavailable";
     return p->state->caught_up ? "caught_up" : "live";
 }
 
@@ -57,6 +59,7 @@ static void put_pages(struct buf *out, const struct poller_counts *c) {
     put_u64(out, "rewind", c->rewind, &first);
     put_u64(out, "invalid", c->invalid, &first);
     put_u64(out, "stale", c->stale, &first);
+    put_u64(out, "unavailable", c->unavailable, &first);
     buf__append_str(out, "}");
 }
 

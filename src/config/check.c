@@ -43,7 +43,8 @@ static void check_url(struct config_job *job, const char *path, const char *z) {
 
 /* The hosts whose owners ask for a contact. */
 static bool is_vendors(const char *url) {
-    static const char *const domains[] = {"pathofexile.com", "poe.ninja"};
+    static const char *const domains[] = {"pathofexile.com", "poe.ninja", "poecdn.com", "poedb.tw",
+                                          "poewiki.net"};
     const char *host = strstr(url, "//");
     if (host == NULL) return false;
     host += 2;
@@ -161,6 +162,85 @@ static void check_agent(struct config_job *job, const struct config *c) {
         }
 }
 
+static bool is_resource(const char *z) {
+    static const char *const known[] = {"static",  "items",   "stats",
+                                        "leagues", "filters", "change-ids"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(z, known[i]) == 0) return true;
+    return false;
+}
+static bool is_exchange_realm(const char *z) { return is_realm(z) || strcmp(z, "poe2") == 0; }
+static bool is_enrichment_page(const char *z) {
+    size_t n = strncmp(z, "poedb/", 6) == 0 ? 6 : strncmp(z, "wiki/", 5) == 0 ? 5 : 0;
+    return n > 0 && z[n] != '\0' && strlen(z) < 64 &&
+           strspn(z + n, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
+               strlen(z + n);
+}
+static bool is_scope(const char *z) {
+    size_t n = strspn(z, "abcdefghijklmnopqrstuvwxyz_:");
+    return n > 0 && n < 64 && z[n] == '\0' && strchr(z, ':') != NULL;
+}
+static bool is_hour(const char *z) {
+    int64_t hour;
+    return strcmp(z, "latest") == 0 || strcmp(z, "oldest") == 0 ||
+           (slice__int64(slice__str(z), &hour) && hour > 0 && hour % 3600 == 0);
+}
+
+static void check_common(struct config_job *job, const struct config *c, const char *name,
+                         const struct config_source *s) {
+    char path[64];
+    snprintf(path, sizeof path, "sources.%s.base_url", name);
+    check_upstream(job, c, s->enabled, path, s->base_url);
+    snprintf(path, sizeof path, "sources.%s.period_s", name);
+    check_positive(job, path, s->period_s, 31 * 86400);
+    snprintf(path, sizeof path, "sources.%s.rate_per_s", name);
+    check_positive(job, path, s->rate_per_s, 1);
+}
+
+static void check_trade_data(struct config_job *job, const struct config *c) {
+    const struct config_source *s = &c->sources.trade_data;
+    bool resource = strstr(s->path, "{resource}") != NULL,
+         cursor = strstr(s->path, "{cursor}") != NULL;
+    check_common(job, c, "trade_data", s);
+    if (s->path[0] != '/' || resource == cursor || strlen(s->path) > 120 || !is_printable(s->path))
+        job__errorf(job, job__line(job, "sources.trade_data.path"),
+                    "sources.trade_data.path is \"%.80s\" (expected a path with {resource} or with "
+                    "{cursor}, as /api/trade/data/{resource})",
+                    s->path);
+    check_list(job, "sources.trade_data.resources", s->kinds, s->n_kinds, is_resource,
+               "static, items, stats, leagues, filters or change-ids");
+    check_positive(job, "sources.trade_data.change_ids_s", s->quick_s, 86400);
+}
+
+static void check_more_sources(struct config_job *job, const struct config *c) {
+    const struct config_source *x = &c->sources.currency_exchange, *a = &c->sources.account_stashes,
+                               *l = &c->sources.leagues, *r = &c->sources.enrichment,
+                               *o = &c->sources.oauth;
+    check_common(job, c, "currency_exchange", x);
+    check_list(job, "sources.currency_exchange.realms", x->realms, x->n_realms, is_exchange_realm,
+               "pc, xbox, sony or poe2");
+    check_positive(job, "sources.currency_exchange.late_s", x->quick_s, 3600);
+    if (!is_hour(x->start))
+        job__errorf(job, job__line(job, "sources.currency_exchange.start"),
+                    "sources.currency_exchange.start is \"%.40s\" (expected latest, oldest or the "
+                    "unix time of an hour, as 1786003200)",
+                    x->start);
+    check_common(job, c, "account_stashes", a);
+    check_list(job, "sources.account_stashes.realms", a->realms, a->n_realms, is_realm,
+               "pc, xbox or sony");
+    check_list(job, "sources.account_stashes.leagues", a->leagues, a->n_leagues, is_league,
+               "a league's name, below 64 bytes");
+    check_common(job, c, "leagues", l);
+    check_list(job, "sources.leagues.realms", l->realms, l->n_realms, is_realm, "pc, xbox or sony");
+    check_common(job, c, "enrichment", r);
+    check_upstream(job, c, r->enabled, "sources.enrichment.wiki_url", r->wiki_url);
+    check_list(job, "sources.enrichment.pages", r->kinds, r->n_kinds, is_enrichment_page,
+               "poedb/ or wiki/ and a page, as poedb/Currency_Exchange");
+    check_upstream(job, c, c->client_secret[0] != '\0', "sources.oauth.base_url", o->base_url);
+    check_list(job, "sources.oauth.scopes", o->kinds, o->n_kinds, is_scope,
+               "a scope, as service:psapi");
+}
+
 static void check_sources(struct config_job *job, const struct config *c) {
     const struct config_psapi *p = &c->sources.psapi;
     const struct config_poe_ninja *n = &c->sources.poe_ninja;
@@ -241,13 +321,25 @@ void config__check(struct config_job *job, const struct config *c) {
     check_list(job, "leagues", c->leagues, c->n_leagues, is_league,
                "a league's name, below 64 bytes");
     check_sources(job, c);
+    check_trade_data(job, c);
+    check_more_sources(job, c);
     check_freshness(job, "alerts.psapi", &c->alerts.psapi);
     check_freshness(job, "alerts.poe_ninja", &c->alerts.poe_ninja);
+    check_freshness(job, "alerts.trade_data", &c->alerts.trade_data);
+    check_freshness(job, "alerts.currency_exchange", &c->alerts.currency_exchange);
+    check_freshness(job, "alerts.account_stashes", &c->alerts.account_stashes);
+    check_freshness(job, "alerts.leagues", &c->alerts.leagues);
+    check_freshness(job, "alerts.enrichment", &c->alerts.enrichment);
     check_range(job, "limits.host_gap_ms", c->limits.host_gap_ms, 1, 60000);
     if (c->live && c->limits.host_gap_ms < LIVE_HOST_GAP_MS_MIN)
         job__errorf(job, job__line(job, "limits.host_gap_ms"),
                     "limits.host_gap_ms is %lld (expected %d or more when live is true)",
                     (long long)c->limits.host_gap_ms, LIVE_HOST_GAP_MS_MIN);
+    if (!(c->limits.vendor_per_s >= (c->live ? 0.001 : 0) &&
+          c->limits.vendor_per_s <= (c->live ? 1 : 1000)))
+        job__errorf(job, job__line(job, "limits.vendor_per_s"),
+                    "limits.vendor_per_s is %g (expected %s)", c->limits.vendor_per_s,
+                    c->live ? "0.001 to 1 when live is true" : "0 to 1000");
     check_range(job, "batch.rows", c->batch.rows, 1, 1000000);
     check_range(job, "batch.bytes_mib", c->batch.bytes_mib, 1, 64);
     check_range(job, "batch.age_ms", c->batch.age_ms, 1, 60000);

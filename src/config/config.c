@@ -81,6 +81,18 @@ static bool fill_list(const struct config_job *job, const char *path, char ***li
 
 #define SIMULATOR_URL "http://127.0.0.1:8787"
 
+static const char *exchange_url(const struct config *c) {
+    if (!c->live) return SIMULATOR_URL;
+    return c->sources.currency_exchange.form == CONFIG_OAUTH ? "https://api.pathofexile.com"
+                                                             : "https://web.poecdn.com/api";
+}
+
+static const char *leagues_url(const struct config *c) {
+    if (!c->live) return SIMULATOR_URL;
+    return c->sources.leagues.form == CONFIG_OAUTH ? "https://api.pathofexile.com"
+                                                   : "https://www.pathofexile.com/api";
+}
+
 /* Without live the real upstreams are nobody's default: they ask for a contact. */
 static bool fill_strings(struct config *c) {
     struct {
@@ -106,6 +118,18 @@ static bool fill_strings(struct config *c) {
         {&c->sources.psapi.start, "head"},
         {&c->sources.psapi.token_env, ""},
         {&c->sources.poe_ninja.base_url, c->live ? "https://poe.ninja" : SIMULATOR_URL},
+        {&c->sources.trade_data.base_url, c->live ? "https://www.pathofexile.com" : SIMULATOR_URL},
+        {&c->sources.trade_data.path, "/api/trade/data/{resource}"},
+        {&c->sources.currency_exchange.base_url, exchange_url(c)},
+        {&c->sources.currency_exchange.start, "latest"},
+        {&c->sources.account_stashes.base_url,
+         c->live ? "https://api.pathofexile.com" : SIMULATOR_URL},
+        {&c->sources.leagues.base_url, leagues_url(c)},
+        {&c->sources.enrichment.base_url,
+         c->live ? "https://poedb.tw/us" : SIMULATOR_URL "/poedb/us"},
+        {&c->sources.enrichment.wiki_url,
+         c->live ? "https://www.poewiki.net/w" : SIMULATOR_URL "/wiki/w"},
+        {&c->sources.oauth.base_url, c->live ? "https://www.pathofexile.com" : SIMULATOR_URL},
         {&c->client_secret, ""},
         {&c->throttler_url, ""},
         {&c->throttler_api_key, ""},
@@ -114,6 +138,57 @@ static bool fill_strings(struct config *c) {
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (!fill_str(table[i].field, table[i].value)) return false;
     return true;
+}
+
+struct source_defaults {
+    const char *name;
+    struct config_source *source;
+    struct config_freshness *fresh;
+    double period_s, rate_per_s, amber_s, red_s;
+};
+
+/* What the upstreams ask for or are content with. These sources are off until they are switched on:
+ * nobody's vendor is asked for more because souk is newer. */
+static void fill_sources(const struct config_job *job, struct config *c) {
+    struct source_defaults table[] = {
+        {"trade_data", &c->sources.trade_data, &c->alerts.trade_data, 21600, 0.2, 43200, 86400},
+        {"currency_exchange", &c->sources.currency_exchange, &c->alerts.currency_exchange, 3600,
+         0.5, 3900, 7800},
+        {"account_stashes", &c->sources.account_stashes, &c->alerts.account_stashes, 3600, 0.1,
+         7200, 14400},
+        {"leagues", &c->sources.leagues, &c->alerts.leagues, 86400, 0.1, 172800, 345600},
+        {"enrichment", &c->sources.enrichment, &c->alerts.enrichment, 86400, 0.05, 172800, 604800}};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        const struct source_defaults *d = &table[i];
+        char path[64];
+#define PATH(where, key) (snprintf(path, sizeof path, where ".%s." key, d->name), path)
+        fill_num(job, PATH("sources", "period_s"), &d->source->period_s, d->period_s);
+        fill_num(job, PATH("sources", "rate_per_s"), &d->source->rate_per_s, d->rate_per_s);
+        fill_num(job, PATH("alerts", "amber_s"), &d->fresh->amber_s, d->amber_s);
+        fill_num(job, PATH("alerts", "red_s"), &d->fresh->red_s, d->red_s);
+#undef PATH
+    }
+    fill_num(job, "sources.trade_data.change_ids_s", &c->sources.trade_data.quick_s, 60);
+    fill_num(job, "sources.currency_exchange.late_s", &c->sources.currency_exchange.quick_s, 180);
+}
+
+static bool fill_source_lists(const struct config_job *job, struct config *c) {
+    static const char *const leagues[] = {"Standard"}, *const realms[] = {"pc"},
+                             *const resources[] = {"static",  "items",   "stats",
+                                                   "leagues", "filters", "change-ids"},
+                             *const pages[] = {"poedb/Currency_Exchange", "wiki/mods"},
+                             *const scopes[] = {"service:psapi", "service:cxapi", "service:leagues",
+                                                "account:stashes"};
+#define LIST_OF(source, key, list, values)                                                         \
+    fill_list(job, "sources." #source "." key, &c->sources.source.list,                            \
+              &c->sources.source.n_##list, values, sizeof values / sizeof *values)
+    return LIST_OF(trade_data, "resources", kinds, resources) &&
+           LIST_OF(currency_exchange, "realms", realms, realms) &&
+           LIST_OF(account_stashes, "realms", realms, realms) &&
+           LIST_OF(account_stashes, "leagues", leagues, leagues) &&
+           LIST_OF(leagues, "realms", realms, realms) &&
+           LIST_OF(enrichment, "pages", kinds, pages) && LIST_OF(oauth, "scopes", kinds, scopes);
+#undef LIST_OF
 }
 
 static bool fill_defaults(const struct config_job *job, struct config *c) {
@@ -140,16 +215,19 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_num(job, "alerts.psapi.red_s", &c->alerts.psapi.red_s, 60);
     fill_num(job, "alerts.poe_ninja.amber_s", &c->alerts.poe_ninja.amber_s, 180);
     fill_num(job, "alerts.poe_ninja.red_s", &c->alerts.poe_ninja.red_s, 600);
+    fill_sources(job, c);
     fill_int(job, "batch.rows", &c->batch.rows, 50000);
     fill_int(job, "batch.bytes_mib", &c->batch.bytes_mib, 8);
     fill_int(job, "batch.age_ms", &c->batch.age_ms, 1000);
     fill_num(job, "batch.live_after_s", &c->batch.live_after_s, 30);
     fill_int(job, "batch.live_after_mib", &c->batch.live_after_mib, 32);
     fill_int(job, "limits.host_gap_ms", &c->limits.host_gap_ms, 250);
+    fill_num(job, "limits.vendor_per_s", &c->limits.vendor_per_s, c->live ? 0.95 : 0);
     return fill_strings(c) && fill_list(job, "leagues", &c->leagues, &c->n_leagues, leagues, 1) &&
            fill_list(job, "sources.psapi.realms", &p->realms, &p->n_realms, realms, 1) &&
            fill_list(job, "sources.poe_ninja.leagues", &n->leagues, &n->n_leagues, leagues, 1) &&
-           fill_list(job, "sources.poe_ninja.kinds", &n->kinds, &n->n_kinds, kinds, 1);
+           fill_list(job, "sources.poe_ninja.kinds", &n->kinds, &n->n_kinds, kinds, 1) &&
+           fill_source_lists(job, c);
 }
 
 static void read_password(struct config_job *job, struct config *c) {
@@ -236,6 +314,13 @@ static int fill(struct config_job *job, struct config *c) {
     strip_slashes(c->sources.psapi.base_url);
     strip_slashes(c->sources.psapi.seed_url);
     strip_slashes(c->sources.poe_ninja.base_url);
+    strip_slashes(c->sources.trade_data.base_url);
+    strip_slashes(c->sources.currency_exchange.base_url);
+    strip_slashes(c->sources.account_stashes.base_url);
+    strip_slashes(c->sources.leagues.base_url);
+    strip_slashes(c->sources.enrichment.base_url);
+    strip_slashes(c->sources.enrichment.wiki_url);
+    strip_slashes(c->sources.oauth.base_url);
     config__check(job, c);
     return job->errs->n > 0 ? ERR_CONFIG : 0;
 }
@@ -366,7 +451,14 @@ int config__print(const struct config *c, struct buf *out) {
                        &shown.hub.allow_origins,
                        &shown.sources.psapi.realms,
                        &shown.sources.poe_ninja.leagues,
-                       &shown.sources.poe_ninja.kinds};
+                       &shown.sources.poe_ninja.kinds,
+                       &shown.sources.trade_data.kinds,
+                       &shown.sources.currency_exchange.realms,
+                       &shown.sources.account_stashes.realms,
+                       &shown.sources.account_stashes.leagues,
+                       &shown.sources.leagues.realms,
+                       &shown.sources.enrichment.kinds,
+                       &shown.sources.oauth.kinds};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         if (*lists[i] == NULL) *lists[i] = none;
     cyaml_err_t code = cyaml_save_data(&text, &len, &config, &config_schema, &shown, 0);

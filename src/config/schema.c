@@ -76,11 +76,39 @@ static const cyaml_schema_field_t poe_ninja_fields[] = {
     CYAML_FIELD_FLOAT("period_s", OPT, struct config_poe_ninja, period_s),
     CYAML_FIELD_FLOAT("rate_per_s", OPT, struct config_poe_ninja, rate_per_s),
     CYAML_FIELD_END};
+static const cyaml_strval_t forms[] = {{"cdn", CONFIG_CDN}, {"oauth", CONFIG_OAUTH}};
+
+#define COMMON                                                                                     \
+    CYAML_FIELD_BOOL("enabled", OPT, struct config_source, enabled),                               \
+        TEXT("base_url", struct config_source, base_url),                                          \
+        CYAML_FIELD_FLOAT("period_s", OPT, struct config_source, period_s),                        \
+        CYAML_FIELD_FLOAT("rate_per_s", OPT, struct config_source, rate_per_s)
+#define FORM CYAML_FIELD_ENUM("form", OPT, struct config_source, form, forms, COUNT(forms))
+#define REALMS TEXTS("realms", struct config_source, realms, n_realms)
+#define QUICK(key) CYAML_FIELD_FLOAT(key, OPT, struct config_source, quick_s)
+
+static const cyaml_schema_field_t trade_data_fields[] = {
+    COMMON, TEXT("path", struct config_source, path),
+    TEXTS("resources", struct config_source, kinds, n_kinds), QUICK("change_ids_s"),
+    CYAML_FIELD_END};
+static const cyaml_schema_field_t currency_exchange_fields[] = {
+    COMMON,          FORM,           REALMS, TEXT("start", struct config_source, start),
+    QUICK("late_s"), CYAML_FIELD_END};
+static const cyaml_schema_field_t account_stashes_fields[] = {
+    COMMON, REALMS, TEXTS("leagues", struct config_source, leagues, n_leagues), CYAML_FIELD_END};
+static const cyaml_schema_field_t leagues_fields[] = {COMMON, FORM, REALMS, CYAML_FIELD_END};
+static const cyaml_schema_field_t enrichment_fields[] = {
+    COMMON, TEXT("wiki_url", struct config_source, wiki_url),
+    TEXTS("pages", struct config_source, kinds, n_kinds), CYAML_FIELD_END};
+static const cyaml_schema_field_t oauth_fields[] = {
+    TEXT("base_url", struct config_source, base_url),
+    TEXTS("scopes", struct config_source, kinds, n_kinds), CYAML_FIELD_END};
 static const cyaml_schema_field_t freshness_fields[] = {
     CYAML_FIELD_FLOAT("amber_s", OPT, struct config_freshness, amber_s),
     CYAML_FIELD_FLOAT("red_s", OPT, struct config_freshness, red_s), CYAML_FIELD_END};
 static const cyaml_schema_field_t limits_fields[] = {
-    CYAML_FIELD_INT("host_gap_ms", OPT, struct config, limits.host_gap_ms), CYAML_FIELD_END};
+    CYAML_FIELD_INT("host_gap_ms", OPT, struct config, limits.host_gap_ms),
+    CYAML_FIELD_FLOAT("vendor_per_s", OPT, struct config, limits.vendor_per_s), CYAML_FIELD_END};
 static const cyaml_schema_field_t batch_fields[] = {
     CYAML_FIELD_INT("rows", OPT, struct config, batch.rows),
     CYAML_FIELD_INT("bytes_mib", OPT, struct config, batch.bytes_mib),
@@ -100,10 +128,25 @@ static const cyaml_schema_field_t batch_fields[] = {
 static const cyaml_schema_field_t sources_fields[] = {
     CYAML_FIELD_MAPPING("psapi", OPT, struct config, sources.psapi, psapi_fields),
     CYAML_FIELD_MAPPING("poe_ninja", OPT, struct config, sources.poe_ninja, poe_ninja_fields),
+    CYAML_FIELD_MAPPING("trade_data", OPT, struct config, sources.trade_data, trade_data_fields),
+    CYAML_FIELD_MAPPING("currency_exchange", OPT, struct config, sources.currency_exchange,
+                        currency_exchange_fields),
+    CYAML_FIELD_MAPPING("account_stashes", OPT, struct config, sources.account_stashes,
+                        account_stashes_fields),
+    CYAML_FIELD_MAPPING("leagues", OPT, struct config, sources.leagues, leagues_fields),
+    CYAML_FIELD_MAPPING("enrichment", OPT, struct config, sources.enrichment, enrichment_fields),
+    CYAML_FIELD_MAPPING("oauth", OPT, struct config, sources.oauth, oauth_fields),
     CYAML_FIELD_END};
 static const cyaml_schema_field_t alerts_fields[] = {
     CYAML_FIELD_MAPPING("psapi", OPT, struct config, alerts.psapi, freshness_fields),
     CYAML_FIELD_MAPPING("poe_ninja", OPT, struct config, alerts.poe_ninja, freshness_fields),
+    CYAML_FIELD_MAPPING("trade_data", OPT, struct config, alerts.trade_data, freshness_fields),
+    CYAML_FIELD_MAPPING("currency_exchange", OPT, struct config, alerts.currency_exchange,
+                        freshness_fields),
+    CYAML_FIELD_MAPPING("account_stashes", OPT, struct config, alerts.account_stashes,
+                        freshness_fields),
+    CYAML_FIELD_MAPPING("leagues", OPT, struct config, alerts.leagues, freshness_fields),
+    CYAML_FIELD_MAPPING("enrichment", OPT, struct config, alerts.enrichment, freshness_fields),
     CYAML_FIELD_END};
 static const cyaml_schema_field_t config_fields[] = {
     SECTION("agent", agent_fields),

@@ -28,6 +28,7 @@ int poller__open(struct poller **out, const struct poller_deps *deps,
     if (p == NULL) return err__setf(e, ERR_NOMEM, "poller %s: out of memory", stream->key);
     *p = (struct poller){.deps = *deps, .type = type, .settings = settings, .stream = stream};
     p->meta = buf__init(POLLER_META_MAX);
+    p->memo = buf__init(SPOOL_RECORD_MAX);
     p->packed = buf__init(SPOOL_RECORD_MAX);
     p->last_packed = buf__init(SPOOL_RECORD_MAX);
     p->job.headers_text = buf__init(HTTP_HEADER_BYTES_MAX * 2);
@@ -65,6 +66,9 @@ void poller__free(struct poller *p) {
     buf__fini(&p->last_packed);
     buf__fini(&p->job.headers_text);
     buf__fini(&p->job.body);
+    buf__fini(&p->job.page.memo);
+    buf__fini(&p->job.page.keep);
+    buf__fini(&p->memo);
     free(p);
 }
 
@@ -117,9 +121,19 @@ void poller__close(struct poller *p, void (*cb)(void *data), void *data) {
 static void on_permit(struct permit *permit, int status);
 static void depart(struct poller *p);
 
+static enum permit_class class_of(enum source_class class) {
+    static const enum permit_class classes[] = {[SOURCE_TAIL] = CLASS_TAIL,
+                                                [SOURCE_METADATA] = CLASS_METADATA,
+                                                [SOURCE_BACKFILL] = CLASS_BACKFILL,
+                                                [SOURCE_INTERACTIVE] = CLASS_INTERACTIVE,
+                                                [SOURCE_PROBE] = CLASS_PROBE};
+    return classes[class];
+}
+
 static void ask_permit(struct poller *p) {
     poller__move(p, POLL_WAIT);
     p->permit.data = p;
+    p->permit.class = class_of(p->state.poked ? SOURCE_INTERACTIVE : p->request.class);
     struct endpoint *ep = p->deps.endpoint(p->deps.endpoint_ctx, p->request.endpoint);
     int status = ep == NULL ? ERR_NOT_FOUND
                             : governor__acquire(p->deps.governor, ep, &p->permit,
@@ -143,13 +157,54 @@ void poller__wait(struct poller *p, int64_t wait_ns) {
     uv_timer_start(&p->timer, on_timer, (uint64_t)((wait_ns + NS_PER_MS - 1) / NS_PER_MS), 0);
 }
 
+/* The token that the request needs goes into its header lines. @return whether the request may go
+ * on; else it is planned again later. */
+static bool take_bearer(struct poller *p) {
+    struct err e = {0};
+    char token[POLLER_BEARER_MAX];
+    p->bearer[0] = '\0';
+    if (p->request.scope == NULL) return true;
+    int code = p->deps.bearer == NULL
+                   ? err__setf(&e, ERR_REFUSED, "no OAuth token with scope %s", p->request.scope)
+                   : p->deps.bearer(p->deps.bearer_ctx, p->type->name, p->request.scope, token,
+                                    sizeof token, &e);
+    bool was_quiet = p->quiet;
+    p->quiet = code == ERR_REFUSED;
+    if (code == 0) {
+        snprintf(p->bearer, sizeof p->bearer, "Authorization: Bearer %s", token);
+        if (was_quiet) p->last_error[0] = '\0';
+        return true;
+    }
+    if (p->quiet) snprintf(p->last_error, sizeof p->last_error, "%s", e.msg);
+    if (p->quiet && !was_quiet) /* Once: not granted is a normal state. */
+        LOG_WARN("sources", "stream stays quiet", LOG_S("source", p->type->name),
+                 LOG_S("stream", p->stream->key), LOG_S("reason", e.msg));
+    poller__wait(p, p->quiet ? POLLER_QUIET_WAIT_NS : POLLER_TOKEN_WAIT_NS);
+    return false;
+}
+
 void poller__plan(struct poller *p) {
     const struct clock *now = p->deps.clock;
+    p->state.memo = buf__slice(&p->memo);
     p->type->plan(p->settings, p->stream, &p->state, &p->request);
     int64_t due_ns = p->request.not_before_mono_ns;
     if (p->backoff_until_mono_ns > due_ns) due_ns = p->backoff_until_mono_ns;
+    p->done = p->request.done;
+    p->next_mono_ns = due_ns;
+    if (p->done || due_ns == INT64_MAX) return; /* Idle until it is poked or closed. */
     if (due_ns > now->mono_ns) poller__wait(p, due_ns - now->mono_ns);
-    else ask_permit(p);
+    else if (take_bearer(p)) ask_permit(p);
+}
+
+void poller__poke(struct poller *p) {
+    if (p->doing != POLL_IDLE || p->close_cb != NULL || p->done) return;
+    p->state.poked = true;
+    uv_timer_stop(&p->timer);
+    poller__plan(p);
+}
+
+struct slice poller__memo(const struct poller *p) {
+    return buf__slice(&p->memo);
 }
 
 void poller__start(struct poller *p) {
@@ -164,14 +219,17 @@ static void on_response(struct http_request *r, struct http_response *response) 
 }
 
 static void fetch(struct poller *p) {
-    for (size_t i = 0; i < p->request.n_headers; i++) p->header_lines[i] = p->request.headers[i];
+    size_t n = p->request.n_headers;
+    for (size_t i = 0; i < n; i++) p->header_lines[i] = p->request.headers[i];
+    if (p->bearer[0] != '\0') p->header_lines[n++] = p->bearer;
     p->http = (struct http_request){.data = p,
-                                    .method = "GET",
+                                    .method = p->request.method == NULL ? "GET" : p->request.method,
                                     .url = p->request.url,
                                     .headers = p->header_lines,
-                                    .n_headers = p->request.n_headers,
+                                    .n_headers = n,
+                                    .body = slice__str(p->request.body),
                                     .source = p->type->name,
-                                    .class_name = p->request.seed ? "metadata" : "tail",
+                                    .class_name = permit_class__name(p->permit.class),
                                     .done_cb = on_response};
     p->requested = *p->deps.clock;
     struct err e = {0};
@@ -285,6 +343,8 @@ void poller__status(const struct poller *p, struct poller_status *out) {
                                   .seeding = p->request.seed,
                                   .spool_full = p->spool_full,
                                   .refused = p->refused,
+                                  .quiet = p->quiet,
+                                  .done = p->done,
                                   .throttled_wall_ns = p->throttled_wall_ns};
     snprintf(out->last_error, sizeof out->last_error, "%s", p->last_error);
 }

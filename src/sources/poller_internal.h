@@ -7,6 +7,8 @@
 
 #define POLLER_META_MAX ((size_t)64 << 10)
 #define POLLER_REFUSED_WAIT_NS (5 * NS_PER_S)
+#define POLLER_TOKEN_WAIT_NS NS_PER_S        /* A token is on its way. */
+#define POLLER_QUIET_WAIT_NS (60 * NS_PER_S) /* There is none; somebody may grant it. */
 #define POLLER_BACKOFF_MAX_NS (60 * NS_PER_S)
 
 /* judge and compression, on the thread pool. */
@@ -32,7 +34,9 @@ struct poller {
     struct source_request request;
     struct permit permit;
     struct http_request http;
-    const char *header_lines[SOURCE_HEADERS_MAX];
+    const char *header_lines[SOURCE_HEADERS_MAX + 1];
+    char bearer[POLLER_BEARER_MAX + 32]; /* The Authorization line. */
+    struct buf memo;                     /* What state.memo points to. */
     struct clock requested;
     struct judge_job job;
     struct governor_verdict limits;
@@ -56,12 +60,13 @@ struct poller {
     uint64_t body_bytes, entries;
     int64_t started_wall_ns, last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns,
         throttled_wall_ns;
-    bool frozen, spool_full, refused;
+    bool frozen, spool_full, refused, quiet, done;
     char last_error[ERR_MSG_MAX];
     void (*close_cb)(void *data);
     void *close_data;
     struct {
-        struct series *fresh, *empty, *unchanged, *repeat, *rewind, *invalid, *error, *stale;
+        struct series *fresh, *empty, *unchanged, *repeat, *rewind, *invalid, *error, *stale,
+            *unavailable;
         struct series *regressions, *last_success, *last_new, *last_advance;
     } m;
 };

@@ -74,6 +74,7 @@ static void plan(const struct source_settings *settings, const struct stream_spe
         out->not_before_mono_ns =
             state->last_reply_mono_ns == 0 ? 0 : state->last_reply_mono_ns + settings->period_ns;
     if (out->seed) { /* Public: the token stays at home. */
+        out->class = SOURCE_METADATA;
         snprintf(out->endpoint, sizeof out->endpoint, "trade_data");
         snprintf(out->url, sizeof out->url, "%s/api/trade/data/change-ids", settings->seed_url);
         return;
@@ -84,9 +85,7 @@ static void plan(const struct source_settings *settings, const struct stream_spe
     snprintf(out->url, sizeof out->url, "%s%s%s", settings->base_url, stream->path,
              cursor[0] == '\0' ? "" : "?id=");
     source__url_append(out->url, sizeof out->url, slice__str(cursor));
-    if (settings->token[0] != '\0')
-        snprintf(out->headers[out->n_headers++], sizeof out->headers[0], "Authorization: Bearer %s",
-                 settings->token);
+    if (settings->use_oauth) out->scope = "service:psapi";
 }
 
 /* Takes the number in front of the next '-' off @s, as digits without leading zeros. */

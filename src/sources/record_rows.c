@@ -47,8 +47,8 @@ static int decode_body(const struct request_facts *f, uint64_t lsn, struct slice
     struct decode_context context = {.followed = followed->names, .n_followed = followed->n};
     status = type->decode(&page, &context, rows, e);
     if (status == 0 && rows->failed)
-        status = err__setf(e, rows__no_memory(rows) ? ERR_NOMEM : ERR_FULL, "%s: too many rows",
-                           name);
+        status =
+            err__setf(e, rows__no_memory(rows) ? ERR_NOMEM : ERR_FULL, "%s: too many rows", name);
     for (size_t i = 0; status == 0 && i < rows->n; i++)
         if (batch__failed(&rows->batches[i].batch))
             status = err__setf(e, ERR_FULL, "%s: a column is over its bound", name);

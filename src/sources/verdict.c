@@ -17,6 +17,7 @@ void poller__init_metrics(struct poller *p) {
     p->m.invalid = PAGES("invalid");
     p->m.error = PAGES("error");
     p->m.stale = PAGES("stale");
+    p->m.unavailable = PAGES("unavailable");
 #undef PAGES
     p->m.regressions = metrics__counter(m, "souk_cursor_regressions_total",
                                         "Answers whose cursor went back; they are refused.",
@@ -41,7 +42,9 @@ static void tell_governor(struct poller *p, const struct http_response *r) {
     for (size_t i = 0; i < n; i++)
         headers[i] =
             (struct governor_header){.name = r->headers[i].name, .value = r->headers[i].value};
-    struct governor_reply reply = {.status = r->status,
+    /* What the source expects is no mistake of ours, and does not spend the budget of those. */
+    bool expected = r->status != 0 && r->status == p->request.expect_status;
+    struct governor_reply reply = {.status = expected ? 200 : r->status,
                                    .dispatched = r->dispatched,
                                    .headers = headers,
                                    .n_headers = n,
@@ -70,7 +73,7 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
         .league = slice__str(s->league),
         .kind = slice__str(s->kind),
         .path = slice__str(s->path),
-        .method = SLICE_LIT("GET"),
+        .method = slice__str(p->http.method),
         .cursor_from = slice__str(p->state.cursor),
         .cursor_to = slice__str(p->state.cursor),
         .etag = slice__str(p->next_etag),
@@ -88,6 +91,8 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
         .limits_state = slice__str(p->limits.state),
         .retry_after_s = p->limits.retry_after_ns < 0 ? -1 : p->limits.retry_after_ns / NS_PER_S};
     p->state.last_reply_mono_ns = p->deps.clock->mono_ns;
+    p->state.poked = false;
+    p->state.unavailable = false;
 }
 
 static int64_t backoff_ns(uint32_t n_failures) {
@@ -181,6 +186,21 @@ static void keep_seed(struct poller *p, const struct page_facts *page) {
     keep_success(p, "seeded", false);
 }
 
+static void keep_unavailable(struct poller *p) {
+    p->counts.unavailable++;
+    series__inc(p->m.unavailable);
+    p->state.unavailable = true;
+    p->state.n_failures = 0;
+    p->backoff_until_mono_ns = 0;
+    snprintf(p->error, sizeof p->error, "%s", p->job.err.msg);
+    p->facts.status = SLICE_LIT("unavailable");
+    p->facts.error = slice__str(p->error);
+    LOG_WARN("sources", "upstream does not give this", LOG_S("source", p->type->name),
+             LOG_S("stream", p->stream->key), LOG_I("http", p->facts.http_status),
+             LOG_S("reason", p->error));
+    poller__keep(p, &p->facts, false);
+}
+
 static void refuse(struct poller *p, const char *status, const struct err *e, bool frozen) {
     p->frozen = frozen;
     snprintf(p->error, sizeof p->error, "%s", e->msg);
@@ -206,6 +226,7 @@ static void keep_verdict(struct poller *p) {
         return;
     case PAGE_UNCHANGED: keep_unchanged(p); return;
     case PAGE_SEEDED: keep_seed(p, &job->page); return;
+    case PAGE_UNAVAILABLE: keep_unavailable(p); return;
     case PAGE_REPEAT:
         p->counts.repeat++;
         series__inc(p->m.repeat);
@@ -230,11 +251,14 @@ static void on_judge(uv_work_t *work) {
     struct poller *p = job->poller;
     job->page = (struct page_facts){.verdict = PAGE_INVALID};
     job->status = p->type->judge(p->stream, &p->state, &job->answer, &job->page, &job->err);
-    if (job->status != 0 && job->page.verdict != PAGE_REWIND && job->page.verdict != PAGE_REPEAT)
+    enum page_verdict v = job->page.verdict;
+    if (job->status != 0 && v != PAGE_REWIND && v != PAGE_REPEAT && v != PAGE_UNAVAILABLE)
         job->page.verdict = PAGE_INVALID;
     if (job->page.verdict != PAGE_NEW) return;
+    bool other = job->page.keep.len > 0;
     buf__clear(&p->packed);
-    if (journal__compress(job->answer.body, &p->packed) == 0) return;
+    if (journal__compress(other ? buf__slice(&job->page.keep) : job->answer.body, &p->packed) == 0)
+        return;
     job->page.verdict = PAGE_INVALID;
     err__setf(&job->err, ERR_NOMEM, "%s: no memory to compress a page", p->stream->key);
 }
@@ -243,8 +267,15 @@ static void on_judged(uv_work_t *work, int status) {
     struct judge_job *job = work->data;
     struct poller *p = job->poller;
     if (status != 0) err__setf(&job->err, ERR_CANCELED, "canceled");
+    if (job->page.memo.len > 0) {
+        buf__fini(&p->memo);
+        p->memo = job->page.memo;
+        job->page.memo = (struct buf){0};
+    }
     keep_verdict(p);
     buf__fini(&job->body);
+    buf__fini(&job->page.memo);
+    buf__fini(&job->page.keep);
 }
 
 /* The response ends with its callback: the job gets copies of the headers and the body itself. */
@@ -277,7 +308,13 @@ static void start_judge(struct poller *p, struct http_response *r) {
 void poller__judge_response(struct poller *p, struct http_response *r) {
     tell_governor(p, r);
     begin_facts(p, r);
-    if (r->err.code != 0) {
+    if (r->status == 401 && p->bearer[0] != '\0' && p->deps.bearer_refused != NULL)
+        p->deps.bearer_refused(p->deps.bearer_ctx, p->type->name, p->request.scope);
+    bool judged = p->type->judges_errors && r->status != 304;
+    bool hung_up = r->err.code != 0 && r->status == 0 && strcmp(r->err_kind, "reset") == 0;
+    if (judged && (r->err.code == 0 || hung_up)) {
+        start_judge(p, r);
+    } else if (r->err.code != 0) {
         snprintf(p->error, sizeof p->error, "%s", r->err.msg);
         p->counts.errors++;
         series__inc(p->m.error);
@@ -299,7 +336,8 @@ void poller__judge_response(struct poller *p, struct http_response *r) {
 void poller__apply(struct poller *p) {
     int64_t wall_ns = p->facts.received_wall_ns;
     double wall_s = (double)wall_ns / (double)NS_PER_S;
-    if (p->state.n_failures > 0) {
+    if (p->state.n_failures > 0 || p->state.unavailable) {
+        if (p->state.unavailable) p->attempts = 0;
         snprintf(p->last_error, sizeof p->last_error, "%s", p->error);
         return;
     }

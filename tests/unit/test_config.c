@@ -91,7 +91,7 @@ static const char full[] =
     "    kinds: [item/UniqueWeapon, currency/Currency], period_s: 60,\n"
     "    rate_per_s: 1}\n"
     "alerts: {psapi: {amber_s: 1, red_s: 2}, poe_ninja: {amber_s: 3, red_s: 4}}\n"
-    "limits: {host_gap_ms: 100}\n"
+    "limits: {host_gap_ms: 100, vendor_per_s: 0.5}\n"
     "batch: {rows: 1, bytes_mib: 2, age_ms: 3}\n";
 
 static void check_full(const struct config *c) {
@@ -118,6 +118,7 @@ static void check_full(const struct config *c) {
     assert_true(c->alerts.psapi.amber_s == 1 && c->alerts.poe_ninja.red_s == 4);
     assert_int_equal(c->batch.age_ms, 3);
     assert_int_equal(c->limits.host_gap_ms, 100);
+    assert_true(c->limits.vendor_per_s == 0.5);
     assert_string_equal(c->user_agent,
                         "OAuth cid/1.2 (contact: me@example.org) souk/" SOUK_VERSION);
 }
@@ -210,6 +211,27 @@ static void test_config_names_every_error_with_its_line(void **state) {
         {"clickhouse: {database: 'a; b'}\n",
          "f:1: clickhouse.database is \"a; b\" (expected letters, digits and _)"},
         {"batch: {rows: 0}\n", "f:1: batch.rows is 0 (expected 1 to 1000000)"},
+        {"live: true\nagent: {contact: a@b.org}\nlimits: {vendor_per_s: 0}\n",
+         "f:3: limits.vendor_per_s is 0 (expected 0.001 to 1 when live is true)"},
+        {"sources:\n  trade_data: {path: /api/trade/data}\n",
+         "f:2: sources.trade_data.path is \"/api/trade/data\" (expected a path with {resource} or with "
+         "{cursor}, as /api/trade/data/{resource})"},
+        {"sources:\n  trade_data: {resources: [static, people]}\n",
+         "f:2: sources.trade_data.resources[1] is \"people\" (expected static, items, stats, leagues, "
+         "filters or change-ids)"},
+        {"sources:\n  currency_exchange: {start: 1786003201}\n",
+         "f:2: sources.currency_exchange.start is \"1786003201\" (expected latest, oldest or the unix "
+         "time of an hour, as 1786003200)"},
+        {"sources:\n  currency_exchange: {form: ftp}\n",
+         "f:2: sources.currency_exchange.form is \"ftp\" (expected one of: cdn, oauth)"},
+        {"sources:\n  enrichment: {pages: [http]}\n",
+         "f:2: sources.enrichment.pages[0] is \"http\" (expected poedb/ or wiki/ and a page, as "
+         "poedb/Currency_Exchange)"},
+        {"sources:\n  oauth: {scopes: [psapi]}\n",
+         "f:2: sources.oauth.scopes[0] is \"psapi\" (expected a scope, as service:psapi)"},
+        {"sources:\n  leagues: {enabled: true, base_url: 'https://api.pathofexile.com'}\n",
+         "f:2: sources.leagues.base_url is \"https://api.pathofexile.com\" and live is false (expected "
+         "live: true, and agent.contact)"},
         {"clickhouse:\n  hosts: [a:1, 'b:']\n",
          "f:2: clickhouse.hosts[1] is \"b:\" (expected host:port)"},
         {"clickhouse: {hosts: ['a:70000']}\n",

@@ -19,7 +19,7 @@ static struct source_settings settings(const char *start) {
                                     .realms = realms,
                                     .n_realms = 2,
                                     .period_ns = 10 * NS_PER_S,
-                                    .token = "secret"};
+                                    .use_oauth = true};
 }
 
 static void test_streams_are_one_a_realm(void **state) {
@@ -67,7 +67,7 @@ static void test_plan_seeds_asks_on_and_waits_at_the_end(void **state) {
     at.last_reply_mono_ns = 3 * NS_PER_S;
     psapi->plan(&s, &pc, &at, &r);
     assert_string_equal(r.url, "https://api.example/public-stash-tabs?id=5-6-7");
-    assert_string_equal(r.headers[0], "Authorization: Bearer secret");
+    assert_string_equal(r.scope, "service:psapi");
     assert_int_equal(r.not_before_mono_ns, 0); /* A page came: ask on at once. */
     at.caught_up = true;
     psapi->plan(&s, &pc, &at, &r);

@@ -1,0 +1,298 @@
+/* What sources may ask of the poller beyond a GET and a 200: a source of this file that says what it
+ * wants, and keeps what it was asked. */
+#include "test_poller_fixture.h"
+
+/* How the source behaves; one a test. */
+static struct behaviour {
+    bool done_at_end, idle_after_first, wants_token, posts, errors, secret;
+    int expect_status;
+    enum source_class class;
+} how;
+
+static int demo_streams(const struct source_settings *settings, struct stream_spec *out, struct err *e) {
+    (void)settings;
+    (void)e;
+    out[0] = (struct stream_spec){.key = "k", .service = "demo", .endpoint = "e", .path = "/demo"};
+    return 1;
+}
+
+static void demo_plan(const struct source_settings *settings, const struct stream_spec *stream,
+                      const struct stream_state *state, struct source_request *out) {
+    *out = (struct source_request){.class = how.class, .expect_status = how.expect_status};
+    snprintf(out->endpoint, sizeof out->endpoint, "%s", stream->endpoint);
+    snprintf(out->url, sizeof out->url, "%s/demo/%s?memo=%.*s", settings->base_url, state->cursor, SLICE_FMT(state->memo));
+    if (state->last_reply_mono_ns != 0) out->not_before_mono_ns = state->last_reply_mono_ns + settings->period_ns;
+    if (how.wants_token) out->scope = "service:demo";
+    if (how.posts) {
+        out->method = "POST";
+        snprintf(out->body, sizeof out->body, "a=1&b=2");
+    }
+    out->done = how.done_at_end && strcmp(state->cursor, "3") == 0;
+    if (how.idle_after_first && state->last_reply_mono_ns != 0 && !state->poked) out->not_before_mono_ns = INT64_MAX;
+}
+
+/* The body names the next cursor; "no" is what the upstream does not give. */
+static int demo_judge(const struct stream_spec *stream, const struct stream_state *state,
+                      const struct source_answer *answer, struct page_facts *out, struct err *e) {
+    (void)stream;
+    (void)state;
+    *out = (struct page_facts){.verdict = PAGE_INVALID};
+    if (answer->status == 0) {
+        out->verdict = PAGE_UNAVAILABLE;
+        return err__setf(e, ERR_UNAVAILABLE, "hung up");
+    }
+    if (answer->status == 404 && how.expect_status == 404) {
+        out->verdict = PAGE_EMPTY;
+        return 0;
+    }
+    if (answer->status != 200 || slice__eq(answer->body, SLICE_LIT("no"))) {
+        out->verdict = PAGE_UNAVAILABLE;
+        return err__setf(e, ERR_UNAVAILABLE, "not granted");
+    }
+    out->verdict = PAGE_NEW;
+    snprintf(out->next_cursor, sizeof out->next_cursor, "%.1s", answer->body.base);
+    if (!how.secret) return 0;
+    out->memo = buf__init(64);
+    out->keep = buf__init(64);
+    buf__append_slice(&out->memo, answer->body);
+    buf__append_str(&out->keep, "redacted");
+    return 0;
+}
+
+static int demo_decode(const struct page *page, const struct decode_context *context, struct rows *out, struct err *e) {
+    (void)page;
+    (void)context;
+    (void)out;
+    (void)e;
+    return 0;
+}
+
+static const struct table_desc *const no_tables[] = {NULL};
+static struct source_type demo = {.name = "demo", .tables = no_tables, .streams = demo_streams, .plan = demo_plan,
+                                  .judge = demo_judge, .decode = demo_decode};
+
+static void open_demo(struct fixture *f, struct behaviour b, const struct script *script) {
+    how = b;
+    demo.judges_errors = b.errors;
+    open_source(f, &demo, script);
+    poller__start(f->poller);
+}
+
+#define SAYS(text, length) "HTTP/1.1 200 OK\r\nContent-Length: " length "\r\n\r\n" text
+#define STATUS(line) "HTTP/1.1 " line "\r\nContent-Length: 2\r\n\r\n{}"
+
+static void test_a_post_has_its_body_and_its_method_in_the_log(void **state) {
+    static const struct script script = {{SAYS("1", "1")}, 1};
+    struct fixture *f = *state;
+    open_demo(f, (struct behaviour){.posts = true}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_non_null(strstr(f->last_request, "POST /demo/"));
+    assert_non_null(strstr(f->last_request, "Content-Type: application/x-www-form-urlencoded"));
+}
+
+static void test_an_end_is_an_end(void **state) {
+    static const struct script script = {{SAYS("1", "1"), SAYS("2", "1"), SAYS("3", "1")}, 3};
+    struct fixture *f = *state;
+    open_demo(f, (struct behaviour){.done_at_end = true}, &script);
+    UNTIL(f, status_of(f).done);
+    size_t n = f->n_requests;
+    for (int i = 0; i < 200; i++) turn(f);
+    assert_int_equal(f->n_requests, n);
+    assert_string_equal(status_of(f).state->cursor, "3");
+    poller__poke(f->poller); /* Nothing is left to ask for. */
+    for (int i = 0; i < 100; i++) turn(f);
+    assert_int_equal(f->n_requests, n);
+}
+
+static void test_a_poke_asks_at_once(void **state) {
+    static const struct script script = {{SAYS("1", "1"), SAYS("2", "1")}, 2};
+    struct fixture *f = *state;
+    open_demo(f, (struct behaviour){.idle_after_first = true}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    for (int i = 0; i < 200; i++) turn(f);
+    assert_int_equal(f->n_requests, 1);
+    poller__poke(f->poller);
+    UNTIL(f, status_of(f).counts.fresh == 2);
+    for (int i = 0; i < 200; i++) turn(f);
+    assert_int_equal(f->n_requests, 2); /* Once, not for good. */
+}
+
+static void test_what_is_not_given_is_a_state(void **state) {
+    static const struct script script = {{SAYS("1", "1"), SAYS("no", "2"), SAYS("2", "1")}, 3};
+    struct fixture *f = *state;
+    struct kept kept;
+    open_demo(f, (struct behaviour){0}, &script);
+    UNTIL(f, status_of(f).counts.unavailable == 1);
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    assert_true(status_of(f).state->unavailable);
+    assert_int_equal(status_of(f).state->n_failures, 0);
+    assert_string_equal(status_of(f).last_error, "not granted");
+    assert_string_equal(status_of(f).state->cursor, "1");
+    read_spool(f, &kept);
+    assert_string_equal(kept.status, "unavailable");
+    assert_false(kept.last.flags & REQUEST_CHECKPOINT); /* Nothing is fresh because of it. */
+    UNTIL(f, status_of(f).counts.fresh == 2);
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    assert_false(status_of(f).state->unavailable);
+    assert_string_equal(status_of(f).last_error, "");
+}
+
+static void test_other_statuses_reach_judge_only_if_it_wants_them(void **state) {
+    static const struct script script = {{STATUS("404 Not Found"), SAYS("1", "1")}, 2};
+    struct fixture *f = *state;
+    open_demo(f, (struct behaviour){.errors = true, .expect_status = 404}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_int_equal(status_of(f).counts.empty, 1);
+    assert_int_equal(status_of(f).counts.errors, 0);
+    close_poller(f);
+    f->n_requests = 0;
+    open_demo(f, (struct behaviour){.expect_status = 404}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_int_equal(status_of(f).counts.errors, 1);
+}
+
+/* Ten 404 in ten minutes disable an endpoint; what the source expects is none of them. */
+static void test_an_expected_status_spends_no_budget(void **state) {
+    static const struct script script = {{STATUS("404 Not Found")}, 1};
+    struct fixture *f = *state;
+    struct endpoint_status ep;
+    open_demo(f, (struct behaviour){.errors = true, .expect_status = 404}, &script);
+    UNTIL(f, status_of(f).counts.empty == 12);
+    governor__status(f->governor, 0, &ep);
+    assert_int_not_equal(ep.state, ENDPOINT_DISABLED);
+    assert_int_equal(ep.n_errors, 0);
+}
+
+static void test_secrets_stay_in_memory(void **state) {
+    static const struct script script = {{SAYS("1-s3cret", "8"), SAYS("2-s3cret", "8")}, 2};
+    struct fixture *f = *state;
+    struct spool_status spool;
+    struct spool_reader r;
+    struct spool_record rec;
+    struct err e;
+    struct buf body = buf__init(1024);
+    size_t n_pages = 0;
+    open_demo(f, (struct behaviour){.secret = true}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 2);
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    assert_true(slice__eq(poller__memo(f->poller), SLICE_LIT("2-s3cret")));
+    assert_non_null(strstr(f->last_request, "?memo=1-s3cret ")); /* What plan sees of it. */
+    spool__status(f->spool, &spool);
+    spool_reader__init(&r, f->spool, spool.first_lsn);
+    while (spool_reader__next(&r, spool.synced_lsn, &rec, &e) == 1) {
+        struct request_facts facts;
+        struct slice packed;
+        if (rec.type != SPOOL_PAGE) continue;
+        assert_int_equal(journal__decode(rec.payload, &facts, &packed), 0);
+        buf__clear(&body);
+        assert_int_equal(journal__decompress(packed, 1024, &body), 0);
+        assert_true(slice__eq(buf__slice(&body), SLICE_LIT("redacted")));
+        n_pages++;
+    }
+    spool_reader__fini(&r);
+    buf__fini(&body);
+    assert_int_equal(n_pages, 2);
+}
+
+/* Tokens. */
+
+struct tokens {
+    int status; /* What bearer answers. */
+    char token[32];
+    int n_refused;
+};
+
+static int on_bearer(void *ctx, const char *source, const char *scope, char *out, size_t size, struct err *e) {
+    struct tokens *t = ((struct fixture *)ctx)->data;
+    assert_string_equal(source, "demo");
+    assert_string_equal(scope, "service:demo");
+    if (t->status != 0) return err__setf(e, t->status, "scope service:demo is not granted");
+    snprintf(out, size, "%s", t->token);
+    return 0;
+}
+
+static void on_bearer_refused(void *ctx, const char *source, const char *scope) {
+    struct tokens *t = ((struct fixture *)ctx)->data;
+    (void)source;
+    (void)scope;
+    t->n_refused++;
+    snprintf(t->token, sizeof t->token, "second");
+}
+
+static void test_a_token_is_waited_for_and_sent(void **state) {
+    static const struct script script = {{SAYS("1", "1")}, 1};
+    struct fixture *f = *state;
+    struct tokens tokens = {.status = ERR_UNAVAILABLE, .token = "first"};
+    f->data = &tokens;
+    f->bearer = on_bearer;
+    open_demo(f, (struct behaviour){.wants_token = true}, &script);
+    for (int i = 0; i < 300; i++) turn(f);
+    assert_int_equal(f->n_requests, 0);
+    assert_false(status_of(f).quiet); /* It is on its way. */
+    tokens.status = 0;
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_non_null(strstr(f->last_request, "Authorization: Bearer first\r\n"));
+}
+
+static void test_without_a_grant_the_stream_is_quiet(void **state) {
+    static const struct script script = {{SAYS("1", "1")}, 1};
+    struct fixture *f = *state;
+    struct tokens tokens = {.status = ERR_REFUSED, .token = "first"};
+    f->data = &tokens;
+    f->bearer = on_bearer;
+    open_demo(f, (struct behaviour){.wants_token = true}, &script);
+    UNTIL(f, status_of(f).quiet);
+    assert_string_equal(status_of(f).last_error, "scope service:demo is not granted");
+    assert_int_equal(f->n_requests, 0);
+    assert_int_equal(status_of(f).counts.errors, 0);
+    tokens.status = 0;
+    poller__poke(f->poller); /* Somebody granted it, and does not want to wait for a minute. */
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_false(status_of(f).quiet);
+}
+
+static void test_a_refused_token_is_told(void **state) {
+    static const struct script script = {{STATUS("401 Unauthorized"), SAYS("1", "1")}, 2};
+    struct fixture *f = *state;
+    struct tokens tokens = {.token = "first"};
+    f->data = &tokens;
+    f->bearer = on_bearer;
+    f->bearer_refused = on_bearer_refused;
+    open_demo(f, (struct behaviour){.wants_token = true}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_int_equal(tokens.n_refused, 1);
+    assert_non_null(strstr(f->last_request, "Authorization: Bearer second\r\n"));
+}
+
+static void test_classes_reach_the_governor(void **state) {
+    static const struct script script = {{SAYS("1", "1")}, 1};
+    struct fixture *f = *state;
+    struct endpoint_status ep;
+    open_demo(f, (struct behaviour){.class = SOURCE_BACKFILL, .idle_after_first = true}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    poller__poke(f->poller); /* Whoever waits for it comes first. */
+    UNTIL(f, status_of(f).counts.fresh == 2);
+    governor__status(f->governor, 0, &ep);
+    assert_int_equal(ep.n_granted_by_class[CLASS_BACKFILL], 1);
+    assert_int_equal(ep.n_granted_by_class[CLASS_INTERACTIVE], 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        CASE(test_a_post_has_its_body_and_its_method_in_the_log),
+        CASE(test_an_end_is_an_end),
+        CASE(test_a_poke_asks_at_once),
+        CASE(test_what_is_not_given_is_a_state),
+        CASE(test_other_statuses_reach_judge_only_if_it_wants_them),
+        CASE(test_an_expected_status_spends_no_budget),
+        CASE(test_secrets_stay_in_memory),
+        CASE(test_a_token_is_waited_for_and_sent),
+        CASE(test_without_a_grant_the_stream_is_quiet),
+        CASE(test_a_refused_token_is_told),
+        CASE(test_classes_reach_the_governor),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
