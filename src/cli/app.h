@@ -14,6 +14,7 @@
 #include "souk/spool.h"
 #include "souk/store.h"
 #include "throttle.h"
+#include "throttler_client.h"
 #include <uv.h>
 
 #define HISTORY_STEPS 150
@@ -61,6 +62,7 @@ struct app {
     struct spool *spool;
     struct governor *governor;
     struct throttle *throttle;
+    struct throttler *throttler; /* NULL: nobody else is asked. */
     struct http *http;
     struct store *store;
     struct lanes lanes;

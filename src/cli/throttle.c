@@ -4,7 +4,8 @@
  * its number, or the next time at which to ask, with the window that decides. At once nobody who
  * queues is overtaken; with &wait_ms=20000 the caller queues too, and gets its class's share.
  * Whoever got one tells the end (POST /report?permit=N&status=200, with the rate-limit headers of
- * the reply as its own), so that the policy learns from it as from a request of ours. A permit that
+ * the reply as its own; undone=1 instead of a status: it was never sent), so that the policy
+ * learns from it as from a request of ours. A permit that
  * nobody reports counts as ended after a minute: the token is spent in any case. */
 #include "throttle.h"
 #include "souk/core/log.h"
@@ -35,6 +36,7 @@ struct throttle {
     uint64_t n_given;
     throttle_save save;
     void *ctx;
+    const struct throttler *throttler;
 };
 
 /* An answer that waits until what it says is on disk. */
@@ -52,6 +54,10 @@ int throttle__new(struct throttle **out, const struct clock *clock, throttle_sav
 }
 
 void throttle__start(struct throttle *t, struct governor *g) { t->g = g; }
+
+void throttle__set_throttler(struct throttle *t, const struct throttler *throttler) {
+    t->throttler = throttler;
+}
 
 void throttle__free(struct throttle *t) { free(t); }
 
@@ -221,7 +227,9 @@ static int get_all(void *ctx, const struct hub_args *args, struct buf *out) {
         if (i > 0) buf__append_str(out, ",");
         put_endpoint(t, &st, out);
     }
-    buf__append_str(out, "]}");
+    buf__append_str(out, "],\"throttler\":");
+    throttler__put(t->throttler, out);
+    buf__append_str(out, "}");
     return 200;
 }
 
@@ -360,12 +368,19 @@ static int post_report(void *ctx, const struct hub_args *args, struct buf *out) 
     if (hub_args__text(args, "permit", text, sizeof text) <= 0 ||
         !slice__int64(slice__str(text), &number) || number <= 0)
         return refuse(out, 400, "bad_request", "permit is missing: ?permit=NUMBER");
-    if (hub_args__text(args, "status", text, sizeof text) <= 0 ||
-        !slice__int64(slice__str(text), &status) || status < 0 || status > 599)
+    bool undone = hub_args__text(args, "undone", text, sizeof text) > 0;
+    if (!undone && (hub_args__text(args, "status", text, sizeof text) <= 0 ||
+                    !slice__int64(slice__str(text), &status) || status < 0 || status > 599))
         return refuse(out, 400, "bad_request", "status is the HTTP status, 0 without a response");
     for (size_t i = 0; i < PERMITS_MAX; i++) {
         struct lease *l = &t->leases[i];
         if (l->number != (uint64_t)number) continue;
+        if (undone) { /* It never left: its token is somebody else's. */
+            governor__undo(t->g, &l->permit);
+            l->number = 0;
+            buf__append_str(out, "{\"ok\":true}");
+            return 200;
+        }
         const struct governor_reply reply = {.status = (int)status,
                                              .dispatched = true,
                                              .headers = headers,
