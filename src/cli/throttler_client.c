@@ -10,10 +10,12 @@
 #define THROTTLER_URL_MAX 512
 #define THROTTLER_KEY_MAX 512
 #define TIMEOUT_NS (2 * NS_PER_S)
-#define WAIT_MS "1500" /* It queues there for so long: below the time-out. */
+#define WAIT_MS "500" /* It queues there, and looks once a second: 1.5 s, below the time-out. */
 #define TRY_AGAIN_NS (5 * NS_PER_S)
 #define WAIT_LEAST_NS (50 * NS_PER_MS)
 #define WAIT_MOST_NS (60 * NS_PER_S)
+#define SETTLE_MOST_S 60
+#define BUCKET_S 6 /* The first counting bucket, and a second. */
 #define BODY_MAX ((size_t)64 << 10)
 #define REPORTS_MAX 64 /* Under way; more are dropped, and end by time over there. */
 #define HEADERS_MAX 16
@@ -29,6 +31,7 @@ struct throttler {
     struct gate gate;
     bool answered, away;
     int64_t since_wall_ns, try_mono_ns; /* Of the last change; when to ask again. */
+    int64_t alone_mono_ns;              /* Since when nobody speaks for the others. */
     char reason[160];
     struct {
         char name[64];
@@ -62,6 +65,7 @@ static void be_away(struct throttler *t, const char *why) {
     if (t->away) return;
     t->away = true;
     t->since_wall_ns = t->o.clock->wall_ns;
+    t->alone_mono_ns = t->o.clock->mono_ns;
     series__set(t->s_away, 1);
     LOG_WARN("cli", "throttler is away; own limits are halved", LOG_S("url", t->url),
              LOG_S("reason", why));
@@ -78,14 +82,24 @@ static void be_back(struct throttler *t) {
 
 /* The pace of an endpoint while nobody speaks for the others. */
 
-static int64_t halved_gap_ns(const struct throttler *t, const char *endpoint) {
+/* @gap_ns becomes the least time between two requests, @settle_ns how long to be silent at first.
+ */
+static void paces_of(const struct throttler *t, const char *endpoint, int64_t *gap_ns,
+                     int64_t *settle_ns) {
     struct endpoint_status st;
+    uint32_t shortest_s = UINT32_MAX;
+    *gap_ns = *settle_ns = 2 * NS_PER_S;
     for (size_t i = 0; i < governor__n_endpoints(t->o.governor); i++) {
         governor__status(t->o.governor, i, &st);
-        if (strcmp(st.name, endpoint) == 0 && st.rate_per_s > 0)
-            return (int64_t)(2 * (double)NS_PER_S / st.rate_per_s);
+        if (strcmp(st.name, endpoint) != 0 || !(st.rate_per_s > 0)) continue;
+        *gap_ns = *settle_ns = (int64_t)(2 * (double)NS_PER_S / st.rate_per_s);
+        for (uint32_t k = 0; k < st.n_windows; k++)
+            if (st.windows[k].period_s < shortest_s) shortest_s = st.windows[k].period_s;
+        if (shortest_s > SETTLE_MOST_S) shortest_s = SETTLE_MOST_S;
+        int64_t window_ns = st.n_windows > 0 ? (shortest_s + BUCKET_S) * NS_PER_S : 0;
+        if (window_ns > *settle_ns) *settle_ns = window_ns;
+        return;
     }
-    return 2 * NS_PER_S;
 }
 
 static int64_t *next_of(struct throttler *t, const char *endpoint) {
@@ -97,13 +111,15 @@ static int64_t *next_of(struct throttler *t, const char *endpoint) {
 }
 
 static void go_alone(struct throttler *t, struct gate_ask *a) {
-    int64_t now_ns = t->o.clock->mono_ns, *next_ns = next_of(t, a->endpoint);
+    int64_t now_ns = t->o.clock->mono_ns, *next_ns = next_of(t, a->endpoint), gap_ns, settle_ns;
     a->owner = NULL;
+    paces_of(t, a->endpoint, &gap_ns, &settle_ns);
+    if (*next_ns < t->alone_mono_ns + settle_ns) *next_ns = t->alone_mono_ns + settle_ns;
     if (*next_ns > now_ns) {
         a->cb(a, *next_ns - now_ns);
         return;
     }
-    *next_ns = now_ns + halved_gap_ns(t, a->endpoint);
+    *next_ns = now_ns + gap_ns;
     count(t, AWAY);
     a->cb(a, 0);
 }
