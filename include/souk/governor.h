@@ -138,6 +138,13 @@ struct governor_window_status {
     uint32_t limit, used; /* Tokens; spent or not yet back. */
     uint32_t period_s, restriction_s;
 };
+/** What was learned of a named policy. */
+struct policy_status {
+    const char *venue, *name; /* Live until the next report. */
+    struct governor_window_status windows[16];
+    uint32_t n_windows, n_endpoints;
+    int64_t learned_wall_ns; /* When these windows were first told. */
+};
 struct endpoint_status {
     const char *name, *host;
     char policy[64];
@@ -223,6 +230,9 @@ size_t governor__n_endpoints(const struct governor *g);
 struct endpoint *governor__find(struct governor *g, const char *name);
 /** Fills @out for the @i-th endpoint in order of addition; its strings live as long as @g. */
 void governor__status(const struct governor *g, size_t i, struct endpoint_status *out);
+size_t governor__n_policies(const struct governor *g);
+/** Fills @out for the @i-th named policy, the newest first. */
+void governor__policy(const struct governor *g, size_t i, struct policy_status *out);
 /** Sets the gauges to what holds now; for before a scrape. */
 void governor__measure(struct governor *g);
 /** @return a number that changes whenever there is something new to save: at grants and reports. */

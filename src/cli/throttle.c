@@ -190,6 +190,34 @@ static void put_classes(const struct endpoint_status *st, struct buf *out) {
     buf__append_str(out, "}");
 }
 
+static void put_window_list(const struct governor_window_status *w, uint32_t n, struct buf *out) {
+    buf__append_str(out, "\"windows\":[");
+    for (uint32_t i = 0; i < n; i++) {
+        buf__append_str(out, i == 0 ? "{\"rule\":" : ",{\"rule\":");
+        buf__json_string(out, slice__str(w[i].rule));
+        buf__printf(out, ",\"limit\":%u,\"used\":%u,\"period_s\":%u,\"restriction_s\":%u}",
+                    w[i].limit, w[i].used, w[i].period_s, w[i].restriction_s);
+    }
+    buf__append_str(out, "]");
+}
+
+void throttle__put_policies(const struct governor *g, struct buf *out) {
+    buf__append_str(out, "[");
+    for (size_t i = 0; i < governor__n_policies(g); i++) {
+        struct policy_status p;
+        governor__policy(g, i, &p);
+        buf__append_str(out, i == 0 ? "{\"policy\":" : ",{\"policy\":");
+        buf__json_string(out, slice__str(p.name));
+        buf__append_str(out, ",\"venue\":");
+        buf__json_string(out, slice__str(p.venue));
+        buf__printf(out, ",\"endpoints\":%u,\"learned_ms\":%" PRId64 ",", p.n_endpoints,
+                    p.learned_wall_ns / NS_PER_MS);
+        put_window_list(p.windows, p.n_windows, out);
+        buf__append_str(out, "}");
+    }
+    buf__append_str(out, "]");
+}
+
 static void put_endpoint(const struct throttle *t, const struct endpoint_status *st,
                          struct buf *out) {
     buf__append_str(out, "{\"endpoint\":");
@@ -200,16 +228,9 @@ static void put_endpoint(const struct throttle *t, const struct endpoint_status 
     buf__json_string(out, slice__str(st->policy));
     buf__append_str(out, ",");
     put_when(t, st, out);
-    buf__printf(out, ",\"rate_per_s\":%.6g,\"inflight\":%u,\"waiting\":%u,\"windows\":[",
-                st->rate_per_s, st->n_inflight, st->n_waiting);
-    for (uint32_t i = 0; i < st->n_windows; i++) {
-        const struct governor_window_status *w = &st->windows[i];
-        buf__append_str(out, i == 0 ? "{\"rule\":" : ",{\"rule\":");
-        buf__json_string(out, slice__str(w->rule));
-        buf__printf(out, ",\"limit\":%u,\"used\":%u,\"period_s\":%u,\"restriction_s\":%u}",
-                    w->limit, w->used, w->period_s, w->restriction_s);
-    }
-    buf__append_str(out, "]");
+    buf__printf(out, ",\"rate_per_s\":%.6g,\"inflight\":%u,\"waiting\":%u,\"retries_left\":%u,",
+                st->rate_per_s, st->n_inflight, st->n_waiting, st->retries_left);
+    put_window_list(st->windows, st->n_windows, out);
     put_classes(st, out);
     buf__printf(out, ",\"requests\":%" PRIu64 ",\"throttled\":%" PRIu64 ",\"errors\":%" PRIu64 "}",
                 st->n_requests, st->n_throttled, st->n_errors);
@@ -227,7 +248,9 @@ static int get_all(void *ctx, const struct hub_args *args, struct buf *out) {
         if (i > 0) buf__append_str(out, ",");
         put_endpoint(t, &st, out);
     }
-    buf__append_str(out, "],\"throttler\":");
+    buf__append_str(out, "],\"policies\":");
+    throttle__put_policies(t->g, out);
+    buf__append_str(out, ",\"throttler\":");
     throttler__put(t->throttler, out);
     buf__append_str(out, "}");
     return 200;

@@ -30,4 +30,6 @@ void throttle__free(struct throttle *t);
 size_t throttle__calls(struct throttle *t, struct hub_call *out);
 /** Ends permits that nobody reported in time; once a second. */
 void throttle__tick(struct throttle *t);
+/** Appends what @g has learned of policies, as an array. */
+void throttle__put_policies(const struct governor *g, struct buf *out);
 #endif

@@ -11,7 +11,6 @@
 #define THROTTLER_KEY_MAX 512
 #define TIMEOUT_NS (2 * NS_PER_S)
 #define WAIT_MS "500" /* It queues there, and looks once a second: 1.5 s, below the time-out. */
-#define TRY_AGAIN_NS (5 * NS_PER_S)
 #define WAIT_LEAST_NS (50 * NS_PER_MS)
 #define WAIT_MOST_NS (60 * NS_PER_S)
 #define SETTLE_MOST_S 60
@@ -30,8 +29,8 @@ struct throttler {
     char url[THROTTLER_URL_MAX], authorization[THROTTLER_KEY_MAX + 32];
     struct gate gate;
     bool answered, away;
-    int64_t since_wall_ns, try_mono_ns; /* Of the last change; when to ask again. */
-    int64_t alone_mono_ns;              /* Since when nobody speaks for the others. */
+    int64_t since_wall_ns; /* Of the last change. */
+    int64_t alone_mono_ns; /* Since when nobody speaks for the others. */
     char reason[160];
     struct {
         char name[64];
@@ -60,7 +59,6 @@ static void count(struct throttler *t, enum result r) {
 }
 
 static void be_away(struct throttler *t, const char *why) {
-    t->try_mono_ns = t->o.clock->mono_ns + TRY_AGAIN_NS;
     snprintf(t->reason, sizeof t->reason, "%s", why);
     if (t->away) return;
     t->away = true;
@@ -110,18 +108,22 @@ static int64_t *next_of(struct throttler *t, const char *endpoint) {
     return &t->paces[i].next_ns;
 }
 
-static void go_alone(struct throttler *t, struct gate_ask *a) {
-    int64_t now_ns = t->o.clock->mono_ns, *next_ns = next_of(t, a->endpoint), gap_ns, settle_ns;
-    a->owner = NULL;
-    paces_of(t, a->endpoint, &gap_ns, &settle_ns);
+/* @return how long the endpoint's own pace makes it wait while nobody speaks for the others. */
+static int64_t own_wait_ns(struct throttler *t, const char *endpoint, int64_t *gap_ns) {
+    int64_t now_ns = t->o.clock->mono_ns, *next_ns = next_of(t, endpoint), settle_ns;
+    paces_of(t, endpoint, gap_ns, &settle_ns);
     if (*next_ns < t->alone_mono_ns + settle_ns) *next_ns = t->alone_mono_ns + settle_ns;
-    if (*next_ns > now_ns) {
-        a->cb(a, *next_ns - now_ns);
-        return;
+    return *next_ns > now_ns ? *next_ns - now_ns : 0;
+}
+
+static void go_alone(struct throttler *t, struct gate_ask *a) {
+    int64_t gap_ns, wait_ns = own_wait_ns(t, a->endpoint, &gap_ns);
+    a->owner = NULL;
+    if (wait_ns == 0) {
+        *next_of(t, a->endpoint) = t->o.clock->mono_ns + gap_ns;
+        count(t, AWAY);
     }
-    *next_ns = now_ns + gap_ns;
-    count(t, AWAY);
-    a->cb(a, 0);
+    a->cb(a, wait_ns);
 }
 
 /* Calls. */
@@ -261,12 +263,14 @@ static void on_ask(void *ctx, struct gate_ask *a) {
     struct err e = {0};
     struct call *c = NULL;
     a->permit = 0;
-    if (!t->away || t->o.clock->mono_ns >= t->try_mono_ns) c = new_call(t, "GET");
+    int64_t gap_ns;
+    /* While it is away, too, each request that is due asks first: it may have come back, and then
+     * others send again. */
+    if (!t->away || own_wait_ns(t, a->endpoint, &gap_ns) == 0) c = new_call(t, "GET");
     if (c == NULL) {
         go_alone(t, a);
         return;
     }
-    if (t->away) t->try_mono_ns = t->o.clock->mono_ns + TRY_AGAIN_NS; /* One tries, not all. */
     snprintf(c->url, sizeof c->url,
              "%s/api/v1/throttle/permit?endpoint=%.63s&class=%s&cost=1&wait_ms=" WAIT_MS, t->url,
              a->endpoint, permit_class__name(a->class));

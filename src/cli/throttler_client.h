@@ -3,15 +3,15 @@
  *
  *     own permit -> GET /api/v1/throttle/permit -> request -> POST /api/v1/throttle/report
  *
- * When the throttler does not answer within 2 s, or not as one does, it is away: it is tried again
- * each 5 s, and until it is back the own limits are halved. Of each endpoint a request then leaves
- * at the earliest 2 / rate_per_s after the one before, where rate_per_s is what the windows that
- * the own governor knows allow in the long run, or the endpoint's rate where no window is known;
- * all that the governor asks for holds besides. At first it is
- * silent for the shortest known window + 6 s (66 s at most) and at least that gap, as what the
- * others sent last is not known: the first reply then tells. So two processes that lose their
- * throttler together stay below what one of them may send. An endpoint that the throttler does not
- * have (404) is not shared: the own permit is enough. */
+ * When the throttler does not answer within 2 s, or not as one does, it is away, and the own limits
+ * are halved. Of each endpoint a request then leaves at the earliest 2 / rate_per_s after the one
+ * before, where rate_per_s is what the windows that the own governor knows allow in the long run,
+ * or the endpoint's rate where no window is known; all that the governor asks for holds besides. At
+ * first it is silent for the shortest known window + 6 s (66 s at most), and at least that gap:
+ * what the others sent last is not known, and the first reply tells. Each request that is due asks
+ * again first. So two processes that lose their throttler together stay below what one of them may
+ * send. An endpoint that the throttler does not have (404) is not shared: the own permit is enough.
+ */
 #ifndef SOUK_CLI_THROTTLER_CLIENT_H
 #define SOUK_CLI_THROTTLER_CLIENT_H
 

@@ -79,6 +79,7 @@ struct policy {
     uint32_t n_refusals;      /* 429 in a row: until a success, one request at a time. */
     uint32_t recover;         /* Stages left of coming back; 0: none. */
     int64_t recover_until_ns; /* Of this stage. */
+    int64_t learned_wall_ns;  /* When its windows were told as they are. */
     struct share {
         uint32_t deficit; /* Tokens that it may take in its turn. */
         uint32_t n_ready; /* Endpoints in a host's queue in its name. */

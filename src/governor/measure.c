@@ -155,6 +155,17 @@ static void say_why(const struct governor *g, struct endpoint *ep, const struct 
     else snprintf(why, size, "waits %.1f s for its pace", wait_s);
 }
 
+static void put_windows(struct policy *p, int64_t now_ns, struct governor_window_status *out) {
+    for (size_t k = 0; k < p->n_windows; k++) {
+        struct window *w = &p->windows[k];
+        out[k] = (struct governor_window_status){.limit = w->limit,
+                                                 .period_s = w->period_s,
+                                                 .restriction_s = w->restriction_s,
+                                                 .used = window__live(w, now_ns) + p->n_inflight};
+        memcpy(out[k].rule, w->rule, sizeof out[k].rule);
+    }
+}
+
 void governor__status(const struct governor *g, size_t i, struct endpoint_status *out) {
     /* Forgetting tokens that are back is all that changes by looking. */
     struct governor *mutable = g->endpoints[i]->g;
@@ -187,13 +198,18 @@ void governor__status(const struct governor *g, size_t i, struct endpoint_status
     out->state = endpoint__state(ep, now_ns, next_ns);
     out->next_mono_ns = next_ns;
     say_why(g, ep, why, out);
-    for (size_t k = 0; k < p->n_windows; k++) {
-        struct window *w = &p->windows[k];
-        struct governor_window_status *s = &out->windows[k];
-        *s = (struct governor_window_status){.limit = w->limit,
-                                             .period_s = w->period_s,
-                                             .restriction_s = w->restriction_s,
-                                             .used = window__live(w, now_ns) + p->n_inflight};
-        memcpy(s->rule, w->rule, sizeof s->rule);
-    }
+    put_windows(p, now_ns, out->windows);
+}
+
+size_t governor__n_policies(const struct governor *g) { return g->n_policies; }
+
+void governor__policy(const struct governor *g, size_t i, struct policy_status *out) {
+    struct policy *p = g->policies;
+    while (i-- > 0) p = p->next;
+    *out = (struct policy_status){.venue = p->venue,
+                                  .name = p->name,
+                                  .n_windows = (uint32_t)p->n_windows,
+                                  .n_endpoints = p->n_endpoints,
+                                  .learned_wall_ns = p->learned_wall_ns};
+    put_windows(p, g->clock->mono_ns, out->windows);
 }

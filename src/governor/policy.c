@@ -158,6 +158,7 @@ bool policy__learn(struct governor *g, struct policy *p, const struct rate_heade
     memcpy(old, p->windows, sizeof old);
     memset(p->windows, 0, sizeof p->windows);
     p->n_windows = h->n_windows;
+    p->learned_wall_ns = g->clock->wall_ns;
     for (size_t i = 0; i < h->n_windows; i++) {
         struct window *w = &p->windows[i];
         const struct rate_window *from = &h->windows[i];
@@ -215,6 +216,7 @@ void policy__bind(struct governor *g, struct endpoint *ep, struct policy *to) {
     if (to->n_windows == 0) { /* New: it starts with all that the old one knew. */
         memcpy(to->windows, from->windows, sizeof to->windows);
         to->n_windows = from->n_windows;
+        to->learned_wall_ns = from->learned_wall_ns;
         for (size_t i = 0; i < to->n_windows; i++) {
             struct window *w = &to->windows[i];
             w->ring = NULL;

@@ -42,6 +42,7 @@ static void put_policy(const struct governor *g, struct buf *out, struct policy 
     put_time(g, out, hold_ns);
     put_time(g, out, p->last_grant_ns);
     buf__u32(out, p->n_refusals);
+    buf__u64(out, (uint64_t)p->learned_wall_ns);
     buf__u32(out, p->n_inflight);
     buf__u32(out, (uint32_t)p->n_windows);
     for (size_t i = 0; i < p->n_windows; i++) {
@@ -65,7 +66,10 @@ static void take_policy(struct governor *g, struct taking *t, struct policy *p) 
     int64_t now_ns = g->clock->mono_ns;
     policy__hold(p, take_time(g, t, HOLD_MAX_NS));
     p->last_grant_ns = take_time(g, t, 0);
-    if (t->version >= 3) p->n_refusals = reader__u32(&t->r);
+    if (t->version >= 3) {
+        p->n_refusals = reader__u32(&t->r);
+        p->learned_wall_ns = (int64_t)reader__u64(&t->r);
+    }
     uint32_t n_inflight = reader__u32(&t->r), n_windows = reader__u32(&t->r);
     policy__fini(p);
     for (uint32_t i = 0; i < n_windows && i < WINDOWS_MAX && !t->r.failed; i++) {

@@ -74,15 +74,28 @@ def test_a_refused_key_is_said(tmp_path, pair):
     a, _ = pair
     tokens = tmp_path / "tokens"
     tokens.write_text("other 0123456789abcdef0123\n")
-    only = {"hub": {"tokens_file": str(tokens)}, "sources": {"poe_ninja": {"enabled": False}}}
+    only = {"hub": {"tokens_file": str(tokens)}}
     with stack_of(tmp_path / "c", only, start=False) as c, stack_of(tmp_path / "d", start=False) as d:
         url = f"http://127.0.0.1:{a.sim}"
         for stack in (c, d):
             stack.configure({"sources": {"psapi": {"base_url": url, "seed_url": url, "enabled": stack is d},
-                                         "poe_ninja": {"enabled": False}}})
+                                         "poe_ninja": {"base_url": url, "enabled": stack is c}}})
         d.souk_env = {"POE_THROTTLER_URL": f"http://127.0.0.1:{c.hub}", "THROTTLER_API_KEY": "wrong"}
         c.start_souk(wait=False)
-        until("it listens", 20, lambda: "stage name=hub" in c.log() or "hub" in c.log())
+        until("it listens", 20, lambda: "name=hub" in c.log(), lambda: c.tail("souk"))
         d.start_souk(wait=False)
         until("it says so", 30, lambda: "401" in throttle(d)["throttler"]["reason"], lambda: json.dumps(throttle(d)) + d.tail("souk"))
         assert throttle(d)["throttler"]["state"] == "away"
+
+
+def test_what_was_learned_is_a_table(pair):
+    a, _ = pair
+    live = run_souk("limit", "show", "--markdown", config=a.config_file)
+    assert live.returncode == 0, live.stderr
+    line = next(s for s in live.stdout.splitlines() if "public-stash-tabs-request-limit-pc" in s)
+    assert "| Ip | 6 in 4 s (else 30 s closed) | 20" in line, live.stdout
+    a.stop("souk")
+    saved = run_souk("limit", "show", "--markdown", "--state", config=a.config_file)
+    assert saved.returncode == 0, saved.stderr
+    assert saved.stdout == live.stdout
+    assert run_souk("limit", "pause", "--markdown", "psapi", config=a.config_file).returncode == 2
