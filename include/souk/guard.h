@@ -10,6 +10,7 @@
  * throttled    the endpoint is blocked by the upstream (warning)              source, stream
  * disabled     the source was switched off by errors (critical)               source, stream
  * rewind       the cursor went backwards; the source is frozen (critical)     source, stream
+ * unavailable  the upstream does not give it; another way stands in (warning) source, stream
  * store_away   ClickHouse away for 5 s (warning), 60 s (critical)             -
  * spool        80 % full (warning), full or failed (critical)                 - */
 #ifndef SOUK_GUARD_H
@@ -36,6 +37,10 @@ struct guard_source {
     int64_t blocked_until_ms;    /* 0: unknown. */
     const char *disabled_reason; /* Not "" nor NULL: switched off by errors, and why. */
     bool rewound;                /* Frozen because its cursor went backwards. */
+    bool unavailable;    /* The upstream says that it does not give this: no drift until it does. */
+    const char *instead; /* Where rows come from then, as "derived from the tape": an alert says so.
+                            NULL: unavailable is a normal state. */
+    const char *why;     /* Of unavailable: what the upstream said. May be NULL. */
 };
 
 struct guard_store {

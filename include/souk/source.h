@@ -142,7 +142,9 @@ struct page {
     int64_t received_wall_ns; /* Of this record. */
     uint64_t lsn;
     enum page_freshness freshness;
-    struct slice body; /* JSON, UTF-8 as promised but not trusted. */
+    uint16_t http_status;    /* Of the answer. */
+    struct slice limits_raw; /* Its rate-limit headers as they came. */
+    struct slice body;       /* JSON, UTF-8 as promised but not trusted. */
 };
 
 /** What decoding depends on besides the page; a CONFIG record in the log says when it changes. */
@@ -157,6 +159,9 @@ struct source_type {
     /* judge sees answers of every status, not of 200 alone; 304 is never its. Status 0: the server
      * closed the connection without an answer. */
     bool judges_errors;
+    /* Where rows come from while an answer is PAGE_UNAVAILABLE, which then is an alert: "derived
+     * from the tape". NULL: unavailable is a normal state. */
+    const char *instead;
     const struct table_desc *const *tables; /* What decode may fill, NULL at the end. */
     /** Lists the streams of @settings. @return their number, at most STREAMS_MAX, or an error. */
     int (*streams)(const struct source_settings *settings, struct stream_spec *out, struct err *e);

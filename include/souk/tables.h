@@ -17,6 +17,7 @@ extern const struct table_desc table_bronze_poeninja_snapshot;
 extern const struct table_desc table_bronze_ingest_checkpoints; /* after_data */
 extern const struct table_desc table_bronze_requests;
 extern const struct table_desc table_bronze_quarantine;
+extern const struct table_desc table_bronze_trade_metadata;
 
 /* Longest refused payload and value that a quarantine row keeps; longer ones are cut between two
  * characters. */
@@ -82,12 +83,30 @@ struct quarantine_row {
     struct row_origin origin;
 };
 
+#define RATE_LIMIT_RAW_MAX 512 /* Of a row that repeats it; longer ones are cut. */
+/** One listing as the trade site, a gateway or the tape tells of it, or an entry of a resource. */
+struct trade_metadata_row {
+    int64_t wall_ns;           /* Column ts: when it was received, or happened. */
+    int64_t retrieved_wall_ns; /* When its page was received. */
+    struct slice service, realm, league, league_key;
+    struct slice origin_kind; /* Column origin: remote, derived or resource. */
+    struct slice cursor, trade_id, item_id, item_type, variation_id, trade_category;
+    int64_t listing_wall_ns, delist_wall_ns; /* 0: not listed; not delisted. */
+    struct slice trade_data_hash;
+    bool price_changed;
+    struct slice rate_limit_raw;
+    uint16_t http_status; /* 0: nothing was asked for it. */
+    struct slice payload;
+    struct row_origin origin;
+};
+
 /** Append one row. @b is a batch of the table of the same name, and is told to have failed
  *  (batch__failed) when the row did not fit. */
 void tables__raw_page_row(struct batch *b, const struct raw_page_row *row);
 void tables__checkpoint_row(struct batch *b, const struct checkpoint_row *row);
 void tables__request_row(struct batch *b, const struct request_row *row);
 void tables__quarantine_row(struct batch *b, const struct quarantine_row *row);
+void tables__trade_metadata_row(struct batch *b, const struct trade_metadata_row *row);
 
 #define TABLES_HASH_SIZE 33
 /** Writes xxh3-128 of @bytes as 32 hex digits and a zero to @out, and returns it as a slice of

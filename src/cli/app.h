@@ -9,6 +9,7 @@
 #include "souk/governor.h"
 #include "souk/guard.h"
 #include "souk/hub.h"
+#include "souk/lag.h"
 #include "souk/poller.h"
 #include "souk/quality.h"
 #include "souk/spool.h"
@@ -34,6 +35,7 @@ struct app_stream {
     uint64_t rows; /* Decoded since the start. */
     double rows_per_s;
     uint64_t rows_before;
+    struct lag lag; /* psapi: in changes. */
 };
 
 /* A source of the configuration. */
@@ -97,6 +99,7 @@ struct app {
     int64_t cpu_before_ns, cpu_at_ns;
     struct {
         struct series *work[WORK__N];
+        struct series *cursor_lag_s[APP_SOURCES_MAX], *cursor_lag_changes;
         struct series *loop_lag, *iterations, *ready, *cpu, *rss, *fds, *start, *imbalance;
         struct series *log[4];
         struct series *state[4];
@@ -127,6 +130,8 @@ void app__status_json(void *ctx, struct buf *out);
 void app__before_scrape(void *ctx);
 /** Once a second: rates, history, guard, alerts, batches. */
 void app__second(struct app *a);
+/** Measures how far the streams are behind their heads. Part of app__second. */
+void app__measure_lag(struct app *a);
 /** Label values of enum app_work. */
 extern const char *const app_work_names[WORK__N];
 /** Rows that a lane decoded, for the store's @feed. */

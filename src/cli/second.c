@@ -82,12 +82,14 @@ static double recent_rate(const struct app *a) {
 
 static void run_guard(struct app *a) {
     static struct guard_source sources[GUARD_SOURCES_MAX];
+    static char why[GUARD_SOURCES_MAX][ERR_MSG_MAX];
     size_t n = 0;
     for (size_t i = 0; i < a->n_streams && n < GUARD_SOURCES_MAX; i++) {
         const struct app_stream *s = &a->streams[i];
         if (s->poller == NULL) continue;
         struct poller_status p;
         poller__status(s->poller, &p);
+        snprintf(why[n], sizeof why[n], "%s", p.last_error);
         sources[n] = (struct guard_source){
             .name = p.source,
             .stream = s->spec.key,
@@ -101,7 +103,10 @@ static void run_guard(struct app *a) {
             .amber_s = s->amber_s,
             .red_s = s->red_s,
             .caught_up = p.state->caught_up,
-            .rewound = p.frozen};
+            .rewound = p.frozen,
+            .unavailable = p.state->unavailable,
+            .instead = s->type->instead,
+            .why = why[n]};
         judge_endpoint(a, s->spec.endpoint, &sources[n++]);
     }
     struct store_status store;
@@ -126,6 +131,7 @@ static void run_guard(struct app *a) {
 void app__second(struct app *a) {
     measure_cpu(a);
     measure_rates(a);
+    app__measure_lag(a);
     run_guard(a);
     alerts__tick(a->alerts);
     throttle__tick(a->throttle);

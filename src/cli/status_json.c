@@ -63,6 +63,12 @@ static void put_pages(struct buf *out, const struct poller_counts *c) {
     buf__append_str(out, "}");
 }
 
+static void put_lag(struct buf *out, const char *key, double v, bool *first) {
+    put_key(out, key, first);
+    if (v == LAG_UNKNOWN) buf__append_str(out, "null");
+    else buf__printf(out, "%.0f", v);
+}
+
 static void put_stream(const struct app *a, const struct app_stream *s, struct buf *out) {
     struct poller_status p;
     poller__status(s->poller, &p);
@@ -83,6 +89,10 @@ static void put_stream(const struct app *a, const struct app_stream *s, struct b
     put_ms(out, "last_new_ms", p.last_new_wall_ns, &first);
     put_ms(out, "last_advance_ms", p.last_advance_wall_ns, &first);
     put_num(out, "lag_s", (double)(a->clock.wall_ns - seen_ns) / (double)NS_PER_S, &first);
+    if (s->lag.measured) { /* null: there is nothing to compare with. */
+        put_lag(out, "lag_changes", s->lag.changes, &first);
+        put_lag(out, "lag_estimate_s", s->lag.estimate_s, &first);
+    }
     put_key(out, "pages", &first);
     put_pages(out, &p.counts);
     put_u64(out, "rows", s->rows, &first);

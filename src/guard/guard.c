@@ -16,15 +16,24 @@
 #define SPOOL_AMBER 0.8
 #define TEXT_MAX 400
 
-enum rule { RULE_DRIFT, RULE_THROTTLED, RULE_DISABLED, RULE_REWIND, SOURCE_RULES };
-static const char *const rule_classes[] = {"drift", "throttled", "disabled", "rewind"};
+enum rule {
+    RULE_DRIFT,
+    RULE_THROTTLED,
+    RULE_DISABLED,
+    RULE_REWIND,
+    RULE_UNAVAILABLE,
+    SOURCE_RULES
+};
+static const char *const rule_classes[] = {"drift", "throttled", "disabled", "rewind",
+                                           "unavailable"};
 static const char *const runbooks[] = {"/runbook#drift", "/runbook#throttled", "/runbook#disabled",
-                                       "/runbook#rewind"};
+                                       "/runbook#rewind", "/runbook#unavailable"};
 
 /** One condition of one subject. */
 struct condition {
     enum guard_level level; /* As raised; GREEN: not raised. */
     unsigned n_good;        /* Good evaluations in a row. */
+    bool settled; /* Raised or cleared in this run: no incident of an earlier one stands. */
     int64_t raised_mono_ns;
 };
 
@@ -77,6 +86,7 @@ void guard__free(struct guard *g) {
 /* What an alert says; filled by the rules. */
 struct finding {
     enum guard_level level;
+    bool sure; /* Something good was seen in this run: an incident of an earlier one is over. */
     char title[128], body[TEXT_MAX];
     struct alert_why why;
 };
@@ -84,12 +94,14 @@ struct finding {
 static void apply(struct guard *g, struct condition *c, const struct finding *f, const char *class,
                   const char *runbook, const struct alert_label *labels, size_t n_labels) {
     if (f->level == GUARD_GREEN) {
-        if (c->level == GUARD_GREEN || ++c->n_good < GUARD_HEALTHY) return;
-        *c = (struct condition){0};
+        bool is_over = c->level != GUARD_GREEN || (!c->settled && f->sure);
+        if (!is_over || ++c->n_good < GUARD_HEALTHY) return;
+        *c = (struct condition){.settled = true};
         alerts__clear(g->alerts, class, labels, n_labels);
         return;
     }
     c->n_good = 0;
+    c->settled = true;
     if (c->level == f->level && g->clock->mono_ns - c->raised_mono_ns < REPEAT_NS) return;
     c->level = f->level;
     c->raised_mono_ns = g->clock->mono_ns;
@@ -126,7 +138,10 @@ static void judge_drift(const struct guard *g, const struct guard_facts *facts,
     int64_t since_ms = s->last_success_ms > 0 ? s->last_success_ms : facts->started_ms;
     double age = age_s(g, since_ms);
     char at[40];
-    f->level = age > red_s ? GUARD_RED : age > amber_s ? GUARD_AMBER : GUARD_GREEN;
+    f->level = s->unavailable  ? GUARD_GREEN /* It did answer, and is left alone for hours. */
+               : age > red_s   ? GUARD_RED
+               : age > amber_s ? GUARD_AMBER
+                               : GUARD_GREEN;
     f->why = (struct alert_why){"lag_s", ">", f->level == GUARD_RED ? red_s : amber_s, age};
     snprintf(f->title, sizeof f->title, "No answer from %s %s for %.0f s", s->name, s->stream, age);
     snprintf(f->body, sizeof f->body,
@@ -171,6 +186,20 @@ static void judge_rewind(const struct guard_source *s, struct finding *f) {
              "is frozen so that nothing is read twice. Compare with the upstream's head, then set "
              "the cursor with souk cursor set and a reason.",
              clock_text(s->last_advance_ms, at));
+}
+
+static void judge_unavailable(const struct guard_source *s, struct finding *f) {
+    bool falls_back = s->unavailable && s->instead != NULL;
+    f->level = falls_back ? GUARD_AMBER : GUARD_GREEN;
+    if (!falls_back) return;
+    snprintf(f->title, sizeof f->title, "%s %s is not available: %s", s->name, s->stream,
+             s->instead);
+    snprintf(
+        f->body, sizeof f->body,
+        "The upstream does not give this (%.150s), so its rows are %s until it does. souk asks "
+        "again every few hours. Check that the configured address and path are right; if they "
+        "are, nothing needs to be done.",
+        s->why == NULL ? "" : s->why, s->instead);
 }
 
 static struct subject *find_subject(const struct guard *g, const char *name, const char *stream) {
@@ -218,6 +247,11 @@ static void set_level(struct subject *u, const struct finding *found, const stru
             snprintf(u->reason, sizeof u->reason, "throttled by the upstream");
         else if (k == RULE_REWIND)
             snprintf(u->reason, sizeof u->reason, "frozen: the cursor went backwards");
+        else if (k == RULE_UNAVAILABLE && found[k].level == GUARD_GREEN)
+            snprintf(u->reason, sizeof u->reason, "available again");
+        else if (k == RULE_UNAVAILABLE)
+            snprintf(u->reason, sizeof u->reason, "not available: %s", s->instead);
+        else if (found[k].level == GUARD_GREEN) snprintf(u->reason, sizeof u->reason, "recovering");
         else snprintf(u->reason, sizeof u->reason, "%.120s", s->disabled_reason);
     }
 }
@@ -243,9 +277,11 @@ static void judge_source(struct guard *g, const struct guard_facts *facts,
     }
     struct alert_label labels[] = {{"source", u->name}, {"stream", u->stream}};
     struct finding found[SOURCE_RULES] = {0};
+    for (int k = 0; k < SOURCE_RULES; k++) found[k].sure = s->last_success_ms > 0;
     judge_throttled(g, s, &found[RULE_THROTTLED]);
     judge_disabled(s, &found[RULE_DISABLED]);
     judge_rewind(s, &found[RULE_REWIND]);
+    judge_unavailable(s, &found[RULE_UNAVAILABLE]);
     if (!g->jumped) judge_drift(g, facts, s, &found[RULE_DRIFT]);
     else
         found[RULE_DRIFT].level = u->rules[RULE_DRIFT].level; /* Rests: neither better nor worse. */
@@ -261,6 +297,7 @@ static void judge_store(struct guard *g, const struct guard_store *s) {
     struct finding f = {0};
     char at[40];
     double age = age_s(g, s->since_ms);
+    f.sure = s->connected;
     if (!s->connected && age > STORE_AMBER_S) f.level = age > STORE_RED_S ? GUARD_RED : GUARD_AMBER;
     f.why =
         (struct alert_why){"away_s", ">", f.level == GUARD_RED ? STORE_RED_S : STORE_AMBER_S, age};
@@ -277,6 +314,7 @@ static void judge_store(struct guard *g, const struct guard_store *s) {
 
 static void judge_spool(struct guard *g, const struct guard_spool *s) {
     struct finding f = {0};
+    f.sure = true;
     double ratio = s->quota_bytes > 0 ? (double)s->bytes / (double)s->quota_bytes : 0;
     f.level = s->full || s->failed ? GUARD_RED : ratio >= SPOOL_AMBER ? GUARD_AMBER : GUARD_GREEN;
     f.why = (struct alert_why){"used_ratio", ">=", s->full ? 1 : SPOOL_AMBER, ratio};

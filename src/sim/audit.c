@@ -14,7 +14,23 @@
 #include "ledger.h"
 
 const char *const audit_table_names[AUDIT_TABLES] = {
-    "raw_public_stash_pages", "bronze_public_stash", "bronze_poeninja_snapshot"};
+    [AUDIT_PAGES] = "raw_public_stash_pages",   [AUDIT_STASH] = "bronze_public_stash",
+    [AUDIT_NINJA] = "bronze_poeninja_snapshot", [AUDIT_EXCHANGE] = "bronze_exchange_events",
+    [AUDIT_TRADE] = "bronze_trade_metadata",    [AUDIT_ACCOUNT] = "bronze_account_stash_snapshot",
+    [AUDIT_LEAGUES] = "bronze_leagues",         [AUDIT_ENRICHMENT] = "bronze_enrichment"};
+
+/** How rows of a table are compared. */
+static const struct {
+    const char *line;  /* The ledger's word for a row; NULL for those of pages and overviews. */
+    size_t key_fields; /* Of a stored row; of a ledger line, behind its first word. */
+    bool counted;      /* A stored row ends with how often it is there. */
+    bool comes_again;  /* One key is served, and stored, any number of times. */
+} shapes[AUDIT_TABLES] = {
+    [AUDIT_PAGES] = {NULL, 3, false, false},     [AUDIT_STASH] = {NULL, 3, false, false},
+    [AUDIT_NINJA] = {NULL, 4, true, false},      [AUDIT_EXCHANGE] = {"exchange", 4, true, false},
+    [AUDIT_TRADE] = {"trade", 3, true, true},    [AUDIT_ACCOUNT] = {"account", 3, true, true},
+    [AUDIT_LEAGUES] = {"league", 3, true, true}, [AUDIT_ENRICHMENT] = {"enrichment", 2, true, true},
+};
 
 /** One row: its key's hash, and for emitted rows where the ledger has it. */
 struct entry {
@@ -30,6 +46,7 @@ struct unit {
     uint64_t key, next; /* Pages: hashes of cursor and next cursor. Overviews: of the body, and of
                            league and type. */
     bool stored, required, has_before;
+    bool comes_again; /* Of shapes[]. */
 };
 struct units {
     struct unit *at;
@@ -37,9 +54,12 @@ struct units {
 };
 struct audit {
     struct entries emitted[AUDIT_TABLES], stored[AUDIT_TABLES];
-    struct units pages, overviews;
-    struct hash_set stored_units; /* Cursors of stored pages, bodies of stored overviews. */
+    struct units pages, overviews, bodies;
+    struct hash_set stored_units; /* Cursors of stored pages, bodies of stored overviews, and of the
+                                     other kinds what names a body: body_key(). */
     struct hash_set optional_units;
+    struct entries pending[AUDIT_TABLES]; /* Rows of the ledger whose body line has not come yet. */
+    struct hash_set in_body;              /* Keys of those rows, each with how often it came. */
     unsigned flags;
     struct audit_report *report;
     enum audit_table table;               /* While rows of it come in. */
@@ -78,6 +98,33 @@ static uint64_t hash_text(struct span s, uint64_t seed) {
 static uint64_t overview_key(struct span league, struct span type, struct span hash) {
     return mix64(mix64(hash_text(league, 1), hash_text(type, 2)), hash_text(hash, 3));
 }
+
+/** @return what a body of kind @kind is called: by what was asked, which for kinds that come again
+ * is not enough, so that there its hash belongs to it. */
+static uint64_t body_key(const char *kind, struct span a, struct span b, struct span hash) {
+    uint64_t key = XXH3_64bits_withSeed(kind, strlen(kind), 4);
+    return mix64(mix64(key, hash_text(a, 5)), mix64(hash_text(b, 6), hash_text(hash, 7)));
+}
+
+/** @return the table that rows of bodies of kind @name go to; AUDIT_TABLES when it is none. */
+static enum audit_table table_of_kind(struct span name) {
+    static const enum audit_table tables[LEDGER_KINDS] = {
+        [LEDGER_EXCHANGE] = AUDIT_EXCHANGE, [LEDGER_TRADES] = AUDIT_TRADE,
+        [LEDGER_RESOURCE] = AUDIT_TRADE,    [LEDGER_ACCOUNT] = AUDIT_ACCOUNT,
+        [LEDGER_LEAGUES] = AUDIT_LEAGUES,   [LEDGER_POEDB] = AUDIT_ENRICHMENT,
+        [LEDGER_WIKI] = AUDIT_ENRICHMENT};
+    for (int i = 0; i < LEDGER_KINDS; i++)
+        if (span__is(name, ledger_kind_names[i])) return tables[i];
+    return AUDIT_TABLES;
+}
+
+/** @return whether bodies of that kind are given out once, so that the asked one names them. */
+static bool is_once(struct span kind) {
+    return span__is(kind, ledger_kind_names[LEDGER_EXCHANGE]) ||
+           span__is(kind, ledger_kind_names[LEDGER_TRADES]);
+}
+
+static const struct span nothing = {"", 0};
 
 static bool hash_set__has(const struct hash_set *s, uint64_t h) {
     if (h == 0) h = 1;
@@ -188,6 +235,17 @@ static void on_unit(struct audit *a, struct ledger_line *l) {
         one.key = overview_key(l->f[1], l->f[2], l->f[3]);
         one.next = mix64(hash_text(l->f[1], 1), hash_text(l->f[2], 2));
         if (u->n > 0 && u->at[u->n - 1].key == one.key) return; /* One body, many lines. */
+    } else if (l->n == 6 && span__is(l->f[0], "body") && table_of_kind(l->f[1]) != AUDIT_TABLES) {
+        bool once = is_once(l->f[1]);
+        char kind[16];
+        u = &a->bodies;
+        snprintf(kind, sizeof kind, "%.*s", (int)l->f[1].len, l->f[1].at);
+        one.key = body_key(kind, l->f[2], l->f[3], once ? nothing : l->f[4]);
+        /* What follows what: the hours of a realm, the pages of the gateway, the versions of a list
+         * or tab. */
+        one.next =
+            body_key(kind, span__is(l->f[1], "trades") ? nothing : l->f[2], nothing, nothing);
+        one.comes_again = !once;
     } else {
         return;
     }
@@ -196,14 +254,55 @@ static void on_unit(struct audit *a, struct ledger_line *l) {
     u->at[u->n++] = one;
 }
 
+static struct entry *add_entry(struct entries *to) {
+    to->at = grown(to->at, to->n, &to->cap, sizeof *to->at);
+    memset(&to->at[to->n], 0, sizeof *to->at);
+    return &to->at[to->n++];
+}
+
 static void emit(struct audit *a, enum audit_table table, const struct span *key, size_t n,
                  uint64_t offset, bool optional) {
     struct entries *to = &a->emitted[table];
     struct entry one = hash_key(table, key, n);
     one.offset = offset & (UINT64_MAX >> 1);
     one.optional = optional;
-    to->at = grown(to->at, to->n, &to->cap, sizeof *to->at);
-    to->at[to->n++] = one;
+    *add_entry(to) = one;
+}
+
+/** @return @key told apart from @ordinal others of one body that are the same. */
+static struct entry numbered(struct entry key, uint64_t ordinal) {
+    if (ordinal > 0) key.lo = mix64(key.lo, ordinal);
+    return key;
+}
+
+/** Take a row of a body. Whether it may be missing is known at its body line, which follows. */
+static void hold_row(struct audit *a, const struct ledger_line *l) {
+    for (int t = AUDIT_EXCHANGE; t < AUDIT_TABLES; t++) {
+        struct entry key;
+        uint64_t ordinal = 0;
+        if (!span__is(l->f[0], shapes[t].line) || l->n != shapes[t].key_fields + 1) continue;
+        key = hash_key((enum audit_table)t, l->f + 1, shapes[t].key_fields);
+        while (shapes[t].comes_again && !hash_set__add(&a->in_body, numbered(key, ordinal).lo))
+            ordinal++;
+        key = numbered(key, ordinal);
+        key.offset = l->offset & (UINT64_MAX >> 1);
+        *add_entry(&a->pending[t]) = key;
+    }
+}
+
+static void end_body(struct audit *a, const struct ledger_line *l) {
+    enum audit_table t = table_of_kind(l->f[1]);
+    char kind[16];
+    bool optional;
+    snprintf(kind, sizeof kind, "%.*s", (int)l->f[1].len, l->f[1].at);
+    optional = hash_set__has(
+        &a->optional_units, body_key(kind, l->f[2], l->f[3], is_once(l->f[1]) ? nothing : l->f[4]));
+    for (size_t i = 0; t != AUDIT_TABLES && i < a->pending[t].n; i++) {
+        a->pending[t].at[i].optional = optional;
+        *add_entry(&a->emitted[t]) = a->pending[t].at[i];
+    }
+    for (int i = 0; i < AUDIT_TABLES; i++) a->pending[i].n = 0;
+    hash_set__fini(&a->in_body);
 }
 
 static void on_emitted(struct audit *a, struct ledger_line *l) {
@@ -221,6 +320,10 @@ static void on_emitted(struct audit *a, struct ledger_line *l) {
         struct span key[] = {l->f[1], l->f[2], l->f[4], l->f[3]};
         emit(a, AUDIT_NINJA, key, 4, l->offset,
              hash_set__has(&a->optional_units, overview_key(l->f[1], l->f[2], l->f[3])));
+    } else if (l->n == 6 && span__is(l->f[0], "body")) {
+        end_body(a, l);
+    } else {
+        hold_row(a, l);
     }
 }
 
@@ -281,29 +384,43 @@ static void find_optional(struct audit *a) {
         if (durable && !hash_set__has(&later, u->next)) hash_set__add(&a->optional_units, u->key);
         if (replaced && !u->stored) hash_set__add(&a->optional_units, u->key);
     }
+    for (size_t i = a->bodies.n; i-- > 0;) {
+        const struct unit *u = &a->bodies.at[i];
+        bool is_last = !hash_set__has(&later, u->next);
+        /* Nothing tells which version of a list a stored row is of: the last may be missing. */
+        if (u->stored || u->comes_again) hash_set__add(&later, u->next);
+        if (durable && !u->stored && is_last) hash_set__add(&a->optional_units, u->key);
+        if (replaced && u->comes_again) hash_set__add(&a->optional_units, u->key);
+    }
     hash_set__fini(&later);
 }
 
 /* What is there. */
-
-static const size_t key_fields[AUDIT_TABLES] = {
-    [AUDIT_PAGES] = 3, [AUDIT_STASH] = 3, [AUDIT_NINJA] = 4};
 
 static void on_stored(void *arg, const struct span *f) {
     struct audit *a = arg;
     struct entries *to = &a->stored[a->table];
     unsigned long count = 1;
     if (a->table == AUDIT_PAGES) hash_set__add(&a->stored_units, hash_text(f[0], 0));
-    if (a->table == AUDIT_NINJA) {
+    if (a->table == AUDIT_NINJA) hash_set__add(&a->stored_units, overview_key(f[0], f[1], f[3]));
+    if (shapes[a->table].counted) {
         char digits[24];
-        hash_set__add(&a->stored_units, overview_key(f[0], f[1], f[3]));
-        snprintf(digits, sizeof digits, "%.*s", (int)(f[4].len < 23 ? f[4].len : 23), f[4].at);
+        struct span n = f[shapes[a->table].key_fields];
+        snprintf(digits, sizeof digits, "%.*s", (int)(n.len < 23 ? n.len : 23), n.at);
         count = strtoul(digits, NULL, 10);
         if (count > 1000) count = 1000; /* Enough to be wrong. */
     }
-    for (; count > 0; count--) {
-        to->at = grown(to->at, to->n, &to->cap, sizeof *to->at);
-        to->at[to->n++] = hash_key(a->table, f, key_fields[a->table]);
+    if (a->table == AUDIT_EXCHANGE)
+        hash_set__add(&a->stored_units,
+                      body_key(ledger_kind_names[LEDGER_EXCHANGE], f[0], f[1], nothing));
+    if (a->table == AUDIT_TRADE && span__is(f[0], "remote"))
+        hash_set__add(&a->stored_units,
+                      body_key(ledger_kind_names[LEDGER_TRADES], f[1], nothing, nothing));
+    for (unsigned long i = 0; i < count; i++) {
+        struct entry key = hash_key(a->table, f, shapes[a->table].key_fields);
+        bool again = shapes[a->table].comes_again;
+        *add_entry(to) = again ? numbered(key, i) : key;
+        to->at[to->n - 1].optional = again && i > 0; /* One too many, if it is not known. */
     }
 }
 
@@ -366,12 +483,17 @@ static void want_name(struct audit *a, const struct entry *key, bool unknown) {
 
 static void on_wanted(void *arg, const struct span *f) {
     struct audit *a = arg;
-    struct entry key = hash_key(a->table, f, key_fields[a->table]);
+    struct entry key = hash_key(a->table, f, shapes[a->table].key_fields);
     for (size_t i = 0; i < a->n_wanted; i++) {
-        if (!same_key(&key, &a->wanted[i]) || a->report->n_named >= AUDIT_NAMED_MAX) continue;
+        bool found = same_key(&key, &a->wanted[i]);
+        for (uint64_t k = 1; shapes[a->table].comes_again && !found && k < 4; k++) {
+            struct entry next = numbered(key, k);
+            found = same_key(&next, &a->wanted[i]);
+        }
+        if (!found || a->report->n_named >= AUDIT_NAMED_MAX) continue;
         buf__addf(&a->report->named, "%s %s:", a->wanted[i].optional ? "unknown " : "twice   ",
                   audit_table_names[a->table]);
-        for (size_t k = 0; k < key_fields[a->table]; k++)
+        for (size_t k = 0; k < shapes[a->table].key_fields; k++)
             buf__addf(&a->report->named, " %.*s", (int)f[k].len, f[k].at);
         buf__addc(&a->report->named, '\n');
         a->report->n_named++;
@@ -394,14 +516,23 @@ static void compare(struct audit *a, enum audit_table table, FILE *ledger) {
                                ? em->at[i]
                                : st->at[j];
         size_t n_em = 0, n_st = 0, n_optional = 0;
+        bool one_too_many = false;
         for (; i < em->n && same_key(&em->at[i], &key); i++, n_em++)
             n_optional += em->at[i].optional;
-        for (; j < st->n && same_key(&st->at[j], &key); j++) n_st++;
+        for (; j < st->n && same_key(&st->at[j], &key); j++, n_st++)
+            one_too_many |= st->at[j].optional;
+        if (shapes[table].comes_again && n_em > 0) { /* Once is enough, and due if it ever was. */
+            n_optional = n_optional == n_em;
+            n_em = 1;
+        }
         if (n_st < n_em) {
             size_t missing = n_em - n_st, allowed = missing < n_optional ? missing : n_optional;
             c->not_due += allowed;
             c->lost += missing - allowed;
             if (missing > allowed) name_lost(a, table, ledger, key.offset);
+        } else if (n_em == 0 && one_too_many) {
+            c->twice += n_st;
+            want_name(a, &key, false);
         } else if (n_em == 0) {
             c->unknown += n_st;
             want_name(a, &key, true);
@@ -415,8 +546,11 @@ static void compare(struct audit *a, enum audit_table table, FILE *ledger) {
 static int run(struct audit *a, FILE *ledger, const struct audit_source *source,
                struct sim_err *e) {
     for (int t = 0; t < AUDIT_TABLES; t++) {
+        int rc;
         a->table = (enum audit_table)t;
-        if (source->rows(source->ctx, a->table, on_stored, a, e) != 0) return -1;
+        rc = source->rows(source->ctx, a->table, on_stored, a, e);
+        if (rc != 0 && rc != AUDIT_NO_TABLE) return -1;
+        a->report->tables[t].no_table = rc == AUDIT_NO_TABLE;
     }
     if (a->flags != 0) {
         if (each_line(ledger, on_unit, a, e) != 0) return -1;
@@ -440,10 +574,13 @@ int audit__run(FILE *ledger, const struct audit_source *source, unsigned flags,
     rc = run(&a, ledger, source, e);
     for (int t = 0; t < AUDIT_TABLES; t++) {
         free(a.emitted[t].at);
+        free(a.pending[t].at);
         free(a.stored[t].at);
     }
     free(a.pages.at);
     free(a.overviews.at);
+    free(a.bodies.at);
+    hash_set__fini(&a.in_body);
     hash_set__fini(&a.stored_units);
     hash_set__fini(&a.optional_units);
     return rc;

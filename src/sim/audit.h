@@ -2,12 +2,21 @@
  *
  * The ledger and the stored rows are reduced to 128-bit hashes of their keys (24 bytes a row),
  * sorted, and merged as multisets: 10 million rows on each side take about 0.5 GB. Keys:
- *   raw_public_stash_pages   cursor, next_cursor, stash_count
- *   bronze_public_stash      cursor, stash_id, item_id (items without an id count under the empty
- * one) bronze_poeninja_snapshot league, kind, detailsId, payload_hash, where stale = 0; a row is
- * stored twice when it is there twice at one sample time A row whose item id begins with
- * HOSTILE_ID_PREFIX was spoiled on purpose and may be missing (quarantined), but must not be there
- * twice. */
+ *   raw_public_stash_pages         cursor, next_cursor, stash_count
+ *   bronze_public_stash            cursor, stash_id, item_id (items without an id count under "")
+ *   bronze_poeninja_snapshot       league, kind, detailsId, payload_hash, where stale = 0; stored
+ *                                  twice when it is there twice at one sample time
+ *   bronze_exchange_events         realm, hour, league, market_id
+ *   bronze_trade_metadata          origin, cursor or name of the resource, trade_id; derived rows
+ *                                  are souk's own and not looked at
+ *   bronze_account_stash_snapshot  tab_id, item_id, payload_hash
+ *   bronze_leagues                 realm, league, payload_hash
+ *   bronze_enrichment              source, key, where stale = 0
+ * A row whose item id begins with HOSTILE_ID_PREFIX was spoiled on purpose and may be missing
+ * (quarantined), but must not be there twice. Resources, tabs, leagues and enrichment are served
+ * and stored again and again under the same keys: there a key must be stored at least once, and is
+ * twice when one page gave it more often than its body holds it. A table that the database has not
+ * is not audited when nothing was served for it; else all of its rows are lost. */
 #ifndef SIM_AUDIT_H
 #define SIM_AUDIT_H
 
@@ -15,16 +24,31 @@
 
 #include "buf.h"
 
-enum audit_table { AUDIT_PAGES, AUDIT_STASH, AUDIT_NINJA, AUDIT_TABLES };
-enum { AUDIT_FIELDS_MAX = 6, AUDIT_NAMED_MAX = 10 };
+enum audit_table {
+    AUDIT_PAGES,
+    AUDIT_STASH,
+    AUDIT_NINJA,
+    AUDIT_EXCHANGE,
+    AUDIT_TRADE,
+    AUDIT_ACCOUNT,
+    AUDIT_LEAGUES,
+    AUDIT_ENRICHMENT,
+    AUDIT_TABLES
+};
+enum { AUDIT_FIELDS_MAX = 6, AUDIT_NAMED_MAX = 10, AUDIT_NO_TABLE = 1 };
 
 /** Where the stored rows come from. */
 struct audit_source {
     void *ctx;
     /** Call @on_row for each stored row of @table, fields unescaped and borrowed:
      *  pages: cursor, next_cursor, stash_count; stash: cursor, stash_id, item_id;
-     *  ninja: league, kind, detailsId, payload_hash, count (most at one sample time).
-     *  @return 0, or -1 with why. */
+     *  ninja: league, kind, detailsId, payload_hash, count (most at one sample time);
+     *  exchange: realm, hour, league, market_id, count; trade: origin, cursor or resource,
+     * trade_id, count; account: tab_id, item_id, payload_hash, count; leagues: realm, league,
+     *  payload_hash, count; enrichment:
+     * source, key, count. A count is that of rows with one key; of keys that come again and again,
+     * most at one log position.
+     *  @return 0, AUDIT_NO_TABLE when there is no such table, or -1 with why. */
     int (*rows)(void *ctx, enum audit_table table, void (*on_row)(void *arg, const struct span *f),
                 void *arg, struct sim_err *e);
 };
@@ -32,6 +56,7 @@ struct audit_count {
     uint64_t emitted, stored, lost, twice, unknown;
     uint64_t not_due; /* Missing, and allowed to be: behind the last durable page, or spoiled on
                          purpose. */
+    bool no_table;
 };
 struct audit_report {
     struct audit_count tables[AUDIT_TABLES];

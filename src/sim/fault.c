@@ -27,7 +27,9 @@ static const char *const kind_names[FAULT_N_KINDS] = {
     [FAULT_POLICY] = "policy",
     [FAULT_BAD_PRICE] = "bad_price",
 };
-static const char *const targets[] = {"psapi", "poe_ninja", "trade_data", "oauth", "*"};
+static const char *const targets[] = {"psapi",   "poe_ninja",         "trade_data",
+                                      "oauth",   "currency_exchange", "account_stashes",
+                                      "leagues", "enrichment",        "*"};
 
 const char *fault__kind_name(enum fault_kind kind) { return kind_names[kind]; }
 
@@ -92,7 +94,8 @@ int fault__parse(struct fault *f, struct span json, int64_t now_ns, struct sim_e
     if (!yyjson_is_obj(root)) {
         sim_err__setf(e, "fault: the body is not a JSON object");
     } else if (f->target[0] == '\0') {
-        sim_err__setf(e, "fault: \"target\" is none of psapi, poe_ninja, trade_data, oauth, *");
+        sim_err__setf(e, "fault: \"target\" is none of psapi, poe_ninja, trade_data, oauth, "
+                         "currency_exchange, account_stashes, leagues, enrichment, *");
     } else if (f->kind == FAULT_N_KINDS) {
         sim_err__setf(e, "fault: \"kind\" \"%s\" is unknown", kind != NULL ? kind : "");
     } else {

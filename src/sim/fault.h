@@ -1,8 +1,9 @@
 /* Scripted faults: what an upstream does wrong, to whom, how often or how long. POST /_sim/fault
  * adds one:
- *   {"target":"psapi"|"poe_ninja"|"trade_data"|"oauth"|"*", "kind":..., "count":N or "for_ms":N,
- * "value":...} Without count and for_ms it lasts until DELETE /_sim/fault. The oldest that matches
- * a request is spent first. */
+ *   {"target":T, "kind":..., "count":N or "for_ms":N, "value":...}
+ * with T one of psapi, poe_ninja, trade_data, oauth, currency_exchange, account_stashes, leagues,
+ * enrichment and *. Without count and for_ms it lasts until DELETE /_sim/fault. The oldest that
+ * matches a request is spent first. */
 #ifndef SIM_FAULT_H
 #define SIM_FAULT_H
 
@@ -11,7 +12,7 @@
 enum { FAULTS_MAX = 64, FAULT_TEXT_MAX = 256 };
 enum fault_kind {
     FAULT_STATUS,       /* value: 400 to 599, or {"status":429,"retry_after":"any text"}; 403 is
-                           Cloudflare's page. */
+                           Cloudflare's page, 444 closes without an answer. */
     FAULT_STALL,        /* No answer. */
     FAULT_SLOW,         /* value: bytes a second. The answer is good. */
     FAULT_TRUNCATE,     /* Close after value bytes. */

@@ -176,11 +176,12 @@ static int hex_digit(char c) {
     return -1;
 }
 
-static long decode_value(struct span v, char *out, size_t cap) {
+/** @plus: a plus sign is a space, as in forms and not in paths. */
+static long decode_value(struct span v, bool plus, char *out, size_t cap) {
     size_t n = 0;
     for (size_t i = 0; i < v.len; i++) {
         char c = v.at[i];
-        if (c == '+') c = ' ';
+        if (plus && c == '+') c = ' ';
         if (c == '%') {
             int hi = i + 2 < v.len ? hex_digit(v.at[i + 1]) : -1;
             int lo = hi >= 0 ? hex_digit(v.at[i + 2]) : -1;
@@ -206,9 +207,27 @@ long http__query(const struct http_request *r, const char *key, char *out, size_
         eq = pair.len > 0 ? memchr(pair.at, '=', pair.len) : NULL;
         if (eq == NULL) continue;
         if (!span__is((struct span){pair.at, (size_t)(eq - pair.at)}, key)) continue;
-        return decode_value((struct span){eq + 1, pair.len - (size_t)(eq - pair.at) - 1}, out, cap);
+        return decode_value((struct span){eq + 1, pair.len - (size_t)(eq - pair.at) - 1}, true, out,
+                            cap);
     }
     return -1;
+}
+
+int http__segments(struct span rest, char out[][HTTP_SEGMENT_MAX], int n_max) {
+    int n = 0;
+    while (rest.len > 0) {
+        const char *slash;
+        struct span one;
+        if (rest.at[0] != '/' || n == n_max) return -1;
+        rest.at++;
+        rest.len--;
+        slash = rest.len > 0 ? memchr(rest.at, '/', rest.len) : NULL;
+        one = (struct span){rest.at, slash != NULL ? (size_t)(slash - rest.at) : rest.len};
+        if (decode_value(one, false, out[n++], HTTP_SEGMENT_MAX) <= 0) return -1;
+        rest.at += one.len;
+        rest.len -= one.len;
+    }
+    return n;
 }
 
 const char *http__reason(int status) {
@@ -221,6 +240,7 @@ const char *http__reason(int status) {
     case 403: return "Forbidden";
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
+    case 410: return "Gone";
     case 413: return "Content Too Large";
     case 429: return "Too Many Requests";
     case 431: return "Request Header Fields Too Large";

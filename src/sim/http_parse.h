@@ -7,6 +7,7 @@
 #include "buf.h"
 
 enum { HTTP_HEAD_MAX = 16 * 1024, HTTP_BODY_MAX = 64 * 1024, HTTP_HEADERS_MAX = 64 };
+enum { HTTP_SEGMENT_MAX = 96 }; /* Of a decoded path segment, with its NUL. */
 
 struct http_header {
     struct span name, value; /* Value without the white space around it. */
@@ -35,6 +36,11 @@ struct span http__header(const struct http_request *r, const char *name);
  *  @return its length; -1 when absent; -2 when it does not fit or is badly encoded (or holds a
  * NUL). */
 long http__query(const struct http_request *r, const char *key, char *out, size_t cap);
+/** Decode the segments of @rest, the part of a path behind what named its handler: "" or
+ * "/a/b%20c".
+ * @return how many there are; -1 when there are more than @n_max, or one is empty, too long or
+ * badly encoded. */
+int http__segments(struct span rest, char out[][HTTP_SEGMENT_MAX], int n_max);
 /** @return the reason phrase of a status. */
 const char *http__reason(int status);
 

@@ -76,6 +76,9 @@ static int recover(struct ledger *l, long *good) {
             uint64_t hash = f[3].len == 32 ? strtoull(f[3].at + 16, NULL, 16) : 0;
             hash_set__add(&l->written, ninja_key(f[1], f[2], hash));
             *good = at;
+        } else if (n_fields == 6 && span__is(f[0], "body")) {
+            hash_set__add(&l->written, ledger__body_key(f[1], f[2], f[3], f[4]));
+            *good = at;
         }
     }
     free(line);

@@ -5,6 +5,12 @@
  *   psapi       realm cursor next_cursor stash_id ordinal item_id note-or-tab-name
  *   psapi-page  realm cursor next_cursor n_stashes n_items xxh3-64 of the body (hex)
  *   ninja       league type xxh3-128 of the body (hex) detailsId value-as-printed
+ *   exchange    realm hour league market_id
+ *   trade       remote cursor trade_id, or: resource name-of-the-resource entry-id
+ *   account     tab_id item_id xxh3-128 of the body (hex)
+ *   league      realm league xxh3-128 of the body (hex)
+ *   enrichment  source key
+ *   body        kind a b xxh3-128 n_rows: completes the rows of the five kinds before it
  * The cursor is the one that a client asks with: empty for the oldest page, which is asked without
  * an id. The rows of a page come before its page line, which completes them. A page is written
  * once, at its first service in full; a ninja body once for each (league, type, hash). Lines are
@@ -19,6 +25,18 @@
 #include "buf.h"
 
 enum { LEDGER_FLUSH_MS = 100 };
+
+/** What a body of the sources without pages or overviews holds; @a and @b of ledger__add_body. */
+enum ledger_kind {
+    LEDGER_EXCHANGE, /* a: realm, b: hour. Once for each (a, b). */
+    LEDGER_TRADES,   /* a: cursor. Once for each. */
+    LEDGER_RESOURCE, /* a: its name. This and the rest: once for each content. */
+    LEDGER_ACCOUNT,  /* a: tab id. Items and what is in their sockets. */
+    LEDGER_LEAGUES,  /* a: realm. */
+    LEDGER_POEDB,    /* a: the page's name. Rows are the names in its first column. */
+    LEDGER_WIKI,     /* a: the table's name. Rows are the ids of its mods. */
+    LEDGER_KINDS
+};
 
 /** Hashes of what is written already. */
 struct hash_set {
@@ -35,6 +53,7 @@ struct ledger {
     struct hash_set written;
     bool failed; /* A write failed: the ledger has a hole and proves nothing any more. */
     uint64_t n_pages, n_rows, n_ninja_bodies, n_ninja_rows, n_violations;
+    uint64_t n_bodies, n_body_rows; /* Of ledger__add_body. */
 };
 
 /** Open both files in @dir (NULL keeps none). What a kill left half written at the end is cut off.
@@ -50,6 +69,12 @@ void ledger__add_page(struct ledger *l, const char *realm, const char *cursor, c
  * an id only; the item of that id has the detailsId, or else the id stands for it. */
 void ledger__add_ninja(struct ledger *l, const char *league, const char *type,
                        const struct body *body);
+/** The same for a body of the other sources; what @a and @b are is said at enum ledger_kind. */
+void ledger__add_body(struct ledger *l, enum ledger_kind kind, const char *a, const char *b,
+                      const struct body *body);
+/** @return the key under which a body is remembered as written. */
+uint64_t ledger__body_key(struct span kind, struct span a, struct span b, struct span hash);
+extern const char *const ledger_kind_names[LEDGER_KINDS];
 /** Write a violation at once. @window is e.g. "2:1:60". */
 void ledger__add_violation(struct ledger *l, int64_t wall_ns, const char *path, const char *policy,
                            const char *window, int64_t hits, bool while_restricted);

@@ -128,6 +128,14 @@ struct limit_verdict limiter__hit(struct limiter *l, int64_t now_ns) {
     return v;
 }
 
+bool limiter__head(struct limiter *l, int64_t now_ns) {
+    bool soon = l->had_head && now_ns - l->head_ns < LIMITER_HEAD_S * SIM_NS_PER_S;
+    l->had_head = true;
+    l->head_ns = now_ns;
+    l->n_violations += soon;
+    return soon;
+}
+
 void limiter__headers(const struct limiter *l, int64_t now_ns, struct buf *out) {
     buf__addf(out,
               "X-Rate-Limit-Policy: %s\r\nX-Rate-Limit-Rules: %s\r\nX-Rate-Limit-%s: ", l->policy,

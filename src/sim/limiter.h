@@ -17,7 +17,8 @@ enum {
     LIMITER_WINDOWS_MAX = 4,
     LIMITER_HITS_MAX = 4096,
     LIMITER_PENALTY_MAX = 16,
-    LIMITER_MEMORY_S = 600
+    LIMITER_MEMORY_S = 600,
+    LIMITER_HEAD_S = 60
 };
 
 struct limit_window {
@@ -38,6 +39,8 @@ struct limiter {
     size_t n_hits, first_hit;
     int64_t first_bucket_ns;
     uint64_t n_violations, n_requests;
+    bool had_head;   /* Whether @head_ns holds. */
+    int64_t head_ns; /* The last HEAD, which does not count. */
 };
 /** What one request met. */
 struct limit_verdict {
@@ -57,6 +60,9 @@ int limiter__init(struct limiter *l, const char *policy, const char *rule, const
 int limiter__set_triples(struct limiter *l, const char *triples, struct sim_err *e);
 /** Count a request that arrived at @now_ns and judge it. */
 struct limit_verdict limiter__hit(struct limiter *l, int64_t now_ns);
+/** Take a HEAD that asks for the state alone: it counts in no window, and once in LIMITER_HEAD_S is
+ * enough. @return whether it came too soon. */
+bool limiter__head(struct limiter *l, int64_t now_ns);
 /** Count @n hits of somebody else at @now_ns: they take room, but breach nothing. */
 void limiter__add_phantoms(struct limiter *l, int64_t now_ns, int64_t n);
 /** @return the hits that window @w still counts at @now_ns. */

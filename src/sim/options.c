@@ -17,7 +17,9 @@ static const char help[] =
     "  --seed N              same seed, same market (1)\n"
     "  --state DIR           keep ledger.tsv, violations.jsonl and all pages here; a restart goes "
     "on\n"
-    "  --replay DIR          serve recorded bodies of DIR/psapi and DIR/ninja instead of a market\n"
+    "  --replay DIR          serve recorded bodies of DIR/psapi, DIR/ninja, and where there are "
+    "some "
+    "DIR/trade, DIR/cx and DIR/account, instead of a market\n"
     "  --speed X             run the clock X times as fast (1)\n"
     "  --clock-offset N      seconds that its wall clock, and so its Date header, is ahead (0)\n"
     "  --leagues A,B         (Allflame,Hardcore Allflame,Standard,Hardcore)\n"
@@ -29,7 +31,16 @@ static const char help[] =
     "  --hidden-bucket-ms N  what the limiter rounds expiry up to in its first window (5000); 0 "
     "counts exactly\n"
     "  --ninja-rebuild N     seconds between two builds of poe.ninja (60)\n"
-    "  --require-token       the river answers 401 without a token of POST /oauth/token\n"
+    "  --require-token       the API paths answer 401 without a token of POST /oauth/token, and "
+    "403 when it has not their scope\n"
+    "  --scopes A,B|none     what the client was granted "
+    "(service:psapi,service:cxapi,service:leagues,account:stashes)\n"
+    "  --client ID:SECRET    the only client (any id with the secret sim-secret)\n"
+    "  --token-life N        seconds that a token lasts (2419200)\n"
+    "  --cx-late N           seconds after its end at which an hour of the exchange is published "
+    "(180)\n"
+    "  --cx-history N        hours that the exchange has from before the first start (48)\n"
+    "  --trade-etag          /api/trade/data sends ETag and answers 304\n"
     "  --delay-ms N          wait before each reply (0)\n"
     "  --no-gzip             never compress\n"
     "  --quiet               print nothing but errors\n"
@@ -107,6 +118,19 @@ static int take_value(struct options *o, const char *name, const char *v, struct
         o->limits = strcmp(v, "on") == 0;
     } else if (strcmp(name, "--psapi-limits") == 0) {
         o->psapi_limits = v;
+    } else if (strcmp(name, "--scopes") == 0) {
+        if (!scopes__are_known(v))
+            return sim_err__setf(e, "--scopes %s: wanted scopes by commas, or none", v);
+        o->scopes = v;
+    } else if (strcmp(name, "--client") == 0) {
+        if (strchr(v, ':') == NULL) return sim_err__setf(e, "--client %s: wanted ID:SECRET", v);
+        o->client = v;
+    } else if (strcmp(name, "--token-life") == 0) {
+        rc = number(name, v, 1, 100000000, &o->token_life_s, e);
+    } else if (strcmp(name, "--cx-late") == 0) {
+        rc = number(name, v, 0, 86400, &o->cx_late_s, e);
+    } else if (strcmp(name, "--cx-history") == 0) {
+        rc = number(name, v, 1, 100000, &o->cx_history_h, e);
     } else if (strcmp(name, "--hidden-bucket-ms") == 0) {
         rc = number(name, v, 0, 3600000, &o->hidden_bucket_ms, e);
     } else if (strcmp(name, "--ninja-rebuild") == 0) {
@@ -133,6 +157,10 @@ int options__parse(struct options *o, int argc, char **argv, struct sim_err *e) 
                           .hidden_bucket_ms = 5000,
                           .ninja_rebuild_s = 60,
                           .psapi_limits = "2:1:60",
+                          .scopes = "service:psapi,service:cxapi,service:leagues,account:stashes",
+                          .token_life_s = 28 * 86400,
+                          .cx_late_s = 180,
+                          .cx_history_h = 48,
                           .gzip = true};
     leagues(o, "Allflame,Hardcore Allflame,Standard,Hardcore", NULL);
     for (int i = 1; i < argc; i++) {
@@ -141,6 +169,7 @@ int options__parse(struct options *o, int argc, char **argv, struct sim_err *e) 
         else if (strcmp(argv[i], "--quiet") == 0) o->quiet = true;
         else if (strcmp(argv[i], "--require-token") == 0) o->require_token = true;
         else if (strcmp(argv[i], "--no-gzip") == 0) o->gzip = false;
+        else if (strcmp(argv[i], "--trade-etag") == 0) o->trade_etag = true;
         else if (i + 1 == argc)
             return sim_err__setf(e, "%s: no such option, or its value is missing", argv[i]);
         else if (take_value(o, argv[i], argv[i + 1], e) != 0) return -1;

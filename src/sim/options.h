@@ -20,9 +20,15 @@ struct options {
     int64_t page_changes, backlog;
     int64_t hidden_bucket_ms, ninja_rebuild_s, clock_offset_s;
     const char *psapi_limits; /* Triples. */
+    const char *scopes;       /* Granted ones, by commas; "none". */
+    const char *client;       /* ID:SECRET; NULL takes any id with sim-secret. */
+    int64_t token_life_s, cx_late_s, cx_history_h;
+    bool trade_etag;
 };
 /** Read @argv. Everything borrows from it. @return 0, or -1 naming the option that is wrong. */
 int options__parse(struct options *o, int argc, char **argv, struct sim_err *e);
+/** @return whether @list, scopes by commas or "none", names only scopes that exist. */
+bool scopes__are_known(const char *list);
 /** @return the text of --help. */
 const char *options__help(void);
 

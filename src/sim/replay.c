@@ -14,8 +14,7 @@
 
 enum { FILE_BYTES_MAX = 64 << 20 };
 
-/** Read a gzip or plain file whole. */
-static int read_file(const char *path, struct buf *out, struct sim_err *e) {
+int replay__read_file(const char *path, struct buf *out, struct sim_err *e) {
     gzFile f = gzopen(path, "rb");
     int n = 1;
     buf__reset(out);
@@ -95,7 +94,7 @@ static int add_file(struct river_options *o, const char *path, struct sim_err *e
     uint64_t file_key = XXH3_64bits(name, strlen(name));
     bool lines = strstr(name, ".jsonl") != NULL;
     struct buf text = {0};
-    int rc = read_file(path, &text, e);
+    int rc = replay__read_file(path, &text, e);
     for (size_t at = 0; rc == 0 && at < text.len;) {
         const char *end = lines ? memchr(text.at + at, '\n', text.len - at) : NULL;
         size_t n = end != NULL ? (size_t)(end - text.at) - at : text.len - at;
@@ -173,7 +172,7 @@ int replay__load_ninja(const char *dir, struct ninja_recorded **out, size_t *n, 
     yyjson_val *key, *v;
     size_t i, m;
     snprintf(path, sizeof path, "%s/ninja/overview-2026-08-new-shapes.json.gz", dir);
-    if (read_file(path, &text, e) != 0) return -1;
+    if (replay__read_file(path, &text, e) != 0) return -1;
     doc = yyjson_read(text.at, text.len, 0);
     yyjson_obj_foreach(yyjson_doc_get_root(doc), i, m, key, v) {
         type_of(yyjson_get_str(key), type);

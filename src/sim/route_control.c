@@ -29,9 +29,17 @@ static void reply_status(struct reply *r, const struct fault *f) {
         reply_html(r, 403, cloudflare);
         return;
     }
+    if (f->value == 444) { /* nginx's own: the connection ends and nothing is said. */
+        r->status = 444;
+        r->cut = true;
+        r->cut_bytes = 0;
+        return;
+    }
     if (f->text[0] != '\0') buf__addf(&r->headers, "Retry-After: %s\r\n", f->text);
     if (f->value == 429) reply_error(r, 429, 3, "Rate limit exceeded");
     else if (f->value == 503) reply_error(r, 503, 7, "Temporarily unavailable");
+    else if (f->value == 404 || f->value == 410)
+        reply_error(r, (int)f->value, 1, "Resource not found");
     else reply_error(r, (int)f->value, f->value >= 500 ? 4 : 2, "Internal error");
 }
 
@@ -116,6 +124,16 @@ bool meet_fault(struct sim *s, const char *target, struct reply *r, struct fault
     return false;
 }
 
+bool spoil_json(const struct fault *f, struct reply *r, const char *wrong) {
+    struct body *bad;
+    if (f->kind == FAULT_WRONG_TYPE) bad = body__new(wrong, strlen(wrong));
+    else if (f->kind == FAULT_BAD_JSON) bad = body__new(r->body->data, r->body->len / 2);
+    else return false;
+    body__unref(r->body);
+    r->body = bad;
+    return true;
+}
+
 /** Change one policy now: it shows in the headers of its next reply. */
 static int change_policy(struct sim *s, struct limiter *l, const struct fault *f,
                          struct sim_err *e) {
@@ -128,9 +146,14 @@ static int change_policy(struct sim *s, struct limiter *l, const struct fault *f
 
 /** Do what a fault of limits does at once, to the policies of its target. */
 static int change_limits(struct sim *s, const struct fault *f, struct sim_err *e) {
-    if (strcmp(f->target, "psapi") == 0) return change_policy(s, &s->psapi[REALM_PC], f, e);
-    if (strcmp(f->target, "trade_data") == 0) return change_policy(s, &s->trade_data, f, e);
-    if (strcmp(f->target, "oauth") == 0) return change_policy(s, &s->oauth, f, e);
+    const struct {
+        const char *target;
+        struct limiter *limiter;
+    } of[] = {{"psapi", &s->psapi[REALM_PC]}, {"trade_data", &s->trade_data},
+              {"oauth", &s->oauth},           {"currency_exchange", &s->cx},
+              {"leagues", &s->leagues},       {"account_stashes", &s->stash}};
+    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++)
+        if (strcmp(f->target, of[i].target) == 0) return change_policy(s, of[i].limiter, f, e);
     return sim_err__setf(e, "fault: %s of %s cannot be changed", fault__kind_name(f->kind),
                          f->target);
 }
@@ -199,7 +222,12 @@ static void control_status(struct sim *s, struct reply *r) {
         buf__addf(&b, "%s{\"target\":\"%s\",\"kind\":\"%s\",\"count\":%lld}", i > 0 ? "," : "",
                   f->target, fault__kind_name(f->kind), (long long)f->count);
     }
-    buf__adds(&b, "]}\n");
+    buf__adds(&b, "],\"violations_by_route\":{");
+    for (int i = 0; i < N_ROUTES; i++)
+        buf__addf(&b, "%s\"%s\":%llu", i > 0 ? "," : "", route_names[i],
+                  (unsigned long long)s->n_violations[i]);
+    buf__addf(&b, "},\"bodies\":%llu,\"body_rows\":%llu}\n", (unsigned long long)s->ledger.n_bodies,
+              (unsigned long long)s->ledger.n_body_rows);
     reply_json(r, 200, b.at, b.len);
     buf__fini(&b);
 }

@@ -49,16 +49,7 @@ static bool pass_same(struct sim *s, const struct http_request *q, uint64_t key,
 static struct body *overview(struct sim *s, const char *league, const char *path,
                              const char *type) {
     if (s->recorded == NULL) return ninja__overview(s->o->seed, league, path, type, sim__build(s));
-    for (size_t i = 0; i < s->n_recorded; i++)
-        if (strcmp(s->recorded[i].path, path) == 0 && strcmp(s->recorded[i].type, type) == 0)
-            return body__ref(s->recorded[i].body);
-    return NULL;
-}
-
-static bool league_is_known(const struct sim *s, const char *league) {
-    for (size_t i = 0; i < s->o->n_leagues; i++)
-        if (span__is(s->o->leagues[i], league)) return true;
-    return false;
+    return sim__recorded(s, path, type);
 }
 
 /** Send @body with its tag, or 304 when the client has it. The tag has no quotes, as the real one.
@@ -92,11 +83,10 @@ static bool spoil(const struct fault *f, struct reply *r) {
     return true;
 }
 
-void handle_ninja(struct sim *s, const struct http_request *q, struct reply *r) {
-    static const char *const ends[][2] = {{"exchange/current/overview", "exchange"},
-                                          {"stash/current/item/overview", "item"},
-                                          {"stash/current/currency/overview", "currency"}};
-    struct span end = {q->path.at + 18, q->path.len - 18}; /* Behind /poe1/api/economy/. */
+void handle_ninja(struct sim *s, const struct http_request *q, struct span end, struct reply *r) {
+    static const char *const ends[][2] = {{"/exchange/current/overview", "exchange"},
+                                          {"/stash/current/item/overview", "item"},
+                                          {"/stash/current/currency/overview", "currency"}};
     const char *path = NULL;
     char league[72], type[40];
     struct body *body;
@@ -106,7 +96,7 @@ void handle_ninja(struct sim *s, const struct http_request *q, struct reply *r) 
         return;
     }
     if (!pass_gap(s, q, r) || meet_fault(s, "poe_ninja", r, &f)) return;
-    if (span__is(end, "leagues")) {
+    if (span__is(end, "/leagues")) {
         body = ninja__leagues(s->o->leagues, s->o->n_leagues);
         reply_tagged(s, q, body, r);
         body__unref(body);
@@ -115,7 +105,7 @@ void handle_ninja(struct sim *s, const struct http_request *q, struct reply *r) 
     for (size_t i = 0; i < 3; i++)
         if (span__is(end, ends[i][0])) path = ends[i][1];
     if (path == NULL || http__query(q, "league", league, sizeof league) <= 0 ||
-        http__query(q, "type", type, sizeof type) <= 0 || !league_is_known(s, league)) {
+        http__query(q, "type", type, sizeof type) <= 0 || !sim__has_league(s, league)) {
         reply_html(r, 404, "Not found");
         return;
     }

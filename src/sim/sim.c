@@ -11,21 +11,32 @@
 #include "replay.h"
 #include "state.h"
 
+enum { PACE_MS = 950 }; /* A second, less what a network may squeeze. */
+
 const char *const realm_names[N_REALMS] = {"pc", "xbox", "sony"};
 const char *const route_names[N_ROUTES] = {"public-stash-tabs",
                                            "trade/data/change-ids",
                                            "oauth/token",
                                            "poe1/api/economy",
+                                           "cdn",
+                                           "currency-exchange",
+                                           "stash",
+                                           "league",
+                                           "leagues",
+                                           "trade/data",
+                                           "trade/gateway",
+                                           "enrichment",
                                            "_sim",
                                            "other"};
 
 /** What a reply serves, until its last byte is out. */
 struct promise {
     struct sim *sim;
-    int realm; /* -1 for poe.ninja. */
+    int realm; /* -1 when it is no page of a river. */
+    int kind;  /* Of enum ledger_kind; -1 for poe.ninja. */
     size_t index;
     struct body *body;
-    char league[72], type[40];
+    char league[96], type[96]; /* Or what else the rows need. */
 };
 
 void reply_json(struct reply *r, int status, const char *json, size_t n) {
@@ -63,6 +74,45 @@ bool pass_limiter(struct sim *s, struct limiter *l, const struct http_request *q
     return false;
 }
 
+bool pass_pace(struct sim *s, struct pace *p, const struct http_request *q, struct reply *r) {
+    char path[256], window[32];
+    bool over = p->n == p->max && s->clock.mono_ns - p->at_ns[p->max - 1] < PACE_MS * SIM_NS_PER_MS;
+    if (!s->o->limits) return true;
+    memmove(p->at_ns + 1, p->at_ns, sizeof p->at_ns - sizeof p->at_ns[0]);
+    p->at_ns[0] = s->clock.mono_ns;
+    if (p->n < p->max) p->n++;
+    if (!over) return true;
+    snprintf(path, sizeof path, "%.*s", (int)(q->path.len < 255 ? q->path.len : 255), q->path.at);
+    snprintf(window, sizeof window, "%d:1:0", p->max);
+    ledger__add_violation(&s->ledger, s->clock.wall_ns, path, p->policy, window, p->max + 1, false);
+    reply_html(r, 429, "Too many requests");
+    return false;
+}
+
+bool pass_method(const struct http_request *q, struct reply *r) {
+    if (span__is(q->method, "GET") || span__is(q->method, "HEAD")) return true;
+    reply_error(r, 405, 9, "Method not allowed");
+    return false;
+}
+
+bool answer_head(struct sim *s, struct limiter *l, const struct http_request *q, struct reply *r) {
+    char path[256];
+    if (!span__is(q->method, "HEAD")) return false;
+    r->status = 204;
+    if (!s->o->limits) return true;
+    limiter__headers(l, s->clock.mono_ns, &r->headers);
+    if (!limiter__head(l, s->clock.mono_ns)) return true;
+    snprintf(path, sizeof path, "%.*s", (int)(q->path.len < 255 ? q->path.len : 255), q->path.at);
+    ledger__add_violation(&s->ledger, s->clock.wall_ns, path, l->policy, "HEAD 1:60:0", 2, false);
+    r->status = 429;
+    return true;
+}
+
+void reply_text(struct reply *r, int status, struct buf *b) {
+    reply_json(r, status, b->at, b->len);
+    buf__fini(b);
+}
+
 static void keep_promise(void *owner, uint64_t token, bool whole) {
     struct promise *p = (struct promise *)(uintptr_t)token;
     struct sim *s = p->sim;
@@ -75,6 +125,8 @@ static void keep_promise(void *owner, uint64_t token, bool whole) {
             cursor[0] =
                 '\0'; /* Nobody was told the cursor of the oldest page: it is asked without one. */
         ledger__add_page(&s->ledger, realm_names[p->realm], cursor, next, p->body);
+    } else if (whole && p->kind >= 0) {
+        ledger__add_body(&s->ledger, (enum ledger_kind)p->kind, p->league, p->type, p->body);
     } else if (whole) {
         ledger__add_ninja(&s->ledger, p->league, p->type, p->body);
     }
@@ -103,9 +155,14 @@ void promise_page(struct sim *s, struct reply *r, int realm, size_t index) {
 void promise_ninja(struct sim *s, struct reply *r, const char *league, const char *type,
                    struct body *body) {
     struct promise *p = promise(s, r, body);
-    p->realm = -1;
+    p->realm = p->kind = -1;
     snprintf(p->league, sizeof p->league, "%s", league);
     snprintf(p->type, sizeof p->type, "%s", type);
+}
+
+void promise_body(struct sim *s, struct reply *r, int kind, const char *a, const char *b) {
+    promise_ninja(s, r, a, b, r->body);
+    ((struct promise *)(uintptr_t)r->token)->kind = kind;
 }
 
 struct river *sim__river(struct sim *s, int realm, struct sim_err *e) {
@@ -134,8 +191,34 @@ int64_t sim__build(const struct sim *s) {
     return (s->clock.wall_ns - s->ninja_start_ns) / (s->o->ninja_rebuild_s * SIM_NS_PER_S);
 }
 
+int64_t sim__content_ns(const struct sim *s) {
+    return s->frozen ? s->frozen_wall_ns : s->clock.wall_ns;
+}
+
+int sim__realm(const char *name) {
+    for (int i = 0; i < N_REALMS; i++)
+        if (strcmp(realm_names[i], name) == 0) return i;
+    return -1;
+}
+
+struct body *sim__recorded(const struct sim *s, const char *path, const char *type) {
+    for (size_t i = 0; i < s->n_recorded; i++)
+        if (strcmp(s->recorded[i].path, path) == 0 && strcmp(s->recorded[i].type, type) == 0)
+            return body__ref(s->recorded[i].body);
+    return NULL;
+}
+
+bool sim__has_league(const struct sim *s, const char *name) {
+    for (size_t i = 0; i < s->o->n_leagues; i++)
+        if (span__is(s->o->leagues[i], name)) return true;
+    return false;
+}
+
 void sim__freeze(struct sim *s, bool on) {
-    if (on && !s->frozen) s->frozen_build = sim__build(s);
+    if (on && !s->frozen) {
+        s->frozen_build = sim__build(s);
+        s->frozen_wall_ns = s->clock.wall_ns;
+    }
     s->frozen = on;
     for (int i = 0; i < N_REALMS; i++) {
         struct river *r = &s->rivers[i];
@@ -144,6 +227,28 @@ void sim__freeze(struct sim *s, bool on) {
         if (on) r->frozen_at_ns = s->clock.mono_ns;
         else r->start_ns += s->clock.mono_ns - r->frozen_at_ns; /* Nothing happened meanwhile. */
     }
+}
+
+/** The policies whose limits no option changes (facts/poe.md 3.2; those of the trade site and of
+ * the leagues are made up, since nobody recorded them). */
+static void open_limiters(struct sim *s, int64_t bucket_ns, int64_t phase_ns) {
+    const struct {
+        struct limiter *limiter;
+        const char *policy, *rule, *triples;
+    } of[] = {
+        {&s->trade_data, "trade-data-request-limit", "Ip", "12:4:10,16:12:300"},
+        {&s->oauth, "token-request-limit", "Ip", "60:30:30"},
+        {&s->cx, "currency-exchange-request-limit", "Ip", "5:10:60,30:300:300"},
+        {&s->stash_list, "stash-list-request-limit", "Account", "10:15:60,30:60:300"},
+        {&s->stash, "stash-request-limit", "Account", "15:10:60,30:300:300"},
+        {&s->leagues, "league-list-request-limit", "Ip", "5:10:60,20:300:300"},
+    };
+    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++)
+        limiter__init(of[i].limiter, of[i].policy, of[i].rule, of[i].triples, bucket_ns, phase_ns,
+                      NULL);
+    s->cdn = (struct pace){.policy = "cdn", .max = 2};
+    s->poedb = (struct pace){.policy = "poedb", .max = 1};
+    s->wiki = (struct pace){.policy = "wiki", .max = 1};
 }
 
 int sim__init(struct sim *s, const struct options *o, struct sim_clock now, struct sim_err *e) {
@@ -161,13 +266,12 @@ int sim__init(struct sim *s, const struct options *o, struct sim_clock now, stru
         if (limiter__init(&s->psapi[i], psapi_policies[i], "Ip", o->psapi_limits, bucket_ns,
                           phase_ns, e) != 0)
             return -1;
-    limiter__init(&s->trade_data, "trade-data-request-limit", "Ip", "30:60:60", bucket_ns, phase_ns,
-                  NULL);
-    limiter__init(&s->oauth, "token-request-limit", "Ip", "60:30:30", bucket_ns, phase_ns, NULL);
+    open_limiters(s, bucket_ns, phase_ns);
     if (o->state_dir != NULL && state__open(o->state_dir, o, &s->ninja_start_ns, e) != 0) return -1;
     if (ledger__init(&s->ledger, o->state_dir, e) != 0) return -1;
     if (o->replay_dir != NULL &&
-        replay__load_ninja(o->replay_dir, &s->recorded, &s->n_recorded, e) != 0)
+        (replay__load_ninja(o->replay_dir, &s->recorded, &s->n_recorded, e) != 0 ||
+         replay__load_bodies(o->replay_dir, &s->recorded, &s->n_recorded, e) != 0))
         return -1;
     return sim__river(s, REALM_PC, e) != NULL ? 0 : -1;
 }
@@ -181,32 +285,73 @@ void sim__fini(struct sim *s) {
     memset(s, 0, sizeof *s);
 }
 
-static bool starts_with(struct span s, const char *prefix) {
-    size_t n = strlen(prefix);
-    return s.len >= n && memcmp(s.at, prefix, n) == 0;
+/** What a path begins with, and who answers it. */
+static const struct {
+    const char *prefix;
+    bool whole; /* Nothing may follow; otherwise nothing or a slash. */
+    enum sim_route route;
+} paths[] = {
+    {"/public-stash-tabs", false, ROUTE_PSAPI},
+    {"/api/trade/data/change-ids", true, ROUTE_CHANGE_IDS},
+    {"/api/trade/data", false, ROUTE_TRADE_DATA},
+    {"/gateway/trade/data", false, ROUTE_TRADE_GATEWAY},
+    {"/oauth/token", true, ROUTE_OAUTH},
+    {"/poe1/api/economy", false, ROUTE_NINJA},
+    {"/api/currency-exchange", false, ROUTE_CX_CDN},
+    {"/currency-exchange", false, ROUTE_CX},
+    {"/stash", false, ROUTE_STASH},
+    {"/league", true, ROUTE_LEAGUE},
+    {"/leagues", true, ROUTE_LEAGUES},
+    {"/api/leagues", true, ROUTE_LEAGUES},
+    {"/poedb", false, ROUTE_ENRICHMENT},
+    {"/wiki", false, ROUTE_ENRICHMENT},
+    {"/_sim", false, ROUTE_CONTROL},
+};
+
+/** Find who answers @path. @rest is what follows the prefix. */
+static enum sim_route find_route(struct span path, struct span *rest) {
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        size_t n = strlen(paths[i].prefix);
+        if (path.len < n || memcmp(path.at, paths[i].prefix, n) != 0) continue;
+        *rest = (struct span){path.at + n, path.len - n};
+        if (rest->len == 0 || (rest->at[0] == '/' && !paths[i].whole)) return paths[i].route;
+    }
+    return ROUTE_OTHER;
 }
 
-void sim__handle(struct sim *s, const struct http_request *q, struct reply *r) {
-    enum sim_route route = ROUTE_OTHER;
-    int realm = -1;
-    if (span__is(q->path, "/public-stash-tabs")) realm = REALM_PC;
-    else if (span__is(q->path, "/public-stash-tabs/xbox")) realm = REALM_XBOX;
-    else if (span__is(q->path, "/public-stash-tabs/sony")) realm = REALM_SONY;
-    if (realm >= 0) route = ROUTE_PSAPI;
-    else if (span__is(q->path, "/api/trade/data/change-ids")) route = ROUTE_CHANGE_IDS;
-    else if (span__is(q->path, "/oauth/token")) route = ROUTE_OAUTH;
-    else if (starts_with(q->path, "/poe1/api/economy/")) route = ROUTE_NINJA;
-    else if (starts_with(q->path, "/_sim/")) route = ROUTE_CONTROL;
-    s->n_requests[route]++;
+static void dispatch(struct sim *s, enum sim_route route, const struct http_request *q,
+                     struct span rest, struct reply *r) {
     switch (route) {
-    case ROUTE_PSAPI: handle_psapi(s, q, r, realm); break;
+    case ROUTE_PSAPI:
+        if (rest.len == 0) handle_psapi(s, q, r, REALM_PC);
+        else if (span__is(rest, "/xbox")) handle_psapi(s, q, r, REALM_XBOX);
+        else if (span__is(rest, "/sony")) handle_psapi(s, q, r, REALM_SONY);
+        else reply_error(r, 404, 1, "Resource not found");
+        break;
     case ROUTE_CHANGE_IDS: handle_change_ids(s, q, r); break;
     case ROUTE_OAUTH: handle_oauth(s, q, r); break;
-    case ROUTE_NINJA: handle_ninja(s, q, r); break;
+    case ROUTE_NINJA: handle_ninja(s, q, rest, r); break;
+    case ROUTE_CX_CDN: handle_cx(s, q, rest, true, r); break;
+    case ROUTE_CX: handle_cx(s, q, rest, false, r); break;
+    case ROUTE_STASH: handle_stash(s, q, rest, r); break;
+    case ROUTE_LEAGUE: handle_league(s, q, r); break;
+    case ROUTE_LEAGUES: handle_leagues(s, q, r); break;
+    case ROUTE_TRADE_DATA: handle_trade_data(s, q, rest, r); break;
+    case ROUTE_TRADE_GATEWAY: handle_trade_gateway(s, q, rest, r); break;
+    case ROUTE_ENRICHMENT: handle_enrichment(s, q, r); break;
     case ROUTE_CONTROL: handle_control(s, q, r); break;
     case ROUTE_OTHER:
     case N_ROUTES: reply_error(r, 404, 1, "Resource not found"); break;
     }
+}
+
+void sim__handle(struct sim *s, const struct http_request *q, struct reply *r) {
+    struct span rest = {"", 0};
+    enum sim_route route = find_route(q->path, &rest);
+    uint64_t before = s->ledger.n_violations;
+    s->n_requests[route]++;
+    dispatch(s, route, q, rest, r);
+    s->n_violations[route] += s->ledger.n_violations - before;
     r->date_ns = s->clock.wall_ns;
     if (route != ROUTE_CONTROL && r->delay_ms == 0) r->delay_ms = s->o->delay_ms;
 }

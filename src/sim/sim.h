@@ -17,6 +17,14 @@ enum sim_route {
     ROUTE_CHANGE_IDS,
     ROUTE_OAUTH,
     ROUTE_NINJA,
+    ROUTE_CX_CDN,
+    ROUTE_CX,
+    ROUTE_STASH,
+    ROUTE_LEAGUE,
+    ROUTE_LEAGUES,
+    ROUTE_TRADE_DATA,
+    ROUTE_TRADE_GATEWAY,
+    ROUTE_ENRICHMENT,
     ROUTE_CONTROL,
     ROUTE_OTHER,
     N_ROUTES
@@ -28,10 +36,18 @@ struct ninja_asked {
     uint64_t key;
     int64_t at_ns;
 };
-/** The recorded overviews of --replay, by the type that the paths name. */
+/** The recorded overviews of --replay, by the type that the paths name, and the other recorded
+ * bodies of replay.h. */
 struct ninja_recorded {
-    char path[12], type[32]; /* "exchange" or "item" or "currency". */
+    char path[12], type[32]; /* "exchange" or "item" or "currency"; or of replay__load_bodies. */
     struct body *body;
+};
+/** A bound on an upstream that announces none: at most @max requests in any 0.95 s. */
+struct pace {
+    const char *policy; /* For the log of violations. Static. */
+    int max;            /* At most 4. */
+    int64_t at_ns[4];   /* The last ones, newest first. */
+    int n;
 };
 struct sim {
     const struct options *o; /* Borrowed. */
@@ -39,17 +55,20 @@ struct sim {
     struct river rivers[N_REALMS];
     bool river_open[N_REALMS]; /* Made when first asked for, to keep the start short. */
     struct limiter psapi[N_REALMS], trade_data, oauth;
+    struct limiter cx, stash_list, stash, leagues;
+    struct pace cdn, poedb, wiki;
     struct ledger ledger;
     struct faults faults;
     bool frozen;
     int64_t ninja_start_ns; /* Wall time of build 0. */
     int64_t frozen_build;   /* The build that a freeze holds. */
+    int64_t frozen_wall_ns; /* The time that a freeze holds for what follows the hours. */
     int64_t ninja_last_ns;  /* The last request; -1 before the first. */
     struct ninja_asked ninja_asked[NINJA_ASKED_MAX];
     size_t n_ninja_asked;
     struct ninja_recorded *recorded;
     size_t n_recorded;
-    uint64_t n_requests[N_ROUTES], n_tokens, n_empty_pages, n_not_modified;
+    uint64_t n_requests[N_ROUTES], n_violations[N_ROUTES], n_tokens, n_empty_pages, n_not_modified;
     bool stop_wanted; /* POST /_sim/stop came: the owner ends soon. */
 };
 
@@ -71,6 +90,23 @@ void reply_html(struct reply *r, int status, const char *html);
 /** Count a request against @l. @return whether it may go on; otherwise @r is a 429 and the breach
  * is logged. */
 bool pass_limiter(struct sim *s, struct limiter *l, const struct http_request *q, struct reply *r);
+/** The same for an upstream that announces nothing and answers a bare page. */
+bool pass_pace(struct sim *s, struct pace *p, const struct http_request *q, struct reply *r);
+/** @return whether @q is a GET or HEAD; else @r is a 405. */
+bool pass_method(const struct http_request *q, struct reply *r);
+/** @return whether the caller names itself as the vendor asks; else @r is a 403. */
+bool pass_agent(const struct http_request *q, struct reply *r);
+/** The same, and with --require-token a token that holds and has @scope: else @r is 401 or 403. */
+bool pass_identity(const struct sim *s, const struct http_request *q, const char *scope,
+                   struct reply *r);
+/** Answer a HEAD with the state of @l, which does not count (facts/poe.md 3.3, N24); more than one
+ * in 60 s is a violation. @return whether @q was a HEAD. */
+bool answer_head(struct sim *s, struct limiter *l, const struct http_request *q, struct reply *r);
+/** Put @wrong or half of itself into the place of a good JSON reply, if @f wants that. @return
+ * whether it did: then nothing may be promised. */
+bool spoil_json(const struct fault *f, struct reply *r, const char *wrong);
+/** Take the text of @b as a good JSON answer, and fini @b. */
+void reply_text(struct reply *r, int status, struct buf *b);
 /** Spend a fault on @target, if one waits, and apply what needs no content. @return whether @r is
  * complete. Else @f tells what the content must still suffer; its kind is FAULT_N_KINDS when
  * nothing. */
@@ -80,10 +116,24 @@ bool meet_fault(struct sim *s, const char *target, struct reply *r, struct fault
 void promise_page(struct sim *s, struct reply *r, int realm, size_t index);
 void promise_ninja(struct sim *s, struct reply *r, const char *league, const char *type,
                    struct body *body);
+/** The same for r->body of another source: @kind is of enum ledger_kind, and @a and @b what its
+ * rows need beside the body (ledger.h). */
+void promise_body(struct sim *s, struct reply *r, int kind, const char *a, const char *b);
 void handle_psapi(struct sim *s, const struct http_request *q, struct reply *r, int realm);
 void handle_change_ids(struct sim *s, const struct http_request *q, struct reply *r);
 void handle_oauth(struct sim *s, const struct http_request *q, struct reply *r);
-void handle_ninja(struct sim *s, const struct http_request *q, struct reply *r);
+/** @end is the path behind /poe1/api/economy. */
+void handle_ninja(struct sim *s, const struct http_request *q, struct span end, struct reply *r);
+void handle_cx(struct sim *s, const struct http_request *q, struct span rest, bool cdn,
+               struct reply *r);
+void handle_stash(struct sim *s, const struct http_request *q, struct span rest, struct reply *r);
+void handle_league(struct sim *s, const struct http_request *q, struct reply *r);
+void handle_leagues(struct sim *s, const struct http_request *q, struct reply *r);
+void handle_trade_data(struct sim *s, const struct http_request *q, struct span rest,
+                       struct reply *r);
+void handle_trade_gateway(struct sim *s, const struct http_request *q, struct span rest,
+                          struct reply *r);
+void handle_enrichment(struct sim *s, const struct http_request *q, struct reply *r);
 void handle_control(struct sim *s, const struct http_request *q, struct reply *r);
 /** @return the river of @realm, made at the first call; NULL with why. */
 struct river *sim__river(struct sim *s, int realm, struct sim_err *e);
@@ -91,6 +141,14 @@ struct river *sim__river(struct sim *s, int realm, struct sim_err *e);
 void sim__freeze(struct sim *s, bool on);
 /** @return the number of the poe.ninja build that is current. */
 int64_t sim__build(const struct sim *s);
+/** @return the time that decides what exists by now, UTC: it stands still while frozen. */
+int64_t sim__content_ns(const struct sim *s);
+/** @return the number of the realm of that name; -1 when there is none. */
+int sim__realm(const char *name);
+/** @return the recorded body of that path and type with a reference more, or NULL. */
+struct body *sim__recorded(const struct sim *s, const char *path, const char *type);
+/** @return whether @name is one of --leagues. */
+bool sim__has_league(const struct sim *s, const char *name);
 extern const char *const realm_names[N_REALMS];
 extern const char *const route_names[N_ROUTES];
 

@@ -2,7 +2,8 @@
  *
  * GET /public-stash-tabs[/<realm>]?id=<change id> answers {next_change_id, stashes[]}; a page with
  * stashes means ask on at once, one without means the end of the stream: ask the same id again
- * after a pause. A first id near the head comes from the trade site's change-ids.
+ * after a pause. A first id near the head comes from the trade site's change-ids, which names one
+ * for pc; a realm that it does not name begins at the oldest page, where no id leads.
  * Source: https://www.pathofexile.com/developer/docs/reference#publicstashes.
  *
  * What can go wrong: a body that is not a page (an error page, {}), a header that names another
@@ -63,8 +64,12 @@ static int list_streams(const struct source_settings *settings, struct stream_sp
     return (int)settings->n_realms;
 }
 
+#define NO_HEAD                                                                                    \
+    SLICE_LIT("no head") /* Remembered: change-ids was asked and has none for the realm. */
+
 static bool wants_seed(const struct source_settings *settings, const struct stream_state *state) {
-    return state->cursor[0] == '\0' && strcmp(settings->start, "head") == 0;
+    return state->cursor[0] == '\0' && strcmp(settings->start, "head") == 0 &&
+           !slice__eq(state->memo, NO_HEAD);
 }
 
 static void plan(const struct source_settings *settings, const struct stream_spec *stream,
@@ -81,7 +86,9 @@ static void plan(const struct source_settings *settings, const struct stream_spe
     }
     snprintf(out->endpoint, sizeof out->endpoint, "%s", stream->endpoint);
     const char *cursor = state->cursor;
-    if (cursor[0] == '\0' && strcmp(settings->start, "oldest") != 0) cursor = settings->start;
+    bool from_oldest =
+        strcmp(settings->start, "oldest") == 0 || strcmp(settings->start, "head") == 0;
+    if (cursor[0] == '\0' && !from_oldest) cursor = settings->start;
     snprintf(out->url, sizeof out->url, "%s%s%s", settings->base_url, stream->path,
              cursor[0] == '\0' ? "" : "?id=");
     source__url_append(out->url, sizeof out->url, slice__str(cursor));
@@ -114,9 +121,17 @@ static bool lies_behind(struct slice a, struct slice b) {
 
 static int judge_seed(const struct stream_spec *stream, yyjson_val *root, struct page_facts *out,
                       struct err *e) {
-    char name[48] = "psapi"; /* Realms other than pc are not known to be there. */
-    if (strcmp(stream->realm, "pc") != 0) snprintf(name, sizeof name, "psapi-%s", stream->realm);
+    char name[48] = "psapi"; /* Realms other than pc are not documented to be there. */
+    bool pc = strcmp(stream->realm, "pc") == 0;
+    if (!pc) snprintf(name, sizeof name, "psapi-%s", stream->realm);
     yyjson_val *id = yyjson_obj_get(root, name);
+    if (id == NULL && !pc && yyjson_is_str(yyjson_obj_get(root, "psapi"))) {
+        out->memo = buf__init(16);
+        if (!buf__append_slice(&out->memo, NO_HEAD))
+            return err__setf(e, ERR_NOMEM, "psapi: out of memory");
+        out->verdict = PAGE_SEEDED;
+        return 0;
+    }
     if (!yyjson_is_str(id) || !is_cursor(decode__slice(id)))
         return err__setf(e, ERR_MALFORMED, "psapi: change-ids: \"%s\" is not a change id", name);
     memcpy(out->next_cursor, unsafe_yyjson_get_str(id), unsafe_yyjson_get_len(id));

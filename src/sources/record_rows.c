@@ -43,6 +43,8 @@ static int decode_body(const struct request_facts *f, uint64_t lsn, struct slice
                         .received_wall_ns = f->received_wall_ns,
                         .lsn = lsn,
                         .freshness = (enum page_freshness)f->freshness,
+                        .http_status = f->http_status,
+                        .limits_raw = f->limits_raw,
                         .body = buf__slice(body)};
     struct decode_context context = {.followed = followed->names, .n_followed = followed->n};
     status = type->decode(&page, &context, rows, e);

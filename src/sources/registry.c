@@ -2,10 +2,11 @@
 #include "souk/source.h"
 #include <stdio.h>
 
-extern const struct source_type source_poe_ninja, source_psapi;
+extern const struct source_type source_poe_ninja, source_psapi, source_trade_data;
 
 /* Sorted by name. */
-static const struct source_type *const source_types[] = {&source_poe_ninja, &source_psapi};
+static const struct source_type *const source_types[] = {&source_poe_ninja, &source_psapi,
+                                                         &source_trade_data};
 
 const struct source_type *const *source__all(size_t *n) {
     *n = sizeof source_types / sizeof *source_types;

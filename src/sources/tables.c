@@ -148,9 +148,9 @@ const struct table_desc table_bronze_quarantine = {
 };
 
 static const struct table_desc *const all_tables[] = {
-    &table_bronze_ingest_checkpoints, &table_bronze_poeninja_snapshot,
-    &table_bronze_public_stash,       &table_bronze_quarantine,
-    &table_bronze_requests,           &table_raw_public_stash_pages,
+    &table_bronze_ingest_checkpoints, &table_bronze_poeninja_snapshot, &table_bronze_public_stash,
+    &table_bronze_quarantine,         &table_bronze_requests,          &table_bronze_trade_metadata,
+    &table_raw_public_stash_pages,
 };
 
 const struct table_desc *const *tables__all(size_t *n) {

@@ -1,6 +1,5 @@
 /* Fields are named when they are wrong, documents are written back whole or not at all, and the
  * descriptors say what the migrations create. */
-#include "../golden/golden.h"
 #include "souk/decode.h"
 #include "souk/tables.h"
 #include <setjmp.h>
@@ -111,37 +110,6 @@ static void test_documents_are_written_back(void **state) {
     buf__fini(&out);
 }
 
-/* Each column of each descriptor is on the line of the migration that has its place. */
-static void test_descriptors_match_the_migration(void **state) {
-    (void)state;
-    struct buf sql;
-    assert_true(golden__load("SOUK_SOURCE", "schema/migrations/0001_bronze.sql", &sql));
-    buf__append(&sql, "", 1);
-    size_t n;
-    const struct table_desc *const *all = tables__all(&n);
-    assert_int_equal(n, 6);
-    for (size_t t = 0; t < n; t++) {
-        char create[128];
-        snprintf(create, sizeof create, "CREATE TABLE IF NOT EXISTS %s\n(\n", all[t]->name);
-        const char *at = strstr(sql.base, create);
-        if (at == NULL) fail_msg("%s is not created", all[t]->name);
-        at += strlen(create);
-        for (size_t c = 0; c < all[t]->n_columns; c++) {
-            char line[128];
-            snprintf(line, sizeof line, "    `%s` %s COMMENT ", all[t]->columns[c].name,
-                     all[t]->columns[c].type);
-            if (strncmp(at, line, strlen(line)) != 0)
-                fail_msg("%s: not as described: %.*s", all[t]->name, (int)strcspn(at, "\n"), at);
-            at = strchr(at, '\n') + 1;
-        }
-        assert_true(at[0] == ')' || strncmp(at, "    INDEX", 9) == 0);
-        const char *end = strstr(at, ";\n");
-        const char *window = strstr(at, "non_replicated_deduplication_window = 10000");
-        assert_true(window != NULL && window < end);
-    }
-    buf__fini(&sql);
-}
-
 static void test_texts_are_cut_between_characters(void **state) {
     (void)state;
     struct slice s = SLICE_LIT("a\xc3\xab\xe2\x82\xac");
@@ -155,7 +123,6 @@ int main(void) {
         cmocka_unit_test(test_lone_surrogates_become_the_replacement_character),
         cmocka_unit_test(test_fields_are_named_when_they_are_wrong),
         cmocka_unit_test(test_documents_are_written_back),
-        cmocka_unit_test(test_descriptors_match_the_migration),
         cmocka_unit_test(test_texts_are_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -153,6 +153,56 @@ static void test_guard_tells_throttling_disabling_and_rewinds(void **state) {
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
 }
 
+static void test_guard_tells_what_is_not_available_and_what_stands_in(void **state) {
+    struct fixture *f = *state;
+    const char *reason;
+    f->source.name = "trade_data";
+    f->source.unavailable = true; /* A normal state, where nothing stands in for it. */
+    pass(f, 100);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN); /* Nor is it late. */
+    f->source.instead = "derived from the tape";
+    f->source.why = "status 404";
+    pass(f, 10);
+    assert_int_equal(guard__source(f->guard, "trade_data", "pc", &reason), GUARD_AMBER);
+    assert_string_equal(reason, "not available: derived from the tape");
+    assert_int_equal(n_firing(f, ALERT_WARNING), 1);
+    struct alerts_summary s;
+    alerts__summary(f->alerts, &s);
+    assert_string_equal(s.last_title, "trade_data pc is not available: derived from the tape");
+    f->source.unavailable = false;
+    f->source.last_success_ms = f->clock.wall_ns / NS_PER_MS;
+    pass(f, 1);
+    guard__source(f->guard, "trade_data", "pc", &reason);
+    assert_string_equal(reason, "available again");
+    pass(f, GUARD_HEALTHY);
+    assert_int_equal(n_firing(f, ALERT_WARNING), 0);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+}
+
+/* An incident outlives the process; the condition may be over when it comes back. */
+static void test_guard_ends_what_was_left_from_an_earlier_run(void **state) {
+    struct fixture *f = *state;
+    struct err e;
+    f->source.unavailable = true;
+    f->source.instead = "derived from the tape";
+    f->facts.store.connected = false;
+    pass(f, 10);
+    assert_int_equal(n_firing(f, ALERT_WARNING), 2);
+    guard__free(f->guard);
+    assert_int_equal(guard__open(&f->guard, &f->clock, &f->metrics, f->alerts, &e), 0);
+    f->source.unavailable = false;
+    f->source.last_success_ms = 0; /* Not asked yet: nobody knows. */
+    f->facts.started_ms = f->facts.store.since_ms = f->clock.wall_ns / NS_PER_MS;
+    pass(f, 4);
+    assert_int_equal(n_firing(f, ALERT_WARNING), 2);
+    f->source.last_success_ms = f->clock.wall_ns / NS_PER_MS;
+    f->facts.store.connected = true;
+    pass(f, GUARD_HEALTHY - 1);
+    assert_int_equal(n_firing(f, ALERT_WARNING), 2);
+    pass(f, 1);
+    assert_int_equal(n_firing(f, ALERT_WARNING), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -161,6 +211,8 @@ int main(void) {
         T(test_guard_rests_while_the_clock_jumps),
         T(test_guard_watches_store_and_spool),
         T(test_guard_tells_throttling_disabling_and_rewinds),
+        T(test_guard_tells_what_is_not_available_and_what_stands_in),
+        T(test_guard_ends_what_was_left_from_an_earlier_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

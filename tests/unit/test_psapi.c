@@ -74,6 +74,48 @@ static void test_plan_seeds_asks_on_and_waits_at_the_end(void **state) {
     assert_int_equal(r.not_before_mono_ns, 13 * NS_PER_S);
 }
 
+/* change-ids names a head for pc. Another realm takes its own when it is there, and else begins at
+ * the oldest page; a restart in between asks again. */
+static void test_realms_without_a_head_begin_at_the_oldest_page(void **state) {
+    (void)state;
+    const struct source_type *psapi = source__find("psapi");
+    const struct stream_spec xbox = {
+        .key = "xbox", .realm = "xbox", .endpoint = "psapi_xbox", .path = "/public-stash-tabs/xbox"};
+    struct source_settings s = settings("head");
+    struct stream_state at = {0};
+    struct source_request r;
+    struct page_facts facts;
+    struct err e;
+    psapi->plan(&s, &xbox, &at, &r);
+    assert_true(r.seed);
+    struct source_answer answer = {
+        .seed = true, .status = 200, .body = SLICE_LIT("{\"psapi\":\"7-7\",\"psapi-xbox\":\"8-8\"}")};
+    assert_int_equal(psapi->judge(&xbox, &at, &answer, &facts, &e), 0);
+    assert_string_equal(facts.next_cursor, "8-8");
+    assert_int_equal(facts.memo.len, 0);
+
+    answer.body = SLICE_LIT("{\"psapi\":\"7-7\"}");
+    assert_int_equal(psapi->judge(&xbox, &at, &answer, &facts, &e), 0);
+    assert_int_equal(facts.verdict, PAGE_SEEDED);
+    assert_string_equal(facts.next_cursor, "");
+    at.memo = buf__slice(&facts.memo);
+    at.last_reply_mono_ns = NS_PER_S;
+    psapi->plan(&s, &xbox, &at, &r);
+    assert_false(r.seed);
+    assert_int_equal(r.not_before_mono_ns, 0);
+    assert_string_equal(r.url, "https://api.example/public-stash-tabs/xbox");
+    assert_string_equal(r.endpoint, "psapi_xbox");
+    snprintf(at.cursor, sizeof at.cursor, "1-1"); /* Then on, as everybody. */
+    psapi->plan(&s, &xbox, &at, &r);
+    assert_string_equal(r.url, "https://api.example/public-stash-tabs/xbox?id=1-1");
+    buf__fini(&facts.memo);
+
+    answer.body = SLICE_LIT("{\"error\":1}"); /* Not an answer about heads at all. */
+    assert_int_equal(psapi->judge(&xbox, &at, &answer, &facts, &e), ERR_MALFORMED);
+    answer.body = SLICE_LIT("{\"psapi\":\"7-7\",\"psapi-xbox\":8}");
+    assert_int_equal(psapi->judge(&xbox, &at, &answer, &facts, &e), ERR_MALFORMED);
+}
+
 struct judged {
     const char *cursor, *header, *body;
     bool seed;
@@ -374,6 +416,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_streams_are_one_a_realm),
         cmocka_unit_test(test_plan_seeds_asks_on_and_waits_at_the_end),
+        cmocka_unit_test(test_realms_without_a_head_begin_at_the_oldest_page),
         cmocka_unit_test(test_judge_believes_only_promised_answers),
         cmocka_unit_test(test_judge_knows_a_block_page),
         cmocka_unit_test(test_decode_makes_the_expected_rows),

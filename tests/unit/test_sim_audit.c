@@ -4,7 +4,7 @@
 
 #include "audit.h"
 
-/** Stored rows as TabSeparated text, one for each table. */
+/** Stored rows as TabSeparated text, one for each table; NULL where there is no such table. */
 struct stored {
     const char *text[AUDIT_TABLES];
     size_t piece; /* Bytes a reader gets at once. */
@@ -13,9 +13,11 @@ struct stored {
 static int rows(void *ctx, enum audit_table table, void (*on_row)(void *, const struct span *),
                 void *arg, struct sim_err *e) {
     const struct stored *s = ctx;
-    struct tsv_reader t = {.n_fields = table == AUDIT_NINJA ? 5 : 3, .on_row = on_row, .arg = arg};
+    static const size_t n_fields[AUDIT_TABLES] = {3, 3, 5, 5, 4, 4, 4, 3};
+    struct tsv_reader t = {.n_fields = n_fields[table], .on_row = on_row, .arg = arg};
     const char *at = s->text[table] != NULL ? s->text[table] : "";
     int rc = 0;
+    if (s->text[table] == NULL) return AUDIT_NO_TABLE;
     for (size_t left = strlen(at); rc == 0 && left > 0;) {
         size_t n = s->piece > 0 && s->piece < left ? s->piece : left;
         rc = tsv_reader__take(&t, at, n);
@@ -216,6 +218,77 @@ static void test_many_rows_sort_and_match(void **state) {
     buf__fini(&stash);
 }
 
+#define HOUR(realm, hour, market) "exchange\t" realm "\t" hour "\tStandard\t" market "\n"
+#define BODY(kind, a, b, hash) "body\t" kind "\t" a "\t" b "\t" hash "\t1\n"
+
+static const char bodies[] =
+    HOUR("pc", "3600", "a|b") HOUR("pc", "3600", "a|c") BODY("exchange", "pc", "3600", "h1")
+    HOUR("pc", "7200", "a|b") BODY("exchange", "pc", "7200", "h2")
+    "trade\tremote\t\tt1\n" BODY("trades", "", "", "h3")
+    "trade\tremote\tsim-1\tt2\n" BODY("trades", "sim-1", "", "h4")
+    "trade\tresource\tstatic\tchaos\n" "trade\tresource\tstatic\tsame\n"
+    "trade\tresource\tstatic\tsame\n" BODY("resource", "static", "", "h5")
+    "trade\tresource\tstatic\tchaos\n" "trade\tresource\tstatic\tnew\n" BODY("resource", "static", "", "h6")
+    "account\ttab\titem\th7\n" BODY("account", "tab", "Standard", "h7")
+    "league\tpc\tStandard\th8\n" BODY("leagues", "pc", "", "h8")
+    "enrichment\tpoedb\tJeweller's Orb\n" BODY("poedb", "Currency_Exchange", "", "h9")
+    "exchange\tpc\t9999\tStandard\ttorn: its body line never came\n";
+
+#define HOURS_OK "pc\t3600\tStandard\ta|b\t1\npc\t3600\tStandard\ta|c\t1\npc\t7200\tStandard\ta|b\t1\n"
+#define LISTS_OK "resource\tstatic\tchaos\t1\nresource\tstatic\tsame\t2\n"
+#define TRADE_OK "remote\t\tt1\t1\nremote\tsim-1\tt2\t1\n" LISTS_OK "resource\tstatic\tnew\t1\n"
+#define REST_OK "tab\titem\th7\t1\n", "pc\tStandard\th8\t1\n", "poedb\tJeweller's Orb\t1\n"
+
+static void test_bodies_are_compared_by_their_keys(void **state) {
+    (void)state;
+    run(bodies, (struct stored){{"", "", "", HOURS_OK, TRADE_OK, REST_OK}, 3}, 0);
+    for (int t = AUDIT_EXCHANGE; t < AUDIT_TABLES; t++) check((enum audit_table)t, 0, 0, 0, 0);
+    assert_int_equal(report.tables[AUDIT_EXCHANGE].emitted, 3); /* Torn rows were not said. */
+    run(bodies,
+        (struct stored){{"", "", "", HOURS_OK "pc\t9999\tStandard\ttorn\t1\n",
+                         "remote\t\tt1\t2\n" LISTS_OK "resource\tstatic\tnew\t2\n",
+                         "tab\tother\th7\t1\n", "pc\tStandard\th8\t3\n", ""},
+                        0},
+        0);
+    check(AUDIT_EXCHANGE, 0, 0, 1, 0);
+    check(AUDIT_TRADE, 1, 2, 0, 0); /* Listing t2 is lost; t1 and one row of a list are twice. */
+    check(AUDIT_ACCOUNT, 1, 0, 1, 0);
+    check(AUDIT_LEAGUES, 0, 2, 0, 0);
+    check(AUDIT_ENRICHMENT, 1, 0, 0, 0);
+    assert_non_null(strstr(report.named.at, "lost     bronze_trade_metadata: trade\tremote\tsim-1\tt2\n"));
+    assert_non_null(strstr(report.named.at, "twice    bronze_trade_metadata: resource static new\n"));
+}
+
+static void test_bodies_that_are_not_durable_may_be_missing(void **state) {
+    (void)state;
+    struct stored s = {{"", "", "", "pc\t3600\tStandard\ta|b\t1\npc\t3600\tStandard\ta|c\t1\n",
+                        "remote\t\tt1\t1\n" LISTS_OK, "", "", ""}, 0};
+    run(bodies, s, AUDIT_UNTIL_DURABLE);
+    check(AUDIT_EXCHANGE, 0, 0, 0, 1);
+    check(AUDIT_TRADE, 0, 0, 0, 2); /* The last page, and what came with the last version. */
+    check(AUDIT_ACCOUNT, 0, 0, 0, 1);
+    run(bodies, s, AUDIT_REPLACED);
+    check(AUDIT_EXCHANGE, 1, 0, 0, 0); /* An hour is never replaced. */
+    check(AUDIT_TRADE, 1, 0, 0, 1);
+    s.text[AUDIT_EXCHANGE] = "pc\t7200\tStandard\ta|b\t1\npc\t3600\tStandard\ta|b\t1\n";
+    s.text[AUDIT_TRADE] = "remote\tsim-1\tt2\t1\n";
+    run(bodies, s, AUDIT_UNTIL_DURABLE);
+    check(AUDIT_EXCHANGE, 1, 0, 0, 0); /* A hole before the last stored hour. */
+    check(AUDIT_TRADE, 4, 0, 0, 1);    /* Page "", and the first version of the list: 3 rows. */
+}
+
+static void test_a_table_that_is_not_there(void **state) {
+    (void)state;
+    run(ledger, (struct stored){{PAGES_OK, STASH_OK, NINJA_OK}, 0}, 0);
+    assert_true(audit_report__clean(&report)); /* Nothing was served for it. */
+    assert_true(report.tables[AUDIT_LEAGUES].no_table);
+    run(bodies, (struct stored){{"", "", "", HOURS_OK}, 0}, 0);
+    assert_false(audit_report__clean(&report));
+    check(AUDIT_LEAGUES, 1, 0, 0, 0);
+    assert_true(report.tables[AUDIT_LEAGUES].no_table);
+    assert_false(report.tables[AUDIT_EXCHANGE].no_table);
+}
+
 static int fini(void **state) {
     (void)state;
     audit_report__fini(&report);
@@ -236,6 +309,9 @@ int main(void) {
         cmocka_unit_test(test_a_torn_ledger_line_is_no_line),
         cmocka_unit_test(test_an_error_text_is_no_result),
         cmocka_unit_test(test_many_rows_sort_and_match),
+        cmocka_unit_test(test_bodies_are_compared_by_their_keys),
+        cmocka_unit_test(test_bodies_that_are_not_durable_may_be_missing),
+        cmocka_unit_test(test_a_table_that_is_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, fini);
 }

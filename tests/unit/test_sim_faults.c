@@ -288,7 +288,7 @@ static void test_identity_is_asked_first(void **state) {
     f->options.require_token = true;
     assert_int_equal(fixture__page(f, "")->status, 401);
     fixture__send(f, "POST", "/oauth/token", "",
-                  "client_id=a&client_secret=b&grant_type=client_credentials&scope=service:psapi",
+                  "client_id=a&client_secret=sim-secret&grant_type=client_credentials&scope=service:psapi",
                   true);
     assert_int_equal(f->reply.status, 200);
     assert_int_equal(sscanf(f->reply.body->data, "{\"access_token\":\"%199[^\"]\"", token), 1);

@@ -30,7 +30,7 @@ static void test_judge_and_decode_survive_hostile_bodies(void **state) {
     size_t n;
     const struct source_type *const *all = source__all(&n);
     static const char *const one[] = {"pc"}, *const kinds[] = {"exchange/Currency"}, *const leagues[] = {"Standard"};
-    struct source_settings settings = {.base_url = "http://h", .seed_url = "http://h", .start = "oldest", .realms = one,
+    struct source_settings settings = {.base_url = "http://h", .seed_url = "http://h", .path = "/data/{resource}", .start = "oldest", .realms = one,
                                        .n_realms = 1, .leagues = leagues, .n_leagues = 1, .kinds = kinds, .n_kinds = 1,
                                        .period_ns = 1};
     struct stream_spec *specs = calloc(STREAMS_MAX, sizeof *specs);

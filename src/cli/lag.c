@@ -1,0 +1,69 @@
+/* How far the streams are behind: psapi in changes, against the heads that trade_data asks for;
+ * everything else by the age of its last good answer. */
+#include "app.h"
+
+#define HEAD_AGE_MAX_NS (600 * NS_PER_S) /* A head that is older says too little. */
+
+/* The heads as change-ids said last, when that was in this run and not long ago; else empty. */
+static struct slice find_heads(struct app *a, char out[CURSOR_MAX]) {
+    const struct app_stream *s = app__stream(a, SLICE_LIT("trade_data"), SLICE_LIT("change-ids"));
+    struct poller_status p;
+    out[0] = '\0';
+    if (s == NULL || s->poller == NULL) return slice__str(out);
+    poller__status(s->poller, &p);
+    int64_t at_ns = p.last_success_wall_ns;
+    if (at_ns >= p.started_wall_ns && a->clock.wall_ns - at_ns <= HEAD_AGE_MAX_NS)
+        memcpy(out, p.state->cursor, CURSOR_MAX);
+    return slice__str(out);
+}
+
+/* Seconds that @s is behind: by its changes where they are known. */
+static double behind_s(const struct app *a, const struct app_stream *s,
+                       const struct poller_status *p) {
+    if (s->lag.measured && s->lag.estimate_s != LAG_UNKNOWN) return s->lag.estimate_s;
+    int64_t seen_ns = p->last_success_wall_ns != 0 ? p->last_success_wall_ns : a->started_wall_ns;
+    return (double)(a->clock.wall_ns - seen_ns) / (double)NS_PER_S;
+}
+
+static struct series *lag_series(struct app *a, const struct source_type *type, size_t *at) {
+    size_t i = 0;
+    while (i < a->n_sources && a->sources[i].type != type) i++;
+    if (i == a->n_sources) return NULL;
+    *at = i;
+    if (a->m.cursor_lag_s[i] == NULL)
+        a->m.cursor_lag_s[i] = metrics__gauge(
+            &a->metrics, "souk_cursor_lag_seconds",
+            "How far the worst stream of a source is behind its head, or, where that is not known, "
+            "how old its last good answer is.",
+            "source=\"%s\"", type->name);
+    return a->m.cursor_lag_s[i];
+}
+
+void app__measure_lag(struct app *a) {
+    char text[CURSOR_MAX];
+    struct slice heads = find_heads(a, text);
+    double worst_s[APP_SOURCES_MAX] = {0}, worst_changes = LAG_UNKNOWN;
+    for (size_t i = 0; i < a->n_streams; i++) {
+        struct app_stream *s = &a->streams[i];
+        struct poller_status p;
+        size_t at = 0;
+        if (s->poller == NULL) continue;
+        poller__status(s->poller, &p);
+        if (strcmp(p.source, "psapi") == 0)
+            lag__measure(&s->lag, a->clock.mono_ns, p.state->caught_up, slice__str(p.state->cursor),
+                         lag__head(heads, s->spec.realm));
+        if (s->lag.measured && s->lag.changes > worst_changes) worst_changes = s->lag.changes;
+        struct series *series = lag_series(a, s->type, &at);
+        double s_behind = behind_s(a, s, &p);
+        if (s_behind > worst_s[at]) worst_s[at] = s_behind;
+        series__set(series, worst_s[at]);
+    }
+    if (worst_changes == LAG_UNKNOWN && a->m.cursor_lag_changes == NULL) return;
+    if (a->m.cursor_lag_changes == NULL)
+        a->m.cursor_lag_changes =
+            metrics__gauge(&a->metrics, "souk_cursor_lag_changes",
+                           "Changes between the cursor of the worst stream and its head; -1 when "
+                           "it is not known any more.",
+                           "source=\"psapi\"");
+    series__set(a->m.cursor_lag_changes, worst_changes);
+}

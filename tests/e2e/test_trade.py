@@ -1,0 +1,90 @@
+"""Trade data by resource and by cursor, the realms of psapi, and how far psapi is behind."""
+
+import json
+
+import pytest
+from stacks import ask, stack_of, until
+
+RESOURCES = ["static", "items", "stats", "leagues", "filters", "change-ids"]
+IDS = "SELECT countDistinct(trade_id) FROM bronze_trade_metadata WHERE ts > now() - INTERVAL 1 HOUR"
+AGE = ("SELECT quantileExact(0.95)(dateDiff('second', listing_ts, now())) FROM bronze_trade_metadata "
+       "WHERE listing_ts > now() - INTERVAL 1 HOUR")
+
+
+def config(stack, **trade):
+    url = f"http://127.0.0.1:{stack.sim}"
+    stack.configure({"sources": {"trade_data": {"enabled": True, "base_url": url, "rate_per_s": 1, "change_ids_s": 1} | trade}})
+
+
+def stream(stack, name, key):
+    return next(s for s in stack.status()["sources"] if (s["name"], s["stream"]) == (name, key))
+
+
+def told(stack):
+    return lambda: json.dumps(stack.status()["sources"]) + "\n" + stack.tail("souk")
+
+
+def test_resources_and_heads(tmp_path):
+    with stack_of(tmp_path, {"sources": {"psapi": {"realms": ["pc", "xbox"], "start": "head"}}}, start=False) as stack:
+        config(stack, resources=RESOURCES)
+        stack.start_all("--trade-etag")
+        until("a body of each resource", 60, lambda: all(stream(stack, "trade_data", r)["pages"]["new"] for r in RESOURCES), told(stack))
+        # change-ids names no head for xbox, so it begins at the oldest page; pc begins at the head.
+        until("both realms", 30, lambda: all(stream(stack, "psapi", r)["pages"]["new"] for r in ("pc", "xbox")), told(stack))
+        asked = stack.query("SELECT realm, argMin(last_cursor_id, retrieved_at) FROM bronze_ingest_checkpoints "
+                            "WHERE service = 'psapi' GROUP BY realm ORDER BY realm FORMAT TSV")
+        first = dict(line.split("\t") for line in asked.splitlines())
+        assert first.get("xbox", "") == "" and first["pc"] != "", asked
+        pc = until("a head to compare with", 20, lambda: (s := stream(stack, "psapi", "pc")) and s["lag_changes"] is not None and s, told(stack))
+        assert pc["lag_changes"] >= 0
+        assert "lag_changes" not in stream(stack, "trade_data", "static")
+        stack.freeze()
+        until("the end", 30, lambda: (s := stream(stack, "psapi", "pc"))["state"] == "caught_up" and s["lag_changes"] == 0
+              and s["lag_estimate_s"] == 0, told(stack))
+        assert stack.metric("souk_cursor_lag_changes") >= -1
+        assert 'souk_cursor_lag_seconds{source="psapi"}' in ask(stack.hub, "/metrics")
+        until("rows of each list", 20, lambda: set(stack.query("SELECT DISTINCT item_type FROM bronze_trade_metadata "
+              "WHERE origin = 'resource'").splitlines()) == set(RESOURCES) - {"change-ids"}, told(stack))
+        assert int(stack.query(IDS)) > 20
+        assert stack.query("SELECT max(http_status), max(rate_limit_raw != '') FROM bronze_trade_metadata FORMAT CSV") == "200,1"
+        assert stack.count("v_trade_metadata_dedup") == int(
+            stack.query("SELECT uniqExact(item_type, trade_id, variation_id) FROM bronze_trade_metadata"))
+        assert stack.count("bronze_quarantine", "source = 'trade_data'") == 0
+        assert stack.simulator()["violations"] == 0
+
+
+def test_a_gateway_is_walked_and_its_end_is_told_once(tmp_path):
+    with stack_of(tmp_path, start=False) as stack:
+        config(stack, path="/gateway/trade/data/{cursor}")
+        stack.start_all()
+        until("listings", 30, lambda: stack.count("bronze_trade_metadata", "origin = 'remote'") > 10, told(stack))
+        assert int(stack.query(IDS)) > 10
+        assert float(stack.query(AGE)) >= 0
+        assert int(stack.query("SELECT max(c) FROM (SELECT count() AS c FROM v_trade_metadata_dedup GROUP BY trade_id)")) == 1
+        stack.fault("status", target="trade_data", value=404, count=1)
+        gone = until("derived mode", 30, lambda: (s := stream(stack, "trade_data", "listings"))["state"] == "unavailable" and s, told(stack))
+        before = gone["cursor"]
+        assert before != "" and gone["pages"]["unavailable"] == 1
+        assert gone["next_request_ms"] > stack.status()["now_ms"] + 5 * 3600 * 1000
+        alert = until("an alert", 10, lambda: stack.alerts("unavailable"), told(stack))
+        assert len(alert) == 1 and alert[0]["title"] == "trade_data listings is not available: derived from the tape"
+        assert stream(stack, "trade_data", "listings")["level"] == "amber"
+
+        # It is asked again at a start, and all is well.
+        assert stack.stop("souk") == 0
+        stack.start_souk()
+        until("it goes on", 60, lambda: (s := stream(stack, "trade_data", "listings"))["pages"]["new"] > 0 and s["cursor"] != before, told(stack))
+        until("the alert ends", 20, lambda: all(a["status"] == "resolved" for a in stack.alerts("unavailable")), told(stack))
+        assert len(stack.alerts("unavailable")) == 1
+
+
+@pytest.mark.parametrize("fault", [{"kind": "status", "value": 410}, {"kind": "status", "value": 444}, {"kind": "status", "value": 403}])
+def test_what_else_is_gone(tmp_path, fault):
+    with stack_of(tmp_path, start=False) as stack:
+        config(stack, path="/gateway/trade/data/{cursor}")
+        stack.start_clickhouse()
+        stack.start_sim()
+        stack.fault(target="trade_data", count=1000, **fault)
+        stack.start_souk()
+        until("derived mode", 30, lambda: stream(stack, "trade_data", "listings")["state"] == "unavailable", told(stack))
+        until("an alert", 10, lambda: len(stack.alerts("unavailable")) == 1, told(stack))
