@@ -60,6 +60,7 @@ struct window {
     int64_t blind_ns;  /* Until then it is shut: there was no memory to note a token that is out. */
     int64_t *ring;     /* Owned. */
     uint32_t at, n, cap;
+    uint32_t n_foreign;                           /* Of the n: hits of somebody else. */
     uint32_t used;                                /* As last measured. */
     struct series *s_limit, *s_used, *s_headroom; /* NULL beyond the bound. */
 };
@@ -79,7 +80,8 @@ struct policy {
     uint32_t n_refusals;      /* 429 in a row: until a success, one request at a time. */
     uint32_t recover;         /* Stages left of coming back; 0: none. */
     int64_t recover_until_ns; /* Of this stage. */
-    int64_t learned_wall_ns;  /* When its windows were told as they are. */
+    uint32_t n_waiting_by_class[CLASS__N]; /* Permits of its endpoints. */
+    int64_t learned_wall_ns;               /* When its windows were told as they are. */
     struct share {
         uint32_t deficit; /* Tokens that it may take in its turn. */
         uint32_t n_ready; /* Endpoints in a host's queue in its name. */

@@ -24,6 +24,7 @@ void permit__wait(struct permit *p) {
     append(&ep->head, &ep->tail, p);
     ep->n_waiting++;
     ep->n_waiting_by_class[p->class]++;
+    ep->policy->n_waiting_by_class[p->class]++;
 }
 
 static void leave(struct governor *g, struct permit *p) {
@@ -31,6 +32,7 @@ static void leave(struct governor *g, struct permit *p) {
         take_out(&p->endpoint->head, &p->endpoint->tail, p);
         p->endpoint->n_waiting--;
         p->endpoint->n_waiting_by_class[p->class]--;
+        p->endpoint->policy->n_waiting_by_class[p->class]--;
     } else if (p->where == PERMIT_FLYING) {
         take_out(&g->flying_head, &g->flying_tail, p);
         p->endpoint->n_inflight--;

@@ -208,6 +208,10 @@ void policy__bind(struct governor *g, struct endpoint *ep, struct policy *to) {
     from->n_inflight -= ep->n_tokens;
     to->n_inflight += ep->n_tokens;
     to->home = ep->venue;
+    for (int c = 0; c < CLASS__N; c++) {
+        from->n_waiting_by_class[c] -= ep->n_waiting_by_class[c];
+        to->n_waiting_by_class[c] += ep->n_waiting_by_class[c];
+    }
     from->n_endpoints--;
     to->n_endpoints++;
     policy__hold(to, from->hold_ns);
@@ -220,7 +224,7 @@ void policy__bind(struct governor *g, struct endpoint *ep, struct policy *to) {
         for (size_t i = 0; i < to->n_windows; i++) {
             struct window *w = &to->windows[i];
             w->ring = NULL;
-            w->at = w->n = w->cap = 0;
+            w->at = w->n = w->cap = w->n_foreign = 0;
             w->s_limit = w->s_used = w->s_headroom = NULL;
             window__merge(w, &from->windows[i]);
         }

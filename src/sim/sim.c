@@ -2,6 +2,7 @@
  * share: error bodies, the way through a limiter, and the promise to the ledger. */
 #include "sim.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -349,8 +350,13 @@ void sim__handle(struct sim *s, const struct http_request *q, struct reply *r) {
     struct span rest = {"", 0};
     enum sim_route route = find_route(q->path, &rest);
     uint64_t before = s->ledger.n_violations;
+    assert(route < N_ROUTES);
     s->n_requests[route]++;
     dispatch(s, route, q, rest, r);
+    if (span__is(q->method, "HEAD") && r->done != NULL) { /* No body goes out: nothing is said. */
+        r->done(NULL, r->token, false);
+        r->done = NULL;
+    }
     s->n_violations[route] += s->ledger.n_violations - before;
     r->date_ns = s->clock.wall_ns;
     if (route != ROUTE_CONTROL && r->delay_ms == 0) r->delay_ms = s->o->delay_ms;

@@ -260,10 +260,41 @@ static void test_errors_that_are_ours(void **state) {
                                  .passed = true, .seeds = 7, .rows = requests, .recovery_s = -1});
 }
 
+/* Ten endpoints of one venue fail at once: nobody tries thrice when the venue's retries are spent. And
+ * one that is well pays them back. */
+static void test_the_retry_budget(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
+    struct world *w = world__new(9, NULL);
+    struct server bad = {.status = 503}, good = {0};
+    struct load l[10];
+    for (size_t i = 0; i < 10; i++) {
+        struct endpoint_options o = world__vendor(names[i]);
+        o.venue = "v";
+        l[i] = (struct load){.endpoint = world__endpoint(w, names[i], &o), .server = &bad, .n_left = 1000};
+        world__load(w, &l[i]);
+    }
+    world__run(w, WORLD_START_NS + 7 * S);
+    assert_true(world__status(w, "a").retries_left < 14);
+    /* Seven are paid for; the others waited for 8 s and more after their first failure. */
+    assert_in_range(bad.n_arrived, 10, 17);
+    assert_int_equal(world__status(w, "j").state, ENDPOINT_BACKOFF);
+    struct endpoint_options o = world__vendor("good");
+    o.venue = "v";
+    o.host = "other.test";
+    struct load well = {.endpoint = world__endpoint(w, "good", &o), .server = &good, .n_left = 1000};
+    for (size_t i = 0; i < 10; i++) governor__kill(w->g, l[i].endpoint, "test");
+    world__load(w, &well);
+    world__run(w, WORLD_START_NS + 200 * S);
+    assert_int_equal(world__status(w, "good").retries_left, 100);
+    table__row("a venue in trouble spends its retries", 1, bad.n_arrived, 0, -1, true);
+    world__free(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_retry_after), cmocka_unit_test(test_recovery), cmocka_unit_test(test_storm),
         cmocka_unit_test(test_armed_ban), cmocka_unit_test(test_block_page),
-        cmocka_unit_test(test_errors_that_are_ours)};
+        cmocka_unit_test(test_errors_that_are_ours), cmocka_unit_test(test_the_retry_budget)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -258,12 +258,28 @@ static void open_governor(struct world *w) {
     (void)rc;
 }
 
+/* What failed can be done again: the same seed gives the same run. */
+static uint64_t last_seed;
+static const struct world *last_world;
+
+static void tell_seed(int status, void *data) {
+    (void)data;
+    if (status != 0)
+        fprintf(stderr, "the last world had seed %llu, its clock stood at %.3f s\n", (unsigned long long)last_seed,
+                last_world == NULL ? -1.0 : (double)(last_world->clock.mono_ns - WORLD_START_NS) / (double)S);
+}
+
 struct world *world__new(uint64_t seed, const struct governor_options *options) {
     struct world *w = calloc(1, sizeof *w);
     static FILE *quiet;
     assert(w != NULL);
     if (quiet == NULL) quiet = fopen("/dev/null", "w");
     log__setup(quiet, LOG_FORMAT_LOGFMT, LOG_LEVEL_ERROR); /* Errors are what the runs are made of. */
+    static bool told;
+    if (!told) on_exit(tell_seed, NULL);
+    told = true;
+    last_seed = seed;
+    last_world = w;
     if (options != NULL) w->options = *options;
     w->options.seed = seed;
     w->random = seed * 977 + 1;
@@ -313,6 +329,7 @@ void world__restore(struct world *w, const struct buf *saved) {
 }
 
 void world__free(struct world *w) {
+    last_world = NULL;
     close_governor(w);
     drop_exchanges(w);
     int rc = uv_loop_close(&w->loop);
