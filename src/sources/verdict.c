@@ -133,7 +133,8 @@ static void keep_failure(struct poller *p, const char *status, const char *reaso
 }
 
 static void keep_success(struct poller *p, const char *status, bool is_page) {
-    if (!p->request.seed) poller_recent__add(&p->recent, is_page && p->facts.flags & REQUEST_ADVANCES);
+    if (!p->request.seed)
+        poller_recent__add(&p->recent, is_page && p->facts.flags & REQUEST_ADVANCES);
     p->state.n_failures = 0;
     p->backoff_until_mono_ns = 0;
     p->facts.status = slice__str(status);
@@ -311,13 +312,18 @@ static void start_judge(struct poller *p, struct http_response *r) {
 /* The governor wanted to know the state before the first request; the source has learned nothing.
  */
 static void keep_head(struct poller *p, const struct http_response *r) {
+    bool failed = r->err.code != 0 || r->status >= 400;
+    if (failed && r->err.code == 0)
+        snprintf(p->error, sizeof p->error, "HEAD %s answered %d", p->stream->path, r->status);
+    else snprintf(p->error, sizeof p->error, "%s", failed ? r->err.msg : p->limits.error);
     p->attempts--;
-    p->facts.status = r->err.code == 0 && r->status < 400 ? SLICE_LIT("head") : SLICE_LIT("error");
-    snprintf(p->error, sizeof p->error, "%s",
-             r->err.code != 0             ? r->err.msg
-             : p->limits.error[0] != '\0' ? p->limits.error
-                                          : "");
+    p->facts.status = failed ? SLICE_LIT("error") : SLICE_LIT("head");
     p->facts.error = slice__str(p->error);
+    if (failed) {
+        p->counts.errors++;
+        series__inc(p->m.error);
+        snprintf(p->last_error, sizeof p->last_error, "%s", p->error);
+    }
     if (p->error[0] != '\0')
         LOG_WARN("sources", "HEAD told nothing", LOG_S("stream", p->stream->key),
                  LOG_I("http", r->status), LOG_S("err", p->error));
