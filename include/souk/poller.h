@@ -53,7 +53,7 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
     /** A request with the token of @scope was answered 401: it is worth nothing any more. */
     void (*bearer_refused)(void *ctx, const char *source, const char *scope);
     void *bearer_ctx;
-    const struct gate *gate; /* NULL: its own permit is enough. */
+    const struct gate *gate; /* NULL: its own permit is enough. Else HEAD at the start is theirs. */
 };
 
 #define POLLER_BEARER_MAX 4096 /* Bytes of a token. */

@@ -78,8 +78,10 @@ void throttle__tick(struct throttle *t) {
     for (size_t i = 0; t->g != NULL && i < PERMITS_MAX; i++) {
         struct lease *l = &t->leases[i];
         bool over = l->until_mono_ns <= t->clock->mono_ns;
+        /* It is looked at once a second: half a second early is as near as half a second late. */
+        bool waited = l->until_mono_ns <= t->clock->mono_ns + NS_PER_S / 2;
         if (l->number != 0 && over) end_unanswered(t, l);
-        else if (l->reply != NULL && (over || !hub_reply__is_awaited(l->reply)))
+        else if (l->reply != NULL && (waited || !hub_reply__is_awaited(l->reply)))
             governor__cancel(t->g, &l->permit);
     }
 }

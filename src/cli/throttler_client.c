@@ -10,7 +10,8 @@
 #define THROTTLER_URL_MAX 512
 #define THROTTLER_KEY_MAX 512
 #define TIMEOUT_NS (2 * NS_PER_S)
-#define WAIT_MS "500" /* It queues there, and looks once a second: 1.5 s, below the time-out. */
+#define WAIT_MS                                                                                    \
+    "500" /* It queues there for a second at most, as far below the time-out as can be. */
 #define WAIT_LEAST_NS (50 * NS_PER_MS)
 #define WAIT_MOST_NS (60 * NS_PER_S)
 #define SETTLE_MOST_S 60

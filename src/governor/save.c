@@ -109,7 +109,8 @@ static void put_endpoint(const struct governor *g, struct buf *out, struct endpo
     put_policy(g, out, &ep->own);
     buf__u32(out, ep->venue->retries);
     buf__u8(out, ep->learned);
-    buf__u8(out, ep->head_due);
+    /* One that is under way will not be told of, and was sent all the same. */
+    buf__u8(out, ep->head_due && ep->venue->heading != ep);
     buf__u64(out, rate);
     put_time(g, out, ep->rate_next_ns);
     put_time(g, out, ep->backoff_ns);

@@ -142,7 +142,8 @@ static void ask_permit(struct poller *p) {
     p->permit.data = p;
     p->permit.class = class_of(p->state.poked ? SOURCE_INTERACTIVE : p->request.class);
     p->permit.tier = poller_recent__tier(&p->recent, p->permit.tier);
-    p->permit.may_head = p->request.method == NULL;
+    /* One address asks once: where somebody else governs it, the HEAD is theirs. */
+    p->permit.may_head = p->request.method == NULL && p->deps.gate == NULL;
     struct endpoint *ep = p->deps.endpoint(p->deps.endpoint_ctx, p->request.endpoint);
     int status = ep == NULL ? ERR_NOT_FOUND
                             : governor__acquire(p->deps.governor, ep, &p->permit,
@@ -278,8 +279,7 @@ static void save_limits(struct poller *p) {
     buf__fini(&state);
 }
 
-/* Others may use the same address: whoever governs them all has a say. A HEAD is no token of
- * theirs. */
+/* Others may use the same address: whoever governs them all has a say. */
 static void on_gate(struct gate_ask *a, int64_t wait_ns) {
     struct poller *p = a->data;
     if (wait_ns <= 0) {
@@ -307,7 +307,7 @@ static void on_permit(struct permit *permit, int status) {
     }
     p->refused = status == ERR_REFUSED;
     if (status == 0) {
-        if (p->deps.gate == NULL || permit->head) save_limits(p);
+        if (p->deps.gate == NULL) save_limits(p);
         else ask_gate(p);
         return;
     }

@@ -113,13 +113,11 @@ static void test_head_first_and_once(void **state) {
     static const struct script script = {
         {"HTTP/1.1 204 No Content\r\n" LIMITS "\r\n",
          "HTTP/1.1 200 OK\r\n" LIMITS "Content-Length: 37\r\n\r\n{\"next_change_id\":\"1-1\",\"stashes\":[]}"}, 2};
-    struct guard *g = guard_new(f);
     struct kept kept;
     use_head(f);
     start(f, &script);
     UNTIL(f, f->n_requests == 1);
     assert_memory_equal(f->last_request, "HEAD /", 6);
-    assert_int_equal(g->n_asked, 0); /* It is nobody's token. */
     UNTIL(f, headed(f).n_windows == 1);
     read_spool(f, &kept);
     assert_int_equal(kept.n_requests, 0);
@@ -129,6 +127,17 @@ static void test_head_first_and_once(void **state) {
     close_poller(f);
     read_spool(f, &kept);
     assert_true(kept.n_requests >= 3); /* The HEAD is a record as well. */
+}
+
+static void test_no_head_where_somebody_else_governs(void **state) {
+    struct fixture *f = *state;
+    struct guard *g = guard_new(f);
+    use_head(f);
+    start(f, &empty);
+    UNTIL(f, f->n_requests == 2);
+    assert_memory_equal(f->last_request, "GET /", 5);
+    assert_true(g->n_asked >= 2);
+    close_poller(f);
     free(g);
 }
 
@@ -177,6 +186,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_it_can_be_closed_while_the_gate_thinks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_head_first_and_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_head_without_limits_is_said_and_not_repeated, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_head_where_somebody_else_governs, setup, teardown),
         cmocka_unit_test(test_tiers_follow_what_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
