@@ -3,8 +3,10 @@
  * psapi fills raw_public_stash_pages and bronze_public_stash, poe_ninja fills
  * bronze_poeninja_snapshot, and whoever refuses an entry fills bronze_quarantine; decode makes
  * these rows. The poller makes the rows of bronze_ingest_checkpoints and bronze_requests.
+ * currency_exchange fills bronze_exchange_events and bronze_exchange_gaps, leagues and enrichment
+ * the tables of their names.
  *
- * Names and meanings: schema/migrations/0001_bronze.sql. Every row ends with src, lsn, ord: the
+ * Names and meanings: schema/migrations/. Every row ends with src, lsn, ord: the
  * source, the position in its log and the ordinal there, which together are unique in a table. */
 #ifndef SOUK_TABLES_H
 #define SOUK_TABLES_H
@@ -17,6 +19,12 @@ extern const struct table_desc table_bronze_poeninja_snapshot;
 extern const struct table_desc table_bronze_ingest_checkpoints; /* after_data */
 extern const struct table_desc table_bronze_requests;
 extern const struct table_desc table_bronze_quarantine;
+extern const struct table_desc table_bronze_exchange_events;
+extern const struct table_desc table_bronze_exchange_gaps;
+extern const struct table_desc table_bronze_leagues;
+extern const struct table_desc table_bronze_enrichment;
+extern const struct table_desc table_bronze_account_stash_snapshot; /* 0006_account.sql, */
+extern const struct table_desc table_ops_scope_audit;               /* and so is this. */
 extern const struct table_desc table_bronze_trade_metadata;
 
 /* Longest refused payload and value that a quarantine row keeps; longer ones are cut between two
@@ -83,6 +91,77 @@ struct quarantine_row {
     struct row_origin origin;
 };
 
+/** One market of one hour of the currency exchange. Of each pair [0] is the base's, [1] the
+ * quote's; all numbers as sent, 0 without trades. */
+struct exchange_row {
+    int64_t recorded_wall_ns, hour_wall_ns;
+    uint64_t next_change_id; /* Unix time in seconds. */
+    struct slice realm, league, league_key, market_id, base, quote;
+    uint64_t volume[2], lowest_ratio[2], highest_ratio[2], lowest_stock[2], highest_stock[2];
+    double ratio_low, ratio_high; /* Quote per base. */
+    struct row_origin origin;
+};
+
+/** One hour of the currency exchange that is not there. */
+struct exchange_gap_row {
+    int64_t recorded_wall_ns, hour_wall_ns, next_hour_wall_ns;
+    struct slice realm, reason;
+    struct row_origin origin;
+};
+
+struct league_row {
+    int64_t retrieved_wall_ns;
+    struct slice league, realm;
+    int64_t start_wall_ns, end_wall_ns, register_wall_ns; /* 0: not sent. */
+    struct slice category;
+    bool is_current, is_event;
+    struct slice rules, payload, payload_hash;
+    struct row_origin origin;
+};
+
+struct enrichment_row {
+    int64_t retrieved_wall_ns;
+    struct slice source, page, key, mod_id, mod_description, craft_group;
+    double gold_per_unit;
+    struct slice licence, attribution;
+    bool stale;
+    struct slice payload;
+    struct row_origin origin;
+};
+
+/** One item of a tab of the account's own stash. */
+struct account_stash_row {
+    struct slice snapshot_id;
+    int64_t captured_wall_ns;
+    struct slice account_hash, realm, league, league_key;
+    struct slice tab_id, parent_tab_id, tab_name;
+    uint32_t tab_index;
+    struct slice tab_type, item_id, parent_item_id, item_type_id, base_type, type_line, name;
+    struct slice rarity;
+    uint8_t frame_type;
+    uint16_t ilvl;
+    bool identified, corrupted;
+    uint32_t stack_size;
+    uint16_t x, y; /* Columns and rows; of a socketed item the socket and 0. */
+    uint8_t w, h;
+    struct slice note;
+    uint64_t mods_hash;
+    struct slice extra;
+    struct slice payload_hash; /* tables__hash of the tab's body. */
+    struct row_origin origin;
+};
+
+/** One answer of the token endpoint about one scope. */
+struct scope_audit_row {
+    int64_t wall_ns; /* Column ts. */
+    struct slice scope;
+    bool available;
+    uint16_t http_status;
+    struct slice detail;
+    uint32_t expires_in_s; /* 0: no token, or not said. */
+    struct row_origin origin;
+};
+
 #define RATE_LIMIT_RAW_MAX 512 /* Of a row that repeats it; longer ones are cut. */
 /** One listing as the trade site, a gateway or the tape tells of it, or an entry of a resource. */
 struct trade_metadata_row {
@@ -106,6 +185,12 @@ void tables__raw_page_row(struct batch *b, const struct raw_page_row *row);
 void tables__checkpoint_row(struct batch *b, const struct checkpoint_row *row);
 void tables__request_row(struct batch *b, const struct request_row *row);
 void tables__quarantine_row(struct batch *b, const struct quarantine_row *row);
+void tables__exchange_row(struct batch *b, const struct exchange_row *row);
+void tables__exchange_gap_row(struct batch *b, const struct exchange_gap_row *row);
+void tables__league_row(struct batch *b, const struct league_row *row);
+void tables__enrichment_row(struct batch *b, const struct enrichment_row *row);
+void tables__account_stash_row(struct batch *b, const struct account_stash_row *row);
+void tables__scope_audit_row(struct batch *b, const struct scope_audit_row *row);
 void tables__trade_metadata_row(struct batch *b, const struct trade_metadata_row *row);
 
 #define TABLES_HASH_SIZE 33

@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS bronze_trade_metadata
     `trade_category` LowCardinality(String) COMMENT 'As sent; group for resources; kind of the event for derived rows',
     `listing_ts` DateTime64(3, 'UTC') COMMENT 'When the listing was first seen; 1970 for resources' CODEC(DoubleDelta, ZSTD(1)),
     `delist_ts` DateTime64(3, 'UTC') COMMENT 'When it was seen to be gone; 1970 while it is there' CODEC(DoubleDelta, ZSTD(1)),
-    `trade_data_hash` String COMMENT 'As sent, else xxh3-128 of payload, 32 hex digits' CODEC(ZSTD(1)),
+    `trade_data_hash` String COMMENT 'As sent, else a hash of payload, 32 hex digits: xxh3-128, of derived rows SipHash-2-4-128' CODEC(ZSTD(1)),
     `price_change_flag` UInt8 COMMENT '1 when the price has changed' CODEC(ZSTD(1)),
     `rate_limit_raw` String COMMENT 'The rate-limit headers of the answer as they came; empty for derived rows' CODEC(ZSTD(1)),
     `http_status` UInt16 COMMENT 'HTTP status of the answer; 0 for derived rows' CODEC(ZSTD(1)),
@@ -37,8 +37,10 @@ COMMENT 'Trade data and listing facts, as they came';
 
 -- One row for each trade_id in each 24 hours, counted back from now: the newest. Resources name
 -- their entries each in its own way, so there the resource and the variant belong to the id.
+-- Listings of the last 7 days, as sorting all of them takes memory; lists of any age.
 CREATE OR REPLACE VIEW v_trade_metadata_dedup AS
 SELECT *
 FROM bronze_trade_metadata
+WHERE origin = 'resource' OR ts > now() - INTERVAL 7 DAY
 ORDER BY ts DESC, lsn DESC, ord DESC
 LIMIT 1 BY trade_id, if(origin = 'resource', concat(item_type, '/', variation_id), ''), intDiv(dateDiff('second', ts, now()), 86400);

@@ -229,8 +229,10 @@ static void on_stranger(void *data, const struct slice *cells, size_t n_cells) {
 static int ask(struct strangers *s, const char *what, const struct buf *where, const char *behind,
                struct err *e) {
     struct buf sql = buf__init(1 << 16);
-    buf__printf(&sql, "SELECT %s FROM %s.%s WHERE %.*s%s", what, s->a->options->store->database,
-                s->a->report->tables[s->table].name, SLICE_FMT(buf__slice(where)), behind);
+    const char *ours = s->a->shapes[s->table].table->ours;
+    buf__printf(&sql, "SELECT %s FROM %s.%s WHERE (%s) AND %.*s%s", what,
+                s->a->options->store->database, s->a->report->tables[s->table].name,
+                ours == NULL ? "1" : ours, SLICE_FMT(buf__slice(where)), behind);
     buf__append(&sql, "", 1);
     s->total = 0;
     int status = sql.failed || where->failed

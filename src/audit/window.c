@@ -166,8 +166,9 @@ static void on_page(void *data, const struct slice *cells, size_t n_cells) {
 }
 
 static void put_from(const struct audit *a, size_t table, struct buf *sql) {
-    buf__printf(sql, " FROM %s.%s WHERE ", a->options->store->database,
-                a->shapes[table].table->name);
+    const struct table_desc *t = a->shapes[table].table;
+    buf__printf(sql, " FROM %s.%s WHERE ", a->options->store->database, t->name);
+    if (t->ours != NULL) buf__printf(sql, "(%s) AND ", t->ours);
 }
 
 static int compare_pages(struct audit *a, size_t table, struct answer *n, struct err *e) {

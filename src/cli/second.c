@@ -89,11 +89,14 @@ static void run_guard(struct app *a) {
         if (s->poller == NULL) continue;
         struct poller_status p;
         poller__status(s->poller, &p);
+        const struct source_setup *c = settings__source(a->settings, p.source);
         snprintf(why[n], sizeof why[n], "%s", p.last_error);
         sources[n] = (struct guard_source){
             .name = p.source,
             .stream = s->spec.key,
-            .enabled = true,
+            /* What is not granted is no failure, and nobody waits for it. */
+            .enabled = !p.quiet && !(c->settings.use_oauth && p.state->unavailable),
+            .disabled_reason = app__why_disabled(s),
             /* What was fetched in an earlier run says nothing about this one's health. */
             .last_success_ms =
                 (p.last_success_wall_ns > p.started_wall_ns ? p.last_success_wall_ns : 0) /

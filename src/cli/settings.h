@@ -36,5 +36,9 @@ int settings__init(struct settings *s, struct config *config, struct err *e);
 void settings__fini(struct settings *s);
 /** @return the source called @name, or NULL. */
 const struct source_setup *settings__source(const struct settings *s, const char *name);
+/** @return why the source @c cannot run although it is enabled, and what to do; or NULL.
+ * Credentials that are not there are a normal state: said once, shown in the status, and never
+ * asked for in vain. */
+const char *settings__why_off(const struct settings *s, const struct source_setup *c);
 
 #endif

@@ -41,6 +41,7 @@ int exit_code_of(int code);
 
 int verb_check(struct command *c, int argc, char **argv);
 int verb_limit(struct command *c, int argc, char **argv);
+int verb_poll(struct command *c, int argc, char **argv);
 int verb_replay(struct command *c, int argc, char **argv);
 int verb_run(struct command *c, int argc, char **argv);
 int verb_schema(struct command *c, int argc, char **argv);
@@ -48,8 +49,8 @@ int verb_status(struct command *c, int argc, char **argv);
 int verb_verify(struct command *c, int argc, char **argv);
 int verb_version(struct command *c, int argc, char **argv);
 int verb_wal(struct command *c, int argc, char **argv);
-extern const char verb_check_help[], verb_limit_help[], verb_replay_help[], verb_run_help[],
-    verb_schema_help[], verb_status_help[], verb_verify_help[], verb_version_help[],
-    verb_wal_help[];
+extern const char verb_check_help[], verb_limit_help[], verb_poll_help[], verb_replay_help[],
+    verb_run_help[], verb_schema_help[], verb_status_help[], verb_verify_help[],
+    verb_version_help[], verb_wal_help[];
 
 #endif

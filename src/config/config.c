@@ -82,9 +82,9 @@ static bool fill_list(const struct config_job *job, const char *path, char ***li
 #define SIMULATOR_URL "http://127.0.0.1:8787"
 
 static const char *exchange_url(const struct config *c) {
-    if (!c->live) return SIMULATOR_URL;
-    return c->sources.currency_exchange.form == CONFIG_OAUTH ? "https://api.pathofexile.com"
-                                                             : "https://web.poecdn.com/api";
+    bool oauth = c->sources.currency_exchange.form == CONFIG_OAUTH;
+    if (!c->live) return oauth ? SIMULATOR_URL : SIMULATOR_URL "/api";
+    return oauth ? "https://api.pathofexile.com" : "https://web.poecdn.com/api";
 }
 
 static const char *leagues_url(const struct config *c) {

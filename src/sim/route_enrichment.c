@@ -10,7 +10,7 @@
 #include "exchange.h"
 #include "sim.h"
 
-enum { MODS = 120, CARGO_LIMIT_MAX = 500, CARGO_FIELDS_MAX = 12 };
+enum { MODS = 1200, CARGO_LIMIT_MAX = 500, CARGO_FIELDS_MAX = 12 };
 
 static void add_html(struct buf *b, const char *text) {
     for (; *text != '\0'; text++) {
@@ -82,9 +82,11 @@ static void mod_value(const char *name, unsigned i, char *out, size_t cap) {
     if (strcmp(name, "id") == 0) {
         snprintf(out, cap, "SimulatedMod%u", i);
     } else if (strcmp(name, "stat_text") == 0 || strcmp(name, "stat_text_raw") == 0) {
+        /* Some are written as wikis do: links, and line ends that are tags. */
+        size_t n = i % 7 == 0 ? (size_t)snprintf(out, cap, "[[Stun|Stun]] threshold<br>") : 0;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-        snprintf(out, cap, mod->fmt, mod->max / tier, mod->max / tier);
+        snprintf(out + n, cap - n, mod->fmt, 1 + mod->max / tier, 1 + mod->max / tier);
 #pragma GCC diagnostic pop
     } else if (strcmp(name, "mod_group") == 0 || strcmp(name, "mod_groups") == 0) {
         snprintf(out, cap, "SimulatedGroup%u", i % (unsigned)n_mod_texts);

@@ -196,6 +196,7 @@ static bool take_bearer(struct poller *p) {
 void poller__plan(struct poller *p) {
     const struct clock *now = p->deps.clock;
     p->state.memo = buf__slice(&p->memo);
+    p->state.now = *now;
     p->type->plan(p->settings, p->stream, &p->state, &p->request);
     int64_t due_ns = p->request.not_before_mono_ns;
     if (p->backoff_until_mono_ns > due_ns) due_ns = p->backoff_until_mono_ns;

@@ -1,30 +1,8 @@
 /* The descriptors of the bronze tables and the writers of the rows that decode does not make. The
  * order of the columns here is the order of the batch__ calls; batch.c asserts that they agree. */
-#include "souk/tables.h"
-#include "souk/core/clock.h"
+#include "table_columns.h"
 #define XXH_INLINE_ALL
 #include <xxhash.h>
-
-#define N_OF(a) (sizeof(a) / sizeof(*(a)))
-#define TIME(n)                                                                                    \
-    { n, "DateTime64(3, 'UTC')", COLUMN_I64 }
-#define WORD(n)                                                                                    \
-    { n, "LowCardinality(String)", COLUMN_STR }
-#define TEXT(n)                                                                                    \
-    { n, "String", COLUMN_STR }
-#define PRICE(n)                                                                                   \
-    { n, "Decimal(18, 6)", COLUMN_I64 }
-#define U8(n)                                                                                      \
-    { n, "UInt8", COLUMN_U8 }
-#define U16(n)                                                                                     \
-    { n, "UInt16", COLUMN_U16 }
-#define U32(n)                                                                                     \
-    { n, "UInt32", COLUMN_U32 }
-#define U64(n)                                                                                     \
-    { n, "UInt64", COLUMN_U64 }
-#define F64(n)                                                                                     \
-    { n, "Float64", COLUMN_F64 }
-#define ORIGIN WORD("src"), U64("lsn"), U32("ord")
 
 static const struct column_desc raw_page_columns[] = {
     TIME("ingested_at"), WORD("realm"),   TEXT("cursor"),       TEXT("next_cursor"),
@@ -148,8 +126,18 @@ const struct table_desc table_bronze_quarantine = {
 };
 
 static const struct table_desc *const all_tables[] = {
-    &table_bronze_ingest_checkpoints, &table_bronze_poeninja_snapshot, &table_bronze_public_stash,
-    &table_bronze_quarantine,         &table_bronze_requests,          &table_bronze_trade_metadata,
+    &table_bronze_account_stash_snapshot,
+    &table_bronze_enrichment,
+    &table_bronze_exchange_events,
+    &table_bronze_exchange_gaps,
+    &table_bronze_ingest_checkpoints,
+    &table_bronze_leagues,
+    &table_bronze_poeninja_snapshot,
+    &table_bronze_public_stash,
+    &table_bronze_quarantine,
+    &table_bronze_requests,
+    &table_bronze_trade_metadata,
+    &table_ops_scope_audit,
     &table_raw_public_stash_pages,
 };
 
@@ -175,14 +163,6 @@ struct slice tables__cut(struct slice s, size_t max) {
     /* Back to the start of the character that the cut would split; four bytes is the longest. */
     for (int i = 0; i < 3 && len > 0 && ((unsigned char)s.base[len] & 0xc0) == 0x80; i++) len--;
     return slice__of(s.base, len);
-}
-
-static void write_time(struct batch *b, int64_t wall_ns) { batch__i64(b, wall_ns / NS_PER_MS); }
-
-static void write_origin(struct batch *b, const struct row_origin *origin) {
-    batch__cstr(b, origin->src);
-    batch__u64(b, origin->lsn);
-    batch__u32(b, origin->ord);
 }
 
 void tables__raw_page_row(struct batch *b, const struct raw_page_row *row) {

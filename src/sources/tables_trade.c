@@ -32,6 +32,7 @@ const struct table_desc table_bronze_trade_metadata = {
     .name = "bronze_trade_metadata",
     .columns = trade_metadata_columns,
     .n_columns = sizeof trade_metadata_columns / sizeof *trade_metadata_columns,
+    .ours = "origin != 'derived'",
 };
 
 void tables__trade_metadata_row(struct batch *b, const struct trade_metadata_row *row) {

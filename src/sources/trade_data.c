@@ -45,7 +45,10 @@ static bool fill_path(const char *path, const char *word, const char *value, cha
 static int add_stream(const struct source_settings *settings, const char *kind, size_t n,
                       struct stream_spec *out, struct err *e) {
     struct stream_spec *s = &out[n];
-    *s = (struct stream_spec){.service = TRADE_DATA_NAME, .endpoint = TRADE_DATA_NAME};
+    *s = (struct stream_spec){.service = TRADE_DATA_NAME};
+    /* psapi asks the vendor's site under this name, too; a gateway has limits of its own. */
+    snprintf(s->endpoint, sizeof s->endpoint, "%s",
+             walks_cursors(settings->path) ? "trade_gateway" : TRADE_DATA_NAME);
     if (kind[0] == '\0' || strlen(kind) >= sizeof s->kind)
         return err__setf(e, ERR_CONFIG, "trade_data: a resource is empty or too long");
     snprintf(s->key, sizeof s->key, "%s", kind);

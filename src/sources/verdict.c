@@ -43,7 +43,9 @@ static void tell_governor(struct poller *p, const struct http_response *r) {
         headers[i] =
             (struct governor_header){.name = r->headers[i].name, .value = r->headers[i].value};
     /* What the source expects is no mistake of ours, and does not spend the budget of those. */
-    bool expected = !p->permit.head && r->status != 0 && r->status == p->request.expect_status;
+    bool refused = r->status >= 400 && r->status < 500 && r->status != 429 && !is_block_page(r);
+    bool expected = (r->status != 0 && r->status == p->request.expect_status) ||
+                    (refused && p->request.expect_4xx);
     struct governor_reply reply = {.status = expected ? 200 : r->status,
                                    .dispatched = r->dispatched,
                                    .headers = headers,
@@ -93,6 +95,7 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
         .limits_state = slice__str(p->limits.state),
         .retry_after_s = p->limits.retry_after_ns < 0 ? -1 : p->limits.retry_after_ns / NS_PER_S};
     p->state.last_reply_mono_ns = p->deps.clock->mono_ns;
+    p->state.now = *p->deps.clock;
     p->state.poked = false;
     p->state.unavailable = false;
 }
@@ -211,6 +214,16 @@ static void refuse(struct poller *p, const char *status, const struct err *e, bo
     keep_failure(p, status, status);
 }
 
+/* judge had its say about an answer that is no 200, and it is a failure as it would be without. */
+static void refuse_status(struct poller *p, int status, const struct err *e) {
+    char reason[16] = "reset";
+    if (status != 0) snprintf(reason, sizeof reason, "http_%d", status);
+    snprintf(p->error, sizeof p->error, "%s", e->msg);
+    p->counts.errors++;
+    series__inc(p->m.error);
+    keep_failure(p, "error", reason);
+}
+
 static void keep_verdict(struct poller *p) {
     struct judge_job *job = &p->job;
     switch (job->page.verdict) {
@@ -243,6 +256,10 @@ static void keep_verdict(struct poller *p) {
         refuse(p, "rewind", &job->err, true);
         return;
     case PAGE_INVALID:
+        if (job->answer.status != 200) {
+            refuse_status(p, job->answer.status, &job->err);
+            return;
+        }
         p->counts.invalid++;
         series__inc(p->m.invalid);
         refuse(p, "invalid", &job->err, false);
@@ -274,6 +291,7 @@ static void on_judged(uv_work_t *work, int status) {
     if (job->page.memo.len > 0) {
         buf__fini(&p->memo);
         p->memo = job->page.memo;
+        p->state.memo = buf__slice(&p->memo); /* Its status may be asked for before plan is. */
         job->page.memo = (struct buf){0};
     }
     keep_verdict(p);

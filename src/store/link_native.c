@@ -239,6 +239,9 @@ static int insert_link(struct store_link *l, const struct batch *b, const char *
     struct chn_setting settings[] = {{"insert_deduplication_token", token, 1},
                                      {"insert_deduplicate", "1", 0},
                                      {"async_insert", "0", 0},
+                                     /* A table that is filled from this one knows tokens, too: what
+                                        a crash left between the two is made up for. */
+                                     {"deduplicate_blocks_in_dependent_materialized_views", "1", 0},
                                      {"low_cardinality_allow_in_native_format", "0", 1}};
     fill_columns(l, b);
     struct chn_insert insert = {.table = b->table->name,

@@ -225,7 +225,8 @@ static int take_alter(struct schema *s, struct cursor *c, struct err *e) {
 
 static int take_statement(struct schema *s, struct slice text, struct err *e) {
     struct cursor c = {text.base, text.base + text.len};
-    bool is_view = take(&c, "CREATE OR REPLACE VIEW") || take(&c, "CREATE VIEW IF NOT EXISTS");
+    bool is_view = take(&c, "CREATE OR REPLACE VIEW") || take(&c, "CREATE VIEW IF NOT EXISTS") ||
+                   take(&c, "CREATE MATERIALIZED VIEW IF NOT EXISTS");
     if (is_view || take(&c, "CREATE TABLE IF NOT EXISTS")) {
         struct schema_table *t = new_table(s, take_name(&c), text, e);
         if (t == NULL) return ERR_NOMEM;

@@ -53,7 +53,7 @@ static void on_table(void *data, const struct slice *cells, size_t n_cells) {
                  t->order_key == NULL || t->ttl == NULL || t->ddl == NULL;
     if (!l->failed) {
         t->window = window_of(t->engine, full);
-        t->is_view = strcmp(t->engine, "View") == 0;
+        t->is_view = strcmp(t->engine, "View") == 0 || strcmp(t->engine, "MaterializedView") == 0;
     }
     free(full);
 }

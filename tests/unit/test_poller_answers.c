@@ -41,6 +41,7 @@ static int demo_judge(const struct stream_spec *stream, const struct stream_stat
         out->verdict = PAGE_UNAVAILABLE;
         return err__setf(e, ERR_UNAVAILABLE, "hung up");
     }
+    if (answer->status >= 500) return err__setf(e, ERR_PROTOCOL, "demo: status %d", answer->status);
     if (answer->status == 404 && how.expect_status == 404) {
         out->verdict = PAGE_EMPTY;
         return 0;
@@ -150,6 +151,20 @@ static void test_other_statuses_reach_judge_only_if_it_wants_them(void **state) 
     open_demo(f, (struct behaviour){.expect_status = 404}, &script);
     UNTIL(f, status_of(f).counts.fresh == 1);
     assert_int_equal(status_of(f).counts.errors, 1);
+}
+
+static void test_a_failure_that_judge_saw_is_one(void **state) {
+    static const struct script script = {{STATUS("500 Internal Server Error"), SAYS("1", "1")}, 2};
+    struct fixture *f = *state;
+    struct kept kept;
+    open_demo(f, (struct behaviour){.errors = true}, &script);
+    UNTIL(f, status_of(f).counts.errors == 1);
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    assert_int_equal(status_of(f).counts.invalid, 0);
+    assert_string_equal(status_of(f).last_error, "demo: status 500");
+    read_spool(f, &kept);
+    assert_string_equal(kept.status, "error");
+    UNTIL(f, status_of(f).counts.fresh == 1);
 }
 
 /* Ten 404 in ten minutes disable an endpoint; what the source expects is none of them. */
@@ -287,6 +302,7 @@ int main(void) {
         CASE(test_a_poke_asks_at_once),
         CASE(test_what_is_not_given_is_a_state),
         CASE(test_other_statuses_reach_judge_only_if_it_wants_them),
+        CASE(test_a_failure_that_judge_saw_is_one),
         CASE(test_an_expected_status_spends_no_budget),
         CASE(test_secrets_stay_in_memory),
         CASE(test_a_token_is_waited_for_and_sent),

@@ -51,8 +51,11 @@ static void test_later_statements_add_columns_and_replace_views(void **state) {
     struct err e = {0};
     assert_int_equal(schema__parse(&s, "ALTER TABLE t ADD COLUMN IF NOT EXISTS `n` UInt64 COMMENT 'x' AFTER ts, "
                                        "ADD COLUMN m String;\nCREATE OR REPLACE VIEW v AS SELECT 1;\n"
-                                       "CREATE OR REPLACE VIEW v AS SELECT 2", &e), 0);
-    assert_int_equal(s.n_tables, 2);
+                                       "CREATE OR REPLACE VIEW v AS SELECT 2;\n"
+                                       "CREATE MATERIALIZED VIEW IF NOT EXISTS m TO t AS SELECT ts FROM v", &e), 0);
+    assert_int_equal(s.n_tables, 3);
+    assert_true(s.tables[2].is_view);
+    assert_string_equal(s.tables[2].name, "m");
     assert_int_equal(s.tables[0].n_columns, 5);
     assert_string_equal(s.tables[0].columns[3].type, "UInt64");
     assert_string_equal(s.tables[0].columns[3].rest, "COMMENT 'x'");

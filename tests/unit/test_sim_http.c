@@ -109,6 +109,25 @@ static void test_bad_escapes_in_a_query(void **state) {
     assert_int_equal(http__query(&q, "f", value, sizeof value), -1);
 }
 
+static void test_segments_of_a_path(void **state) {
+    char parts[3][HTTP_SEGMENT_MAX], text[HTTP_SEGMENT_MAX + 2];
+    (void)state;
+    assert_int_equal(http__segments(SPAN(""), parts, 3), 0);
+    assert_int_equal(http__segments(SPAN("/a/b%20c/d+e"), parts, 3), 3);
+    assert_string_equal(parts[1], "b c");
+    assert_string_equal(parts[2], "d+e"); /* A plus sign is itself in a path. */
+    assert_int_equal(http__segments(SPAN("/a/b/c/d"), parts, 3), -1);
+    assert_int_equal(http__segments(SPAN("/a//c"), parts, 3), -1);
+    assert_int_equal(http__segments(SPAN("/"), parts, 3), -1);
+    assert_int_equal(http__segments(SPAN("x/a"), parts, 3), -1);
+    assert_int_equal(http__segments(SPAN("/%zz"), parts, 3), -1);
+    assert_int_equal(http__segments(SPAN("/%00"), parts, 3), -1);
+    memset(text, 'x', sizeof text);
+    text[0] = '/';
+    assert_int_equal(http__segments((struct span){text, HTTP_SEGMENT_MAX}, parts, 3), 1);
+    assert_int_equal(http__segments((struct span){text, HTTP_SEGMENT_MAX + 1}, parts, 3), -1);
+}
+
 static void test_random_bytes_never_crash(void **state) {
     struct rng r = {.state = 5};
     (void)state;
@@ -134,6 +153,7 @@ int main(void) {
         cmocka_unit_test(test_bounds_hold),
         cmocka_unit_test(test_meanings_of_headers),
         cmocka_unit_test(test_bad_escapes_in_a_query),
+        cmocka_unit_test(test_segments_of_a_path),
         cmocka_unit_test(test_random_bytes_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,6 +152,9 @@ static void test_a_head_shows_the_state_once_a_minute(void **state) {
     assert_int_equal(fixture__send(f, "HEAD", "/league", TEST_AGENT, "", true)->status, 204);
     assert_int_equal(f->sim->ledger.n_violations, 1);
     assert_int_equal(f->sim->n_violations[ROUTE_LEAGUE], 1);
+    fixture__send(f, "HEAD", "/api/currency-exchange", "", "", true);
+    assert_int_equal(f->reply.status, 200); /* Without limits to show, as of any page. */
+    assert_int_equal(f->sim->ledger.n_bodies, 0);
 }
 
 /** Check one digest. @return its number of markets; @zeros gains those without trades. */
@@ -427,14 +430,14 @@ static void test_pages_of_others(void **state) {
     assert_int_equal(f->sim->ledger.n_body_rows, n_exchange_items);
     assert_int_equal(fixture__get(f, "/poedb/us/Currency_Exchange")->status, 429);
     assert_int_equal(fixture__get(f, "/wiki/w/api.php?action=cargoquery&tables=mods&fields=mods.id%3D"
-                                     "id,stat_text&limit=500&offset=100&format=json")
+                                     "id,stat_text&limit=500&offset=1180&format=json")
                          ->status,
                      200); /* Another site. */
     doc = parse(&f->reply);
     list = yyjson_obj_get(yyjson_doc_get_root(doc), "cargoquery");
     assert_int_equal(yyjson_arr_size(list), 20);
     assert_string_equal(str(yyjson_obj_get(yyjson_arr_get(list, 0), "title"), "id"),
-                        "SimulatedMod100");
+                        "SimulatedMod1180");
     assert_non_null(
         yyjson_obj_get(yyjson_obj_get(yyjson_arr_get(list, 0), "title"), "stat text"));
     yyjson_doc_free(doc);

@@ -29,14 +29,16 @@ static void test_judge_and_decode_survive_hostile_bodies(void **state) {
                                          "{\"next_change_id\":\"1-1\",\"stashes\":[{\"items\":[[]]}]}\xff"};
     size_t n;
     const struct source_type *const *all = source__all(&n);
-    static const char *const one[] = {"pc"}, *const kinds[] = {"exchange/Currency"}, *const leagues[] = {"Standard"};
+    static const char *kinds[1];
+    static const char *const one[] = {"pc"}, *const leagues[] = {"Standard"};
     struct source_settings settings = {.base_url = "http://h", .seed_url = "http://h", .path = "/data/{resource}", .start = "oldest", .realms = one,
                                        .n_realms = 1, .leagues = leagues, .n_leagues = 1, .kinds = kinds, .n_kinds = 1,
-                                       .period_ns = 1};
+                                       .client_id = "", .client_secret = "", .period_ns = 1};
     struct stream_spec *specs = calloc(STREAMS_MAX, sizeof *specs);
     (void)state;
     for (size_t i = 0; i < n; i++) {
         struct err e = {0};
+        kinds[0] = strcmp(all[i]->name, "enrichment") == 0 ? "wiki/mods" : "exchange/Currency";
         assert_int_equal(all[i]->streams(&settings, specs, &e), 1);
         for (size_t k = 0; k < sizeof bodies / sizeof *bodies; k++) {
             struct stream_state at = {0};
@@ -45,12 +47,16 @@ static void test_judge_and_decode_survive_hostile_bodies(void **state) {
             struct rows rows = {0};
             int code = all[i]->judge(&specs[0], &at, &answer, &facts, &e);
             if (code != 0) assert_int_equal(facts.verdict, PAGE_INVALID);
+            buf__fini(&facts.memo);
+            buf__fini(&facts.keep);
             struct page page = {.stream = &specs[0], .cursor_from = SLICE_LIT("1-0"), .cursor_to = SLICE_LIT("1-1"),
                                 .received_wall_ns = NS_PER_S, .lsn = 1, .body = answer.body};
             struct decode_context context = {0};
             code = all[i]->decode(&page, &context, &rows, &e);
             if (code != 0) assert_int_equal(rows__count(&rows), 0);
             rows__fini(&rows);
+            buf__fini(&facts.memo);
+            buf__fini(&facts.keep);
         }
     }
     free(specs);

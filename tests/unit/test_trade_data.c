@@ -50,6 +50,7 @@ static void test_streams_follow_the_path(void **state) {
     s = gateway();
     assert_int_equal(trade->streams(&s, specs, &e), 1);
     assert_string_equal(specs[0].kind, "listings");
+    assert_string_equal(specs[0].endpoint, "trade_gateway");
     assert_string_equal(specs[0].path, "/gateway/{cursor}/page");
     char path[200];
     memset(path, 'x', sizeof path - 1);

@@ -37,6 +37,9 @@ struct table_desc {
     const char *name; /* Without the database. */
     const struct column_desc *columns;
     size_t n_columns;
+    /* SQL: which rows come from the log's own pages, where others are made in the server; NULL:
+     * all. */
+    const char *ours;
     bool after_data; /* Sent only after all data rows of the same and earlier pages are stored. */
 };
 
