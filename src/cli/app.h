@@ -18,6 +18,7 @@
 #include "souk/store.h"
 #include "souk/tables.h"
 #include "throttle.h"
+#include "throttler_client.h"
 #include <uv.h>
 
 #define HISTORY_STEPS 150
@@ -73,6 +74,7 @@ struct app {
     struct spool *spool;
     struct governor *governor;
     struct throttle *throttle;
+    struct throttler *throttler; /* NULL: nobody else is asked. */
     struct http *http;
     struct store *store;
     struct lanes lanes;
