@@ -44,7 +44,8 @@ void journal__encode(const struct request_facts *facts, struct buf *out);
 int journal__decode(struct slice payload, struct request_facts *out, struct slice *body);
 /* A stream's cursor changed by hand is a request of its own, which nobody sent. */
 #define JOURNAL_CURSOR_METHOD "CURSOR"
-/** @return whether @facts freeze or unfreeze a stream by hand; @reason is why, "" for unfreezing. */
+/** @return whether @facts freeze or unfreeze a stream by hand; @reason is why, "" for unfreezing.
+ */
 bool journal__hold(const struct request_facts *facts, struct slice *reason);
 /** @return the stream of @facts as judge and decode want it, in @out; texts too long are cut. */
 void journal__stream(const struct request_facts *facts, struct stream_spec *out);

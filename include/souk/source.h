@@ -45,7 +45,8 @@ struct source_settings {
 struct stream_spec {
     char key[128]; /* Unique in its source and stable: cursor key, log, metrics' base. */
     char realm[32], league[64], kind[64];
-    char endpoint[64];           /* Which of the governor's endpoints its requests use. */
+    char endpoint[64]; /* Which of the governor's endpoints its requests use. */
+    char mark[8];      /* For the source itself: what judge must know of the settings. Not kept. */
     char service[32], path[160]; /* For checkpoint and request rows: psapi; /public-stash-tabs. */
     const char *base_url; /* Of its requests, where it is not settings->base_url: borrowed from the
                              settings. NULL: that one. */
@@ -84,6 +85,7 @@ struct source_request {
     enum source_class class;
     int expect_status; /* Besides 200 and 304 a status that is no mistake of ours, as 404 for what
                           is not published yet; 0: none. */
+    bool expect_4xx;   /* So are 400 to 499 but 429: judge paces what comes after a refusal. */
     bool done;         /* There is nothing more to ask, ever: the stream ends here. */
     char headers[SOURCE_HEADERS_MAX][CURSOR_MAX + 64];
     size_t n_headers;
@@ -180,6 +182,10 @@ struct source_type {
      *  @return 0, or ERR_MALFORMED with the field that failed, and no rows. */
     int (*decode)(const struct page *page, const struct decode_context *context, struct rows *out,
                   struct err *e);
+    /** One line for people about where the stream stands: appends it to @out, or nothing. On the
+     *  loop. NULL: it has nothing to say. */
+    void (*note)(const struct source_settings *settings, const struct stream_spec *stream,
+                 const struct stream_state *state, struct buf *out);
     /** The cursor that a person means by @text: one that the source itself could have made, or what
      *  stands for one, as a time. Pure. NULL: cursors are nobody's to set.
      *  @return 0 with @out, or ERR_CONFIG with what is expected. */

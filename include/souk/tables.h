@@ -23,6 +23,8 @@ extern const struct table_desc table_bronze_exchange_events;
 extern const struct table_desc table_bronze_exchange_gaps;
 extern const struct table_desc table_bronze_leagues;
 extern const struct table_desc table_bronze_enrichment;
+extern const struct table_desc table_bronze_account_stash_snapshot; /* 0006_account.sql, */
+extern const struct table_desc table_ops_scope_audit;               /* and so is this. */
 extern const struct table_desc table_bronze_trade_metadata;
 extern const struct table_desc table_poe_ingest_status; /* latest_wins */
 extern const struct table_desc table_proc_logs;
@@ -129,6 +131,39 @@ struct enrichment_row {
     struct row_origin origin;
 };
 
+/** One item of a tab of the account's own stash. */
+struct account_stash_row {
+    struct slice snapshot_id;
+    int64_t captured_wall_ns;
+    struct slice account_hash, realm, league, league_key;
+    struct slice tab_id, parent_tab_id, tab_name;
+    uint32_t tab_index;
+    struct slice tab_type, item_id, parent_item_id, item_type_id, base_type, type_line, name;
+    struct slice rarity;
+    uint8_t frame_type;
+    uint16_t ilvl;
+    bool identified, corrupted;
+    uint32_t stack_size;
+    uint16_t x, y; /* Columns and rows; of a socketed item the socket and 0. */
+    uint8_t w, h;
+    struct slice note;
+    uint64_t mods_hash;
+    struct slice extra;
+    struct slice payload_hash; /* tables__hash of the tab's body. */
+    struct row_origin origin;
+};
+
+/** One answer of the token endpoint about one scope. */
+struct scope_audit_row {
+    int64_t wall_ns; /* Column ts. */
+    struct slice scope;
+    bool available;
+    uint16_t http_status;
+    struct slice detail;
+    uint32_t expires_in_s; /* 0: no token, or not said. */
+    struct row_origin origin;
+};
+
 #define RATE_LIMIT_RAW_MAX 512 /* Of a row that repeats it; longer ones are cut. */
 /** One listing as the trade site, a gateway or the tape tells of it, or an entry of a resource. */
 struct trade_metadata_row {
@@ -156,6 +191,8 @@ void tables__exchange_row(struct batch *b, const struct exchange_row *row);
 void tables__exchange_gap_row(struct batch *b, const struct exchange_gap_row *row);
 void tables__league_row(struct batch *b, const struct league_row *row);
 void tables__enrichment_row(struct batch *b, const struct enrichment_row *row);
+void tables__account_stash_row(struct batch *b, const struct account_stash_row *row);
+void tables__scope_audit_row(struct batch *b, const struct scope_audit_row *row);
 void tables__trade_metadata_row(struct batch *b, const struct trade_metadata_row *row);
 
 #define TABLES_HASH_SIZE 33

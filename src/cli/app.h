@@ -16,6 +16,7 @@
 #include "souk/quality.h"
 #include "souk/spool.h"
 #include "souk/store.h"
+#include "souk/tables.h"
 #include "throttle.h"
 #include <uv.h>
 
@@ -36,8 +37,12 @@ struct app_stream {
     uint64_t rows; /* Decoded since the start. */
     double rows_per_s;
     uint64_t rows_before;
+    /* Of a stream of the source oauth: the token that an upstream refused, by its hash, and when
+     * another was asked for because of that. */
+    char refused_token[TABLES_HASH_SIZE];
+    int64_t renewed_mono_ns;
     struct lag lag; /* psapi: in changes. */
-    bool closing; /* Its poller ends by itself, and tells app__poller_closed while draining. */
+    bool closing;   /* Its poller ends by itself, and tells app__poller_closed while draining. */
 };
 
 /* A source of the configuration. */
@@ -58,6 +63,7 @@ struct app_absent {
 #define APP_ABSENT_MAX 1024 /* More are dropped with a warning. */
 #define APP_SOURCES_MAX 16
 #define APP_ENDPOINTS_MAX 64
+#define APP_RENEW_NS (3600 * NS_PER_S) /* Between two tokens because of 401. */
 
 struct app {
     struct settings *settings; /* Borrowed; reload changes what may change while it runs. */
@@ -166,6 +172,9 @@ void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_ls
 int app__bearer(void *ctx, const char *source, const char *scope, char *out, size_t size,
                 struct err *e);
 void app__bearer_refused(void *ctx, const char *source, const char *scope);
+/** @return why somebody has to do something before @s, whose poller runs, goes on; "" for nothing.
+ */
+const char *app__why_disabled(const struct app_stream *s);
 /** @return how many streams there are, those that run for a time only included; and the one at @i,
  *  which may change once the loop runs. */
 size_t app__n_streams(const struct app *a);

@@ -143,13 +143,13 @@ static void check_upstreams(const struct settings *settings, struct checks *c) {
             snprintf(name, sizeof name, "source.%s.%s", s->name, k == 0 ? "dns" : "seed_dns");
             check_name(c, name, host);
         }
-        if (settings->config->live && strcmp(s->name, "psapi") == 0 && s->token[0] == '\0' &&
-            settings->config->client_secret[0] == '\0') {
-            struct check *x = add(c, "source.psapi.token", CHECK_WARN, 0);
-            WHAT(x, "no OAuth token with scope service:psapi: the source stays quiet");
-            HINT(x, "set POE_CLIENT_ID and POE_CLIENT_SECRET, or put the token into a variable, "
-                    "and name "
-                    "that in sources.psapi.token_env");
+        const char *why = settings__why_off(settings, s);
+        if (why != NULL) {
+            char name[64];
+            snprintf(name, sizeof name, "source.%s.token", s->name);
+            struct check *x = add(c, name, CHECK_WARN, 0);
+            WHAT(x, "the source stays quiet");
+            HINT(x, "%s", why);
         }
     }
 }

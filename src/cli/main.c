@@ -21,6 +21,7 @@ static const struct verb verbs[] = {
      verb_cursor_help},
     {"limit", "says what waits and why; pauses, resumes and kills endpoints", verb_limit,
      verb_limit_help},
+    {"poll", "has a source asked now, as far as limits allow", verb_poll, verb_poll_help},
     {"replay", "decodes again what was kept, and prints hashes of the rows", verb_replay,
      verb_replay_help},
     {"run", "runs the reactor in the foreground", verb_run, verb_run_help},

@@ -1,6 +1,7 @@
 /* Opening the rooms in order, each stage with its time in the log. */
 #include "app.h"
 #include "cursor.h"
+#include "poll_call.h"
 #include "reload.h"
 #include "souk/core/log.h"
 #include "souk/tables.h"
@@ -89,23 +90,12 @@ static const char *host_of(const char *url) {
     return host;
 }
 
-/* @return why a source that is enabled cannot run, or NULL. Credentials that are not there are a
- * normal state: said once, shown in the status, and never asked for in vain. */
-static const char *why_off(const struct app *a, const struct source_setup *c) {
-    if (a->settings->config->live && strcmp(c->name, "psapi") == 0 && c->token[0] == '\0' &&
-        a->settings->config->client_secret[0] == '\0')
-        return "no OAuth token with scope service:psapi: set POE_CLIENT_ID and POE_CLIENT_SECRET, "
-               "or "
-               "put the token into a variable and name that in sources.psapi.token_env";
-    return NULL;
-}
-
 static int open_sources(struct app *a, struct err *e) {
     for (size_t i = 0; i < a->n_sources; i++) {
         const struct source_setup *c = &a->settings->sources[i];
         struct app_source *s = &a->sources[i];
         if (!c->enabled) continue;
-        s->off_reason = why_off(a, c);
+        s->off_reason = settings__why_off(a->settings, c);
         if (s->off_reason != NULL) {
             LOG_WARN("cli", "source stays quiet", LOG_S("source", c->name),
                      LOG_S("reason", s->off_reason));
@@ -157,6 +147,11 @@ static int open_endpoints(struct app *a, struct err *e) {
             .use_global_rate = venue_of(c->name) != NULL};
         int code = add_endpoint(a, s->spec.endpoint, &options, e);
         if (code != 0) return code;
+        if (strcmp(c->name, "account_stashes") == 0) { /* Its list has a policy of its own. */
+            options.name = "account_stash_list";
+            code = add_endpoint(a, options.name, &options, e);
+            if (code != 0) return code;
+        }
         if (c->settings.seed_url == NULL || c->settings.seed_url[0] == '\0') continue;
         struct endpoint_options seed = {.name = "trade_data",
                                         .host = host_of(c->settings.seed_url),
@@ -327,6 +322,7 @@ static int open_hub(struct app *a, struct err *e) {
     n_calls += cursor__calls(a, calls + n_calls);
     n_calls += backfill__calls(a, calls + n_calls);
     n_calls += reload__calls(a, calls + n_calls);
+    n_calls += poll_call__calls(a, calls + n_calls);
     struct hub_options options = {.host = c->hub.host,
                                   .port = (uint16_t)c->hub.port,
                                   .origins = (const char *const *)c->hub.allow_origins,

@@ -80,11 +80,11 @@ static double recent_rate(const struct app *a) {
     return sum / (double)n;
 }
 
-/* Not to be asked for freshness: what somebody has frozen or waits to be asked for, and what the
- * upstream does not give. The status says why. */
+/* Not to be asked for freshness: what somebody has frozen or waits to be asked for, or has no
+ * token. The status says why. */
 static bool rests(const struct poller_status *p) {
     bool sleeps = p->doing == POLL_IDLE && p->next_mono_ns == INT64_MAX;
-    return p->held || p->quiet || p->done || p->state->unavailable || sleeps;
+    return p->held || p->quiet || p->done || sleeps;
 }
 
 static void run_guard(struct app *a) {
@@ -96,11 +96,14 @@ static void run_guard(struct app *a) {
         if (s->poller == NULL) continue;
         struct poller_status p;
         poller__status(s->poller, &p);
+        const struct source_setup *c = settings__source(a->settings, p.source);
         snprintf(why[n], sizeof why[n], "%s", p.last_error);
         sources[n] = (struct guard_source){
             .name = p.source,
             .stream = s->spec.key,
-            .enabled = !rests(&p),
+            /* What is not granted is no failure, and nobody waits for it. */
+            .enabled = !rests(&p) && !(c->settings.use_oauth && p.state->unavailable),
+            .disabled_reason = app__why_disabled(s),
             /* What was fetched in an earlier run says nothing about this one's health. */
             .last_success_ms =
                 (p.last_success_wall_ns > p.started_wall_ns ? p.last_success_wall_ns : 0) /

@@ -61,8 +61,8 @@ static void set_up_poe_ninja(struct source_setup *out, const struct config *c) {
     s->period_ns = ns_of(p->period_s);
 }
 
-static void set_up(struct source_setup *out, const char *name, const struct config_source *c,
-                   const struct config_freshness *fresh) {
+static void set_up(struct source_setup *out, const struct config *config, const char *name,
+                   const struct config_source *c, const struct config_freshness *fresh) {
     *out = (struct source_setup){.name = name,
                                  .enabled = c->enabled,
                                  .rate_per_s = c->rate_per_s,
@@ -84,17 +84,17 @@ static void set_up(struct source_setup *out, const char *name, const struct conf
     s->period_ns = ns_of(c->period_s);
     s->quick_ns = ns_of(c->quick_s);
     s->use_oauth = c->form == CONFIG_OAUTH || strcmp(name, "account_stashes") == 0;
+    s->client_id = config->agent.client_id;
 }
 
 /* Tokens are asked for when there is a secret to ask with; a scope once a week, whoever needs it.
  */
 static void set_up_oauth(struct source_setup *out, const struct config *c) {
     static const struct config_freshness never = {.amber_s = 8 * 86400, .red_s = 15 * 86400};
-    set_up(out, "oauth", &c->sources.oauth, &never);
+    set_up(out, c, "oauth", &c->sources.oauth, &never);
     out->enabled = c->client_secret[0] != '\0';
     out->rate_per_s = 0.2;
     out->settings.period_ns = 7 * 86400 * NS_PER_S;
-    out->settings.client_id = c->agent.client_id;
     out->settings.client_secret = c->client_secret;
 }
 
@@ -155,7 +155,8 @@ int settings__init(struct settings *s, struct config *config, struct err *e) {
     if (source__find("oauth") != NULL) set_up_oauth(&s->sources[s->n_sources++], config);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (source__find(table[i].name) != NULL)
-            set_up(&s->sources[s->n_sources++], table[i].name, table[i].source, table[i].fresh);
+            set_up(&s->sources[s->n_sources++], config, table[i].name, table[i].source,
+                   table[i].fresh);
     set_up_poe_ninja(&s->sources[s->n_sources++], config);
     set_up_psapi(&s->sources[s->n_sources++], config);
     return load_tokens(s, config->hub.tokens_file, e);
@@ -219,5 +220,25 @@ void settings__fini(struct settings *s) {
 const struct source_setup *settings__source(const struct settings *s, const char *name) {
     for (size_t i = 0; i < s->n_sources; i++)
         if (strcmp(s->sources[i].name, name) == 0) return &s->sources[i];
+    return NULL;
+}
+
+const char *settings__why_off(const struct settings *s, const struct source_setup *c) {
+#define NO_TOKEN(scope)                                                                            \
+    "no OAuth token with scope " scope ": set POE_CLIENT_ID and POE_CLIENT_SECRET"
+    static const struct {
+        const char *source, *reason;
+    } wants[] = {
+        {"account_stashes", NO_TOKEN("account:stashes")},
+        {"currency_exchange", NO_TOKEN("service:cxapi")},
+        {"leagues", NO_TOKEN("service:leagues")},
+        {"psapi", NO_TOKEN("service:psapi") ", or put the token into a variable and name that in "
+                                            "sources.psapi.token_env"},
+    };
+#undef NO_TOKEN
+    if (!c->settings.use_oauth || c->token[0] != '\0' || s->config->client_secret[0] != '\0')
+        return NULL;
+    for (size_t i = 0; i < sizeof wants / sizeof *wants; i++)
+        if (strcmp(c->name, wants[i].source) == 0) return wants[i].reason;
     return NULL;
 }

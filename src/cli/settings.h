@@ -42,5 +42,9 @@ void settings__fini(struct settings *s);
 int settings__select(struct settings *s, const char *globs, struct err *e);
 /** @return the source called @name, or NULL. */
 const struct source_setup *settings__source(const struct settings *s, const char *name);
+/** @return why the source @c cannot run although it is enabled, and what to do; or NULL.
+ * Credentials that are not there are a normal state: said once, shown in the status, and never
+ * asked for in vain. */
+const char *settings__why_off(const struct settings *s, const struct source_setup *c);
 
 #endif

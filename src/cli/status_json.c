@@ -64,6 +64,16 @@ static void put_pages(struct buf *out, const struct poller_counts *c) {
     buf__append_str(out, "}");
 }
 
+/* What the source itself says of the stream, in words. */
+static void put_note(const struct app *a, const struct app_stream *s, const struct poller_status *p,
+                     struct buf *out) {
+    struct buf note = buf__init(512);
+    const struct source_setup *c = settings__source(a->settings, p->source);
+    if (s->type->note != NULL && c != NULL) s->type->note(&c->settings, &s->spec, p->state, &note);
+    buf__json_string(out, buf__slice(&note));
+    buf__fini(&note);
+}
+
 static void put_lag(struct buf *out, const char *key, double v, bool *first) {
     put_key(out, key, first);
     if (v == LAG_UNKNOWN) buf__append_str(out, "null");
@@ -101,6 +111,8 @@ static void put_stream(const struct app *a, const struct app_stream *s, struct b
     put_u64(out, "bytes", p.body_bytes, &first);
     put_u64(out, "errors", p.counts.errors, &first);
     put_text(out, "last_error", p.last_error, &first);
+    put_key(out, "note", &first);
+    put_note(a, s, &p, out);
     put_ms(out, "next_request_ms", p.doing == POLL_IDLE ? wall_of(a, p.next_mono_ns) : 0, &first);
     buf__append_str(out, "}");
 }
@@ -125,6 +137,7 @@ static void put_off(const struct app_source *s, struct buf *out) {
     put_key(out, "pages", &first);
     put_pages(out, &none);
     put_text(out, "last_error", s->off_reason, &first);
+    put_text(out, "note", "", &first);
     buf__append_str(out, "}");
 }
 

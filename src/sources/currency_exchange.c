@@ -20,6 +20,7 @@
 #include "souk/quality.h"
 #include "souk/tables.h"
 #include <stdio.h>
+#include <time.h>
 
 #define REST_NS (300 * NS_PER_S)       /* After 403, 405 and 503. */
 #define SEARCH_GAP_NS (900 * NS_PER_S) /* Between two searches for a later hour. */
@@ -285,6 +286,28 @@ static int judge(const struct stream_spec *stream, const struct stream_state *st
     return code;
 }
 
+static void note(const struct source_settings *settings, const struct stream_spec *stream,
+                 const struct stream_state *state, struct buf *out) {
+    struct memo memo = read_memo(state->memo);
+    bool known;
+    int64_t now_ns = state->now.wall_ns;
+    int64_t hour = first_missing(stream, state, now_ns - settings->quick_ns, &known);
+    int64_t n_behind = (exchange__last_complete(now_ns) - hour) / EXCHANGE_HOUR_S + 1;
+    char text[32];
+    struct tm utc;
+    time_t t = (time_t)hour;
+    if (!known || gmtime_r(&t, &utc) == NULL) return;
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%MZ", &utc);
+    if (memo.skip > 0)
+        buf__printf(out, "hour %s is missing, and %d behind it: looks for a later one", text,
+                    memo.skip - 1);
+    else if (memo.searched)
+        buf__printf(out, "hour %s is missing, and nothing later is there yet", text);
+    else if (n_behind > 1)
+        buf__printf(out, "%lld hours behind, next is %s", (long long)n_behind, text);
+    else buf__printf(out, "next is the hour %s", text);
+}
+
 static const struct table_desc *const tables[] = {
     &table_bronze_exchange_events, &table_bronze_exchange_gaps, &table_bronze_quarantine, NULL};
 
@@ -292,6 +315,7 @@ const struct source_type source_currency_exchange = {
     .name = EXCHANGE_NAME,
     .judges_errors = true,
     .tables = tables,
+    .note = note,
     .streams = list_streams,
     .plan = plan,
     .judge = judge,

@@ -2,13 +2,13 @@
 #include "souk/source.h"
 #include <stdio.h>
 
-extern const struct source_type source_currency_exchange, source_enrichment, source_leagues,
-    source_poe_ninja, source_psapi, source_trade_data;
+extern const struct source_type source_account_stashes, source_currency_exchange, source_enrichment,
+    source_leagues, source_oauth, source_poe_ninja, source_psapi, source_trade_data;
 
 /* Sorted by name. */
 static const struct source_type *const source_types[] = {
-    &source_currency_exchange, &source_enrichment, &source_leagues,
-    &source_poe_ninja,         &source_psapi,      &source_trade_data,
+    &source_account_stashes, &source_currency_exchange, &source_enrichment, &source_leagues,
+    &source_oauth,           &source_poe_ninja,         &source_psapi,      &source_trade_data,
 };
 
 const struct source_type *const *source__all(size_t *n) {

@@ -126,12 +126,20 @@ const struct table_desc table_bronze_quarantine = {
 };
 
 static const struct table_desc *const all_tables[] = {
-    &table_bronze_enrichment,      &table_bronze_exchange_events,
-    &table_bronze_exchange_gaps,   &table_bronze_ingest_checkpoints,
-    &table_bronze_leagues,         &table_bronze_poeninja_snapshot,
-    &table_bronze_public_stash,    &table_bronze_quarantine,
-    &table_bronze_requests,        &table_bronze_trade_metadata,
-    &table_poe_ingest_status,      &table_proc_logs,
+    &table_bronze_account_stash_snapshot,
+    &table_bronze_enrichment,
+    &table_bronze_exchange_events,
+    &table_bronze_exchange_gaps,
+    &table_bronze_ingest_checkpoints,
+    &table_bronze_leagues,
+    &table_bronze_poeninja_snapshot,
+    &table_bronze_public_stash,
+    &table_bronze_quarantine,
+    &table_bronze_requests,
+    &table_bronze_trade_metadata,
+    &table_ops_scope_audit,
+    &table_poe_ingest_status,
+    &table_proc_logs,
     &table_raw_public_stash_pages,
 };
 

@@ -43,7 +43,9 @@ static void tell_governor(struct poller *p, const struct http_response *r) {
         headers[i] =
             (struct governor_header){.name = r->headers[i].name, .value = r->headers[i].value};
     /* What the source expects is no mistake of ours, and does not spend the budget of those. */
-    bool expected = r->status != 0 && r->status == p->request.expect_status;
+    bool refused = r->status >= 400 && r->status < 500 && r->status != 429 && !is_block_page(r);
+    bool expected = (r->status != 0 && r->status == p->request.expect_status) ||
+                    (refused && p->request.expect_4xx);
     struct governor_reply reply = {.status = expected ? 200 : r->status,
                                    .dispatched = r->dispatched,
                                    .headers = headers,
@@ -286,6 +288,7 @@ static void on_judged(uv_work_t *work, int status) {
     if (job->page.memo.len > 0) {
         buf__fini(&p->memo);
         p->memo = job->page.memo;
+        p->state.memo = buf__slice(&p->memo); /* Its status may be asked for before plan is. */
         job->page.memo = (struct buf){0};
     }
     keep_verdict(p);

@@ -33,6 +33,14 @@ static void set_up(struct fixture *f, const char *start, bool oauth, int64_t wal
     f->spec = specs[0];
     f->at.now = (struct clock){.mono_ns = 1000 * NS_PER_S, .wall_ns = wall_s * NS_PER_S};
 }
+static void assert_note(const struct fixture *f, const char *want) {
+    struct buf out = buf__init(256);
+    struct stream_state at = f->at;
+    at.memo = buf__slice(&f->memo);
+    cx->note(&f->settings, &f->spec, &at, &out);
+    if (!slice__eq(buf__slice(&out), slice__str(want))) fail_msg("the note is %.*s", SLICE_FMT(buf__slice(&out)));
+    buf__fini(&out);
+}
 static void tear_down(struct fixture *f) {
     buf__fini(&f->memo);
     buf__fini(&f->keep);
@@ -155,6 +163,7 @@ static void test_the_latest_hour_is_followed_by_the_clock(void **state) {
     (void)state;
     set_up(&f, "latest", false, H + 3600 + 60); /* The hour H is over, but too young to be there. */
     assert_int_equal(ask(&f, url(H - 3600)), 0);
+    assert_note(&f, "");
     assert_null(f.request.scope);
     assert_int_equal(f.request.class, SOURCE_TAIL);
     assert_int_equal(answer(&f, 200, digest(H, "{}")), PAGE_NEW);
@@ -188,6 +197,9 @@ static void test_behind_it_asks_on_at_once_as_backfill(void **state) {
         assert_int_equal(answer(&f, 200, digest(hour + 3600, "{}")), PAGE_NEW);
     }
     assert_int_equal(ask(&f, url(H + 3600)), 3600 - 600 + 180);
+    assert_note(&f, "next is the hour 2027-01-15T09:00Z");
+    snprintf(f.at.cursor, sizeof f.at.cursor, "1799992800");
+    assert_note(&f, "2 hours behind, next is 2027-01-15T07:00Z");
     tear_down(&f);
     set_up(&f, "oldest", false, H);
     assert_int_equal(ask(&f, "http://h/api/currency-exchange"), 0); /* Upstream says which is its first. */
@@ -214,6 +226,7 @@ static void test_a_missing_hour_is_a_gap_once_a_later_one_is_there(void **state)
     assert_int_equal(ask(&f, url(H - 28800)), 0); /* Is the next one there? At once. */
     assert_int_equal(answer(&f, 404, "<html>gone"), PAGE_EMPTY); /* Removed: whatever the page says. */
     assert_int_equal(ask(&f, url(H - 25200)), 0);
+    assert_note(&f, "hour 2027-01-14T23:00Z is missing, and 1 behind it: looks for a later one");
     const char *there = digest(H - 21600, "{}");
     assert_int_equal(answer(&f, 200, there), PAGE_NEW);
     decode(&f, "1799964000", slice__str(there), &rows);
@@ -237,6 +250,7 @@ static void test_a_pause_of_upstream_makes_no_gaps(void **state) {
     assert_int_equal(ask(&f, url(H - 10800)), 0);
     assert_int_equal(answer(&f, 404, digest(H - 10800, "")), PAGE_EMPTY);
     assert_int_equal(ask(&f, url(H - 14400)), 900); /* Nothing is published: from the start, later. */
+    assert_note(&f, "hour 2027-01-15T04:00Z is missing, and nothing later is there yet");
     assert_string_equal(f.at.cursor, "");
     tear_down(&f);
 }

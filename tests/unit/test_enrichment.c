@@ -122,6 +122,10 @@ static void test_a_page_joins_with_three_successes_and_leaves_with_a_failure(voi
     assert_int_equal(answer(&f, 200, ROWS, NULL), PAGE_NEW); /* The sixth. */
     assert_int_equal(ask(&f), 0);
     assert_string_equal(f.request.url, "http://p/us/C");
+    struct buf out = buf__init(128);
+    enrichment->note(&f.settings, &f.spec, &f.at, &out);
+    assert_true(slice__eq(buf__slice(&out), SLICE_LIT("6 successes in a row: up to 3 requests a round")));
+    buf__fini(&out);
     assert_int_equal(answer(&f, 404, SLICE_LIT("<html>no"), NULL), PAGE_INVALID);
     assert_int_equal(ask(&f), 60);
     assert_string_equal(f.request.url, "http://p/us/A");

@@ -95,6 +95,26 @@ static void test_sources_are_set_up(void **state) {
     settings__fini(&s); /* Zeroed now. */
 }
 
+/* A source that needs a token runs when there is one, or a secret to get one with. */
+static void test_what_needs_a_token_says_so(void **state) {
+    static struct config_errors errors;
+    struct config *config;
+    struct settings s;
+    struct err e;
+    (void)state;
+    assert_int_equal(config__parse("f", SLICE_LIT("sources:\n  account_stashes:\n    enabled: true\n"), no_env, &config,
+                                   &errors), 0);
+    assert_int_equal(settings__init(&s, config, &e), 0);
+    struct source_setup *stashes = (struct source_setup *)(uintptr_t)settings__source(&s, "account_stashes");
+    assert_true(stashes->enabled && stashes->settings.client_id[0] != '\0');
+    assert_non_null(strstr(settings__why_off(&s, stashes), "account:stashes"));
+    assert_null(settings__why_off(&s, settings__source(&s, "psapi"))); /* The simulator asks for none. */
+    assert_false(settings__source(&s, "oauth")->enabled);
+    stashes->token = "a token";
+    assert_null(settings__why_off(&s, stashes));
+    settings__fini(&s);
+}
+
 static void test_sources_are_selected_by_name(void **state) {
     static struct config_errors errors;
     struct config *config;
@@ -123,6 +143,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_no_token_is_refused_with_its_line),
         cmocka_unit_test(test_a_file_without_tokens_is_refused),
         cmocka_unit_test(test_sources_are_set_up),
+        cmocka_unit_test(test_what_needs_a_token_says_so),
         cmocka_unit_test(test_sources_are_selected_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,7 @@ static void test_judge_and_decode_survive_hostile_bodies(void **state) {
     static const char *const one[] = {"pc"}, *const leagues[] = {"Standard"};
     struct source_settings settings = {.base_url = "http://h", .seed_url = "http://h", .path = "/data/{resource}", .start = "oldest", .realms = one,
                                        .n_realms = 1, .leagues = leagues, .n_leagues = 1, .kinds = kinds, .n_kinds = 1,
-                                       .period_ns = 1};
+                                       .client_id = "", .client_secret = "", .period_ns = 1};
     struct stream_spec *specs = calloc(STREAMS_MAX, sizeof *specs);
     (void)state;
     for (size_t i = 0; i < n; i++) {
@@ -47,6 +47,8 @@ static void test_judge_and_decode_survive_hostile_bodies(void **state) {
             struct rows rows = {0};
             int code = all[i]->judge(&specs[0], &at, &answer, &facts, &e);
             if (code != 0) assert_int_equal(facts.verdict, PAGE_INVALID);
+            buf__fini(&facts.memo);
+            buf__fini(&facts.keep);
             struct page page = {.stream = &specs[0], .cursor_from = SLICE_LIT("1-0"), .cursor_to = SLICE_LIT("1-1"),
                                 .received_wall_ns = NS_PER_S, .lsn = 1, .body = answer.body};
             struct decode_context context = {0};

@@ -102,9 +102,14 @@ static void test_rows_fill_every_column(void **state) {
                        &(struct league_row){.origin = origin});
     tables__enrichment_row(rows__batch(&rows, &table_bronze_enrichment, (struct slice){0}),
                            &(struct enrichment_row){.origin = origin});
+    tables__account_stash_row(
+        rows__batch(&rows, &table_bronze_account_stash_snapshot, SLICE_LIT("Standard")),
+        &(struct account_stash_row){.origin = origin});
+    tables__scope_audit_row(rows__batch(&rows, &table_ops_scope_audit, (struct slice){0}),
+                            &(struct scope_audit_row){.origin = origin});
     tables__trade_metadata_row(rows__batch(&rows, &table_bronze_trade_metadata, SLICE_LIT("other")),
                                &(struct trade_metadata_row){.origin = origin});
-    assert_int_equal(rows__count(&rows), 9);
+    assert_int_equal(rows__count(&rows), 11);
     for (size_t i = 0; i < rows.n; i++) {
         assert_false(batch__failed(&rows.batches[i].batch));
         assert_true(batch__bytes(&rows.batches[i].batch) < 3 * QUARANTINE_PAYLOAD_MAX);

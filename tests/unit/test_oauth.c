@@ -1,0 +1,286 @@
+/* Tokens: what is asked and when, what each answer means, and that a secret goes nowhere but into
+ * the request and the memo. */
+#include "souk/oauth.h"
+#include "../golden/golden.h"
+#include "souk/source.h"
+#include "souk/tables.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#define TOKEN "tok-0123456789abcdef.ABC_~+/="
+#define SECRET "s3cr&t=+ value"
+#define HOUR_NS (3600 * NS_PER_S)
+#define WEEK_NS (7 * 24 * HOUR_NS)
+#define NOW_S INT64_C(1800000000)
+
+static const char *const scopes[] = {"service:psapi", "account:stashes"};
+static const struct source_type *oauth;
+
+struct fixture {
+    struct source_settings settings;
+    struct stream_spec specs[STREAMS_MAX];
+    struct stream_state at;
+    struct source_request request;
+    struct page_facts facts;
+    struct buf memo; /* What was last remembered. */
+    struct err err;
+};
+
+static void set_up_streams(struct fixture *f) {
+    assert_int_equal(oauth->streams(&f->settings, f->specs, &f->err), 2);
+}
+
+static int begin(void **state) {
+    struct fixture *f = calloc(1, sizeof *f);
+    oauth = source__find("oauth");
+    f->settings = (struct source_settings){.base_url = "https://www.example",
+                                           .kinds = scopes,
+                                           .n_kinds = 2,
+                                           .period_ns = WEEK_NS,
+                                           .client_id = "my souk",
+                                           .client_secret = SECRET};
+    f->at.now = (struct clock){.mono_ns = HOUR_NS, .wall_ns = NOW_S * NS_PER_S};
+    set_up_streams(f);
+    *state = f;
+    return 0;
+}
+
+static int end(void **state) {
+    struct fixture *f = *state;
+    buf__fini(&f->memo);
+    buf__fini(&f->facts.keep);
+    free(f);
+    return 0;
+}
+
+static int64_t plan(struct fixture *f) {
+    oauth->plan(&f->settings, &f->specs[0], &f->at, &f->request);
+    return f->request.not_before_mono_ns;
+}
+
+/* Judges an answer and does to the state what the poller does. */
+static int judge(struct fixture *f, int status, const char *body) {
+    struct source_answer answer = {.status = status, .body = slice__str(body)};
+    buf__fini(&f->facts.keep);
+    f->err = (struct err){0};
+    int code = oauth->judge(&f->specs[0], &f->at, &answer, &f->facts, &f->err);
+    f->at.last_reply_mono_ns = f->at.now.mono_ns;
+    f->at.n_failures = f->facts.verdict == PAGE_NEW ? 0 : f->at.n_failures + 1;
+    if (f->facts.verdict == PAGE_NEW)
+        snprintf(f->at.cursor, sizeof f->at.cursor, "%s", f->facts.next_cursor);
+    if (f->facts.memo.len > 0) {
+        buf__fini(&f->memo);
+        f->memo = f->facts.memo;
+        f->at.memo = buf__slice(&f->memo);
+    }
+    return code;
+}
+
+static struct oauth_grant grant_of(const struct fixture *f) {
+    struct oauth_grant g;
+    oauth__read(f->at.memo, &g);
+    return g;
+}
+
+static void assert_text(struct slice got, const char *want) {
+    if (!slice__eq(got, slice__str(want))) fail_msg("%.*s is not %s", SLICE_FMT(got), want);
+}
+
+static void test_each_scope_is_asked_for_alone(void **state) {
+    struct fixture *f = *state;
+    assert_string_equal(f->specs[0].key, "service:psapi");
+    assert_string_equal(f->specs[1].key, "account:stashes");
+    assert_int_equal(plan(f), 0);
+    assert_string_equal(f->request.method, "POST");
+    assert_string_equal(f->request.url, "https://www.example/oauth/token");
+    assert_string_equal(f->request.body, "client_id=my%20souk&client_secret=s3cr%26t%3D%2B%20value&"
+                                         "grant_type=client_credentials&scope=service%3Apsapi");
+    assert_true(f->request.expect_4xx);
+    assert_null(f->request.scope); /* It is what brings tokens. */
+
+    char *longer = calloc(1, 2000);
+    memset(longer, 'x', 1999);
+    f->settings.client_secret = longer;
+    assert_int_equal(oauth->streams(&f->settings, f->specs, &f->err), ERR_CONFIG);
+    assert_null(strstr(f->err.msg, "xxx"));
+    free(longer);
+    static const char *const twice[] = {"service:psapi", "service:psapi"};
+    f->settings.client_secret = SECRET;
+    f->settings.kinds = twice;
+    assert_int_equal(oauth->streams(&f->settings, f->specs, &f->err), ERR_CONFIG);
+}
+
+static void test_a_token_is_kept_in_memory_alone(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(judge(f, 200, "{\"access_token\":\"" TOKEN "\",\"token_type\":\"Bearer\","
+                                   "\"expires_in\":2419200,\"scope\":\"service:cxapi service:psapi\"}"), 0);
+    struct oauth_grant g = grant_of(f);
+    assert_int_equal(g.standing, OAUTH_GRANTED);
+    assert_text(g.token, TOKEN);
+    assert_true(g.life_ns == 28 * 24 * HOUR_NS);
+    assert_int_equal(f->facts.verdict, PAGE_NEW);
+    assert_string_equal(f->facts.next_cursor, "1800000000/granted");
+    assert_text(buf__slice(&f->facts.keep), "{\"scope\":\"service:psapi\",\"available\":true,\"status\":200,"
+                                            "\"detail\":\"granted\",\"expires_in\":2419200}");
+    assert_true(oauth__is_good(&g, f->at.now.mono_ns + 28 * 24 * HOUR_NS - 1));
+    assert_false(oauth__is_good(&g, f->at.now.mono_ns + 28 * 24 * HOUR_NS));
+}
+
+static void test_it_is_renewed_before_it_ends(void **state) {
+    struct fixture *f = *state;
+    static const struct {
+        const char *life;
+        int64_t wait_ns;
+    } cases[] = {{"36000", 8 * HOUR_NS},     /* 80 %. */
+                 {"2419200", WEEK_NS},       /* The audit is weekly. */
+                 {"null", WEEK_NS},          /* It does not say. */
+                 {"1", 30 * NS_PER_S}};      /* Never in a hurry. */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char body[256];
+        snprintf(body, sizeof body, "{\"access_token\":\"" TOKEN "\",\"expires_in\":%s}", cases[i].life);
+        assert_int_equal(judge(f, 200, body), 0);
+        assert_int_equal(grant_of(f).standing, OAUTH_GRANTED);
+        assert_true(plan(f) == f->at.now.mono_ns + cases[i].wait_ns);
+    }
+    f->at.poked = true; /* Somebody was told 401. */
+    assert_int_equal(plan(f), 0);
+    f->at.poked = false;
+    /* A failure of the moment keeps the token and tries again, ever more slowly. */
+    assert_int_equal(judge(f, 503, "{}"), ERR_PROTOCOL);
+    assert_int_equal(grant_of(f).standing, OAUTH_GRANTED);
+    assert_true(plan(f) == f->at.now.mono_ns + 30 * NS_PER_S);
+    for (int i = 0; i < 20; i++) judge(f, 0, "");
+    assert_true(plan(f) == f->at.now.mono_ns + 960 * NS_PER_S);
+}
+
+static void test_a_scope_that_is_not_granted_is_a_state(void **state) {
+    struct fixture *f = *state;
+    static const struct {
+        int status;
+        const char *body, *reason;
+    } cases[] = {
+        {400, "{\"error\":\"invalid_scope\",\"error_description\":\"" SECRET "\"}", "invalid_scope"},
+        {403, "{\"error\":\"unauthorized_client\"}", "unauthorized_client"},
+        {200, "{\"access_token\":\"" TOKEN "\",\"scope\":\"service:psapi2 service\"}", "scope_not_in_answer"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(judge(f, cases[i].status, cases[i].body), 0);
+        assert_int_equal(f->facts.verdict, PAGE_NEW);
+        assert_string_equal(f->facts.next_cursor, "1800000000/refused");
+        struct oauth_grant g = grant_of(f);
+        assert_int_equal(g.standing, OAUTH_REFUSED);
+        assert_text(g.reason, cases[i].reason);
+        assert_null(memmem(f->facts.keep.base, f->facts.keep.len, SECRET, strlen(SECRET)));
+        assert_null(memmem(f->facts.keep.base, f->facts.keep.len, TOKEN, strlen(TOKEN)));
+        assert_true(plan(f) == f->at.now.mono_ns + WEEK_NS);
+    }
+    struct buf note = buf__init(256);
+    oauth->note(&f->settings, &f->specs[0], &f->at, &note);
+    assert_text(buf__slice(&note), "scope service:psapi is not granted (scope_not_in_answer)");
+    buf__fini(&note);
+    /* A start looks anew. */
+    f->at = (struct stream_state){.cursor = "1800000000/refused", .now = f->at.now};
+    assert_int_equal(plan(f), 0);
+}
+
+static void test_wrong_credentials_are_not_tried_for_a_day(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(judge(f, 400, "{\"error\":\"invalid_client\"}"), 0);
+    assert_int_equal(grant_of(f).standing, OAUTH_DENIED);
+    assert_int_equal(strncmp(f->at.cursor, "1800000000/denied/", 18), 0);
+    assert_true(plan(f) == f->at.now.mono_ns + 24 * HOUR_NS);
+    /* Nor by another process. */
+    struct stream_state after = {.now = {.mono_ns = 5, .wall_ns = (NOW_S + 6 * 3600) * NS_PER_S}};
+    memcpy(after.cursor, f->at.cursor, sizeof after.cursor);
+    f->at = after;
+    assert_true(plan(f) == 5 + 18 * HOUR_NS);
+    f->at.now.wall_ns = 0; /* A clock that was set back by years. */
+    assert_true(plan(f) == 5 + 24 * HOUR_NS);
+    f->at.now.wall_ns = (NOW_S + 24 * 3600) * NS_PER_S;
+    assert_int_equal(plan(f), 0);
+    /* Until they change, or somebody says so. */
+    f->at.now.wall_ns = NOW_S * NS_PER_S;
+    f->at.poked = true;
+    assert_int_equal(plan(f), 0);
+    f->at.poked = false;
+    f->settings.client_secret = "another";
+    set_up_streams(f);
+    assert_int_equal(plan(f), 0);
+}
+
+static void test_what_is_no_answer_is_a_failure(void **state) {
+    struct fixture *f = *state;
+    static const struct {
+        int status;
+        const char *body;
+    } cases[] = {
+        {200, ""},
+        {200, "{\"access_token\":\"" TOKEN},
+        {200, "{}"},
+        {200, "[]"},
+        {200, "{\"access_token\":17}"},
+        {200, "{\"access_token\":\"short\"}"},
+        {200, "{\"access_token\":\"" TOKEN "\\r\\nX-Evil: 1\"}"},
+        {200, "{\"access_token\":\"" TOKEN "\",\"token_type\":\"mac\"}"},
+        {200, "{\"access_token\":\"" TOKEN "\",\"expires_in\":-1}"},
+        {200, "{\"access_token\":\"" TOKEN "\",\"expires_in\":1e300}"},
+        {200, "{\"access_token\":\"" TOKEN "\",\"expires_in\":\"soon\"}"},
+        {200, "<html>"},
+        {403, "<!doctype html>"},
+        {429, "{\"error\":{\"code\":3,\"message\":\"Rate limit exceeded\"}}"},
+        {500, "{\"error\":\"invalid_client\"}"},
+        {404, "{}"},
+        {0, ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_not_equal(judge(f, cases[i].status, cases[i].body), 0);
+        assert_int_equal(f->facts.verdict, PAGE_INVALID);
+        assert_int_equal(grant_of(f).standing, OAUTH_UNKNOWN);
+        assert_null(strstr(f->err.msg, "tok-")); /* Errors are logged and kept. */
+    }
+    /* A refusal need not be JSON. */
+    assert_int_equal(judge(f, 401, "no"), 0);
+    assert_text(grant_of(f).reason, "http_401");
+    assert_int_equal(judge(f, 401, "{\"error\":{\"code\":8,\"message\":\"Unauthorized\"}}"), 0);
+    assert_text(grant_of(f).reason, "error 8");
+}
+
+static void test_an_audit_is_a_row(void **state) {
+    struct fixture *f = *state;
+    struct rows rows = {0};
+    struct decode_context context = {0};
+    assert_int_equal(judge(f, 400, "{\"error\":\"invalid_scope\"}"), 0);
+    struct page page = {.stream = &f->specs[0],
+                        .received_wall_ns = NOW_S * NS_PER_S,
+                        .lsn = 7,
+                        .body = buf__slice(&f->facts.keep)};
+    assert_int_equal(oauth->decode(&page, &context, &rows, &f->err), 0);
+    assert_int_equal(rows__count(&rows), 1);
+    const struct batch *b = golden__batch(&rows, &table_ops_scope_audit, "");
+    assert_true(golden__int(b, "ts", 0) == NOW_S * 1000);
+    assert_text(golden__str(b, "scope", 0), "service:psapi");
+    assert_int_equal(golden__int(b, "available", 0), 0);
+    assert_int_equal(golden__int(b, "http_status", 0), 400);
+    assert_text(golden__str(b, "detail", 0), "invalid_scope");
+    assert_int_equal(golden__int(b, "expires_in_s", 0), 0);
+    assert_text(golden__str(b, "src", 0), "oauth");
+    rows__fini(&rows);
+    page.body = SLICE_LIT("{\"scope\":5}");
+    assert_int_equal(oauth->decode(&page, &context, &rows, &f->err), ERR_MALFORMED);
+    assert_int_equal(rows__count(&rows), 0);
+}
+
+int main(void) {
+#define TEST(t) cmocka_unit_test_setup_teardown(t, begin, end)
+    const struct CMUnitTest tests[] = {
+        TEST(test_each_scope_is_asked_for_alone),
+        TEST(test_a_token_is_kept_in_memory_alone),
+        TEST(test_it_is_renewed_before_it_ends),
+        TEST(test_a_scope_that_is_not_granted_is_a_state),
+        TEST(test_wrong_credentials_are_not_tried_for_a_day),
+        TEST(test_what_is_no_answer_is_a_failure),
+        TEST(test_an_audit_is_a_row),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
