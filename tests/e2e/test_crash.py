@@ -179,7 +179,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(stack):
     twice = stack.count("SELECT count() FROM (SELECT src, lsn, ord FROM poe_trade.bronze_public_stash "
                         "GROUP BY src, lsn, ord HAVING count() > 1)")
     assert twice == "0"
-    for table in ("bronze_requests", "bronze_ingest_checkpoints", "bronze_poeninja_snapshot", "raw_public_stash_pages"):
+    for table in ("bronze_requests", "proc_logs", "bronze_ingest_checkpoints", "bronze_poeninja_snapshot", "raw_public_stash_pages"):
         twice = stack.count(f"SELECT count() - uniqExact(src, lsn, ord) FROM poe_trade.{table}")
         assert twice == "0", table
     # Readers never see a cursor ahead of its rows, so each page's checkpoint is there, and its rows are.
