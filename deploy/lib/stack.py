@@ -8,7 +8,8 @@
     stack.py arrived HUB CLICKHOUSE [MODE]  exit 0 once every stream was answered and every table has rows;
                                             MODE live: a source that lacks credentials may be off;
                                             MODE any: that too, and one stream of each source is enough
-    stack.py drained HUB                    exit 0 once all that was fetched is stored
+    stack.py mark HUB                       the end of what is on disk, for drained
+    stack.py drained HUB MARK               exit 0 once all market data from before that mark are stored
     stack.py freeze SIM                     no new data from the simulator
     stack.py violations SIM                 exit 0 if no limit was broken
 
@@ -260,13 +261,18 @@ def arrived(hub, clickhouse, mode="all"):
     return 1 if bad else 0
 
 
-def drained(hub):
+def mark(hub):
+    print(status(hub)["spool"]["synced_lsn"])
+    return 0
+
+
+def drained(hub, before):
     page = status(hub)
     waiting = [f"{t['name']} has {t['open_rows']} rows open, {t['outstanding']} batches unanswered"
                for t in page["store"]["tables"]
                if t["name"].startswith(MARKET) and t["name"] not in NEVER_DONE and (t["open_rows"] or t["outstanding"])]
-    if page["spool"]["pages_waiting"]:
-        waiting.append(f"{page['spool']['pages_waiting']} pages wait to be decoded")
+    if page["spool"]["decoded_lsn"] < int(before):  # Behind it there is always something: polls, logs, the state of souk.
+        waiting.append("pages wait to be decoded")
     if page["store"]["state"] != "connected":
         waiting.append(f"ClickHouse is {page['store']['state']} {page['store']['last_error']}".strip())
     print("; ".join(waiting))
@@ -287,7 +293,7 @@ def violations(sim):
 
 
 def main(arguments):
-    verbs = {"table": table, "line": line, "arrived": arrived, "drained": drained, "freeze": freeze,
+    verbs = {"table": table, "line": line, "arrived": arrived, "mark": mark, "drained": drained, "freeze": freeze,
              "violations": violations}
     if arguments[:1] == ["config"]:
         return config(arguments[1], arguments[2], arguments[3:])
