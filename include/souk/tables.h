@@ -17,6 +17,7 @@ extern const struct table_desc table_bronze_poeninja_snapshot;
 extern const struct table_desc table_bronze_ingest_checkpoints; /* after_data */
 extern const struct table_desc table_bronze_requests;
 extern const struct table_desc table_bronze_quarantine;
+extern const struct table_desc table_silver_listing_events; /* derived; its rows: listing_row.h */
 
 /* Longest refused payload and value that a quarantine row keeps; longer ones are cut between two
  * characters. */

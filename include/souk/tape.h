@@ -127,6 +127,9 @@ void tape__status(const struct tape *t, struct tape_status *out);
 /** Writes everything to @path through a file beside it, synced and renamed, with @lsn, the position
  *  behind the last page taken in. Blocks. @return 0, or ERR_IO with @e filled. */
 int tape__save(const struct tape *t, const char *path, uint64_t lsn, struct err *e);
+/** Reads @lsn from the head of the snapshot at @path, no more: the rest may be damaged. @return 0;
+ *  ERR_IO (also when there is none); ERR_CORRUPT. */
+int tape__peek(const char *path, uint64_t *lsn, struct err *e);
 /** Fills @t, which is empty, from @path. @return 0 with @lsn; ERR_IO (also when there is none);
  *  ERR_CORRUPT for a file that is damaged or of another version, with @t empty again. */
 int tape__load(struct tape *t, const char *path, uint64_t *lsn, struct err *e);

@@ -13,6 +13,7 @@
 #include "souk/quality.h"
 #include "souk/spool.h"
 #include "souk/store.h"
+#include "tape_lane.h"
 #include "throttle.h"
 #include <uv.h>
 
@@ -64,6 +65,7 @@ struct app {
     struct http *http;
     struct store *store;
     struct lanes lanes;
+    struct tape_lane tape;
     struct alerts *alerts;
     struct guard *guard;
     struct quality quality;

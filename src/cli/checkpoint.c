@@ -1,9 +1,11 @@
-/* Checkpoints, and recovery from them. A checkpoint says below which position every row is stored,
- * and carries what later records only change: cursors, the governor's state, alerts, and the
+/* Checkpoints, and recovery from them. A checkpoint says from which position on the log is still
+ * needed: below it every row is stored, and the tape's snapshot lies at or behind it. It says where
+ * the rows of pages go on, which is behind that when the snapshot is older; and it carries what later records only change: cursors, the governor's state, alerts, and the
  * leagues that were followed at the low-water mark. Recovery reads it, then every record behind the
  * mark. */
 #include "app.h"
 #include "souk/core/log.h"
+#include "souk/tables.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -34,7 +36,10 @@ void app__checkpoint(struct app *a) {
     struct spool_status status;
     spool__status(a->spool, &status);
     if (status.end_lsn == a->checkpointed_end || status.failed) return;
-    uint64_t low_water = store__low_water(a->store);
+    uint64_t pages_lsn = store__low_water(a->store), low_water = pages_lsn;
+    const char *followed = lanes__followed_at(a, pages_lsn);
+    struct tape_mark tape = tape_lane__mark(a, pages_lsn, &followed);
+    if (tape.lsn < low_water) low_water = tape.lsn;
     struct buf payload = buf__init(SPOOL_RECORD_MAX), part = buf__init(SPOOL_RECORD_MAX);
     buf__u8(&payload, CHECKPOINT_VERSION);
     put_streams(a, &payload);
@@ -43,7 +48,11 @@ void app__checkpoint(struct app *a) {
     buf__clear(&part);
     alerts__save(a->alerts, &part);
     buf__string(&payload, buf__slice(&part));
-    buf__string(&payload, slice__str(lanes__followed_at(a, low_water)));
+    buf__string(&payload, slice__str(followed));
+    buf__u64(&payload, pages_lsn); /* From here on: not in checkpoints of older versions. */
+    buf__u8(&payload, (uint8_t)tape.origin);
+    buf__u64(&payload, tape.lsn);
+    buf__u64(&payload, tape.tell_from_lsn);
     struct err e = {0};
     if (payload.failed || part.failed) {
         LOG_ERROR("cli", "checkpoint is too large", LOG_I("bytes", payload.len));
@@ -63,6 +72,10 @@ struct recovery {
     struct buf limits; /* The governor's last state. */
     struct buf alerts; /* The last checkpoint's state, then each event since, as strings. */
     char *followed;    /* At the low-water mark. Owned. */
+    uint64_t pages_lsn, snapshot_lsn; /* Where the pages' rows go on; where the tape does. */
+    char *pages_followed, *snapshot_followed; /* There; NULL: as at the low-water mark. Owned. */
+    struct tape_mark tape;
+    uint64_t behind_tape_seals_lsn, low_water_lsn;
     char *latest;      /* The last CONFIG record's. Owned. */
     bool no_memory;    /* Something of the above is missing: the start must not go on without it. */
     size_t n_pages, n_seals, n_records;
@@ -120,6 +133,14 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
     struct slice governor = reader__string(&in), alerts = reader__string(&in),
                  followed = reader__string(&in);
     if (in.failed) return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
+    if (first && in.pos < in.len) {
+        r->pages_lsn = reader__u64(&in);
+        r->tape.origin = (enum tape_origin)reader__u8(&in);
+        r->tape.lsn = reader__u64(&in);
+        r->tape.tell_from_lsn = reader__u64(&in);
+        if (in.failed || r->tape.origin > TAPE_ORIGIN_SNAPSHOT)
+            return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
+    }
     buf__clear(&r->limits);
     buf__append_slice(&r->limits, governor);
     buf__clear(&r->alerts); /* Events before it are in it. */
@@ -143,6 +164,30 @@ bool app__checkpoint_followed(struct slice payload, struct slice *out) {
     return !in.failed;
 }
 
+static void set_dup(struct recovery *r, char **text, struct slice s) {
+    free(*text);
+    *text = slice__dup(s);
+    r->no_memory = r->no_memory || *text == NULL;
+}
+
+static void take_config(struct recovery *r, const struct spool_record *rec) {
+    set_dup(r, &r->latest, rec->payload);
+    if (rec->lsn < r->pages_lsn) set_dup(r, &r->pages_followed, rec->payload);
+    if (rec->lsn < r->snapshot_lsn) set_dup(r, &r->snapshot_followed, rec->payload);
+}
+
+/* Seals of the tape's table wait for its lane; without one, nobody makes their rows again. */
+static int take_seal(struct recovery *r, const struct spool_record *rec) {
+    struct seal seal;
+    r->n_seals++;
+    if (seal__decode(rec->payload, &seal) == 0 &&
+        strcmp(seal.table, table_silver_listing_events.name) == 0) {
+        if (!r->a->settings->config->tape.enabled) return 0;
+        if (seal.last_lsn >= r->behind_tape_seals_lsn) r->behind_tape_seals_lsn = seal.last_lsn + 1;
+    }
+    return store__recover(r->a->store, rec);
+}
+
 static int take_record(struct recovery *r, const struct spool_record *rec, struct err *e) {
     struct request_facts facts;
     struct slice body;
@@ -159,8 +204,7 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         r->n_pages += rec->type == SPOOL_PAGE;
         return 0;
     case SPOOL_SEAL:
-        r->n_seals++;
-        int code = store__recover(r->a->store, rec);
+        int code = take_seal(r, rec);
         if (code == 0) return 0;
         return err__setf(e, code, "seal at position %llu cannot be taken up: %s",
                          (unsigned long long)rec->lsn, err__text(code));
@@ -175,11 +219,7 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         return 0;
     case SPOOL_CHECKPOINT: return restore_checkpoint(r, rec->payload, false, e);
     case SPOOL_ALERT: buf__string(&r->alerts, rec->payload); return 0;
-    case SPOOL_CONFIG:
-        free(r->latest);
-        r->latest = slice__dup(rec->payload);
-        r->no_memory = r->no_memory || r->latest == NULL;
-        return 0;
+    case SPOOL_CONFIG: take_config(r, rec); return 0;
     default: return 0;
     }
 }
@@ -209,6 +249,12 @@ static int append_config(struct recovery *r, struct err *e) {
     return spool__append(r->a->spool, SPOOL_CONFIG, 0, &text, 1, NULL, NULL, e) == 0 ? e->code : 0;
 }
 
+/* @return @there, else what was followed at the low-water mark. */
+static const char *followed_or(const struct recovery *r, const char *there) {
+    if (there != NULL) return there;
+    return r->followed != NULL ? r->followed : r->a->followed;
+}
+
 static int read_log(struct recovery *r, struct err *e) {
     struct app *a = r->a;
     struct spool_status status;
@@ -220,8 +266,12 @@ static int read_log(struct recovery *r, struct err *e) {
     }
     uint64_t from =
         status.low_water_lsn > status.first_lsn ? status.low_water_lsn : status.first_lsn;
+    if (r->pages_lsn < from) r->pages_lsn = from;
+    if (!tape_lane__find(a, &r->snapshot_lsn)) r->snapshot_lsn = from;
+    r->low_water_lsn = from;
+    /* A snapshot may be older than what the log must keep, when the tape was off for a while. */
     struct spool_reader reader;
-    spool_reader__init(&reader, a->spool, from);
+    spool_reader__init(&reader, a->spool, r->snapshot_lsn < from ? r->snapshot_lsn : from);
     struct spool_record rec;
     int code;
     while ((code = spool_reader__next(&reader, status.synced_lsn, &rec, e)) != 0) {
@@ -236,9 +286,19 @@ static int read_log(struct recovery *r, struct err *e) {
     if (code == 0 && (r->no_memory || r->limits.no_memory || r->alerts.no_memory))
         code = err__setf(e, ERR_NOMEM, "recovery: no memory for what the log says");
     if (code != 0) return code;
-    store__start(a->store, from);
+    store__start(a->store, r->pages_lsn);
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
-    return lanes__open(a, from, r->followed == NULL ? a->followed : r->followed, e);
+    return lanes__open(a, r->pages_lsn, followed_or(r, r->pages_followed), e);
+}
+
+static int open_tape(struct recovery *r, struct err *e) {
+    const struct tape_start start = {
+        .mark = r->tape,
+        .low_water_lsn = r->low_water_lsn,
+        .behind_seals_lsn = r->behind_tape_seals_lsn,
+        .followed = followed_or(r, NULL),
+        .snapshot_followed = followed_or(r, r->snapshot_followed)};
+    return tape_lane__open(r->a, &start, e);
 }
 
 int app__recover(struct app *a, struct err *e) {
@@ -251,6 +311,7 @@ int app__recover(struct app *a, struct err *e) {
         code = restore_alerts(&r, e);
     }
     if (code == 0) code = append_config(&r, e);
+    if (code == 0) code = open_tape(&r, e); /* It may write a checkpoint, of all that is restored. */
     if (code == 0)
         LOG_INFO("cli", "recovered", LOG_I("records", r.n_records), LOG_I("pages", r.n_pages),
                  LOG_I("seals", r.n_seals),
@@ -258,6 +319,8 @@ int app__recover(struct app *a, struct err *e) {
     buf__fini(&r.alerts);
     buf__fini(&r.limits);
     free(r.followed);
+    free(r.pages_followed);
+    free(r.snapshot_followed);
     free(r.latest);
     return code;
 }

@@ -271,7 +271,10 @@ void app__store_options(const struct config *c, struct store_options *out) {
                                   .age_max_ns = c->batch.age_ms * NS_PER_MS};
 }
 
-static void on_room(void *ctx) { lanes__on_room(ctx); }
+static void on_room(void *ctx) {
+    lanes__on_room(ctx);
+    tape_lane__wake(ctx);
+}
 
 /* A save that waits for the disk. */
 struct limits_wait {

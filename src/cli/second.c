@@ -130,6 +130,7 @@ void app__second(struct app *a) {
     alerts__tick(a->alerts);
     throttle__tick(a->throttle);
     if (!a->closing) lanes__second(a);
+    if (!a->closing) tape_lane__second(a);
     a->lag_max_ns *= 0.8; /* What status shows fades; the histogram keeps all. */
 }
 

@@ -151,6 +151,7 @@ static const struct table_desc *const all_tables[] = {
     &table_bronze_ingest_checkpoints, &table_bronze_poeninja_snapshot,
     &table_bronze_public_stash,       &table_bronze_quarantine,
     &table_bronze_requests,           &table_raw_public_stash_pages,
+    &table_silver_listing_events,
 };
 
 const struct table_desc *const *tables__all(size_t *n) {

@@ -149,7 +149,8 @@ static bool get_recent(struct stream *o, struct recent *r, const struct head *he
     struct addition came;
     for (uint32_t i = 0; i < head->n_removals; i++) {
         if (!get(o, &gone, sizeof gone)) return false;
-        if (gone.listed_s != 0 && gone.gone_s != 0) recent__add_removal(r, &gone);
+        /* Those taken back too: a ring of another fill would forget at another time. */
+        if (gone.listed_s != 0) recent__add_removal(r, &gone);
     }
     for (uint32_t i = 0; i < head->n_additions; i++) {
         if (!get(o, &came, sizeof came)) return false;
@@ -186,6 +187,17 @@ static bool get_all(struct stream *o, struct tape *t, uint64_t *lsn) {
     uint64_t sum = XXH3_64bits_digest(o->hash), said;
     *lsn = head.lsn;
     return get(o, &said, sizeof said) && said == sum && fgetc(o->file) == EOF;
+}
+
+int tape__peek(const char *path, uint64_t *lsn, struct err *e) {
+    struct head head;
+    FILE *file = fopen(path, "rbe");
+    if (file == NULL) return err__setf(e, ERR_IO, "%s: %s", path, strerror(errno));
+    bool ok = fread(&head, sizeof head, 1, file) == 1 && head.magic == MAGIC;
+    fclose(file);
+    if (!ok) return err__setf(e, ERR_CORRUPT, "%s is damaged, or of another version", path);
+    *lsn = head.lsn;
+    return 0;
 }
 
 int tape__load(struct tape *t, const char *path, uint64_t *lsn, struct err *e) {

@@ -38,6 +38,9 @@ struct table_desc {
     const struct column_desc *columns;
     size_t n_columns;
     bool after_data; /* Sent only after all data rows of the same and earlier pages are stored. */
+    /* Its rows depend on all records before theirs, not on one alone: they come in a feed of their
+     * own, strictly in log order, and only their maker can make them again. */
+    bool derived;
 };
 
 struct column {
