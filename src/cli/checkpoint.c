@@ -1,6 +1,5 @@
-/* Checkpoints, and recovery from them. A checkpoint says from which position on the log is still
- * needed: below it every row is stored, and the tape's snapshot lies at or behind it. It says where
- * the rows of pages go on, which is behind that when the snapshot is older; and it carries what later records only change: cursors, the governor's state, alerts, and the
+/* Checkpoints, and recovery from them. A checkpoint says below which position every row of pages is
+ * stored, and from where on the tape needs the log, which may be further back; it carries what later records only change: cursors, the governor's state, alerts, and the
  * leagues that were followed at the low-water mark. Recovery reads it, then every record behind the
  * mark. */
 #include "app.h"
@@ -36,10 +35,9 @@ void app__checkpoint(struct app *a) {
     struct spool_status status;
     spool__status(a->spool, &status);
     if (status.end_lsn == a->checkpointed_end || status.failed) return;
-    uint64_t pages_lsn = store__low_water(a->store), low_water = pages_lsn;
-    const char *followed = lanes__followed_at(a, pages_lsn);
-    struct tape_mark tape = tape_lane__mark(a, pages_lsn, &followed);
-    if (tape.lsn < low_water) low_water = tape.lsn;
+    uint64_t low_water = store__low_water(a->store);
+    const char *tape_followed;
+    struct tape_mark tape = tape_lane__mark(a, &tape_followed);
     struct buf payload = buf__init(SPOOL_RECORD_MAX), part = buf__init(SPOOL_RECORD_MAX);
     buf__u8(&payload, CHECKPOINT_VERSION);
     put_streams(a, &payload);
@@ -48,11 +46,11 @@ void app__checkpoint(struct app *a) {
     buf__clear(&part);
     alerts__save(a->alerts, &part);
     buf__string(&payload, buf__slice(&part));
-    buf__string(&payload, slice__str(followed));
-    buf__u64(&payload, pages_lsn); /* From here on: not in checkpoints of older versions. */
-    buf__u8(&payload, (uint8_t)tape.origin);
+    buf__string(&payload, slice__str(lanes__followed_at(a, low_water)));
+    buf__u8(&payload, (uint8_t)tape.origin); /* From here on: not in those of older versions. */
     buf__u64(&payload, tape.lsn);
     buf__u64(&payload, tape.tell_from_lsn);
+    buf__string(&payload, slice__str(tape_followed));
     struct err e = {0};
     if (payload.failed || part.failed) {
         LOG_ERROR("cli", "checkpoint is too large", LOG_I("bytes", payload.len));
@@ -72,10 +70,11 @@ struct recovery {
     struct buf limits; /* The governor's last state. */
     struct buf alerts; /* The last checkpoint's state, then each event since, as strings. */
     char *followed;    /* At the low-water mark. Owned. */
-    uint64_t pages_lsn, snapshot_lsn; /* Where the pages' rows go on; where the tape does. */
-    char *pages_followed, *snapshot_followed; /* There; NULL: as at the low-water mark. Owned. */
+    uint64_t from_lsn, low_water_lsn, snapshot_lsn; /* Where reading starts; rows; the tape. */
+    /* What was followed at the tape's mark, and at its snapshot. Owned; NULL: nobody said so. */
+    char *tape_followed, *snapshot_followed;
     struct tape_mark tape;
-    uint64_t behind_tape_seals_lsn, low_water_lsn;
+    uint64_t behind_tape_seals_lsn;
     char *latest;      /* The last CONFIG record's. Owned. */
     bool no_memory;    /* Something of the above is missing: the start must not go on without it. */
     size_t n_pages, n_seals, n_records;
@@ -113,6 +112,12 @@ static void keep_absent(struct app *a, struct slice source, struct slice key, st
     set_text(at->etag, sizeof at->etag, etag);
 }
 
+static void set_dup(struct recovery *r, char **text, struct slice s) {
+    free(*text);
+    *text = slice__dup(s);
+    r->no_memory = r->no_memory || *text == NULL;
+}
+
 /* @first: the last checkpoint, before the log is read. Those met on the way know the limits and
  * alerts better than the records in front of them; of cursors the records know more, as a page may
  * be appended and not applied yet. */
@@ -134,10 +139,10 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
                  followed = reader__string(&in);
     if (in.failed) return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
     if (first && in.pos < in.len) {
-        r->pages_lsn = reader__u64(&in);
         r->tape.origin = (enum tape_origin)reader__u8(&in);
         r->tape.lsn = reader__u64(&in);
         r->tape.tell_from_lsn = reader__u64(&in);
+        set_dup(r, &r->tape_followed, reader__string(&in));
         if (in.failed || r->tape.origin > TAPE_ORIGIN_SNAPSHOT)
             return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
     }
@@ -164,15 +169,8 @@ bool app__checkpoint_followed(struct slice payload, struct slice *out) {
     return !in.failed;
 }
 
-static void set_dup(struct recovery *r, char **text, struct slice s) {
-    free(*text);
-    *text = slice__dup(s);
-    r->no_memory = r->no_memory || *text == NULL;
-}
-
 static void take_config(struct recovery *r, const struct spool_record *rec) {
     set_dup(r, &r->latest, rec->payload);
-    if (rec->lsn < r->pages_lsn) set_dup(r, &r->pages_followed, rec->payload);
     if (rec->lsn < r->snapshot_lsn) set_dup(r, &r->snapshot_followed, rec->payload);
 }
 
@@ -255,6 +253,24 @@ static const char *followed_or(const struct recovery *r, const char *there) {
     return r->followed != NULL ? r->followed : r->a->followed;
 }
 
+/* Rows go on at the low-water mark. The tape may need what is in front of it: from its snapshot on,
+ * or from where it started empty. */
+static void find_start(struct recovery *r, const struct spool_status *status) {
+    uint64_t low_water =
+        status->low_water_lsn > status->first_lsn ? status->low_water_lsn : status->first_lsn;
+    r->low_water_lsn = r->from_lsn = low_water;
+    if (tape_lane__find(r->a, &r->snapshot_lsn)) {
+        if (r->snapshot_lsn < r->from_lsn) r->from_lsn = r->snapshot_lsn;
+        if (r->tape_followed != NULL) set_dup(r, &r->snapshot_followed, slice__str(r->tape_followed));
+    }
+    if (r->tape.origin == TAPE_ORIGIN_EMPTY && r->tape.lsn < status->first_lsn)
+        r->tape = (struct tape_mark){.origin = TAPE_ORIGIN_NONE}; /* What it read is gone. */
+    /* Also for what is followed at a snapshot that is newer than the mark. */
+    if (r->tape.origin != TAPE_ORIGIN_NONE && r->tape.lsn >= status->first_lsn &&
+        r->tape.lsn < r->from_lsn)
+        r->from_lsn = r->tape.lsn;
+}
+
 static int read_log(struct recovery *r, struct err *e) {
     struct app *a = r->a;
     struct spool_status status;
@@ -264,14 +280,9 @@ static int read_log(struct recovery *r, struct err *e) {
         int code = restore_checkpoint(r, checkpoint, true, e);
         if (code != 0) return code;
     }
-    uint64_t from =
-        status.low_water_lsn > status.first_lsn ? status.low_water_lsn : status.first_lsn;
-    if (r->pages_lsn < from) r->pages_lsn = from;
-    if (!tape_lane__find(a, &r->snapshot_lsn)) r->snapshot_lsn = from;
-    r->low_water_lsn = from;
-    /* A snapshot may be older than what the log must keep, when the tape was off for a while. */
+    find_start(r, &status);
     struct spool_reader reader;
-    spool_reader__init(&reader, a->spool, r->snapshot_lsn < from ? r->snapshot_lsn : from);
+    spool_reader__init(&reader, a->spool, r->from_lsn);
     struct spool_record rec;
     int code;
     while ((code = spool_reader__next(&reader, status.synced_lsn, &rec, e)) != 0) {
@@ -286,9 +297,9 @@ static int read_log(struct recovery *r, struct err *e) {
     if (code == 0 && (r->no_memory || r->limits.no_memory || r->alerts.no_memory))
         code = err__setf(e, ERR_NOMEM, "recovery: no memory for what the log says");
     if (code != 0) return code;
-    store__start(a->store, r->pages_lsn);
+    store__start(a->store, r->low_water_lsn);
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
-    return lanes__open(a, r->pages_lsn, followed_or(r, r->pages_followed), e);
+    return lanes__open(a, r->low_water_lsn, followed_or(r, r->followed), e);
 }
 
 static int open_tape(struct recovery *r, struct err *e) {
@@ -296,7 +307,7 @@ static int open_tape(struct recovery *r, struct err *e) {
         .mark = r->tape,
         .low_water_lsn = r->low_water_lsn,
         .behind_seals_lsn = r->behind_tape_seals_lsn,
-        .followed = followed_or(r, NULL),
+        .followed = followed_or(r, r->tape.origin == TAPE_ORIGIN_EMPTY ? r->tape_followed : NULL),
         .snapshot_followed = followed_or(r, r->snapshot_followed)};
     return tape_lane__open(r->a, &start, e);
 }
@@ -319,7 +330,7 @@ int app__recover(struct app *a, struct err *e) {
     buf__fini(&r.alerts);
     buf__fini(&r.limits);
     free(r.followed);
-    free(r.pages_followed);
+    free(r.tape_followed);
     free(r.snapshot_followed);
     free(r.latest);
     return code;

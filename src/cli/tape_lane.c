@@ -56,6 +56,12 @@ static void note_status(struct tape_lane *l) {
     l->n_undecodable_told = l->records.n_undecodable;
 }
 
+/* The log is kept from there on. */
+static void set_mark(struct tape_lane *l, struct tape_mark mark) {
+    l->mark = mark;
+    spool__keep(l->app->spool, mark.lsn);
+}
+
 /* Finding the snapshot. */
 
 static void set_path(struct app *a) {
@@ -187,7 +193,7 @@ static void start_empty(struct tape_lane *l, const char *why) {
     } else if (mark.lsn > 0) {
         LOG_INFO("tape", "starts without a snapshot", LOG_I("from_lsn", mark.lsn));
     }
-    l->mark = mark;
+    set_mark(l, mark);
     l->records.tell_from_lsn = mark.tell_from_lsn;
     /* In front of the first seal: whoever meets that knows from where its rows were made. */
     l->app->checkpointed_end = 0;
@@ -209,7 +215,7 @@ static void on_loaded(uv_work_t *work, int status) {
         free(l->followed);
         l->followed = followed;
         l->start.snapshot_followed = NULL;
-        l->mark = (struct tape_mark){.origin = TAPE_ORIGIN_SNAPSHOT, .lsn = l->work_lsn};
+        set_mark(l, (struct tape_mark){.origin = TAPE_ORIGIN_SNAPSHOT, .lsn = l->work_lsn});
         LOG_INFO("tape", "snapshot is read",
                  LOG_F("seconds", (double)l->work_ns / (double)NS_PER_S));
         start_reading(l, l->work_lsn);
@@ -241,14 +247,19 @@ int tape_lane__open(struct app *a, const struct tape_start *start, struct err *e
     init_metrics(l);
     l->records = (struct tape_records){.tape = l->tape};
     /* While it loads, a checkpoint keeps what either outcome needs. */
-    l->mark = start->mark;
-    if (l->mark.origin != TAPE_ORIGIN_EMPTY) l->mark.lsn = start->low_water_lsn;
+    struct tape_mark mark = start->mark;
+    if (mark.origin != TAPE_ORIGIN_EMPTY) mark.lsn = start->low_water_lsn;
     if (!tape_lane__find(a, &lsn)) {
         start_empty(l, "there is none that this log can go on from");
         free_start(l);
         return 0;
     }
-    if (lsn < l->mark.lsn) l->mark.lsn = lsn;
+    if (lsn < mark.lsn) {
+        mark.lsn = lsn;
+        if (set_followed(l, start->snapshot_followed) != 0)
+            return err__setf(e, ERR_NOMEM, "tape: out of memory");
+    }
+    set_mark(l, mark);
     l->state = TAPE_LOADING;
     l->work.data = l;
     int code = uv_queue_work(&a->loop, &l->work, on_load, on_loaded);
@@ -278,7 +289,8 @@ static void on_saved(uv_work_t *work, int status) {
         l->snapshot_wall_ns = l->app->clock.wall_ns;
         series__set(l->m.snapshot, (double)l->snapshot_wall_ns / (double)NS_PER_S);
         if (set_followed(l, decoder__followed_at(l->decoder, l->work_lsn)) == 0)
-            l->mark = (struct tape_mark){.origin = TAPE_ORIGIN_SNAPSHOT, .lsn = l->work_lsn};
+            set_mark(l,
+                     (struct tape_mark){.origin = TAPE_ORIGIN_SNAPSHOT, .lsn = l->work_lsn});
         LOG_INFO("tape", "snapshot is written", LOG_I("lsn", l->work_lsn),
                  LOG_I("items", l->status.n_items),
                  LOG_F("seconds", (double)l->save_ns / (double)NS_PER_S));
@@ -315,6 +327,11 @@ static void consider_snapshot(struct tape_lane *l) {
     struct app *a = l->app;
     int64_t every_ns = (int64_t)(config_of(l)->tape.snapshot_minutes * 60 * (double)NS_PER_S);
     struct store_status store;
+    struct spool_status spool;
+    spool__status(a->spool, &spool);
+    /* Sooner when the log that is kept for it takes much of the quota. */
+    if (spool.end_lsn - l->mark.lsn > spool.quota_bytes / 4 && every_ns > 30 * NS_PER_S)
+        every_ns = 30 * NS_PER_S;
     if (l->state == TAPE_PAUSED) {
         if (is_settled(l)) save(l);
         else if (a->clock.mono_ns - l->tried_mono_ns > PAUSE_MAX_NS) l->state = TAPE_READING;
@@ -357,10 +374,9 @@ bool tape_lane__stop(struct app *a) {
 
 /* For others. */
 
-struct tape_mark tape_lane__mark(const struct app *a, uint64_t low_water, const char **followed) {
+struct tape_mark tape_lane__mark(const struct app *a, const char **followed) {
     const struct tape_lane *l = &a->tape;
-    if (l->tape == NULL) return (struct tape_mark){.lsn = UINT64_MAX};
-    if (l->mark.lsn < low_water) *followed = l->followed;
+    *followed = l->followed == NULL ? "" : l->followed;
     return l->mark;
 }
 
@@ -382,10 +398,12 @@ void tape_lane__status_json(const struct app *a, struct buf *out) {
     double lag_s = l->decoder == NULL ? 0 : (double)decoder__lag_ns(l->decoder) / (double)NS_PER_S;
     for (int i = 0; i < TAPE_KINDS; i++) n_events += l->n_told[i];
     buf__printf(out,
-                "{\"state\":\"%s\",\"items\":%llu,\"stashes\":%llu,\"bytes\":%llu,"
+                "{\"state\":\"%s\",\"read_lsn\":%llu,\"items\":%llu,\"stashes\":%llu,\"bytes\":%llu,"
                 "\"memory_max\":%llu,\"events\":%llu,\"lag_s\":%.3f,\"snapshot_ms\":%lld,"
                 "\"snapshot_took_ms\":%lld,\"forgotten\":%llu,\"untracked\":%llu}",
-                states[l->state], (unsigned long long)l->status.n_items,
+                states[l->state],
+                (unsigned long long)(l->decoder == NULL ? 0 : decoder__at(l->decoder)),
+                (unsigned long long)l->status.n_items,
                 (unsigned long long)l->status.n_stashes, (unsigned long long)l->status.bytes,
                 (unsigned long long)l->status.memory_max, (unsigned long long)n_events, lag_s,
                 (long long)(l->snapshot_wall_ns / NS_PER_MS), (long long)(l->save_ns / NS_PER_MS),

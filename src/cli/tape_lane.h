@@ -89,9 +89,8 @@ int tape_lane__open(struct app *a, const struct tape_start *start, struct err *e
 void tape_lane__wake(struct app *a);
 /** Once a second: reads on, writes the snapshot when it is due, measures. */
 void tape_lane__second(struct app *a);
-/** @return what a checkpoint says of it; its followed leagues in @followed when it lies below
- *  @low_water. Without a tape its lsn is UINT64_MAX. */
-struct tape_mark tape_lane__mark(const struct app *a, uint64_t low_water, const char **followed);
+/** @return what a checkpoint says of it, with the leagues that are followed there. */
+struct tape_mark tape_lane__mark(const struct app *a, const char **followed);
 /** @return true while it loads, or has something synced to read and room for it. */
 bool tape_lane__busy(const struct app *a);
 /** On the way down, when all is stored: writes a last snapshot, when that takes a few seconds at
