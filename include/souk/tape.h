@@ -96,7 +96,7 @@ struct tape_event {
 typedef void (*tape_event_cb)(void *ctx, const struct tape_event *event);
 
 struct tape_options {
-    size_t memory_max;    /* Bytes of everything. 0: 1 GiB. */
+    size_t memory_max;    /* Bytes of everything but the scratch of one version. 0: 1 GiB. */
     uint32_t recent_max;  /* Removals that can be taken back, and additions. 0: 1 Mi. */
     uint32_t markets_max; /* Markets whose asks are known. 0: 64 Ki. */
 };

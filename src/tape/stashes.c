@@ -134,22 +134,17 @@ void stashes__remove(struct tape *t, struct stash *s) {
     free(s);
 }
 
-size_t tape__bytes(const struct tape *t) {
-    return sizeof *t + t->index_cap * sizeof(struct stash *) + t->stash_bytes +
-           (NAMES_MAX + 1) * sizeof(char *) + t->name_bytes + recent__bytes(&t->recent) +
-           markets__bytes(&t->markets) + t->scratch_cap * sizeof(struct item);
-}
-
 /* What the bound is held against: a function of the content alone, not of how it came to be, so that
- * a tape from a snapshot forgets when the one that wrote it does. */
-static size_t charge(const struct tape *t) {
-    return sizeof *t + t->n_stashes * 3 * sizeof(struct stash *) + t->stash_bytes +
+ * a tape from a snapshot forgets when the one that wrote it does. The index has at most 8/3 places a
+ * stash; the scratch of one version is not in it. */
+size_t tape__bytes(const struct tape *t) {
+    return sizeof *t + (INDEX_MIN + t->n_stashes * 3) * sizeof(struct stash *) + t->stash_bytes +
            (NAMES_MAX + 1) * sizeof(char *) + t->name_bytes + recent__bytes(&t->recent) +
            markets__bytes(&t->markets);
 }
 
 void stashes__make_room(struct tape *t) {
-    while (t->oldest != NULL && t->oldest != t->newest && charge(t) > t->options.memory_max) {
+    while (t->oldest != NULL && t->oldest != t->newest && tape__bytes(t) > t->options.memory_max) {
         t->n_forgotten_stashes++;
         t->n_forgotten_items += t->oldest->n_items;
         stashes__remove(t, t->oldest);
