@@ -30,7 +30,7 @@
 /* Batches of a table that wait; with so many, age no longer cuts: what grows larger meanwhile takes
  * less memory, fewer seals and fewer inserts than one small batch a second for hours. */
 #define SEALED_BY_AGE_MAX 4
-#define FEED_TAPE 2  /* Of derived tables. */
+#define FEED_TAPE 2   /* Of derived tables. */
 #define FEEDS_PAGES 2 /* Feeds below it bring the rows of pages. */
 #define FEEDS_MAX 3
 /* Age cuts later, up to so many times, while the server says that it has too many parts. */
@@ -151,8 +151,8 @@ uint64_t batcher__low_water(const struct batcher *b);
 /** @return the same of @feed alone, while it is open. */
 uint64_t batcher__feed_low_water(const struct batcher *b, unsigned feed);
 /** @return the sealed batch to send next at the clock's time, or NULL: the oldest that is ready,
- *  from @feed if it has any, from FEED_TAPE if no other has. Tables that come after data wait for the data of their feed; one batch
- * of a table at a time is searched. */
+ *  from @feed if it has any, from FEED_TAPE if no other has. Tables that come after data wait for
+ * the data of their feed; one batch of a table at a time is searched. */
 struct sealed *batcher__next(struct batcher *b, unsigned feed);
 /** @sealed is stored: takes it out and frees it. */
 void batcher__stored(struct batcher *b, struct sealed *sealed);

@@ -26,8 +26,8 @@ struct decoder_deps { /* Borrowed; they outlive the decoder. */
                  const struct request_facts *facts, struct rows *rows);
     /** NULL: pages and requests make the rows of record_rows.h. Else this makes the rows of each
      *  PAGE and REQUEST, on the thread pool, each record once and in log order; take is told no
-     *  facts. @return 0; ERR_MALFORMED, which it has counted; ERR_NOMEM with no rows: it is called again with
-     *  the same record. */
+     *  facts. @return 0; ERR_MALFORMED, which it has counted; ERR_NOMEM with no rows: it is called
+     * again with the same record. */
     int (*make)(void *ctx, const struct spool_record *rec, const struct followed *followed,
                 struct buf *body, struct rows *rows);
 };

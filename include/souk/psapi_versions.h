@@ -1,7 +1,8 @@
 /* A page of public stashes as the tape wants it: one version a stash, in the order of the page.
  *
- * An item that breaks a rule is left out of its stash, as it is refused alone when rows are made; so
- * is a stash. What competes with what (item_key) and what is alike (fingerprint) is decided here:
+ * An item that breaks a rule is left out of its stash, as it is refused alone when rows are made;
+ * so is a stash. What competes with what (item_key) and what is alike (fingerprint) is decided
+ * here:
  *
  * - item_key is xxh3-64 of the base type, the name, the frame type, and what a buyer of that kind
  *   asks for first: level, quality and corruption of gems; all modifiers of identified magic and

@@ -1,6 +1,6 @@
 /* From records of the log to listing events: each page of psapi goes through the tape, whose events
- * become rows of silver_listing_events. Records must come strictly in log order, each once; what the
- * rows are then depends on them and on what the tape remembered before, on nothing else.
+ * become rows of silver_listing_events. Records must come strictly in log order, each once; what
+ * the rows are then depends on them and on what the tape remembered before, on nothing else.
  *
  * It blocks for a page's decoding: for the thread pool, one thread at a time. */
 #ifndef SOUK_TAPE_RECORDS_H

@@ -1,7 +1,7 @@
 /* Checkpoints, and recovery from them. A checkpoint says below which position every row of pages is
- * stored, and from where on the tape needs the log, which may be further back; it carries what later records only change: cursors, the governor's state, alerts, and the
- * leagues that were followed at the low-water mark. Recovery reads it, then every record behind the
- * mark. */
+ * stored, and from where on the tape needs the log, which may be further back; it carries what
+ * later records only change: cursors, the governor's state, alerts, and the leagues that were
+ * followed at the low-water mark. Recovery reads it, then every record behind the mark. */
 #include "app.h"
 #include "souk/core/log.h"
 #include "souk/tables.h"
@@ -75,8 +75,8 @@ struct recovery {
     char *tape_followed, *snapshot_followed;
     struct tape_mark tape;
     uint64_t behind_tape_seals_lsn;
-    char *latest;      /* The last CONFIG record's. Owned. */
-    bool no_memory;    /* Something of the above is missing: the start must not go on without it. */
+    char *latest;   /* The last CONFIG record's. Owned. */
+    bool no_memory; /* Something of the above is missing: the start must not go on without it. */
     size_t n_pages, n_seals, n_records;
 };
 
@@ -261,7 +261,8 @@ static void find_start(struct recovery *r, const struct spool_status *status) {
     r->low_water_lsn = r->from_lsn = low_water;
     if (tape_lane__find(r->a, &r->snapshot_lsn)) {
         if (r->snapshot_lsn < r->from_lsn) r->from_lsn = r->snapshot_lsn;
-        if (r->tape_followed != NULL) set_dup(r, &r->snapshot_followed, slice__str(r->tape_followed));
+        if (r->tape_followed != NULL)
+            set_dup(r, &r->snapshot_followed, slice__str(r->tape_followed));
     }
     if (r->tape.origin == TAPE_ORIGIN_EMPTY && r->tape.lsn < status->first_lsn)
         r->tape = (struct tape_mark){.origin = TAPE_ORIGIN_NONE}; /* What it read is gone. */
@@ -322,7 +323,8 @@ int app__recover(struct app *a, struct err *e) {
         code = restore_alerts(&r, e);
     }
     if (code == 0) code = append_config(&r, e);
-    if (code == 0) code = open_tape(&r, e); /* It may write a checkpoint, of all that is restored. */
+    if (code == 0)
+        code = open_tape(&r, e); /* It may write a checkpoint, of all that is restored. */
     if (code == 0)
         LOG_INFO("cli", "recovered", LOG_I("records", r.n_records), LOG_I("pages", r.n_pages),
                  LOG_I("seals", r.n_seals),

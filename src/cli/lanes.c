@@ -59,7 +59,8 @@ static void init_metrics(struct app *a) {
 int lanes__open(struct app *a, uint64_t from_lsn, const char *followed, struct err *e) {
     struct spool_status st;
     spool__status(a->spool, &st);
-    for (unsigned i = 0; i < FEEDS_PAGES; i++) a->lanes.lane[i] = (struct lane){.app = a, .feed = i};
+    for (unsigned i = 0; i < FEEDS_PAGES; i++)
+        a->lanes.lane[i] = (struct lane){.app = a, .feed = i};
     a->lanes.opened_lsn = st.end_lsn;
     init_metrics(a);
     return open_decoder(&a->lanes.lane[0], (struct lane_range){.from = from_lsn}, followed, e);

@@ -30,9 +30,8 @@ static void init_metrics(struct tape_lane *l) {
     l->m.lag = metrics__gauge(m, "souk_tape_lag_seconds",
                               "Age of the record that the tape reads next; 0: none waits.", "");
     for (int i = 0; i < TAPE_KINDS; i++)
-        l->m.events[i] =
-            metrics__counter(m, "souk_tape_events_total", "Listing events by kind.", "kind=\"%s\"",
-                             listing__kind((enum tape_kind)i));
+        l->m.events[i] = metrics__counter(m, "souk_tape_events_total", "Listing events by kind.",
+                                          "kind=\"%s\"", listing__kind((enum tape_kind)i));
     l->m.forgotten = metrics__counter(m, "souk_tape_forgotten_total",
                                       "Items forgotten at the bound of memory.", "");
     l->m.undecodable = metrics__counter(m, "souk_tape_pages_undecodable_total",
@@ -159,9 +158,8 @@ static void start_reading(struct tape_lane *l, uint64_t from_lsn) {
 static struct tape_mark empty_mark(const struct tape_lane *l) {
     const struct tape_start *s = &l->start;
     if (s->mark.origin == TAPE_ORIGIN_EMPTY) return s->mark; /* As before the crash. */
-    return (struct tape_mark){.origin = TAPE_ORIGIN_EMPTY,
-                              .lsn = s->low_water_lsn,
-                              .tell_from_lsn = s->behind_seals_lsn};
+    return (struct tape_mark){
+        .origin = TAPE_ORIGIN_EMPTY, .lsn = s->low_water_lsn, .tell_from_lsn = s->behind_seals_lsn};
 }
 
 static void finish_close(struct tape_lane *l);
@@ -289,8 +287,7 @@ static void on_saved(uv_work_t *work, int status) {
         l->snapshot_wall_ns = l->app->clock.wall_ns;
         series__set(l->m.snapshot, (double)l->snapshot_wall_ns / (double)NS_PER_S);
         if (set_followed(l, decoder__followed_at(l->decoder, l->work_lsn)) == 0)
-            set_mark(l,
-                     (struct tape_mark){.origin = TAPE_ORIGIN_SNAPSHOT, .lsn = l->work_lsn});
+            set_mark(l, (struct tape_mark){.origin = TAPE_ORIGIN_SNAPSHOT, .lsn = l->work_lsn});
         LOG_INFO("tape", "snapshot is written", LOG_I("lsn", l->work_lsn),
                  LOG_I("items", l->status.n_items),
                  LOG_F("seconds", (double)l->save_ns / (double)NS_PER_S));
@@ -383,8 +380,8 @@ struct tape_mark tape_lane__mark(const struct app *a, const char **followed) {
 bool tape_lane__busy(const struct app *a) {
     const struct tape_lane *l = &a->tape;
     if (l->state == TAPE_LOADING) return true;
-    return l->decoder != NULL && (decoder__works(l->decoder) ||
-                                  (decoder__busy(l->decoder) && has_room(lane_of(a))));
+    return l->decoder != NULL &&
+           (decoder__works(l->decoder) || (decoder__busy(l->decoder) && has_room(lane_of(a))));
 }
 
 void tape_lane__status_json(const struct app *a, struct buf *out) {
@@ -397,18 +394,17 @@ void tape_lane__status_json(const struct app *a, struct buf *out) {
     uint64_t n_events = 0;
     double lag_s = l->decoder == NULL ? 0 : (double)decoder__lag_ns(l->decoder) / (double)NS_PER_S;
     for (int i = 0; i < TAPE_KINDS; i++) n_events += l->n_told[i];
-    buf__printf(out,
-                "{\"state\":\"%s\",\"read_lsn\":%llu,\"items\":%llu,\"stashes\":%llu,\"bytes\":%llu,"
-                "\"memory_max\":%llu,\"events\":%llu,\"lag_s\":%.3f,\"snapshot_ms\":%lld,"
-                "\"snapshot_took_ms\":%lld,\"forgotten\":%llu,\"untracked\":%llu}",
-                states[l->state],
-                (unsigned long long)(l->decoder == NULL ? 0 : decoder__at(l->decoder)),
-                (unsigned long long)l->status.n_items,
-                (unsigned long long)l->status.n_stashes, (unsigned long long)l->status.bytes,
-                (unsigned long long)l->status.memory_max, (unsigned long long)n_events, lag_s,
-                (long long)(l->snapshot_wall_ns / NS_PER_MS), (long long)(l->save_ns / NS_PER_MS),
-                (unsigned long long)l->status.n_forgotten_items,
-                (unsigned long long)l->status.n_untracked);
+    buf__printf(
+        out,
+        "{\"state\":\"%s\",\"read_lsn\":%llu,\"items\":%llu,\"stashes\":%llu,\"bytes\":%llu,"
+        "\"memory_max\":%llu,\"events\":%llu,\"lag_s\":%.3f,\"snapshot_ms\":%lld,"
+        "\"snapshot_took_ms\":%lld,\"forgotten\":%llu,\"untracked\":%llu}",
+        states[l->state], (unsigned long long)(l->decoder == NULL ? 0 : decoder__at(l->decoder)),
+        (unsigned long long)l->status.n_items, (unsigned long long)l->status.n_stashes,
+        (unsigned long long)l->status.bytes, (unsigned long long)l->status.memory_max,
+        (unsigned long long)n_events, lag_s, (long long)(l->snapshot_wall_ns / NS_PER_MS),
+        (long long)(l->save_ns / NS_PER_MS), (unsigned long long)l->status.n_forgotten_items,
+        (unsigned long long)l->status.n_untracked);
 }
 
 /* Closing. */

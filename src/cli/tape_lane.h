@@ -1,5 +1,5 @@
-/* The tape's lane: a reader of the log that never jumps. It takes pages of psapi through the tape on
- * the thread pool and hands the events to the store's FEED_TAPE.
+/* The tape's lane: a reader of the log that never jumps. It takes pages of psapi through the tape
+ * on the thread pool and hands the events to the store's FEED_TAPE.
  *
  * Exactly once, across crashes: what the tape says is a function of its snapshot and of the records
  * behind it. A snapshot is written only when every event of the records below its position is
@@ -37,8 +37,8 @@ struct tape_mark {
 struct tape_start {
     struct tape_mark mark; /* The last checkpoint's. */
     uint64_t low_water_lsn;
-    uint64_t behind_seals_lsn;    /* Behind the last page of all seals of its table; 0: none. */
-    const char *followed;         /* At the low-water mark, */
+    uint64_t behind_seals_lsn;     /* Behind the last page of all seals of its table; 0: none. */
+    const char *followed;          /* At the low-water mark, */
     const char *snapshot_followed; /* and at the snapshot's position. */
 };
 
@@ -74,8 +74,8 @@ struct tape_lane {
     struct tape_status status;
     uint64_t n_told[TAPE_KINDS], n_forgotten_told, n_undecodable_told;
     struct {
-        struct series *items, *stashes, *bytes, *events[TAPE_KINDS], *forgotten, *snapshot, *failures,
-            *undecodable, *lag;
+        struct series *items, *stashes, *bytes, *events[TAPE_KINDS], *forgotten, *snapshot,
+            *failures, *undecodable, *lag;
     } m;
 };
 

@@ -1,7 +1,7 @@
 /* The descriptor of silver_listing_events and its writer. The order of the columns is the order of
  * the batch__ calls; batch.c asserts that they agree. */
-#include "souk/core/clock.h"
 #include "souk/listing_row.h"
+#include "souk/core/clock.h"
 #include <assert.h>
 
 #define N_OF(a) (sizeof(a) / sizeof(*(a)))

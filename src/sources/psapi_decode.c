@@ -83,8 +83,9 @@ static void reserve_columns(const struct walk *w, struct batch *b) {
     }
 }
 
-static void write_item(struct walk *w, const struct psapi_stash *stash, const struct psapi_item *item,
-                       size_t index, const struct price *price, int source) {
+static void write_item(struct walk *w, const struct psapi_stash *stash,
+                       const struct psapi_item *item, size_t index, const struct price *price,
+                       int source) {
     const struct page *page = w->page;
     struct slice league = stash->league.len > 0 ? stash->league : item->league;
     struct slice league_key = source__league_key(w->context, league);

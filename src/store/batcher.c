@@ -28,9 +28,9 @@ struct lane {
     struct batch open;
     uint64_t first_lsn, last_lsn; /* Of the open batch. */
     int64_t first_wall_ns, opened_mono_ns;
-    struct planned *plan;           /* In order of position. */
+    struct planned *plan;             /* In order of position. */
     struct planned *put[FEEDS_PAGES]; /* Where recovery put the last of each feed, as it seems. */
-    struct planned *skip;           /* All plans up to this one are stored; NULL: not known. */
+    struct planned *skip;             /* All plans up to this one are stored; NULL: not known. */
     struct lane *next;
 };
 

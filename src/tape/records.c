@@ -1,9 +1,9 @@
-/* Records through the tape. The happy path: facts, body, the time of the page, its stashes, a row an
- * event. What can fail: a page that cannot be decoded, which makes no rows and is no gap yet; memory,
- * which is fatal once the tape has taken in a part of the page. */
-#include "souk/tape_records.h"
+/* Records through the tape. The happy path: facts, body, the time of the page, its stashes, a row
+ * an event. What can fail: a page that cannot be decoded, which makes no rows and is no gap yet;
+ * memory, which is fatal once the tape has taken in a part of the page. */
 #include "souk/core/log.h"
 #include "souk/listing_row.h"
+#include "souk/tape_records.h"
 #include <stdio.h>
 
 #define SOURCE "psapi"

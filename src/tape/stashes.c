@@ -134,9 +134,9 @@ void stashes__remove(struct tape *t, struct stash *s) {
     free(s);
 }
 
-/* What the bound is held against: a function of the content alone, not of how it came to be, so that
- * a tape from a snapshot forgets when the one that wrote it does. The index has at most 8/3 places a
- * stash; the scratch of one version is not in it. */
+/* What the bound is held against: a function of the content alone, not of how it came to be, so
+ * that a tape from a snapshot forgets when the one that wrote it does. The index has at most 8/3
+ * places a stash; the scratch of one version is not in it. */
 size_t tape__bytes(const struct tape *t) {
     return sizeof *t + (INDEX_MIN + t->n_stashes * 3) * sizeof(struct stash *) + t->stash_bytes +
            (NAMES_MAX + 1) * sizeof(char *) + t->name_bytes + recent__bytes(&t->recent) +

@@ -1,5 +1,6 @@
 """Listing events across kills: what is stored equals what the tape says of the whole log in one go (case 1)."""
 
+import json
 import os
 import random
 import subprocess
@@ -8,7 +9,7 @@ import time
 import pytest
 import score
 from bench import bench_of
-from stacks import BUILD, ask, until
+from stacks import BUILD, ask, run_souk, until
 
 REFERENCE = BUILD / "src/tape/tape_reference"
 MEMORY_MIB, RECENT_MAX = 64, 65536  # The one follows from the other, in src/cli/tape_lane.c.
@@ -80,6 +81,14 @@ def compare(bench, s):
     return have
 
 
+def verified(bench):
+    """What souk verify says of the table; nothing differs anywhere."""
+    done = run_souk("verify", "--json", config=bench.config_file, seconds=120)
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and found["equal"], done.stdout + done.stderr
+    return next(t for t in found["tables"] if t["table"] == "silver_listing_events")
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     tape = {"memory_mib": MEMORY_MIB, "snapshot_minutes": 0.05}
@@ -111,6 +120,8 @@ def test_listing_events_are_told_once(bench):
         kinds = {cells[COLUMNS.index("kind")] for cells in rows.values()}
         assert {"listed", "repriced", "delisted"} <= kinds, kinds
         assert "snapshot is read" in bench.log()
+        judged = verified(bench)
+        assert judged["rows"] == judged["equal"] == len(rows) and judged["counted_only"], judged
         s.seeds = 1
         s.detail = f"{len(rows)} events of {len(kinds)} kinds, {snapshots} snapshots"
 
