@@ -61,6 +61,11 @@ def settled(bench):
           lambda: str(bench.status()["tape"]) + "\n" + bench.tail("souk"))
 
 
+def waiting(bench):
+    """Batches of listing events that are not stored."""
+    return next(t["outstanding"] for t in bench.status()["store"]["tables"] if t["name"] == "silver_listing_events")
+
+
 def has_told(bench, mark):
     page = bench.status()
     table = next(t for t in page["store"]["tables"] if t["name"] == "silver_listing_events")
@@ -124,6 +129,23 @@ def test_listing_events_are_told_once(bench):
         assert judged["rows"] == judged["equal"] == len(rows) and judged["counted_only"], judged
         s.seeds = 1
         s.detail = f"{len(rows)} events of {len(kinds)} kinds, {snapshots} snapshots"
+
+
+@pytest.mark.case(41)
+def test_a_snapshot_waits_for_what_was_told(bench):
+    """Events that ClickHouse does not take are told again after a kill: no snapshot lies behind them."""
+    with score.case(41, "inserts of listing events stall, then SIGKILL") as s:
+        bench.proxy.fault("stall", seconds=30, times=None, table="silver_listing_events")
+        until("the tape waits to be stored", 30, lambda: bench.status()["tape"]["state"] == "pausing" and waiting(bench),
+              lambda: str(bench.status()["tape"]) + "\n" + bench.tail("souk"))
+        before = bench.status()["tape"]["snapshot_ms"]
+        time.sleep(2.5)  # Time enough to write one too early.
+        assert bench.status()["tape"]["snapshot_ms"] == before
+        bench.kill_souk()
+        s.kills += 1
+        bench.proxy.clear()
+        s.recovered(bench.restart_souk())
+        compare(bench, s)
 
 
 @pytest.mark.case(11)
