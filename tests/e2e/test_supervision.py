@@ -199,6 +199,30 @@ def test_a_reload_applies_all_or_nothing(stack):
         stack.freeze(False)
 
 
+def test_reloads_in_a_row_while_the_store_is_away(stack):
+    """Case 61 in small: half of the configurations are no good, ClickHouse hangs, nothing else is disturbed."""
+    stack.goes_on()
+    stack.processes["clickhouse"].send_signal(signal.SIGSTOP)
+    good, pid = stack.config_file.read_text(), stack.processes["souk"].pid
+    before, requests = stack.metric("souk_config_reloads_total"), stack.psapi()["pages"]["new"]
+    try:
+        for i in range(30):
+            stack.config_file.write_text(good if i % 2 else "sources: [")
+            stack.processes["souk"].send_signal(signal.SIGHUP)
+            time.sleep(0.05)
+        souk(stack, "ctl", "reload")  # The last one is good: whatever came before has been read by now.
+    finally:
+        stack.config_file.write_text(good)
+        stack.processes["clickhouse"].send_signal(signal.SIGCONT)
+    lines = ask(stack.hub, "/metrics")
+    refused = int(float(next(l for l in lines.splitlines() if l.startswith('souk_config_reloads_total{result="refused"}')).split()[1]))
+    assert refused > 0 and stack.metric("souk_config_reloads_total") - before > 10
+    assert stack.metric("souk_config_last_reload_successful") == 1
+    assert stack.processes["souk"].pid == pid and stack.processes["souk"].poll() is None
+    stack.goes_on()
+    assert stack.psapi()["pages"]["new"] > requests and stack.simulator()["violations"] == 0
+
+
 def test_ctl_drains(stack):
     souk(stack, "ctl", "drain")
     assert stack.processes.pop("souk").wait(20) == 0
