@@ -1,11 +1,14 @@
 """What people do with a running souk: choose sources, move cursors, fetch the past, reload; and what it writes of itself."""
 
 import json
+import os
+import pty
 import signal
+import subprocess
 import time
 
 import pytest
-from stacks import SOUK, ask, run_souk, stack_of, until
+from stacks import SOUK, ask, environment, run_souk, stack_of, until
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +25,18 @@ def souk(stack, *arguments, code=0, seconds=60):
     done = run_souk(*arguments, config=stack.config_file, seconds=seconds)
     assert done.returncode == code, f"{done.stdout}\n{done.stderr}\n{stack.tail('souk')}"
     return done
+
+
+def on_a_terminal(stack, *arguments):
+    master, slave = pty.openpty()
+    try:
+        done = subprocess.run([SOUK, "--config", stack.config_file, *arguments], stdin=subprocess.DEVNULL, stdout=slave,
+                              stderr=subprocess.PIPE, timeout=60, env=environment())
+        assert done.returncode == 0, done.stderr.decode()
+        return os.read(master, 1 << 16).decode()
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def cursors(stack, *arguments):
@@ -140,6 +155,8 @@ def test_hours_are_backfilled_by_time(stack):
     done = souk(stack, *wish, "--verify", seconds=120).stdout
     assert "  state       done at " in done and "  gaps        0\n" in done, done
     assert stack.query(hours.format(begin, end)) == "6", done
+    shown = on_a_terminal(stack, "backfill", "currency_exchange", "--from", str(now - 11 * 3600), "--to", str(now - 9 * 3600))
+    assert "\r\x1b[K[" in shown and "100.0 %  2 pages  00:00:00 left" in shown and "  duplicates  0" in shown, shown
     assert "is no hour" in souk(stack, "backfill", "currency_exchange", "--from", "soon", code=1).stderr
     assert stack.simulator()["violations"] == 0
 
