@@ -57,16 +57,18 @@ struct endpoint_options {
     uint32_t inflight_max;                   /* 0: 1. */
     uint32_t invalid_max; /* 4xx in 10 minutes before it is disabled. 0: 10; at most 64. */
     bool use_global_rate; /* Counts in global_rate_per_s. */
+    bool head_at_start;   /* The vendor sanctions one HEAD at the start, which tells the state and
+                           * does not count: see permit.head. */
     bool paced;           /* Spread evenly instead of in bursts, for background work: least gap =
                            * the largest (period + hidden + 1 s) / usable tokens of its windows. */
 };
 
 struct governor_options {
-    double global_rate_per_s;   /* Over all hosts that ask for it; 0: none. */
-    int64_t host_gap_ns;        /* Least time between two requests to a host. 0: 250 ms. */
-    double utilisation;         /* Share of a window's tokens that may be used; 0: 0.95. Windows of
-                                 * fewer than 20 tokens are used whole. */
-    uint64_t seed;              /* For jitter; same seed, same jitter. */
+    double global_rate_per_s; /* Over all hosts that ask for it; 0: none. */
+    int64_t host_gap_ns;      /* Least time between two requests to a host. 0: 250 ms. */
+    double utilisation;       /* Share of a window's tokens that may be used; 0: 0.96. What is kept
+                               * free is rounded down, so windows below 25 are used whole. */
+    uint64_t seed;            /* For jitter; same seed, same jitter. */
     uint32_t host_inflight_max; /* Requests under way to one host; 0: 4. */
     /* The most of a policy's lasting rate that a class may take, also when nobody else wants it:
      * what is left is at once there for the others. 0: 1 for TAIL and INTERACTIVE, 0.8 for
@@ -93,6 +95,9 @@ struct permit {
     enum permit_class class; /* Set by the owner before it asks, as tier and cost are. */
     enum permit_tier tier;
     uint32_t cost; /* Tokens of each window; 0: 1. */
+    bool may_head; /* Its owner can send a HEAD; set before it asks. */
+    bool head;     /* Granted for a HEAD of the same URL and nothing else: it costs no token. Once
+                    * it was reported, the owner asks again for what it wanted. */
     char key[64];
     enum permit_where where; /* The governor's own, as all below. */
     int status;
@@ -133,6 +138,13 @@ struct governor_window_status {
     uint32_t limit, used; /* Tokens; spent or not yet back. */
     uint32_t period_s, restriction_s;
 };
+/** What was learned of a named policy. */
+struct policy_status {
+    const char *venue, *name; /* Live until the next report. */
+    struct governor_window_status windows[16];
+    uint32_t n_windows, n_endpoints;
+    int64_t learned_wall_ns; /* When these windows were first told. */
+};
 struct endpoint_status {
     const char *name, *host;
     char policy[64];
@@ -143,6 +155,7 @@ struct endpoint_status {
     double rate_per_s;    /* The learned or configured rate. */
     struct governor_window_status windows[16];
     uint32_t n_windows, n_waiting, n_inflight;
+    uint32_t retries_left; /* Of the venue's 100. */
     uint32_t n_waiting_by_class[CLASS__N];
     uint64_t n_granted_by_class[CLASS__N];
     uint64_t n_requests, n_throttled, n_errors;
@@ -161,6 +174,11 @@ struct endpoint *governor__endpoint(struct governor *g, const struct endpoint_op
 /** Asks for a permit. @key ("" or NULL for none; at most 63 bytes count) names what key_gap_ns
  * spaces. First come, first served, but for keys in their gap; endpoints that share a policy take
  * turns.
+ *  The first permit of an endpoint with head_at_start is for a HEAD, if its owner may send one:
+ * alone among all requests of the venue, once, and not again when it fails; after a restart only
+ * when the saved state is older than a minute or knows nothing. Full headers set the state without
+ * counting; a reply without them is an error of the policy (governor_verdict.error), never "no
+ * limit": the next request goes alone, as if there had been no HEAD.
  *  @return 0, which promises @cb from the loop; ERR_REFUSED when the endpoint is disabled, ERR_FULL
  *  when 256 wait there already. */
 int governor__acquire(struct governor *g, struct endpoint *ep, struct permit *p, const char *key,
@@ -181,9 +199,13 @@ int64_t governor__depart(struct governor *g, const struct permit *p);
 /** The request of a granted permit was never sent: its tokens roll back. */
 void governor__undo(struct governor *g, struct permit *p);
 /** The request of a granted permit ended. Learns from @reply and fills @out (may be NULL).
- *  - 2xx and 3xx are successes. 0, 408, 425, 429 and 5xx are failures: backoff with full jitter,
- * from the third on the circuit is open and one probe tells whether it is over. Other 4xx spend the
- *    budget; 401 or 403 twice in a row disables at once.
+ *  - 2xx and 3xx are successes. 0, 408, 418, 425, 429 and 5xx are failures: backoff with full
+ *    jitter, from the third on the circuit is open and one probe tells whether it is over. A venue
+ *    has 100 retries to spend, 14 for a failure and 5 for a 429, and a success earns one: without
+ *    any, the circuit opens at the first failure. Other 4xx spend the budget; 401 or 403 twice in a
+ *    row disables at once.
+ *  - After a 429 (or 418) one request of the policy goes, alone. A second 429 in a row suspends the
+ *    policy for a minute, doubled each time, up to ten.
  *  - An active restriction, or Retry-After (RFC 9110 § 10.2.3), holds the policy until the later of
  *    them + hidden bucket + 1 s + up to 1 s of jitter. More than 24 h disables the endpoint.
  *  - @block_page disables all endpoints of the host for an hour, twice as long each time again.
@@ -192,6 +214,9 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
                       struct governor_verdict *out);
 /** Grants what is due at the clock's time; the timer calls it, and tests do. */
 void governor__tick(struct governor *g);
+/** @return when governor__tick has something to do next; INT64_MAX when nothing is due by time. For
+ *  who drives the clock by hand. */
+int64_t governor__due_ns(const struct governor *g);
 /** Lets a disabled, paused or killed endpoint go again, with a fresh budget. A hold of the server
  *  stays. */
 void governor__resume(struct governor *g, struct endpoint *ep);
@@ -205,6 +230,9 @@ size_t governor__n_endpoints(const struct governor *g);
 struct endpoint *governor__find(struct governor *g, const char *name);
 /** Fills @out for the @i-th endpoint in order of addition; its strings live as long as @g. */
 void governor__status(const struct governor *g, size_t i, struct endpoint_status *out);
+size_t governor__n_policies(const struct governor *g);
+/** Fills @out for the @i-th named policy, the newest first. */
+void governor__policy(const struct governor *g, size_t i, struct policy_status *out);
 /** Sets the gauges to what holds now; for before a scrape. */
 void governor__measure(struct governor *g);
 /** @return a number that changes whenever there is something new to save: at grants and reports. */

@@ -17,6 +17,26 @@
 
 struct poller;
 
+/** A wish to send one request, to somebody who governs more than this process. The poller owns it.
+ */
+struct gate_ask {
+    void *data;
+    const char *endpoint; /* Borrowed. */
+    enum permit_class class;
+    /** Told from the loop, once: 0: send now; else ask again after so many ns. */
+    void (*cb)(struct gate_ask *a, int64_t wait_ns);
+    uint64_t permit; /* Not 0: its end has to be told. */
+    void *owner;     /* The gate's own; NULL when it has nothing under way. */
+};
+/** What a poller asks between its own permit and the request. All of @ctx. */
+struct gate {
+    void (*ask)(void *ctx, struct gate_ask *a);    /* Promises @a->cb, maybe at once. */
+    void (*cancel)(void *ctx, struct gate_ask *a); /* @a->cb is not called any more. */
+    /** The request ended as @reply says, or was never sent: NULL. */
+    void (*end)(void *ctx, struct gate_ask *a, const struct governor_reply *reply);
+    void *ctx;
+};
+
 struct poller_deps { /* All borrowed; they outlive the poller. */
     uv_loop_t *loop;
     const struct clock *clock;
@@ -33,6 +53,7 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
     /** A request with the token of @scope was answered 401: it is worth nothing any more. */
     void (*bearer_refused)(void *ctx, const char *source, const char *scope);
     void *bearer_ctx;
+    const struct gate *gate; /* NULL: its own permit is enough. Else HEAD at the start is theirs. */
 };
 
 #define POLLER_BEARER_MAX 4096 /* Bytes of a token. */
@@ -40,6 +61,7 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
 enum poll_state {
     POLL_IDLE,
     POLL_WAIT,
+    POLL_ASK,
     POLL_SAVE,
     POLL_FETCH,
     POLL_JUDGE,
@@ -126,5 +148,17 @@ const char *poller__hold(const struct poller *p);
  *  until the loop runs. */
 struct slice poller__memo(const struct poller *p);
 void poller__status(const struct poller *p, struct poller_status *out);
+
+/** Whether the last 16 answers brought something new, the newest in the lowest bit. */
+struct poller_recent {
+    uint16_t fresh;
+    uint8_t n; /* Of them there were. */
+};
+/** Notes an answer. */
+void poller_recent__add(struct poller_recent *r, bool fresh);
+/** @return how soon a stream of @r deserves its turn among others of its class: hot when half of
+ * its answers brought something, cold when none of 16 did; one that is @now hot stays so until it
+ * is below a quarter. New streams are warm. */
+enum permit_tier poller_recent__tier(const struct poller_recent *r, enum permit_tier now);
 
 #endif

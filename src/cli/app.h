@@ -18,6 +18,7 @@
 #include "souk/store.h"
 #include "souk/tables.h"
 #include "throttle.h"
+#include "throttler_client.h"
 #include <uv.h>
 
 #define HISTORY_STEPS 150
@@ -73,6 +74,7 @@ struct app {
     struct spool *spool;
     struct governor *governor;
     struct throttle *throttle;
+    struct throttler *throttler; /* NULL: nobody else is asked. */
     struct http *http;
     struct store *store;
     struct lanes lanes;
@@ -172,6 +174,8 @@ void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_ls
 int app__bearer(void *ctx, const char *source, const char *scope, char *out, size_t size,
                 struct err *e);
 void app__bearer_refused(void *ctx, const char *source, const char *scope);
+/** Brings souk_oauth_scope_granted{scope} up to date. */
+void app__measure_scopes(struct app *a);
 /** @return why somebody has to do something before @s, whose poller runs, goes on; "" for nothing.
  */
 const char *app__why_disabled(const struct app_stream *s);

@@ -88,6 +88,19 @@ const char *app__why_disabled(const struct app_stream *s) {
     return grant.standing == OAUTH_DENIED ? "client id and secret are refused" : "";
 }
 
+void app__measure_scopes(struct app *a) {
+    for (size_t i = 0; i < a->n_streams; i++) {
+        const struct app_stream *s = &a->streams[i];
+        if (strcmp(s->type->name, "oauth") != 0 || s->poller == NULL) continue;
+        struct oauth_grant grant;
+        oauth__read(poller__memo(s->poller), &grant);
+        series__set(metrics__gauge(&a->metrics, "souk_oauth_scope_granted",
+                                   "1 when there is a token with the scope that is still good.",
+                                   "scope=\"%s\"", s->spec.kind),
+                    oauth__is_good(&grant, a->clock.mono_ns) && !is_refused(s, &grant));
+    }
+}
+
 void app__bearer_refused(void *ctx, const char *source, const char *scope) {
     struct app *a = ctx;
     LOG_WARN("cli", "token is refused", LOG_S("source", source), LOG_S("scope", scope));

@@ -66,6 +66,8 @@ static void on_spool_closed(void *data) {
     a->alerts = NULL;
     throttle__free(a->throttle);
     a->throttle = NULL;
+    throttler__free(a->throttler);
+    a->throttler = NULL;
     finish(a);
 }
 

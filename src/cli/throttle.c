@@ -4,7 +4,8 @@
  * its number, or the next time at which to ask, with the window that decides. At once nobody who
  * queues is overtaken; with &wait_ms=20000 the caller queues too, and gets its class's share.
  * Whoever got one tells the end (POST /report?permit=N&status=200, with the rate-limit headers of
- * the reply as its own), so that the policy learns from it as from a request of ours. A permit that
+ * the reply as its own; undone=1 instead of a status: it was never sent), so that the policy
+ * learns from it as from a request of ours. A permit that
  * nobody reports counts as ended after a minute: the token is spent in any case. */
 #include "throttle.h"
 #include "souk/core/log.h"
@@ -35,6 +36,7 @@ struct throttle {
     uint64_t n_given;
     throttle_save save;
     void *ctx;
+    const struct throttler *throttler;
 };
 
 /* An answer that waits until what it says is on disk. */
@@ -52,6 +54,10 @@ int throttle__new(struct throttle **out, const struct clock *clock, throttle_sav
 }
 
 void throttle__start(struct throttle *t, struct governor *g) { t->g = g; }
+
+void throttle__set_throttler(struct throttle *t, const struct throttler *throttler) {
+    t->throttler = throttler;
+}
 
 void throttle__free(struct throttle *t) { free(t); }
 
@@ -72,8 +78,10 @@ void throttle__tick(struct throttle *t) {
     for (size_t i = 0; t->g != NULL && i < PERMITS_MAX; i++) {
         struct lease *l = &t->leases[i];
         bool over = l->until_mono_ns <= t->clock->mono_ns;
+        /* It is looked at once a second: half a second early is as near as half a second late. */
+        bool waited = l->until_mono_ns <= t->clock->mono_ns + NS_PER_S / 2;
         if (l->number != 0 && over) end_unanswered(t, l);
-        else if (l->reply != NULL && (over || !hub_reply__is_awaited(l->reply)))
+        else if (l->reply != NULL && (waited || !hub_reply__is_awaited(l->reply)))
             governor__cancel(t->g, &l->permit);
     }
 }
@@ -184,6 +192,34 @@ static void put_classes(const struct endpoint_status *st, struct buf *out) {
     buf__append_str(out, "}");
 }
 
+static void put_window_list(const struct governor_window_status *w, uint32_t n, struct buf *out) {
+    buf__append_str(out, "\"windows\":[");
+    for (uint32_t i = 0; i < n; i++) {
+        buf__append_str(out, i == 0 ? "{\"rule\":" : ",{\"rule\":");
+        buf__json_string(out, slice__str(w[i].rule));
+        buf__printf(out, ",\"limit\":%u,\"used\":%u,\"period_s\":%u,\"restriction_s\":%u}",
+                    w[i].limit, w[i].used, w[i].period_s, w[i].restriction_s);
+    }
+    buf__append_str(out, "]");
+}
+
+void throttle__put_policies(const struct governor *g, struct buf *out) {
+    buf__append_str(out, "[");
+    for (size_t i = 0; i < governor__n_policies(g); i++) {
+        struct policy_status p;
+        governor__policy(g, i, &p);
+        buf__append_str(out, i == 0 ? "{\"policy\":" : ",{\"policy\":");
+        buf__json_string(out, slice__str(p.name));
+        buf__append_str(out, ",\"venue\":");
+        buf__json_string(out, slice__str(p.venue));
+        buf__printf(out, ",\"endpoints\":%u,\"learned_ms\":%" PRId64 ",", p.n_endpoints,
+                    p.learned_wall_ns / NS_PER_MS);
+        put_window_list(p.windows, p.n_windows, out);
+        buf__append_str(out, "}");
+    }
+    buf__append_str(out, "]");
+}
+
 static void put_endpoint(const struct throttle *t, const struct endpoint_status *st,
                          struct buf *out) {
     buf__append_str(out, "{\"endpoint\":");
@@ -194,16 +230,9 @@ static void put_endpoint(const struct throttle *t, const struct endpoint_status 
     buf__json_string(out, slice__str(st->policy));
     buf__append_str(out, ",");
     put_when(t, st, out);
-    buf__printf(out, ",\"rate_per_s\":%.6g,\"inflight\":%u,\"waiting\":%u,\"windows\":[",
-                st->rate_per_s, st->n_inflight, st->n_waiting);
-    for (uint32_t i = 0; i < st->n_windows; i++) {
-        const struct governor_window_status *w = &st->windows[i];
-        buf__append_str(out, i == 0 ? "{\"rule\":" : ",{\"rule\":");
-        buf__json_string(out, slice__str(w->rule));
-        buf__printf(out, ",\"limit\":%u,\"used\":%u,\"period_s\":%u,\"restriction_s\":%u}",
-                    w->limit, w->used, w->period_s, w->restriction_s);
-    }
-    buf__append_str(out, "]");
+    buf__printf(out, ",\"rate_per_s\":%.6g,\"inflight\":%u,\"waiting\":%u,\"retries_left\":%u,",
+                st->rate_per_s, st->n_inflight, st->n_waiting, st->retries_left);
+    put_window_list(st->windows, st->n_windows, out);
     put_classes(st, out);
     buf__printf(out, ",\"requests\":%" PRIu64 ",\"throttled\":%" PRIu64 ",\"errors\":%" PRIu64 "}",
                 st->n_requests, st->n_throttled, st->n_errors);
@@ -221,7 +250,11 @@ static int get_all(void *ctx, const struct hub_args *args, struct buf *out) {
         if (i > 0) buf__append_str(out, ",");
         put_endpoint(t, &st, out);
     }
-    buf__append_str(out, "]}");
+    buf__append_str(out, "],\"policies\":");
+    throttle__put_policies(t->g, out);
+    buf__append_str(out, ",\"throttler\":");
+    throttler__put(t->throttler, out);
+    buf__append_str(out, "}");
     return 200;
 }
 
@@ -360,12 +393,19 @@ static int post_report(void *ctx, const struct hub_args *args, struct buf *out) 
     if (hub_args__text(args, "permit", text, sizeof text) <= 0 ||
         !slice__int64(slice__str(text), &number) || number <= 0)
         return refuse(out, 400, "bad_request", "permit is missing: ?permit=NUMBER");
-    if (hub_args__text(args, "status", text, sizeof text) <= 0 ||
-        !slice__int64(slice__str(text), &status) || status < 0 || status > 599)
+    bool undone = hub_args__text(args, "undone", text, sizeof text) > 0;
+    if (!undone && (hub_args__text(args, "status", text, sizeof text) <= 0 ||
+                    !slice__int64(slice__str(text), &status) || status < 0 || status > 599))
         return refuse(out, 400, "bad_request", "status is the HTTP status, 0 without a response");
     for (size_t i = 0; i < PERMITS_MAX; i++) {
         struct lease *l = &t->leases[i];
         if (l->number != (uint64_t)number) continue;
+        if (undone) { /* It never left: its token is somebody else's. */
+            governor__undo(t->g, &l->permit);
+            l->number = 0;
+            buf__append_str(out, "{\"ok\":true}");
+            return 200;
+        }
         const struct governor_reply reply = {.status = (int)status,
                                              .dispatched = true,
                                              .headers = headers,

@@ -5,6 +5,7 @@
 
 #include "souk/governor.h"
 #include "souk/hub.h"
+#include "throttler_client.h"
 
 struct throttle;
 
@@ -18,6 +19,8 @@ typedef bool (*throttle_save)(void *ctx, throttle_saved_cb cb, void *data);
 int throttle__new(struct throttle **out, const struct clock *clock, throttle_save save, void *ctx);
 /** From here on it answers with more than "not ready". */
 void throttle__start(struct throttle *t, struct governor *g);
+/** Whom this process asks itself (NULL: nobody), for GET /api/v1/throttle. Borrowed. */
+void throttle__set_throttler(struct throttle *t, const struct throttler *throttler);
 /** Counts the permits that are out as ended. Before the governor closes; calls are then refused. */
 void throttle__stop(struct throttle *t);
 /** After the hub has closed. */
@@ -27,4 +30,6 @@ void throttle__free(struct throttle *t);
 size_t throttle__calls(struct throttle *t, struct hub_call *out);
 /** Ends permits that nobody reported in time; once a second. */
 void throttle__tick(struct throttle *t);
+/** Appends what @g has learned of policies, as an array. */
+void throttle__put_policies(const struct governor *g, struct buf *out);
 #endif

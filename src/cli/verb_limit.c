@@ -1,5 +1,6 @@
 /* souk limit: may I send now; if not, why not and until when. And the switches. */
 #include "ask.h"
+#include "limit_table.h"
 #include "souk/core/clock.h"
 #include "verbs.h"
 #include <getopt.h>
@@ -10,11 +11,15 @@
 #define ANSWER_MAX ((size_t)4 << 20)
 
 const char verb_limit_help[] =
-    "[show [ENDPOINT]] | pause ENDPOINT [--for DURATION] [--reason TEXT]\n"
+    "[show [ENDPOINT] | show --markdown [--state]] | pause ENDPOINT [--for DURATION] [--reason "
+    "TEXT]\n"
     "       | resume ENDPOINT | kill ENDPOINT [--reason TEXT]\n\n"
     "Asks or steers the governor of the running souk.\n\n"
     "  show      for each endpoint: may a request go now; if not, why and until when; the policy\n"
     "            that the upstream announced, how much of each of its windows is used, who waits\n"
+    "            --markdown: the policies that souk has learned, as a table; with --state from "
+    "the\n"
+    "            log on disk, without a running souk\n"
     "  pause     holds requests back, for good or for --for 90s, 5m, 2h; who waits goes on "
     "waiting\n"
     "  kill      refuses all requests until resume, also after a restart\n"
@@ -62,6 +67,41 @@ static void print_endpoint(yyjson_val *ep) {
            answer_num(ep, "throttled"), answer_num(ep, "errors"));
 }
 
+static void print_throttler(yyjson_val *t) {
+    char iso[40] = "";
+    if (!yyjson_is_obj(t)) return;
+    const char *state = answer_text(t, "state");
+    clock__iso((int64_t)answer_num(t, "since_ms") * NS_PER_MS, iso, sizeof iso);
+    if (strcmp(state, "away") == 0)
+        printf("throttler %s: away since %s, own limits halved: %s\n", answer_text(t, "url"), iso,
+               answer_text(t, "reason"));
+    else if (strcmp(state, "up") == 0)
+        printf("throttler %s: up since %s, %.0f of %.0f wishes granted\n", answer_text(t, "url"),
+               iso, answer_num(t, "granted"), answer_num(t, "asked"));
+    else printf("throttler %s: not asked yet\n", answer_text(t, "url"));
+}
+
+static int print_policies(const struct buf *json) {
+    yyjson_doc *doc = yyjson_read(json->base, json->len, 0);
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    limit_table__print(yyjson_is_arr(root) ? root : yyjson_obj_get(root, "policies"));
+    yyjson_doc_free(doc);
+    return 0;
+}
+
+static int print_saved(const struct command *c, const struct settings *settings) {
+    char dir[4096];
+    struct err e = {0};
+    struct buf json = buf__init(ANSWER_MAX);
+    snprintf(dir, sizeof dir, "%s/spool", settings->config->state_dir);
+    int rc = limit_table__read(dir, &json, &e), code = rc == 0 ? 0 : EXIT_FAILURE;
+    if (rc != 0) fprintf(stderr, "souk: %s\n", e.msg);
+    else if (c->json) printf("%.*s\n", SLICE_FMT(buf__slice(&json)));
+    else code = print_policies(&json);
+    buf__fini(&json);
+    return code;
+}
+
 static int print_all(const struct buf *json, const char *only) {
     yyjson_doc *doc = yyjson_read(json->base, json->len, 0);
     yyjson_val *root = yyjson_doc_get_root(doc), *list = yyjson_obj_get(root, "endpoints"), *ep;
@@ -78,6 +118,7 @@ static int print_all(const struct buf *json, const char *only) {
         print_endpoint(ep);
         code = 0;
     }
+    if (only == NULL) print_throttler(yyjson_obj_get(root, "throttler"));
     if (code != 0) fprintf(stderr, "souk: there is no endpoint %s; see souk limit show\n", only);
     yyjson_doc_free(doc);
     return code;
@@ -86,6 +127,7 @@ static int print_all(const struct buf *json, const char *only) {
 struct wish {
     const char *what, *endpoint, *reason;
     int64_t for_ns;
+    bool markdown, state;
 };
 
 static bool is_known(const char *what) {
@@ -98,10 +140,16 @@ static bool is_known(const char *what) {
 static int read_wish(const struct command *c, struct wish *w, int argc, char **argv) {
     static const struct option options[] = {{"for", required_argument, NULL, 'f'},
                                             {"reason", required_argument, NULL, 'r'},
+                                            {"markdown", no_argument, NULL, 'm'},
+                                            {"state", no_argument, NULL, 's'},
                                             {NULL, 0, NULL, 0}};
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (opt == 'r') {
             w->reason = optarg;
+        } else if (opt == 'm') {
+            w->markdown = true;
+        } else if (opt == 's') {
+            w->state = true;
         } else if (opt != 'f') {
             return refuse_option(c);
         } else if (!parse_duration(optarg, &w->for_ns)) {
@@ -111,6 +159,12 @@ static int read_wish(const struct command *c, struct wish *w, int argc, char **a
     }
     w->what = optind < argc ? argv[optind++] : "show";
     w->endpoint = optind < argc ? argv[optind++] : NULL;
+    bool table = w->markdown || w->state;
+    if (table && (strcmp(w->what, "show") != 0 || w->endpoint != NULL || !w->markdown)) {
+        fprintf(stderr,
+                "souk: limit show --markdown [--state] takes neither an endpoint nor more\n");
+        return EXIT_USAGE;
+    }
     if (is_known(w->what) && (w->endpoint != NULL || strcmp(w->what, "show") == 0))
         return refuse_rest(c, argc, argv);
     fprintf(stderr, "souk: limit takes show, or pause, resume or kill and an endpoint; see souk "
@@ -142,11 +196,17 @@ int verb_limit(struct command *c, int argc, char **argv) {
     int code = read_wish(c, &w, argc, argv);
     if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
+    if (w.state) {
+        code = print_saved(c, &settings);
+        settings__fini(&settings);
+        return code;
+    }
     struct buf path = buf__init(2048), body = buf__init(ANSWER_MAX);
     make_path(&w, &path);
     bool show = strcmp(w.what, "show") == 0;
     code = ask_hub(&settings, show ? "GET" : "POST", path.base, &body);
     if (code == 0 && c->json) printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
+    else if (code == 0 && w.markdown) code = print_policies(&body);
     else if (code == 0) code = print_all(&body, show ? w.endpoint : NULL);
     buf__fini(&path);
     buf__fini(&body);

@@ -101,7 +101,8 @@ int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **w
 
 void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns) {
     ep->rate_next_ns = now_ns + (int64_t)((double)NS_PER_S / ep->rate_per_s);
-    endpoint__remember_key(ep, p->key, now_ns + ep->o.key_gap_ns);
+    if (!p->head) endpoint__remember_key(ep, p->key, now_ns + ep->o.key_gap_ns);
+    ep->n_in_step++;
     if (ep->s_wait != NULL)
         series__add(ep->s_wait, (double)(now_ns - p->asked_mono_ns) / (double)NS_PER_S);
     ep->n_requests++;
@@ -111,17 +112,25 @@ void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns) {
 void endpoint__succeeded(struct endpoint *ep, int64_t now_ns) {
     /* The circuit was open: all at once would be the burst that opens it again. */
     if (ep->n_fail >= TRIES) policy__recover(ep->g, ep->policy);
-    ep->n_fail = ep->n_auth = ep->n_blocks = 0;
+    ep->n_fail = ep->n_auth = 0;
     ep->last_error[0] = '\0';
+    if (ep->venue->retries < RETRIES_MAX) ep->venue->retries++;
     if (ep->backoff_ns > now_ns) ep->backoff_ns = now_ns;
     if (ep->rate_step_ns > now_ns) return;
-    /* One step in 10 s, and only with a reply: idle time teaches nothing. */
+    /* One step in 10 s, and only when the rate was used: idle time teaches nothing. */
+    double allowed = ep->rate_per_s * (double)STEP_NS / (double)NS_PER_S;
+    bool used = (double)ep->n_in_step + 1 >= 0.8 * allowed;
     ep->rate_step_ns = now_ns + STEP_NS;
+    ep->n_in_step = 0;
+    if (!used) return;
     ep->rate_per_s += ep->o.rate_per_s / 20;
     if (ep->rate_per_s > ep->o.rate_per_s) ep->rate_per_s = ep->o.rate_per_s;
 }
 
-int64_t endpoint__failed(struct endpoint *ep, int64_t now_ns) {
+int64_t endpoint__failed(struct endpoint *ep, bool throttled, int64_t now_ns) {
+    uint32_t cost = throttled ? RETRY_COST_THROTTLE : RETRY_COST_FAILURE;
+    bool spent = ep->venue->retries < cost; /* Trouble of the whole venue: nobody tries thrice. */
+    if (!spent) ep->venue->retries -= cost;
     ep->n_errors++;
     if (ep->n_fail < 30) ep->n_fail++;
     ep->rate_step_ns = now_ns + STEP_NS;
@@ -131,8 +140,8 @@ int64_t endpoint__failed(struct endpoint *ep, int64_t now_ns) {
         if (ep->rate_per_s < ep->o.rate_floor_per_s) ep->rate_per_s = ep->o.rate_floor_per_s;
     }
     /* Full jitter over an exponential span, on a floor: a random 0 must not be a retry at once. */
-    bool open = ep->n_fail >= TRIES;
-    uint32_t doublings = open ? ep->n_fail - TRIES : ep->n_fail - 1;
+    bool open = ep->n_fail >= TRIES || spent;
+    uint32_t doublings = ep->n_fail >= TRIES ? ep->n_fail - TRIES : open ? 0 : ep->n_fail - 1;
     int64_t first_ns = open ? BACKOFF_OPEN_NS : BACKOFF_FIRST_NS;
     int64_t span_ns = doublings > 9 ? BACKOFF_MAX_NS : first_ns << doublings;
     if (span_ns > BACKOFF_MAX_NS) span_ns = BACKOFF_MAX_NS;
@@ -185,7 +194,7 @@ enum endpoint_state endpoint__state(struct endpoint *ep, int64_t now_ns, int64_t
     if (endpoint__disabled(ep, now_ns)) return ep->killed ? ENDPOINT_KILLED : ENDPOINT_DISABLED;
     if (ep->policy->hold_ns > now_ns) return ENDPOINT_PENALTY;
     if (ep->backoff_ns > now_ns) return ENDPOINT_BACKOFF;
-    if (ep->n_fail >= TRIES) return ENDPOINT_PROBE;
+    if (ep->n_fail >= TRIES || ep->policy->n_refusals > 0) return ENDPOINT_PROBE;
     if (policy__share(ep->policy, now_ns) < 1) return ENDPOINT_RECOVER;
     return next_ns > now_ns ? ENDPOINT_PACED : ENDPOINT_OPEN;
 }

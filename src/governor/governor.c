@@ -19,7 +19,7 @@ int governor__open(struct governor **out, uv_loop_t *loop, const struct clock *c
     *out = NULL;
     if (g == NULL) return err__setf(e, ERR_NOMEM, "governor: open: out of memory");
     if (options != NULL) g->o = *options;
-    if (!(g->o.utilisation > 0) || g->o.utilisation > 1) g->o.utilisation = 0.95;
+    if (!(g->o.utilisation > 0) || g->o.utilisation > 1) g->o.utilisation = 0.96;
     if (g->o.host_gap_ns <= 0) g->o.host_gap_ns = 250 * NS_PER_MS;
     if (g->o.host_inflight_max == 0) g->o.host_inflight_max = 4;
     g->clock = clock;
@@ -29,10 +29,12 @@ int governor__open(struct governor **out, uv_loop_t *loop, const struct clock *c
     g->reaper = (struct due){.kind = DUE_REAPER, .owner = g};
     int rc = map__init(&g->policy_map, POLICIES_MAX);
     if (rc == 0) rc = map__init(&g->host_map, HOSTS_MAX);
+    if (rc == 0) rc = map__init(&g->venue_map, HOSTS_MAX);
     if (rc == 0) rc = uv_timer_init(loop, &g->timer);
     if (rc != 0) {
         map__fini(&g->policy_map);
         map__fini(&g->host_map);
+        map__fini(&g->venue_map);
         free(g);
         return err__setf(e, rc, "governor: open: %s", err__text(rc));
     }
@@ -75,8 +77,13 @@ static void on_closed(uv_handle_t *timer) {
         next = h->next;
         free(h);
     }
+    for (struct venue *v = g->venues, *next; v != NULL; v = next) {
+        next = v->next;
+        free(v);
+    }
     map__fini(&g->policy_map);
     map__fini(&g->host_map);
+    map__fini(&g->venue_map);
     void (*cb)(void *) = g->close_cb;
     void *data = g->close_data;
     free(g->endpoints);
@@ -109,11 +116,27 @@ static struct host *get_host(struct governor *g, const char *name) {
     return h;
 }
 
+static struct venue *get_venue(struct governor *g, const char *name) {
+    struct venue *v = map__get(&g->venue_map, slice__str(name));
+    if (v != NULL) return v;
+    v = calloc(1, sizeof *v);
+    if (v == NULL) return NULL;
+    *v = (struct venue){.retries = RETRIES_MAX, .due = {.kind = DUE_VENUE, .owner = v}};
+    snprintf(v->name, sizeof v->name, "%s", name);
+    if (map__put(&g->venue_map, slice__str(name), v) != 0) {
+        free(v);
+        return NULL;
+    }
+    v->next = g->venues;
+    g->venues = v;
+    return v;
+}
+
 /** Room in the list, and in the heap for all that can be due: grants must not need memory. */
 static bool make_room(struct governor *g) {
     if (g->n_endpoints < g->cap_endpoints) return true;
     size_t cap = g->cap_endpoints == 0 ? 16 : g->cap_endpoints * 2,
-           n_heap = cap * 3 + POLICIES_MAX + 1;
+           n_heap = cap * 4 + POLICIES_MAX + 1;
     struct endpoint **endpoints = realloc(g->endpoints, cap * sizeof *endpoints);
     if (endpoints == NULL) return false;
     g->endpoints = endpoints;
@@ -149,14 +172,17 @@ struct endpoint *governor__endpoint(struct governor *g, const struct endpoint_op
                          : options->host != NULL ? options->host
                                                  : "");
     ep->host = ep->o.host == NULL ? NULL : get_host(g, ep->o.host);
+    ep->venue = ep->o.venue == NULL ? NULL : get_venue(g, ep->o.venue);
+    ep->head_due = options->head_at_start;
     set_defaults(&ep->o);
     ep->rate_per_s = ep->o.rate_per_s;
     bool keys_fail = ep->o.key_gap_ns > 0 && map__init(&ep->keys, KEYS_MAX) != 0;
-    if (ep->o.name == NULL || ep->o.venue == NULL || ep->host == NULL || keys_fail) {
+    if (ep->o.name == NULL || ep->venue == NULL || ep->host == NULL || keys_fail) {
         free_endpoint(ep);
         return NULL;
     }
     policy__init(g, &ep->own, ep->o.venue, "");
+    ep->own.home = ep->venue;
     ep->policy = &ep->own;
     ep->own.n_endpoints = 1;
     ep->due = (struct due){.kind = DUE_ENDPOINT, .owner = ep};
@@ -171,6 +197,7 @@ static void wait_at(struct governor *g, struct endpoint *ep, struct permit *p, c
     p->endpoint = ep;
     p->cb = cb;
     p->asked_mono_ns = g->clock->mono_ns;
+    p->head = false;
     snprintf(p->key, sizeof p->key, "%s", key == NULL ? "" : key);
     permit__wait(p);
 }
@@ -212,9 +239,10 @@ void governor__undo(struct governor *g, struct permit *p) {
     p->granted = false;
     p->cb = NULL;
     g->revision++;
-    if (ep->host->first == ep) ep->host->first = NULL;
+    schedule__end_first(g, ep);
     schedule__wake(g, ep->policy);
     schedule__wake_host(g, ep->host);
+    schedule__wake_venue(g, ep->venue);
     if (ep->queue == NULL) schedule__place(g, ep);
     schedule__arm(g);
 }

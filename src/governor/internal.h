@@ -31,8 +31,14 @@
 #define BLOCK_NS (3600 * NS_PER_S)
 #define INVALID_SPAN_NS (600 * NS_PER_S)
 #define RECOVER_STAGES 2 /* A quarter, then half. */
+#define RETRIES_MAX 100u
+#define RETRY_COST_FAILURE 14u
+#define RETRY_COST_THROTTLE 5u
+#define SUSPEND_NS (60 * NS_PER_S)
+#define SUSPEND_MAX_NS (600 * NS_PER_S)
+#define HEAD_AGAIN_NS (60 * NS_PER_S) /* A restart loop must not poll with HEAD. */
 
-enum due_kind { DUE_ENDPOINT, DUE_POLICY, DUE_HOST, DUE_REAPER };
+enum due_kind { DUE_ENDPOINT, DUE_POLICY, DUE_HOST, DUE_VENUE, DUE_REAPER };
 struct due {
     int64_t at_ns;
     uint64_t order; /* Equal times: first in, first out. */
@@ -54,12 +60,15 @@ struct window {
     int64_t blind_ns;  /* Until then it is shut: there was no memory to note a token that is out. */
     int64_t *ring;     /* Owned. */
     uint32_t at, n, cap;
+    uint32_t n_foreign;                           /* Of the n: hits of somebody else. */
     uint32_t used;                                /* As last measured. */
     struct series *s_limit, *s_used, *s_headroom; /* NULL beyond the bound. */
 };
 
+struct venue;
 struct policy {
-    char name[64]; /* "" for the private one of an endpoint. */
+    const struct venue *home; /* Of the endpoints that it governs. */
+    char name[64];            /* "" for the private one of an endpoint. */
     char venue[64];
     struct window windows[WINDOWS_MAX];
     size_t n_windows;
@@ -68,8 +77,11 @@ struct policy {
     uint32_t n_inflight; /* Tokens of requests that are granted and not answered. */
     uint32_t n_ready;    /* Endpoints in a host's queue: tokens as good as spent. */
     uint32_t n_endpoints;
+    uint32_t n_refusals;      /* 429 in a row: until a success, one request at a time. */
     uint32_t recover;         /* Stages left of coming back; 0: none. */
     int64_t recover_until_ns; /* Of this stage. */
+    uint32_t n_waiting_by_class[CLASS__N]; /* Permits of its endpoints. */
+    int64_t learned_wall_ns;               /* When its windows were told as they are. */
     struct share {
         uint32_t deficit; /* Tokens that it may take in its turn. */
         uint32_t n_ready; /* Endpoints in a host's queue in its name. */
@@ -87,11 +99,24 @@ struct host {
     int64_t next_ns;
     int64_t depart_ns; /* The next request may leave then; see governor__depart(). */
     uint32_t n_inflight;
-    struct endpoint *first;      /* Its first request is in flight, alone. */
-    struct endpoint_queue queue; /* Ready but for the gap. */
+    struct endpoint *first;            /* Its first request is in flight, alone. */
+    struct endpoint_queue queue;       /* Ready but for the gap. */
     struct endpoint_queue first_queue; /* Ready, but another's first request is in flight. */
     struct due due;
     struct host *next;
+};
+
+/** What the hosts of one vendor share. */
+struct venue {
+    char name[64];
+    uint32_t n_inflight;
+    uint32_t n_want;             /* HEADs in the queue: they wait for n_inflight to be 0. */
+    struct endpoint *heading;    /* Its HEAD is under way, alone. */
+    struct endpoint_queue queue; /* Ready but for the HEAD of another, or for its own. */
+    uint32_t n_firsts; /* First requests under way, of endpoints whose policy is unknown. */
+    uint32_t retries;  /* Left to spend. */
+    struct due due;
+    struct venue *next;
 };
 
 /** The last grants by key. A ring in order of time with a map on top. */
@@ -107,7 +132,11 @@ struct endpoint {
     struct policy *policy;     /* Never NULL. */
     struct policy own;         /* Until a reply names one. */
     struct host *host;
-    bool learned; /* A reply was read: requests need not go alone. */
+    struct venue *venue;
+    bool head_due; /* The vendor's HEAD at the start was not sent yet. */
+    bool wants;    /* Counted in venue->n_want. */
+    bool is_first; /* Counted in venue->n_firsts. */
+    bool learned;  /* A reply was read: requests need not go alone. */
     /* Waiting and flying permits. */
     struct permit *head, *tail;
     uint32_t n_waiting, n_inflight;
@@ -123,8 +152,10 @@ struct endpoint {
     /* Health. */
     double rate_per_s;
     int64_t rate_next_ns, rate_cut_ns, rate_step_ns;
-    int64_t depart_ns; /* As the host's, for the rate. */
+    uint32_t n_in_step; /* Grants since the last look at the rate. */
+    int64_t depart_ns;  /* As the host's, for the rate. */
     uint32_t n_fail, n_auth, n_blocks;
+    bool refused; /* The last failure was a 429: over when the policy answers anybody again. */
     int64_t backoff_ns;        /* Not before. */
     int64_t disabled_until_ns; /* 0: enabled; NEVER: until governor__resume. */
     bool killed;               /* Disabled by somebody. */
@@ -153,8 +184,9 @@ struct governor {
     size_t n_endpoints, cap_endpoints;
     struct policy *policies;
     size_t n_policies;
-    struct map policy_map, host_map;
+    struct map policy_map, host_map, venue_map;
     struct host *hosts;
+    struct venue *venues;
     struct due **heap;
     size_t n_heap, cap_heap;
     uint64_t n_due, n_grants, revision;
@@ -176,6 +208,9 @@ void schedule__unplace(struct governor *g, struct endpoint *ep);
 /** Looks at the queue of @p at the next tick. */
 void schedule__wake(struct governor *g, struct policy *p);
 void schedule__wake_host(struct governor *g, struct host *h);
+void schedule__wake_venue(struct governor *g, struct venue *v);
+/** The first request of @ep is over: what its policy may have been is known, or nobody's. */
+void schedule__end_first(struct governor *g, struct endpoint *ep);
 /** Sets the timer to the first due time. */
 void schedule__arm(struct governor *g);
 /** Moves all who wait at @ep to those that are told @status from the loop. */
@@ -249,7 +284,9 @@ void share__granted(const struct governor *g, struct policy *p, enum permit_clas
 /** @return when the ceiling of @class has room. */
 int64_t share__ceiling_ns(const struct governor *g, const struct policy *p,
                           enum permit_class class);
-static inline uint32_t permit__cost(const struct permit *p) { return p->cost == 0 ? 1 : p->cost; }
+static inline uint32_t permit__cost(const struct permit *p) {
+    return p->head ? 0 : p->cost == 0 ? 1 : p->cost;
+}
 /** @return when the deadline of @p is, by its tier. */
 int64_t permit__deadline_ns(const struct permit *p);
 
@@ -261,7 +298,7 @@ bool endpoint__disabled(const struct endpoint *ep, int64_t now_ns);
 void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns);
 void endpoint__succeeded(struct endpoint *ep, int64_t now_ns);
 /** @return the backoff that it chose, from now. */
-int64_t endpoint__failed(struct endpoint *ep, int64_t now_ns);
+int64_t endpoint__failed(struct endpoint *ep, bool throttled, int64_t now_ns);
 void endpoint__invalid(struct endpoint *ep, int status, int64_t now_ns);
 void endpoint__disable(struct endpoint *ep, int64_t until_ns, const char *why);
 uint32_t endpoint__invalid_left(const struct endpoint *ep, int64_t now_ns);

@@ -138,7 +138,10 @@ static void say_why(const struct governor *g, struct endpoint *ep, const struct 
     else if (out->paused) snprintf(why, size, "paused: %s", ep->paused_reason);
     else if (out->next_mono_ns == NEVER) snprintf(why, size, "waits for a reply");
     else if (out->state == ENDPOINT_PENALTY)
-        snprintf(why, size, "waits %.1f s: the server closed the policy", wait_s);
+        snprintf(why, size,
+                 ep->policy->n_refusals > 1 ? "waits %.1f s: suspended, refused again and again"
+                                            : "waits %.1f s: the server closed the policy",
+                 wait_s);
     else if (out->state == ENDPOINT_BACKOFF)
         snprintf(why, size, "waits %.1f s after %u failures, last: %.50s", wait_s, ep->n_fail,
                  ep->last_error);
@@ -150,6 +153,17 @@ static void say_why(const struct governor *g, struct endpoint *ep, const struct 
         snprintf(why, size, "waits %.1f s for %s %u:%u:%u", wait_s, w->rule, w->limit, w->period_s,
                  w->restriction_s);
     else snprintf(why, size, "waits %.1f s for its pace", wait_s);
+}
+
+static void put_windows(struct policy *p, int64_t now_ns, struct governor_window_status *out) {
+    for (size_t k = 0; k < p->n_windows; k++) {
+        struct window *w = &p->windows[k];
+        out[k] = (struct governor_window_status){.limit = w->limit,
+                                                 .period_s = w->period_s,
+                                                 .restriction_s = w->restriction_s,
+                                                 .used = window__live(w, now_ns) + p->n_inflight};
+        memcpy(out[k].rule, w->rule, sizeof out[k].rule);
+    }
 }
 
 void governor__status(const struct governor *g, size_t i, struct endpoint_status *out) {
@@ -166,6 +180,7 @@ void governor__status(const struct governor *g, size_t i, struct endpoint_status
                                     .rate_per_s = rate_of(ep),
                                     .n_windows = (uint32_t)p->n_windows,
                                     .n_waiting = ep->n_waiting,
+                                    .retries_left = ep->venue->retries,
                                     .n_inflight = ep->n_inflight,
                                     .n_requests = ep->n_requests,
                                     .n_throttled = ep->n_throttled,
@@ -183,13 +198,18 @@ void governor__status(const struct governor *g, size_t i, struct endpoint_status
     out->state = endpoint__state(ep, now_ns, next_ns);
     out->next_mono_ns = next_ns;
     say_why(g, ep, why, out);
-    for (size_t k = 0; k < p->n_windows; k++) {
-        struct window *w = &p->windows[k];
-        struct governor_window_status *s = &out->windows[k];
-        *s = (struct governor_window_status){.limit = w->limit,
-                                             .period_s = w->period_s,
-                                             .restriction_s = w->restriction_s,
-                                             .used = window__live(w, now_ns) + p->n_inflight};
-        memcpy(s->rule, w->rule, sizeof s->rule);
-    }
+    put_windows(p, now_ns, out->windows);
+}
+
+size_t governor__n_policies(const struct governor *g) { return g->n_policies; }
+
+void governor__policy(const struct governor *g, size_t i, struct policy_status *out) {
+    struct policy *p = g->policies;
+    while (i-- > 0) p = p->next;
+    *out = (struct policy_status){.venue = p->venue,
+                                  .name = p->name,
+                                  .n_windows = (uint32_t)p->n_windows,
+                                  .n_endpoints = p->n_endpoints,
+                                  .learned_wall_ns = p->learned_wall_ns};
+    put_windows(p, g->clock->mono_ns, out->windows);
 }

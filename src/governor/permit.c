@@ -24,6 +24,7 @@ void permit__wait(struct permit *p) {
     append(&ep->head, &ep->tail, p);
     ep->n_waiting++;
     ep->n_waiting_by_class[p->class]++;
+    ep->policy->n_waiting_by_class[p->class]++;
 }
 
 static void leave(struct governor *g, struct permit *p) {
@@ -31,10 +32,13 @@ static void leave(struct governor *g, struct permit *p) {
         take_out(&p->endpoint->head, &p->endpoint->tail, p);
         p->endpoint->n_waiting--;
         p->endpoint->n_waiting_by_class[p->class]--;
+        p->endpoint->policy->n_waiting_by_class[p->class]--;
     } else if (p->where == PERMIT_FLYING) {
         take_out(&g->flying_head, &g->flying_tail, p);
         p->endpoint->n_inflight--;
         p->endpoint->host->n_inflight--;
+        p->endpoint->venue->n_inflight--;
+        if (p->head) p->endpoint->venue->heading = NULL;
         p->endpoint->n_tokens -= permit__cost(p);
         p->endpoint->policy->n_inflight -= permit__cost(p);
     } else if (p->where == PERMIT_ENDING) {
@@ -50,6 +54,8 @@ void permit__fly(struct governor *g, struct permit *p) {
     append(&g->flying_head, &g->flying_tail, p);
     p->endpoint->n_inflight++;
     p->endpoint->host->n_inflight++;
+    p->endpoint->venue->n_inflight++;
+    if (p->head) p->endpoint->venue->heading = p->endpoint;
     p->endpoint->n_tokens += permit__cost(p);
     p->endpoint->policy->n_inflight += permit__cost(p);
 }

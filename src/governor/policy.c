@@ -68,7 +68,11 @@ struct policy *policy__named(struct governor *g, const char *venue, const char *
 int64_t policy__next_ns(struct governor *g, struct policy *p, uint32_t ready,
                         const struct window **why) {
     int64_t next_ns = p->hold_ns;
+    /* A first request that is under way may turn out to be this policy's. */
+    if (p->home != NULL) ready += p->home->n_firsts;
     if (why != NULL) *why = NULL;
+    /* After a 429 one request tells whether it is over; its end wakes the queue. */
+    if (p->n_refusals > 0 && p->n_inflight + ready > 0) return NEVER;
     for (size_t i = 0; i < p->n_windows; i++) {
         int64_t t =
             window__next_ns(&p->windows[i], g->o.utilisation, policy__share(p, g->clock->mono_ns),
@@ -154,6 +158,7 @@ bool policy__learn(struct governor *g, struct policy *p, const struct rate_heade
     memcpy(old, p->windows, sizeof old);
     memset(p->windows, 0, sizeof p->windows);
     p->n_windows = h->n_windows;
+    p->learned_wall_ns = g->clock->wall_ns;
     for (size_t i = 0; i < h->n_windows; i++) {
         struct window *w = &p->windows[i];
         const struct rate_window *from = &h->windows[i];
@@ -202,17 +207,24 @@ void policy__bind(struct governor *g, struct endpoint *ep, struct policy *to) {
     schedule__unplace(g, ep);
     from->n_inflight -= ep->n_tokens;
     to->n_inflight += ep->n_tokens;
+    to->home = ep->venue;
+    for (int c = 0; c < CLASS__N; c++) {
+        from->n_waiting_by_class[c] -= ep->n_waiting_by_class[c];
+        to->n_waiting_by_class[c] += ep->n_waiting_by_class[c];
+    }
     from->n_endpoints--;
     to->n_endpoints++;
     policy__hold(to, from->hold_ns);
+    if (from->n_refusals > to->n_refusals) to->n_refusals = from->n_refusals;
     if (from->last_grant_ns > to->last_grant_ns) to->last_grant_ns = from->last_grant_ns;
     if (to->n_windows == 0) { /* New: it starts with all that the old one knew. */
         memcpy(to->windows, from->windows, sizeof to->windows);
         to->n_windows = from->n_windows;
+        to->learned_wall_ns = from->learned_wall_ns;
         for (size_t i = 0; i < to->n_windows; i++) {
             struct window *w = &to->windows[i];
             w->ring = NULL;
-            w->at = w->n = w->cap = 0;
+            w->at = w->n = w->cap = w->n_foreign = 0;
             w->s_limit = w->s_used = w->s_headroom = NULL;
             window__merge(w, &from->windows[i]);
         }

@@ -54,17 +54,30 @@ static bool restrict_policy(struct governor *g, struct endpoint *ep, const struc
     } else if (h->retry_after_ns > 0) {
         wait_ns = max_ns(wait_ns, h->retry_after_ns + hidden_ns);
     }
+    if (p->n_refusals > 1 && h->retry_after_ns <= DISABLE_NS) {
+        int64_t suspend_ns = SUSPEND_NS << (p->n_refusals < 8 ? p->n_refusals - 2 : 6);
+        own_ns = max_ns(own_ns, suspend_ns < SUSPEND_MAX_NS ? suspend_ns : SUSPEND_MAX_NS);
+        LOG_ERROR("governor", "policy suspended after 429 in a row", LOG_S("endpoint", ep->o.name),
+                  LOG_S("policy", p->name), LOG_I("refusals", p->n_refusals),
+                  LOG_I("for_s", own_ns / NS_PER_S));
+    }
     if (own_ns > 0) wait_ns = max_ns(wait_ns, own_ns + hidden_ns);
     if (wait_ns > 0) policy__hold(p, now_ns + wait_ns + SAFETY_NS + jitter_ns(g));
     return active;
 }
 
+static void set_blocks(struct governor *g, const struct host *h, uint32_t n) {
+    for (size_t i = 0; i < g->n_endpoints; i++)
+        if (g->endpoints[i]->host == h) g->endpoints[i]->n_blocks = n;
+}
+
 /** A block page is about our address, so it is about all endpoints of the host. */
 static void halt_host(struct governor *g, struct endpoint *ep) {
-    int64_t halt_ns = BLOCK_NS << (ep->n_blocks < 5 ? ep->n_blocks : 5);
+    uint32_t n_blocks = ep->n_blocks;
+    int64_t halt_ns = BLOCK_NS << (n_blocks < 5 ? n_blocks : 5);
     if (halt_ns > DISABLE_NS) halt_ns = DISABLE_NS;
-    ep->n_blocks++;
     ep->n_fail = 3; /* A probe tells whether it is over. */
+    set_blocks(g, ep->host, n_blocks + 1);
     for (size_t i = 0; i < g->n_endpoints; i++)
         if (g->endpoints[i]->host == ep->host)
             endpoint__disable(g->endpoints[i], g->clock->mono_ns + halt_ns,
@@ -72,23 +85,46 @@ static void halt_host(struct governor *g, struct endpoint *ep) {
 }
 
 static bool is_transient(int status) {
-    return status == 0 || status == 408 || status == 425 || status == 429 || status >= 500;
+    return status == 0 || status == 408 || status == 418 || status == 425 || status == 429 ||
+           status >= 500;
+}
+
+/* 418 is how some venues say that 429 was not listened to. */
+static bool is_refusal(int status) { return status == 429 || status == 418; }
+
+/** The policy answers again: those that it refused need not wait for themselves. */
+static void forgive(struct governor *g, const struct policy *p) {
+    for (size_t i = 0; i < g->n_endpoints; i++) {
+        struct endpoint *ep = g->endpoints[i];
+        if (ep->policy != p || !ep->refused) continue;
+        ep->refused = false;
+        ep->n_fail = 0;
+        ep->backoff_ns = g->clock->mono_ns;
+        if (ep->queue == NULL) schedule__place(g, ep);
+    }
 }
 
 static void judge(struct governor *g, struct endpoint *ep, const struct governor_reply *reply,
-                  const struct rate_headers *h, struct governor_verdict *out) {
+                  const struct rate_headers *h, bool head, struct governor_verdict *out) {
     int64_t now_ns = g->clock->mono_ns, own_ns = 0;
-    bool throttled = reply->status == 429;
+    bool throttled = is_refusal(reply->status);
+    if (throttled && ep->policy->n_refusals < UINT32_MAX) ep->policy->n_refusals++;
     if (reply->block_page) {
         halt_host(g, ep);
     } else if (is_transient(reply->status)) {
-        int64_t backoff_ns = endpoint__failed(ep, now_ns);
+        int64_t backoff_ns = endpoint__failed(ep, throttled, now_ns);
         if (throttled) own_ns = backoff_ns;
+        ep->refused = throttled;
         snprintf(ep->last_error, sizeof ep->last_error,
                  reply->status == 0 ? "no response" : "HTTP %d", reply->status);
     } else if (reply->status >= 400) {
         endpoint__invalid(ep, reply->status, now_ns);
     } else {
+        if (ep->policy->n_refusals > 0) forgive(g, ep->policy);
+        /* It is over, but all at once would be the burst that begins it again. */
+        if (ep->policy->n_refusals > 1) policy__recover(g, ep->policy);
+        ep->policy->n_refusals = 0;
+        if (ep->n_blocks > 0) set_blocks(g, ep->host, 0);
         endpoint__succeeded(ep, now_ns);
     }
     if (restrict_policy(g, ep, h, own_ns)) throttled = true;
@@ -98,7 +134,7 @@ static void judge(struct governor *g, struct endpoint *ep, const struct governor
     }
     out->throttled = throttled;
     bool fine = reply->status >= 200 && reply->status < 400 && !reply->block_page;
-    if (ep->policy->n_windows > 0 || (fine && !h->seen)) ep->learned = true;
+    if (ep->policy->n_windows > 0 || (fine && !h->seen && !head)) ep->learned = true;
 }
 
 void governor__report(struct governor *g, struct permit *p, const struct governor_reply *reply,
@@ -118,29 +154,37 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
     memcpy(out->policy, h.policy, sizeof out->policy);
     memcpy(out->error, h.error, sizeof out->error);
 
-    bool dispatched = reply->dispatched || reply->status != 0;
+    bool dispatched = reply->dispatched || reply->status != 0, head = p->head;
+    if (head && dispatched) { /* Once, whatever came of it: HEAD is no way to poll. */
+        ep->head_due = false;
+        bool fine = reply->status >= 200 && reply->status < 300;
+        if (fine && !h.complete && h.error[0] == '\0')
+            snprintf(h.error, sizeof h.error, "no rate-limit headers in the reply to HEAD");
+        memcpy(out->error, h.error, sizeof out->error);
+    }
     endpoint__forget_key(ep, p->key);
     /* Anew from here: a slow request may have been counted as late as its reply. */
-    if (dispatched) endpoint__remember_key(ep, p->key, now_ns + ep->o.key_gap_ns);
+    if (dispatched && !head) endpoint__remember_key(ep, p->key, now_ns + ep->o.key_gap_ns);
     permit__land(g, p);
     p->granted = false;
     p->cb = NULL;
     g->revision++;
-    if (ep->host->first == ep) ep->host->first = NULL;
     learn(g, ep, &h);
-    if (counts && dispatched) policy__spend(ep->policy, permit__cost(p), done_ns);
+    if (counts && dispatched && !head) policy__spend(ep->policy, permit__cost(p), done_ns);
     policy__reconcile(ep->policy, &h, now_ns);
-    judge(g, ep, reply, &h, out);
+    judge(g, ep, reply, &h, head, out);
     if (h.error[0] != '\0') {
         ep->n_errors++;
         snprintf(ep->last_error, sizeof ep->last_error, "%.95s", h.error);
         LOG_WARN("governor", "rate-limit headers are wrong", LOG_S("endpoint", ep->o.name),
                  LOG_S("policy", h.policy), LOG_S("error", h.error));
     }
+    schedule__end_first(g, ep);
     measure__policy(g, ep->policy);
     measure__endpoint(ep);
     schedule__wake(g, ep->policy);
     schedule__wake_host(g, ep->host);
+    schedule__wake_venue(g, ep->venue);
     if (ep->queue == NULL) schedule__place(g, ep);
     schedule__arm(g);
 }

@@ -7,7 +7,7 @@
 #include <xxhash.h>
 
 #define MAGIC 0x564f4753u /* "SGOV" */
-#define VERSION 2u
+#define VERSION 3u
 #define HOLD_MAX_NS (25 * 3600 * NS_PER_S)
 #define DAMAGED_HOLD_NS (66 * NS_PER_S)
 
@@ -20,7 +20,7 @@ static void put_time(const struct governor *g, struct buf *out, int64_t mono_ns)
 /** What is read from a saved state: the bytes, and how long ago they were saved. */
 struct taking {
     struct reader r;
-    uint32_t version;   /* 1 had neither pauses nor kills. */
+    uint32_t version;   /* 1 had neither pauses nor kills, 2 no refusals and retries. */
     int64_t elapsed_ns; /* Not negative: a wall clock that was set back has aged nothing. */
 };
 
@@ -41,6 +41,8 @@ static void put_policy(const struct governor *g, struct buf *out, struct policy 
         if (p->windows[i].blind_ns > hold_ns) hold_ns = p->windows[i].blind_ns;
     put_time(g, out, hold_ns);
     put_time(g, out, p->last_grant_ns);
+    buf__u32(out, p->n_refusals);
+    buf__u64(out, (uint64_t)p->learned_wall_ns);
     buf__u32(out, p->n_inflight);
     buf__u32(out, (uint32_t)p->n_windows);
     for (size_t i = 0; i < p->n_windows; i++) {
@@ -64,6 +66,10 @@ static void take_policy(struct governor *g, struct taking *t, struct policy *p) 
     int64_t now_ns = g->clock->mono_ns;
     policy__hold(p, take_time(g, t, HOLD_MAX_NS));
     p->last_grant_ns = take_time(g, t, 0);
+    if (t->version >= 3) {
+        p->n_refusals = reader__u32(&t->r);
+        p->learned_wall_ns = (int64_t)reader__u64(&t->r);
+    }
     uint32_t n_inflight = reader__u32(&t->r), n_windows = reader__u32(&t->r);
     policy__fini(p);
     for (uint32_t i = 0; i < n_windows && i < WINDOWS_MAX && !t->r.failed; i++) {
@@ -101,7 +107,10 @@ static void put_endpoint(const struct governor *g, struct buf *out, struct endpo
     buf__string(out, slice__str(ep->o.name));
     buf__string(out, slice__str(ep->policy->name));
     put_policy(g, out, &ep->own);
+    buf__u32(out, ep->venue->retries);
     buf__u8(out, ep->learned);
+    /* One that is under way will not be told of, and was sent all the same. */
+    buf__u8(out, ep->head_due && ep->venue->heading != ep);
     buf__u64(out, rate);
     put_time(g, out, ep->rate_next_ns);
     put_time(g, out, ep->backoff_ns);
@@ -130,7 +139,13 @@ static void take_endpoint(struct governor *g, struct taking *t, struct endpoint 
                           const char *policy) {
     uint64_t rate = 0;
     take_policy(g, t, &ep->own);
+    uint32_t retries = t->version >= 3 ? reader__u32(&t->r) : RETRIES_MAX;
+    if (ep->venue != NULL && retries < ep->venue->retries) ep->venue->retries = retries;
     ep->learned = reader__u8(&t->r) != 0;
+    if (t->version >= 3) {
+        bool head_due = reader__u8(&t->r) != 0;
+        if (!head_due && t->elapsed_ns < HEAD_AGAIN_NS) ep->head_due = false;
+    }
     rate = reader__u64(&t->r);
     memcpy(&ep->rate_per_s, &rate, sizeof rate);
     if (!(ep->rate_per_s >= ep->o.rate_floor_per_s)) ep->rate_per_s = ep->o.rate_floor_per_s;

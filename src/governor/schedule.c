@@ -61,6 +61,8 @@ static void enqueue(struct endpoint_queue *q, struct endpoint *ep, bool in_front
 static void dequeue(struct endpoint *ep) {
     struct endpoint_queue *q = ep->queue;
     if (q == NULL) return;
+    if (ep->wants) ep->venue->n_want--;
+    ep->wants = false;
     if (ep->prev == NULL) q->head = ep->next;
     else ep->prev->next = ep->next;
     if (ep->next == NULL) q->tail = ep->prev;
@@ -78,6 +80,19 @@ void schedule__wake_host(struct governor *g, struct host *h) {
         schedule__at(g, &h->due, g->clock->mono_ns);
 }
 
+void schedule__wake_venue(struct governor *g, struct venue *v) {
+    if (v->queue.head != NULL) schedule__at(g, &v->due, g->clock->mono_ns);
+}
+
+void schedule__end_first(struct governor *g, struct endpoint *ep) {
+    if (ep->host->first == ep) ep->host->first = NULL;
+    if (!ep->is_first) return;
+    ep->is_first = false;
+    ep->venue->n_firsts--;
+    for (struct policy *p = g->policies; p != NULL; p = p->next)
+        if (p->home == ep->venue) schedule__wake(g, p); /* A token was kept for it. */
+}
+
 static void unready(struct endpoint *ep) {
     ep->ready = false;
     ep->policy->n_ready--;
@@ -86,6 +101,7 @@ static void unready(struct endpoint *ep) {
 
 void schedule__unplace(struct governor *g, struct endpoint *ep) {
     schedule__remove(g, &ep->due);
+    if (ep->wants) schedule__wake_venue(g, ep->venue); /* Others may have waited for its HEAD. */
     dequeue(ep);
     if (!ep->ready) return;
     unready(ep);
@@ -140,6 +156,7 @@ static int64_t host_next_ns(const struct governor *g, const struct endpoint *ep)
 
 static void grant(struct governor *g, struct endpoint *ep, struct permit *p) {
     int64_t now_ns = g->clock->mono_ns;
+    p->head = ep->head_due && p->may_head;
     permit__fly(g, p);
     p->granted_mono_ns = now_ns;
     p->serial = ++g->n_grants;
@@ -150,10 +167,38 @@ static void grant(struct governor *g, struct endpoint *ep, struct permit *p) {
     ep->policy->last_grant_ns = now_ns;
     share__granted(g, ep->policy, p->class, permit__cost(p));
     endpoint__granted(ep, p, now_ns);
-    if (!ep->learned) ep->host->first = ep;
+    if (!ep->learned) {
+        ep->host->first = ep;
+        ep->is_first = true;
+        ep->venue->n_firsts++;
+    }
     if (g->reaper.pos == 0) schedule__at(g, &g->reaper, now_ns + UNANSWERED_NS);
     schedule__place(g, ep); /* To the end of the queue: those who share a policy take turns. */
     if (p->cb != NULL) p->cb(p, 0);
+}
+
+/* A HEAD goes alone among all requests of its venue, and those that come while it waits for that
+ * wait behind it, or it would never be alone. */
+static bool venue_blocks(const struct endpoint *ep, const struct permit *p) {
+    const struct venue *v = ep->venue;
+    bool head = ep->head_due && p->may_head;
+    return v->heading != NULL || (head ? v->n_inflight > 0 : v->n_want > 0);
+}
+
+static void wait_for_venue(struct endpoint *ep, const struct permit *p) {
+    bool head = ep->head_due && p->may_head;
+    enqueue(&ep->venue->queue, ep, head);
+    ep->wants = head;
+    ep->venue->n_want += head;
+}
+
+static void serve_venue(struct governor *g, struct venue *v) {
+    struct endpoint *last = v->queue.tail;
+    if (v->heading != NULL || (v->n_want > 0 && v->n_inflight > 0)) return; /* An end wakes it. */
+    for (struct endpoint *ep = v->queue.head, *next; ep != NULL; ep = next) {
+        next = ep == last ? NULL : ep->next;
+        schedule__place(g, ep);
+    }
 }
 
 bool schedule__grant_now(struct governor *g, struct endpoint *ep, struct permit *p) {
@@ -162,8 +207,9 @@ bool schedule__grant_now(struct governor *g, struct endpoint *ep, struct permit 
     struct host *h = ep->host;
     bool queued = ep->head != p || policy->queue.head != NULL || h->queue.head != NULL;
     bool alone = !ep->learned && (h->first != NULL || h->first_queue.head != NULL);
-    if (queued || alone || h->n_inflight >= g->o.host_inflight_max || ceiling_ns > now_ns ||
-        host_next_ns(g, ep) > now_ns || endpoint__next_ns(ep, now_ns, NULL) > now_ns ||
+    if (queued || alone || venue_blocks(ep, p) || h->n_inflight >= g->o.host_inflight_max ||
+        ceiling_ns > now_ns || host_next_ns(g, ep) > now_ns ||
+        endpoint__next_ns(ep, now_ns, NULL) > now_ns ||
         policy__next_ns(g, policy, policy->n_ready + permit__cost(p) - 1, NULL) > now_ns)
         return false;
     grant(g, ep, p);
@@ -187,8 +233,9 @@ int64_t governor__depart(struct governor *g, const struct permit *p) {
 
 static void serve_host(struct governor *g, struct host *h) {
     while (!g->closing) {
-        struct endpoint *ep = h->queue.head;
-        if (ep == NULL && h->first == NULL) ep = h->first_queue.head;
+        /* First requests first: behind those that use up the policy, they might be too many. */
+        struct endpoint *ep = h->first == NULL ? h->first_queue.head : NULL;
+        if (ep == NULL) ep = h->queue.head;
         if (ep == NULL || h->n_inflight >= g->o.host_inflight_max) return; /* An end wakes it. */
         int64_t now_ns = g->clock->mono_ns, t = host_next_ns(g, ep);
         if (!ep->learned && h->first != NULL) { /* Alone means alone. */
@@ -207,7 +254,10 @@ static void serve_host(struct governor *g, struct host *h) {
         /* The world may have changed since it was found ready. */
         t = endpoint__next_ns(ep, now_ns, &who);
         uint32_t more = who == NULL ? 0 : permit__cost(who) - 1;
-        if (policy__next_ns(g, p, p->n_ready + more, NULL) > now_ns) {
+        if (t <= now_ns && who != NULL && venue_blocks(ep, who)) {
+            wait_for_venue(ep, who);
+            schedule__wake(g, p);
+        } else if (policy__next_ns(g, p, p->n_ready + more, NULL) > now_ns) {
             enqueue(&p->queue, ep, true);
             schedule__wake(g, p);
         } else if (t > now_ns || who == NULL) {
@@ -228,9 +278,10 @@ static void reap(struct governor *g) {
         struct endpoint *ep = p->endpoint;
         permit__land(g, p); /* It stays granted: its owner still owes the report. */
         policy__spend(ep->policy, permit__cost(p), now_ns);
-        if (ep->host->first == ep) ep->host->first = NULL;
+        schedule__end_first(g, ep);
         schedule__wake(g, ep->policy);
         schedule__wake_host(g, ep->host);
+        schedule__wake_venue(g, ep->venue);
         schedule__place(g, ep);
     }
     if (p != NULL) schedule__at(g, &g->reaper, p->granted_mono_ns + UNANSWERED_NS);
@@ -257,10 +308,16 @@ void governor__tick(struct governor *g) {
         if (d->kind == DUE_ENDPOINT) schedule__place(g, d->owner);
         else if (d->kind == DUE_POLICY) serve_policy(g, d->owner);
         else if (d->kind == DUE_HOST) serve_host(g, d->owner);
+        else if (d->kind == DUE_VENUE) serve_venue(g, d->owner);
         else reap(g);
     }
     g->ticking = false;
     schedule__arm(g);
+}
+
+int64_t governor__due_ns(const struct governor *g) {
+    if (g->ending_head != NULL) return g->clock->mono_ns;
+    return g->n_heap > 0 ? g->heap[0]->at_ns : NEVER;
 }
 
 static void on_timer(uv_timer_t *timer) {

@@ -66,7 +66,7 @@ void share__granted(const struct governor *g, struct policy *p, enum permit_clas
 }
 
 static struct endpoint *first_of(const struct policy *p, enum permit_class class) {
-    struct endpoint *ep = p->queue.head;
+    struct endpoint *ep = p->n_waiting_by_class[class] > 0 ? p->queue.head : NULL;
     for (int i = 0; ep != NULL && i < LOOK_MAX; i++, ep = ep->next)
         if (ep->n_waiting_by_class[class] > 0) return ep;
     return NULL;

@@ -7,10 +7,11 @@ int64_t window__span_ns(const struct window *w) {
 }
 
 uint32_t window__usable(const struct window *w, double utilisation, double share) {
-    /* Head-room of a share makes sense where there are tokens to share. Of a small window all are
-     * used: one of two would be half, and others' hits show in the next State anyway. */
-    uint32_t n = w->limit < 20 ? w->limit : (uint32_t)((double)w->limit * utilisation);
-    n = (uint32_t)((double)n * share);
+    /* Rounded down, head-room costs at most its share: 1 of 30 tokens rather than 2. Of a small
+     * window all are used: one of two would be half, and others' hits show in the next State
+     * anyway. The tiny addend keeps 1 - 0.96 of 25 from being a hair below 1. */
+    uint32_t spare = (uint32_t)((double)w->limit * (1 - utilisation) + 1e-9);
+    uint32_t n = (uint32_t)((double)(w->limit - spare) * share);
     if (n < 1) n = 1;
     return n < RING_MAX ? n : RING_MAX;
 }
@@ -29,6 +30,12 @@ static bool grow(struct window *w) {
     return true;
 }
 
+static void drop_oldest(struct window *w) {
+    w->n_foreign -= (uint32_t)(*slot(w, 0) & 1);
+    w->at = (w->at + 1) % w->cap;
+    w->n--;
+}
+
 static void spend(struct window *w, int64_t spent_ns) {
     if (w->n == w->cap && !grow(w)) {
         if (w->cap < RING_MAX) { /* What cannot be counted must not be spent again. */
@@ -36,10 +43,10 @@ static void spend(struct window *w, int64_t spent_ns) {
             if (back_ns > w->blind_ns) w->blind_ns = back_ns;
             return;
         }
-        w->at = (w->at + 1) % w->cap; /* No more than RING_MAX are ever used: the oldest may go. */
-        w->n--;
+        drop_oldest(w); /* No more than RING_MAX are ever used: it may go. */
     }
     uint32_t i = w->n++;
+    w->n_foreign += (uint32_t)(spent_ns & 1);
     for (; i > 0 && *slot(w, i - 1) > spent_ns; i--) *slot(w, i) = *slot(w, i - 1);
     *slot(w, i) = spent_ns;
 }
@@ -49,17 +56,13 @@ void window__spend(struct window *w, int64_t spent_ns) { spend(w, spent_ns & ~IN
 void window__spend_foreign(struct window *w, int64_t spent_ns) { spend(w, spent_ns | 1); }
 
 uint32_t window__own(struct window *w, int64_t now_ns) {
-    uint32_t n = window__live(w, now_ns), own = 0;
-    for (uint32_t i = 0; i < n; i++) own += (*slot(w, i) & 1) == 0;
-    return own;
+    uint32_t n = window__live(w, now_ns);
+    return n - w->n_foreign;
 }
 
 uint32_t window__live(struct window *w, int64_t now_ns) {
     int64_t span_ns = window__span_ns(w);
-    while (w->n > 0 && *slot(w, 0) + span_ns <= now_ns) {
-        w->at = (w->at + 1) % w->cap;
-        w->n--;
-    }
+    while (w->n > 0 && *slot(w, 0) + span_ns <= now_ns) drop_oldest(w);
     return w->n;
 }
 
@@ -89,7 +92,9 @@ void window__merge(struct window *w, const struct window *from) {
     uint32_t both = w->n < from->n ? w->n : from->n;
     for (uint32_t k = 1; k <= both; k++) {
         int64_t *mine = slot(w, w->n - k), theirs = *slot(from, from->n - k);
-        if (theirs > *mine) *mine = theirs;
+        if (theirs <= *mine) continue;
+        w->n_foreign += (uint32_t)(theirs & 1) - (uint32_t)(*mine & 1);
+        *mine = theirs;
     }
     for (uint32_t k = both + 1; k <= from->n; k++) spend(w, *slot(from, from->n - k));
 }

@@ -8,7 +8,8 @@
 
 static const unsigned poll_next[] = {
     [POLL_IDLE] = 1u << POLL_WAIT | 1u << POLL_KEEP | 1u << POLL_STOPPED,
-    [POLL_WAIT] = 1u << POLL_SAVE | 1u << POLL_IDLE | 1u << POLL_STOPPED,
+    [POLL_WAIT] = 1u << POLL_ASK | 1u << POLL_SAVE | 1u << POLL_IDLE | 1u << POLL_STOPPED,
+    [POLL_ASK] = 1u << POLL_SAVE | 1u << POLL_IDLE | 1u << POLL_STOPPED,
     [POLL_SAVE] = 1u << POLL_FETCH | 1u << POLL_IDLE | 1u << POLL_STOPPED,
     [POLL_FETCH] = 1u << POLL_JUDGE | 1u << POLL_KEEP | 1u << POLL_STOPPED,
     [POLL_JUDGE] = 1u << POLL_KEEP,
@@ -95,6 +96,8 @@ static bool settle(struct poller *p) { return stop_if_asked(p) || poller__take_s
 /* The permit can't be used after all. */
 static void give_back(struct poller *p, const char *why) {
     governor__undo(p->deps.governor, &p->permit);
+    if (p->gate.permit != 0) p->deps.gate->end(p->deps.gate->ctx, &p->gate, NULL);
+    p->gate.permit = 0;
     snprintf(p->last_error, sizeof p->last_error, "%s", why);
     poller__move(p, POLL_IDLE);
     if (!settle(p)) poller__wait(p, POLLER_REFUSED_WAIT_NS);
@@ -106,6 +109,10 @@ void poller__close(struct poller *p, void (*cb)(void *data), void *data) {
     switch (p->doing) {
     case POLL_IDLE: stop_if_asked(p); return;
     case POLL_WAIT: governor__cancel(p->deps.governor, &p->permit); return;
+    case POLL_ASK:
+        p->deps.gate->cancel(p->deps.gate->ctx, &p->gate);
+        give_back(p, "");
+        return;
     case POLL_FETCH: http__cancel(p->deps.http, &p->http); return;
     case POLL_KEEP:
         if (!p->appended) { /* Waits for room in the spool: the page will be asked for again. */
@@ -140,6 +147,9 @@ static void ask_permit(struct poller *p) {
     poller__move(p, POLL_WAIT);
     p->permit.data = p;
     p->permit.class = class_of(p->state.poked ? SOURCE_INTERACTIVE : p->request.class);
+    p->permit.tier = poller_recent__tier(&p->recent, p->permit.tier);
+    /* One address asks once: where somebody else governs it, the HEAD is theirs. */
+    p->permit.may_head = p->request.method == NULL && p->deps.gate == NULL;
     struct endpoint *ep = p->deps.endpoint(p->deps.endpoint_ctx, p->request.endpoint);
     int status = ep == NULL ? ERR_NOT_FOUND
                             : governor__acquire(p->deps.governor, ep, &p->permit,
@@ -250,7 +260,9 @@ static void fetch(struct poller *p) {
     for (size_t i = 0; i < n; i++) p->header_lines[i] = p->request.headers[i];
     if (p->bearer[0] != '\0') p->header_lines[n++] = p->bearer;
     p->http = (struct http_request){.data = p,
-                                    .method = p->request.method == NULL ? "GET" : p->request.method,
+                                    .method = p->permit.head              ? "HEAD"
+                                              : p->request.method == NULL ? "GET"
+                                                                          : p->request.method,
                                     .url = p->request.url,
                                     .headers = p->header_lines,
                                     .n_headers = n,
@@ -294,6 +306,25 @@ static void save_limits(struct poller *p) {
     buf__fini(&state);
 }
 
+/* Others may use the same address: whoever governs them all has a say. */
+static void on_gate(struct gate_ask *a, int64_t wait_ns) {
+    struct poller *p = a->data;
+    if (wait_ns <= 0) {
+        save_limits(p);
+        return;
+    }
+    governor__undo(p->deps.governor, &p->permit); /* Nobody here need wait for our turn there. */
+    poller__move(p, POLL_IDLE);
+    if (!settle(p)) poller__wait(p, wait_ns);
+}
+
+static void ask_gate(struct poller *p) {
+    poller__move(p, POLL_ASK);
+    p->gate = (struct gate_ask){
+        .data = p, .endpoint = p->request.endpoint, .class = p->permit.class, .cb = on_gate};
+    p->deps.gate->ask(p->deps.gate->ctx, &p->gate);
+}
+
 static void on_permit(struct permit *permit, int status) {
     struct poller *p = permit->data;
     if (p->close_cb != NULL) {
@@ -303,7 +334,8 @@ static void on_permit(struct permit *permit, int status) {
     }
     p->refused = status == ERR_REFUSED;
     if (status == 0) {
-        save_limits(p);
+        if (p->deps.gate == NULL) save_limits(p);
+        else ask_gate(p);
         return;
     }
     poller__move(p, POLL_IDLE);

@@ -33,6 +33,8 @@ struct poller {
     enum poll_state doing;
     struct source_request request;
     struct permit permit;
+    struct gate_ask gate;
+    struct poller_recent recent;
     struct http_request http;
     const char *header_lines[SOURCE_HEADERS_MAX + 1];
     char bearer[POLLER_BEARER_MAX + 32]; /* The Authorization line. */

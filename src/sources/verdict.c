@@ -53,6 +53,8 @@ static void tell_governor(struct poller *p, const struct http_response *r) {
                                    .done_mono_ns = p->deps.clock->mono_ns,
                                    .block_page = is_block_page(r)};
     governor__report(p->deps.governor, &p->permit, &reply, &p->limits);
+    if (p->gate.permit != 0) p->deps.gate->end(p->deps.gate->ctx, &p->gate, &reply);
+    p->gate.permit = 0;
     if (p->limits.throttled) p->throttled_wall_ns = p->deps.clock->wall_ns;
 }
 
@@ -135,6 +137,8 @@ static void keep_failure(struct poller *p, const char *status, const char *reaso
 }
 
 static void keep_success(struct poller *p, const char *status, bool is_page) {
+    if (!p->request.seed)
+        poller_recent__add(&p->recent, is_page && p->facts.flags & REQUEST_ADVANCES);
     p->state.n_failures = 0;
     p->backoff_until_mono_ns = 0;
     p->facts.status = slice__str(status);
@@ -324,9 +328,36 @@ static void start_judge(struct poller *p, struct http_response *r) {
     uv_queue_work(p->deps.loop, &job->work, on_judge, on_judged);
 }
 
+/* The governor wanted to know the state before the first request; the source has learned nothing.
+ */
+static void keep_head(struct poller *p, const struct http_response *r) {
+    bool failed = r->err.code != 0 || r->status >= 400;
+    if (failed && r->err.code == 0)
+        snprintf(p->error, sizeof p->error, "HEAD %s answered %d", p->stream->path, r->status);
+    else snprintf(p->error, sizeof p->error, "%s", failed ? r->err.msg : p->limits.error);
+    p->attempts--;
+    p->facts.status = failed ? SLICE_LIT("error") : SLICE_LIT("head");
+    p->facts.error = slice__str(p->error);
+    if (failed) {
+        p->counts.errors++;
+        series__inc(p->m.error);
+        snprintf(p->last_error, sizeof p->last_error, "%s", p->error);
+    }
+    if (p->error[0] != '\0')
+        LOG_WARN("sources", "HEAD told nothing", LOG_S("stream", p->stream->key),
+                 LOG_I("http", r->status), LOG_S("err", p->error));
+    poller__keep(p, &p->facts, false);
+}
+
 void poller__judge_response(struct poller *p, struct http_response *r) {
+    bool poked = p->state.poked;
     tell_governor(p, r);
     begin_facts(p, r);
+    if (p->permit.head) {
+        p->state.poked = poked;
+        keep_head(p, r);
+        return;
+    }
     if (r->status == 401 && p->bearer[0] != '\0' && p->deps.bearer_refused != NULL)
         p->deps.bearer_refused(p->deps.bearer_ctx, p->type->name, p->request.scope);
     bool judged = p->type->judges_errors && r->status != 304;
@@ -355,6 +386,7 @@ void poller__judge_response(struct poller *p, struct http_response *r) {
 void poller__apply(struct poller *p) {
     int64_t wall_ns = p->facts.received_wall_ns;
     double wall_s = (double)wall_ns / (double)NS_PER_S;
+    if (p->permit.head) return;
     if (p->state.n_failures > 0 || p->state.unavailable) {
         if (p->state.unavailable) p->attempts = 0;
         snprintf(p->last_error, sizeof p->last_error, "%s", p->error);

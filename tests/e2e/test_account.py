@@ -52,6 +52,9 @@ def test_each_scope_is_audited(stack):
         "service:psapi\t1\t200\tgranted\t2419200",
     ]
     assert stream(stack, "oauth", "service:cxapi")["note"] == "scope service:cxapi is not granted (invalid_scope)"
+    metrics = ask(stack.hub, "/metrics")
+    for scope, granted in (("service:psapi", 1), ("service:cxapi", 0)):
+        assert f'souk_oauth_scope_granted{{scope="{scope}"}} {granted}\n' in metrics
     until("the river flows", 30, lambda: stack.psapi()["pages"]["new"] > 0, tell(stack))
 
 
