@@ -42,6 +42,11 @@ void journal__encode(const struct request_facts *facts, struct buf *out);
 /** Reads them back; slices point into @payload. @body gets what follows (compressed), or nothing.
  *  @return 0 or ERR_CORRUPT. */
 int journal__decode(struct slice payload, struct request_facts *out, struct slice *body);
+/* A stream's cursor changed by hand is a request of its own, which nobody sent. */
+#define JOURNAL_CURSOR_METHOD "CURSOR"
+/** @return whether @facts freeze or unfreeze a stream by hand; @reason is why, "" for unfreezing.
+ */
+bool journal__hold(const struct request_facts *facts, struct slice *reason);
 /** @return the stream of @facts as judge and decode want it, in @out; texts too long are cut. */
 void journal__stream(const struct request_facts *facts, struct stream_spec *out);
 /** Compresses a body; its length stands in the zstd frame. @return 0 or ERR_NOMEM. */

@@ -49,6 +49,7 @@ enum poll_state {
 
 struct poller_counts {
     uint64_t fresh, empty, unchanged, repeat, rewind, invalid, errors, stale, unavailable;
+    uint64_t requests; /* Answered or failed. */
 };
 
 struct poller_status {
@@ -60,8 +61,10 @@ struct poller_status {
     uint64_t body_bytes, entries;
     int64_t started_wall_ns;
     int64_t last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns; /* 0: never. */
-    int64_t next_mono_ns; /* When the next request is due, while idle. */
-    bool frozen;          /* The last answer was a rewind or a repeat. */
+    int64_t next_mono_ns;    /* When the next request is due, while idle. */
+    const char *last_cursor; /* In front of the present one; "" when it has not moved. */
+    bool frozen;             /* The last answer was a rewind or a repeat. */
+    bool held;               /* Frozen by hand; last_error says why. */
     bool seeding, spool_full;
     bool refused;                 /* The governor disabled its endpoint. */
     bool quiet;                   /* It has no token, and last_error says why: a normal state. */
@@ -70,12 +73,33 @@ struct poller_status {
     char last_error[ERR_MSG_MAX]; /* Of the last failure; "" once all is well again. */
 };
 
+/* What people do to a stream. */
+enum poller_steer {
+    POLLER_SET,    /* It goes on at another cursor. */
+    POLLER_FREEZE, /* It asks nothing until it is unfrozen, also after a restart. */
+    POLLER_UNFREEZE
+};
+/** Told once: 0 when the change is synced and holds. */
+typedef void (*poller_steered_cb)(void *data, int status);
+#define POLLER_REASON_MAX 192
+
+/** What a stream that runs for a time only is told besides its source's plan: a backfill. */
+struct poller_bound {
+    const char *until; /* It is done once its cursor has reached this; see source_type.reached.
+                          Borrowed. */
+    int64_t gap_ns;    /* Least time between two requests. */
+};
+
 /** Makes a poller that does not ask yet. @type, @settings and @stream are borrowed. */
 int poller__open(struct poller **out, const struct poller_deps *deps,
                  const struct source_type *type, const struct source_settings *settings,
                  const struct stream_spec *stream, struct err *e);
 /** Where it goes on after a restart. Before poller__start. */
 void poller__restore(struct poller *p, struct slice cursor, struct slice etag);
+/** Makes it a backfill: its requests are of class backfill, and it ends. Before poller__start. */
+void poller__bound(struct poller *p, const struct poller_bound *bound);
+/** Frozen by hand before a restart, for @reason; "" for not. Before poller__start. */
+void poller__restore_hold(struct poller *p, struct slice reason);
 /** Applies what a record of the log says of its cursor. Before poller__start. */
 void poller__replay(struct poller *p, const struct request_facts *facts);
 void poller__start(struct poller *p);
@@ -87,6 +111,17 @@ void poller__free(struct poller *p);
 /** Asks as soon as limits allow, whatever the source's own pace says: somebody wants it now. Does
  *  nothing while a request is under way. */
 void poller__poke(struct poller *p);
+/** Its settings have changed: what it waits for is planned anew. */
+void poller__replan(struct poller *p);
+/** Changes its cursor (to @cursor, which the source must accept; else ignored) or whether it is
+ *  frozen, once no request is under way; a wait for a permit is given up. The change is a record of
+ *  the log with @reason, like a request with the method CURSOR, so that it survives a restart.
+ *  @return 0, and @cb is called; ERR_REFUSED with why in @e when it ends, or when another change is
+ *  under way; ERR_CONFIG for a cursor that the source refuses. */
+int poller__steer(struct poller *p, enum poller_steer what, const char *cursor, const char *reason,
+                  poller_steered_cb cb, void *data, struct err *e);
+/** @return why somebody froze it, as its checkpoint must know; "" when nobody did. Borrowed. */
+const char *poller__hold(const struct poller *p);
 /** @return what judge wanted to have remembered, as a secret that must not lie on a disk. Borrowed
  *  until the loop runs. */
 struct slice poller__memo(const struct poller *p);

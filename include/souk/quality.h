@@ -60,17 +60,19 @@ struct quality {
         struct series *quarantined[QUALITY__N];
         struct series *dropped[QUALITY__N][2]; /* Unintentional, intentional. */
         struct series *rows;
+        struct series *gaps; /* Pieces that upstream did not have. */
     } sources[QUALITY_SOURCES_MAX];
     size_t n_sources;
 };
 
 /** Makes the series of @n_sources sources at 0: souk_source_rows_total{source},
- *  souk_rows_quarantined_total{source,reason} and souk_rows_dropped_total{source,reason,
- *  intentional}. @names and @m are borrowed. @return 0, or ERR_FULL beyond QUALITY_SOURCES_MAX. */
+ *  souk_source_gaps_total{source}, souk_rows_quarantined_total{source,reason} and
+ * souk_rows_dropped_total{source,reason, intentional}. @names and @m are borrowed. @return 0, or
+ * ERR_FULL beyond QUALITY_SOURCES_MAX. */
 int quality__init(struct quality *q, struct metrics *m, const char *const *names, size_t n_sources);
-/** Counts what one page of @source became: its data rows, and by reason what was refused. A
- *  refusal of reason too_many stands for as many as its value says. An unknown source is ours to
- *  fix: it asserts. */
+/** Counts what one page of @source became: its data rows, its rows about gaps, and by reason what
+ * was refused. A refusal of reason too_many stands for as many as its value says. An unknown source
+ * is ours to fix: it asserts. */
 void quality__count(struct quality *q, const char *source, const struct rows *rows);
 /** Counts @n rows that were dropped without a quarantine row; @intentional when we chose to. */
 void quality__drop(struct quality *q, const char *source, enum quality_reason reason,

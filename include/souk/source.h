@@ -186,6 +186,13 @@ struct source_type {
      *  loop. NULL: it has nothing to say. */
     void (*note)(const struct source_settings *settings, const struct stream_spec *stream,
                  const struct stream_state *state, struct buf *out);
+    /** The cursor that a person means by @text: one that the source itself could have made, or what
+     *  stands for one, as a time. Pure. NULL: cursors are nobody's to set.
+     *  @return 0 with @out, or ERR_CONFIG with what is expected. */
+    int (*cursor)(const char *text, char out[CURSOR_MAX], struct err *e);
+    /** @return whether a stream at @cursor has come to @until, or is behind it: the end of a
+     *  backfill. Pure. NULL: the source has no past to ask for. */
+    bool (*reached)(const char *cursor, const char *until);
 };
 
 /** @return the source called @name, or NULL; and the table of all, sorted by name. */

@@ -35,6 +35,7 @@ enum spool_type {
     SPOOL_REQUEST,    /* A request that brought no page: what was asked and how it ended. */
     SPOOL_CONFIG,     /* What decoding depends on from here on. */
     SPOOL_RANGE,      /* Which rows of a sealed batch are sent next, once it was refused whole. */
+    SPOOL_OPS,        /* Rows about souk itself, as JSON; see include/souk/ops_rows.h. */
 };
 
 #define SPOOL_RECORD_MAX ((size_t)32 << 20) /* Bytes of one payload. */
@@ -95,8 +96,8 @@ void spool__close(struct spool *s, spool_close_cb cb, void *data);
 
 /** Appends one record of @n_parts slices, which are copied. @cb may be NULL. @type is neither
  *  CHECKPOINT nor STOP, which have functions of their own.
- *  @return its position; 0 with @e filled: ERR_FULL (pages, frames and requests only), ERR_LIMIT
- * (too large), ERR_IO (failed), ERR_CLOSED. */
+ *  @return its position; 0 with @e filled: ERR_FULL (pages, frames, requests and ops only),
+ * ERR_LIMIT (too large), ERR_IO (failed), ERR_CLOSED. */
 uint64_t spool__append(struct spool *s, enum spool_type type, uint32_t source,
                        const struct slice *parts, size_t n_parts, spool_synced_cb cb, void *data,
                        struct err *e);

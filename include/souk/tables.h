@@ -26,6 +26,8 @@ extern const struct table_desc table_bronze_enrichment;
 extern const struct table_desc table_bronze_account_stash_snapshot; /* 0006_account.sql, */
 extern const struct table_desc table_ops_scope_audit;               /* and so is this. */
 extern const struct table_desc table_bronze_trade_metadata;
+extern const struct table_desc table_poe_ingest_status; /* latest_wins */
+extern const struct table_desc table_proc_logs;
 
 /* Longest refused payload and value that a quarantine row keeps; longer ones are cut between two
  * characters. */

@@ -55,6 +55,28 @@ TTL toDateTime(hour_ts) + INTERVAL 3650 DAY
 SETTINGS non_replicated_deduplication_window = 10000
 COMMENT 'Hours of the currency exchange that upstream did not have when they were asked for';
 
+-- An hour that was asked for twice, as by a backfill, is here once: a published hour never changes.
+CREATE OR REPLACE VIEW v_exchange_events AS
+SELECT
+    realm,
+    hour_ts,
+    league,
+    market_id,
+    min(recorded_at) AS recorded_at,
+    any(next_change_id) AS next_change_id,
+    any(base) AS base,
+    any(quote) AS quote,
+    any(volume_base) AS volume_base,
+    any(volume_quote) AS volume_quote,
+    any(lowest_ratio) AS lowest_ratio,
+    any(highest_ratio) AS highest_ratio,
+    any(lowest_stock) AS lowest_stock,
+    any(highest_stock) AS highest_stock,
+    any(lowest_stock_quote) AS lowest_stock_quote,
+    any(highest_stock_quote) AS highest_stock_quote
+FROM bronze_exchange_events
+GROUP BY realm, hour_ts, league, market_id;
+
 -- What a backfill has to ask for again: hours that were missing and have not come since.
 CREATE OR REPLACE VIEW v_exchange_gaps AS
 SELECT

@@ -155,7 +155,7 @@ static int add_record(struct audit *a, struct record_decoder *decoder,
     for (size_t i = 0; i < rows.n && status == 0; i++) {
         const struct rows_batch *rb = &rows.batches[i];
         size_t table = table_index(a, rb->batch.table);
-        if (table < a->report->n_tables && rb->batch.n_rows > 0)
+        if (table < a->report->n_tables && rb->batch.n_rows > 0 && !rb->batch.table->latest_wins)
             status = audit_window__add(a, table, rb->part, clock__day(rec->wall_ns), rec->lsn,
                                        &rb->batch, e);
     }
@@ -302,7 +302,8 @@ static int search_strangers(struct audit *a, struct err *e) {
     int status = 0;
     for (size_t i = 0; status == 0 && i < a->report->n_tables; i++) {
         struct strangers s = {.a = a, .table = i};
-        if (a->shapes[i].unusable[0] == '\0') status = search_table(&s, &where, e);
+        if (a->shapes[i].unusable[0] == '\0' && !a->options->store->tables[i]->latest_wins)
+            status = search_table(&s, &where, e);
     }
     buf__fini(&where);
     return status;

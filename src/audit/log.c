@@ -75,6 +75,8 @@ static int take_seal(struct pass *p, const struct spool_record *rec, struct err 
     if (table == p->options->store->n_tables)
         return err__setf(e, ERR_SCHEMA, "seal at position %" PRIu64 " is of table %s, unknown here",
                          rec->lsn, seal.table);
+    if (p->options->store->tables[table]->latest_wins)
+        return 0; /* What is gone need not be lost. */
     if (part == PARTS_MAX || log->n_seals == AUDIT_SEALS_MAX ||
         !grow((void **)&log->seals, log->n_seals, &p->seals_cap, sizeof *log->seals))
         return err__setf(e, ERR_LIMIT, "more than %zu seals or %d partitions, or out of memory",
@@ -162,7 +164,8 @@ static int take_record(struct pass *p, const struct spool_record *rec, struct er
         log->followed = slice__dup(followed);
         break;
     case SPOOL_PAGE:
-    case SPOOL_REQUEST: take_place(p, rec); break;
+    case SPOOL_REQUEST:
+    case SPOOL_OPS: take_place(p, rec); break;
     case SPOOL_QUARANTINE: take_place(p, rec); return take_refusal(p, rec, e);
     default: break;
     }

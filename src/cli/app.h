@@ -2,7 +2,9 @@
 #ifndef SOUK_CLI_APP_H
 #define SOUK_CLI_APP_H
 
+#include "backfill.h"
 #include "lanes.h"
+#include "ops.h"
 #include "settings.h"
 #include "souk/alerts.h"
 #include "souk/decoder.h"
@@ -40,6 +42,7 @@ struct app_stream {
     char refused_token[TABLES_HASH_SIZE];
     int64_t renewed_mono_ns;
     struct lag lag; /* psapi: in changes. */
+    bool closing;   /* Its poller ends by itself, and tells app__poller_closed while draining. */
 };
 
 /* A source of the configuration. */
@@ -54,6 +57,7 @@ struct app_source {
 struct app_absent {
     char source[64], key[128];
     char cursor[CURSOR_MAX], etag[CURSOR_MAX];
+    char hold[POLLER_REASON_MAX]; /* Frozen by hand: why. "": it is not. */
 };
 
 #define APP_ABSENT_MAX 1024 /* More are dropped with a warning. */
@@ -62,7 +66,7 @@ struct app_absent {
 #define APP_RENEW_NS (3600 * NS_PER_S) /* Between two tokens because of 401. */
 
 struct app {
-    const struct settings *settings; /* Borrowed. */
+    struct settings *settings; /* Borrowed; reload changes what may change while it runs. */
     uv_loop_t loop;
     struct clock clock;
     struct metrics metrics;
@@ -76,6 +80,9 @@ struct app {
     struct guard *guard;
     struct quality quality;
     struct hub *hub;
+    struct ops *ops;
+    struct backfills *backfills;
+    struct reload *reload;
     struct app_source sources[APP_SOURCES_MAX];
     size_t n_sources;
     struct app_stream *streams; /* Owned. */
@@ -89,7 +96,7 @@ struct app {
     size_t n_absent;
     char *followed; /* Owned: followed leagues, a line each. */
     uv_timer_t second, checkpoint, deadline;
-    uv_signal_t signals[5];
+    uv_signal_t signals[6];
     int64_t started_wall_ns, started_mono_ns, stop_at_mono_ns;
     bool recovered, draining, stopped;
     bool closing; /* Rooms are going away: nobody asks them any more. */
@@ -117,11 +124,31 @@ char *app__followed(const struct config *c);
 /** Finds the leagues that were followed at a checkpoint's low-water mark. @out is borrowed from
  *  @payload. @return false for a checkpoint of another version. */
 bool app__checkpoint_followed(struct slice payload, struct slice *out);
+/** Where a stream stands, as a checkpoint's @payload says it: told for every stream, then again,
+ *  with no cursor and @hold, for those that are frozen by hand. Slices are borrowed.
+ *  @return false for a checkpoint of another version. */
+bool app__checkpoint_each(struct slice payload,
+                          void (*each)(void *ctx, struct slice source, struct slice key,
+                                       const struct slice *cursor, struct slice hold),
+                          void *ctx);
 /** Opens all rooms in order, printing each stage with its time to the log. @return 0 or an error,
  *  after which the process has to end: what was opened stays so. */
-int app__open(struct app *a, const struct settings *settings, struct err *e);
+int app__open(struct app *a, struct settings *settings, struct err *e);
 /** Reads the log from the low-water mark: cursors, seals, alerts. Part of app__open. */
 int app__recover(struct app *a, struct err *e);
+/** @return the absent stream @key of @source, or NULL. */
+struct app_absent *app__absent(struct app *a, struct slice source, struct slice key);
+/** Keeps where a stream stands that is going away; dropped with a warning when there is no room. */
+void app__keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor,
+                      struct slice etag, struct slice hold);
+/** Forgets it: the stream runs again. */
+void app__drop_absent(struct app *a, struct app_absent *absent);
+/** What a poller needs of the rooms. */
+void app__poller_deps(struct app *a, struct poller_deps *out);
+/** A poller is closed while draining. */
+void app__poller_closed(void *app);
+/** Begins the way down, as a signal does. */
+void app__drain(struct app *a);
 /** Appends a checkpoint when something has changed since the last one. */
 void app__checkpoint(struct app *a);
 /** Runs until a signal, the end of --for, or a failure. @return the exit code. */
@@ -148,6 +175,12 @@ void app__bearer_refused(void *ctx, const char *source, const char *scope);
 /** @return why somebody has to do something before @s, whose poller runs, goes on; "" for nothing.
  */
 const char *app__why_disabled(const struct app_stream *s);
+/** @return how many streams there are, those that run for a time only included; and the one at @i,
+ *  which may change once the loop runs. */
+size_t app__n_streams(const struct app *a);
+struct app_stream *app__stream_at(struct app *a, size_t i);
+/** @return one word for where a stream stands; static. */
+const char *app__stream_state(const struct poller_status *p);
 /** @return the stream of @source whose key is @key, or NULL. */
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key);
 

@@ -28,7 +28,8 @@ static CURLcode fetch(const struct settings *settings, const char *method, const
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 5L);
+    /* A change waits until what is under way has ended. */
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, strcmp(method, "POST") == 0 ? 60L : 5L);
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
     CURLcode code = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);

@@ -7,8 +7,9 @@
 #include <yyjson.h>
 
 /** Sends @method (GET or POST) for @path (with its query, encoded) to the hub of @settings and
- * waits for at most 5 s. Prints to standard error what is wrong: that nobody answers, or what the
- * answer says. @return 0 with the body in @out; EXIT_UNAVAILABLE; EXIT_FAILURE for a refusal. */
+ * waits for at most 5 s (POST: 60 s). Prints to standard error what is wrong: that nobody answers,
+ * or what the answer says. @return 0 with the body in @out; EXIT_UNAVAILABLE; EXIT_FAILURE for a
+ * refusal. */
 int ask_hub(const struct settings *settings, const char *method, const char *path, struct buf *out);
 /** Appends @name=@value to the query of @path, encoded. */
 void put_query(struct buf *path, const char *name, const char *value);

@@ -9,9 +9,9 @@
 
 #define CHECKPOINT_VERSION 1
 
-static void put_streams(const struct app *a, struct buf *out) {
+static void put_streams(struct app *a, struct buf *out) {
     uint32_t n = (uint32_t)a->n_absent;
-    for (size_t i = 0; i < a->n_streams; i++) n += a->streams[i].poller != NULL;
+    for (size_t i = 0; i < app__n_streams(a); i++) n += app__stream_at(a, i)->poller != NULL;
     buf__u32(out, n);
     for (size_t i = 0; i < a->n_absent; i++) {
         buf__string(out, slice__str(a->absent[i].source));
@@ -19,15 +19,41 @@ static void put_streams(const struct app *a, struct buf *out) {
         buf__string(out, slice__str(a->absent[i].cursor));
         buf__string(out, slice__str(a->absent[i].etag));
     }
-    for (size_t i = 0; i < a->n_streams; i++) {
-        if (a->streams[i].poller == NULL) continue;
+    for (size_t i = 0; i < app__n_streams(a); i++) {
         struct poller_status p;
-        poller__status(a->streams[i].poller, &p);
+        if (app__stream_at(a, i)->poller == NULL) continue;
+        poller__status(app__stream_at(a, i)->poller, &p);
         buf__string(out, slice__str(p.source));
         buf__string(out, slice__str(p.stream->key));
         buf__string(out, slice__str(p.state->cursor));
         buf__string(out, slice__str(p.state->etag));
     }
+}
+
+static void put_hold(struct buf *out, const char *source, const char *key, const char *why,
+                     uint32_t *n) {
+    if (why[0] == '\0') return;
+    buf__string(out, slice__str(source));
+    buf__string(out, slice__str(key));
+    buf__string(out, slice__str(why));
+    ++*n;
+}
+
+/* Streams that are frozen by hand. Behind all else: earlier versions read no further. */
+static void put_holds(struct app *a, struct buf *out) {
+    struct buf list = buf__init(SPOOL_RECORD_MAX);
+    uint32_t n = 0;
+    for (size_t i = 0; i < a->n_absent; i++)
+        put_hold(&list, a->absent[i].source, a->absent[i].key, a->absent[i].hold, &n);
+    for (size_t i = 0; i < app__n_streams(a); i++) {
+        const struct app_stream *s = app__stream_at(a, i);
+        if (s->poller != NULL)
+            put_hold(&list, s->type->name, s->spec.key, poller__hold(s->poller), &n);
+    }
+    buf__u32(out, n);
+    buf__append_slice(out, buf__slice(&list));
+    out->failed |= list.failed;
+    buf__fini(&list);
 }
 
 void app__checkpoint(struct app *a) {
@@ -44,6 +70,7 @@ void app__checkpoint(struct app *a) {
     alerts__save(a->alerts, &part);
     buf__string(&payload, buf__slice(&part));
     buf__string(&payload, slice__str(lanes__followed_at(a, low_water)));
+    put_holds(a, &payload);
     struct err e = {0};
     if (payload.failed || part.failed) {
         LOG_ERROR("cli", "checkpoint is too large", LOG_I("bytes", payload.len));
@@ -72,32 +99,65 @@ static void set_text(char *out, size_t size, struct slice s) {
     snprintf(out, size, "%.*s", SLICE_FMT(s));
 }
 
-/* Without it, pages that an enabled source had taken are taken again once it is back. */
-static void keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor,
-                        struct slice etag) {
-    struct app_absent *at = NULL;
-    for (size_t i = 0; i < a->n_absent && at == NULL; i++)
+struct app_absent *app__absent(struct app *a, struct slice source, struct slice key) {
+    for (size_t i = 0; i < a->n_absent; i++)
         if (slice__eq(slice__str(a->absent[i].source), source) &&
             slice__eq(slice__str(a->absent[i].key), key))
-            at = &a->absent[i];
-    if (at == NULL) {
-        struct app_absent *grown = a->n_absent == APP_ABSENT_MAX ||
-                                           source.len >= sizeof at->source ||
-                                           key.len >= sizeof at->key
-                                       ? NULL
-                                       : realloc(a->absent, (a->n_absent + 1) * sizeof *grown);
-        if (grown == NULL) {
-            LOG_WARN("cli", "cursor of an absent stream is dropped", LOG_SL("source", source),
-                     LOG_SL("stream", key));
-            return;
-        }
-        a->absent = grown;
-        at = &a->absent[a->n_absent++];
-        set_text(at->source, sizeof at->source, source);
-        set_text(at->key, sizeof at->key, key);
+            return &a->absent[i];
+    return NULL;
+}
+
+void app__drop_absent(struct app *a, struct app_absent *absent) {
+    *absent = a->absent[--a->n_absent];
+}
+
+/* Without it, pages that an enabled source had taken are taken again once it is back.
+ * @return NULL when there is no room for it. */
+static struct app_absent *make_absent(struct app *a, struct slice source, struct slice key) {
+    struct app_absent *at = app__absent(a, source, key);
+    if (at != NULL) return at;
+    struct app_absent *grown = a->n_absent == APP_ABSENT_MAX || source.len >= sizeof at->source ||
+                                       key.len >= sizeof at->key
+                                   ? NULL
+                                   : realloc(a->absent, (a->n_absent + 1) * sizeof *grown);
+    if (grown == NULL) {
+        LOG_WARN("cli", "cursor of an absent stream is dropped", LOG_SL("source", source),
+                 LOG_SL("stream", key));
+        return NULL;
     }
+    a->absent = grown;
+    at = &a->absent[a->n_absent++];
+    *at = (struct app_absent){0};
+    set_text(at->source, sizeof at->source, source);
+    set_text(at->key, sizeof at->key, key);
+    return at;
+}
+
+static void keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor,
+                        struct slice etag) {
+    struct app_absent *at = make_absent(a, source, key);
+    if (at == NULL) return;
     set_text(at->cursor, sizeof at->cursor, cursor);
     set_text(at->etag, sizeof at->etag, etag);
+}
+
+static void keep_hold(struct app *a, struct slice source, struct slice key, struct slice hold) {
+    struct app_stream *s = app__stream(a, source, key);
+    if (s != NULL) {
+        poller__restore_hold(s->poller, hold);
+        return;
+    }
+    struct app_absent *at = make_absent(a, source, key);
+    if (at != NULL) set_text(at->hold, sizeof at->hold, hold);
+}
+
+void app__keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor,
+                      struct slice etag, struct slice hold) {
+    struct app_absent *at = make_absent(a, source, key);
+    if (at == NULL) return;
+    set_text(at->cursor, sizeof at->cursor, cursor);
+    set_text(at->etag, sizeof at->etag, etag);
+    set_text(at->hold, sizeof at->hold, hold);
 }
 
 /* @first: the last checkpoint, before the log is read. Those met on the way know the limits and
@@ -128,6 +188,13 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
     free(r->followed);
     r->followed = slice__dup(followed);
     r->no_memory = r->no_memory || r->followed == NULL;
+    n = in.pos < in.len ? reader__u32(&in) : 0; /* None in what earlier versions wrote. */
+    for (uint32_t i = 0; i < n && !in.failed; i++) {
+        struct slice source = reader__string(&in), key = reader__string(&in);
+        struct slice why = reader__string(&in);
+        if (!in.failed) keep_hold(r->a, source, key, why);
+    }
+    if (in.failed) return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
     return 0;
 }
 
@@ -140,6 +207,29 @@ bool app__checkpoint_followed(struct slice payload, struct slice *out) {
     reader__string(&in);                                 /* The governor's state, */
     reader__string(&in);                                 /* and the alerts. */
     *out = reader__string(&in);
+    return !in.failed;
+}
+
+bool app__checkpoint_each(struct slice payload,
+                          void (*each)(void *ctx, struct slice source, struct slice key,
+                                       const struct slice *cursor, struct slice hold),
+                          void *ctx) {
+    struct reader in = reader__of(payload);
+    if (reader__u8(&in) != CHECKPOINT_VERSION) return false;
+    uint32_t n = reader__u32(&in);
+    for (uint32_t i = 0; i < n && !in.failed; i++) {
+        struct slice source = reader__string(&in), key = reader__string(&in);
+        struct slice cursor = reader__string(&in);
+        reader__string(&in); /* The tag. */
+        if (!in.failed) each(ctx, source, key, &cursor, (struct slice){0});
+    }
+    for (int k = 0; k < 3; k++) reader__string(&in); /* Governor, alerts, leagues. */
+    n = in.pos < in.len ? reader__u32(&in) : 0;
+    for (uint32_t i = 0; i < n && !in.failed; i++) {
+        struct slice source = reader__string(&in), key = reader__string(&in);
+        struct slice hold = reader__string(&in);
+        if (!in.failed) each(ctx, source, key, NULL, hold);
+    }
     return !in.failed;
 }
 
@@ -156,6 +246,9 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         if (s != NULL) poller__replay(s->poller, &facts);
         else if (facts.flags & (REQUEST_ADVANCES | REQUEST_SEED))
             keep_absent(r->a, facts.source, facts.stream, facts.cursor_to, facts.etag);
+        struct slice hold;
+        if (s == NULL && journal__hold(&facts, &hold))
+            keep_hold(r->a, facts.source, facts.stream, hold);
         r->n_pages += rec->type == SPOOL_PAGE;
         return 0;
     case SPOOL_SEAL:

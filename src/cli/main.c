@@ -13,8 +13,12 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
+    {"backfill", "fetches a stretch of a source's past", verb_backfill, verb_backfill_help},
     {"check", "reads the configuration, looks at what it names, and says what is wrong", verb_check,
      verb_check_help},
+    {"ctl", "reloads or ends the running souk, or changes its log level", verb_ctl, verb_ctl_help},
+    {"cursor", "says where each stream stands; sets, freezes and unfreezes it", verb_cursor,
+     verb_cursor_help},
     {"limit", "says what waits and why; pauses, resumes and kills endpoints", verb_limit,
      verb_limit_help},
     {"poll", "has a source asked now, as far as limits allow", verb_poll, verb_poll_help},

@@ -1,6 +1,8 @@
 /* Opening the rooms in order, each stage with its time in the log. */
 #include "app.h"
+#include "cursor.h"
 #include "poll_call.h"
+#include "reload.h"
 #include "souk/core/log.h"
 #include "souk/tables.h"
 #include <stdio.h>
@@ -162,18 +164,23 @@ static int open_endpoints(struct app *a, struct err *e) {
     return 0;
 }
 
+void app__poller_deps(struct app *a, struct poller_deps *out) {
+    *out = (struct poller_deps){.loop = &a->loop,
+                                .clock = &a->clock,
+                                .metrics = &a->metrics,
+                                .governor = a->governor,
+                                .http = a->http,
+                                .spool = a->spool,
+                                .endpoint = find_endpoint,
+                                .endpoint_ctx = a,
+                                .bearer = app__bearer,
+                                .bearer_refused = app__bearer_refused,
+                                .bearer_ctx = a};
+}
+
 static int open_pollers(struct app *a, struct err *e) {
-    struct poller_deps deps = {.loop = &a->loop,
-                               .clock = &a->clock,
-                               .metrics = &a->metrics,
-                               .governor = a->governor,
-                               .http = a->http,
-                               .spool = a->spool,
-                               .endpoint = find_endpoint,
-                               .endpoint_ctx = a,
-                               .bearer = app__bearer,
-                               .bearer_refused = app__bearer_refused,
-                               .bearer_ctx = a};
+    struct poller_deps deps;
+    app__poller_deps(a, &deps);
     for (size_t i = 0; i < a->n_streams; i++) {
         struct app_stream *s = &a->streams[i];
         const struct source_setup *c = settings__source(a->settings, s->type->name);
@@ -308,11 +315,13 @@ static bool save_limits(void *ctx, throttle_saved_cb cb, void *data) {
 
 static int open_hub(struct app *a, struct err *e) {
     const struct config *c = a->settings->config;
-    struct hub_call calls[16];
-    size_t n_calls = 0;
+    struct hub_call calls[32];
     if (throttle__new(&a->throttle, &a->clock, save_limits, a) != 0)
         return err__setf(e, ERR_NOMEM, "throttle: out of memory");
-    n_calls += throttle__calls(a->throttle, calls);
+    size_t n_calls = throttle__calls(a->throttle, calls);
+    n_calls += cursor__calls(a, calls + n_calls);
+    n_calls += backfill__calls(a, calls + n_calls);
+    n_calls += reload__calls(a, calls + n_calls);
     n_calls += poll_call__calls(a, calls + n_calls);
     struct hub_options options = {.host = c->hub.host,
                                   .port = (uint16_t)c->hub.port,
@@ -329,7 +338,7 @@ static int open_hub(struct app *a, struct err *e) {
     return hub__open(&a->hub, &a->loop, &a->clock, &a->metrics, a->alerts, &options, e);
 }
 
-int app__open(struct app *a, const struct settings *settings, struct err *e) {
+int app__open(struct app *a, struct settings *settings, struct err *e) {
     *a = (struct app){.settings = settings, .n_sources = settings->n_sources};
     int64_t since_ns = clock__stopwatch_ns();
     clock__read(&a->clock);
@@ -385,6 +394,8 @@ int app__open(struct app *a, const struct settings *settings, struct err *e) {
         code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
     if (code == 0) store__on_room(a->store, on_room, a);
     if (code == 0) code = open_pollers(a, e);
+    if (code == 0 && (ops__open(a) != 0 || backfill__open(a) != 0 || reload__open(a) != 0))
+        code = err__setf(e, ERR_NOMEM, "ops, backfill, reload: out of memory");
     if (code == 0) code = app__recover(a, e);
     if (code == 0) stage_done(a, "recovery", &since_ns);
     a->recovered = code == 0;

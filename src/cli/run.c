@@ -2,6 +2,7 @@
  * decoded, the store sends what ClickHouse takes in time, a last checkpoint is written, clients are
  * told, the spool writes STOP. A second signal ends at once; the log makes that safe. */
 #include "app.h"
+#include "reload.h"
 #include "souk/core/log.h"
 #include "verbs.h"
 #include <poll.h>
@@ -15,25 +16,34 @@
 #define STORE_PATIENCE_NS (6 * NS_PER_S) /* Both together: below 10 s. */
 #define LAG_WARN_NS (5 * NS_PER_MS)
 
+size_t app__n_streams(const struct app *a) { return a->n_streams + backfill__n(a); }
+
+struct app_stream *app__stream_at(struct app *a, size_t i) {
+    return i < a->n_streams ? &a->streams[i] : backfill__stream(a, i - a->n_streams);
+}
+
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key) {
-    for (size_t i = 0; i < a->n_streams; i++)
-        if (slice__eq(slice__str(a->streams[i].type->name), source) &&
-            slice__eq(slice__str(a->streams[i].spec.key), key))
-            return &a->streams[i];
+    for (size_t i = 0; i < app__n_streams(a); i++) {
+        struct app_stream *s = app__stream_at(a, i);
+        if (slice__eq(slice__str(s->type->name), source) && slice__eq(slice__str(s->spec.key), key))
+            return s;
+    }
     return NULL;
 }
 
-static void count_rows(struct app *a, const struct request_facts *facts, const struct rows *rows) {
+static void count_rows(struct app *a, const struct request_facts *facts, uint64_t lsn,
+                       const struct rows *rows) {
     struct app_stream *s = app__stream(a, facts->source, facts->stream);
     if (s == NULL) return;
     quality__count(&a->quality, s->type->name, rows);
     s->rows += rows__count(rows);
+    backfill__count(a, s, facts, lsn, rows__count(rows));
 }
 
 void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                     const struct request_facts *facts, struct rows *rows) {
     int64_t since_ns = clock__stopwatch_ns();
-    if (facts != NULL) count_rows(a, facts, rows);
+    if (facts != NULL) count_rows(a, facts, lsn, rows);
     int status = store__rows(a->store, feed, lsn, next_lsn, wall_ns, rows);
     a->work_ns[WORK_ROWS] += clock__stopwatch_ns() - since_ns;
     if (status == 0) return;
@@ -100,23 +110,25 @@ static void on_deadline(uv_timer_t *timer) {
     if (!stored && may_wait && store.n_sealed > store.n_held) return;
     uv_timer_stop(timer);
     app__checkpoint(a); /* Reads the cursors of the closed pollers. */
-    for (size_t i = 0; i < a->n_streams; i++) {
-        poller__free(a->streams[i].poller);
-        a->streams[i].poller = NULL;
+    for (size_t i = 0; i < app__n_streams(a); i++) {
+        struct app_stream *s = app__stream_at(a, i);
+        poller__free(s->poller);
+        s->poller = NULL;
     }
     a->closing = true;
     uv_timer_stop(&a->second);
     lanes__close(a, on_lanes_closed);
 }
 
-static void on_poller_closed(void *data) {
-    struct app *a = data;
+void app__poller_closed(void *app) {
+    struct app *a = app;
     if (--a->n_to_close > 0) return;
+    ops__last(a, "stopped");
     a->stop_at_mono_ns = a->clock.mono_ns + DECODE_PATIENCE_NS;
     uv_timer_start(&a->deadline, on_deadline, 0, 20);
 }
 
-static void drain(struct app *a) {
+void app__drain(struct app *a) {
     if (a->draining) {
         LOG_WARN("cli", "ends at once; the log keeps what was not sent");
         _exit(1);
@@ -126,13 +138,13 @@ static void drain(struct app *a) {
     uv_timer_stop(
         &a->deadline); /* That of --for, which would end the way down as a second signal does. */
     a->n_to_close = 1;
-    for (size_t i = 0; i < a->n_streams; i++) {
-        struct poller *p = a->streams[i].poller;
-        if (p == NULL) continue;
+    for (size_t i = 0; i < app__n_streams(a); i++) {
+        struct app_stream *s = app__stream_at(a, i);
+        if (s->poller == NULL) continue;
         a->n_to_close++;
-        poller__close(p, on_poller_closed, a);
+        if (!s->closing) poller__close(s->poller, app__poller_closed, a);
     }
-    on_poller_closed(a);
+    app__poller_closed(a);
 }
 
 static void report_state(struct app *a) {
@@ -146,14 +158,11 @@ static void on_signal(uv_signal_t *signal, int signum) {
     struct app *a = signal->data;
     switch (signum) {
     case SIGTERM:
-    case SIGINT: drain(a); return;
+    case SIGINT: app__drain(a); return;
     case SIGQUIT: _exit(0);
-    case SIGUSR1: report_state(a); return;
-    case SIGHUP:
-        LOG_WARN(
-            "cli",
-            "reload is not there yet: the running configuration stays; restart to apply a change");
-        return;
+    case SIGUSR1:
+    case SIGUSR2: report_state(a); return;
+    case SIGHUP: reload__begin(a); return;
     }
 }
 
@@ -171,7 +180,7 @@ static void on_checkpoint(uv_timer_t *timer) {
 }
 static void on_for(uv_timer_t *timer) {
     uv_timer_stop(timer);
-    drain(timer->data);
+    app__drain(timer->data);
 }
 
 static int64_t thread_cpu_ns(void) {
@@ -226,7 +235,7 @@ static void end_at_once(void) {
 }
 
 int app__run(struct app *a, int64_t for_ns) {
-    static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1};
+    static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2};
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         uv_signal_init(&a->loop, &a->signals[i]);
@@ -259,6 +268,9 @@ void app__free(struct app *a) {
     uv_loop_close(&a->loop);
     guard__free(a->guard);
     metrics__fini(&a->metrics);
+    ops__free(a);
+    backfill__free(a);
+    reload__free(a);
     free(a->absent);
     free(a->streams);
     free(a->followed);

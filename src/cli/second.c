@@ -40,8 +40,8 @@ static void add_history(struct app *a, uint64_t rows, uint64_t pages) {
 
 static void measure_rates(struct app *a) {
     uint64_t rows = 0, pages = 0;
-    for (size_t i = 0; i < a->n_streams; i++) {
-        struct app_stream *s = &a->streams[i];
+    for (size_t i = 0; i < app__n_streams(a); i++) {
+        struct app_stream *s = app__stream_at(a, i);
         s->rows_per_s = s->rows_per_s * 0.8 + (double)(s->rows - s->rows_before) * 0.2;
         s->rows_before = s->rows;
         rows += s->rows;
@@ -80,6 +80,13 @@ static double recent_rate(const struct app *a) {
     return sum / (double)n;
 }
 
+/* Not to be asked for freshness: what somebody has frozen or waits to be asked for, or has no
+ * token. The status says why. */
+static bool rests(const struct poller_status *p) {
+    bool sleeps = p->doing == POLL_IDLE && p->next_mono_ns == INT64_MAX;
+    return p->held || p->quiet || p->done || sleeps;
+}
+
 static void run_guard(struct app *a) {
     static struct guard_source sources[GUARD_SOURCES_MAX];
     static char why[GUARD_SOURCES_MAX][ERR_MSG_MAX];
@@ -95,7 +102,7 @@ static void run_guard(struct app *a) {
             .name = p.source,
             .stream = s->spec.key,
             /* What is not granted is no failure, and nobody waits for it. */
-            .enabled = !p.quiet && !(c->settings.use_oauth && p.state->unavailable),
+            .enabled = !rests(&p) && !(c->settings.use_oauth && p.state->unavailable),
             .disabled_reason = app__why_disabled(s),
             /* What was fetched in an earlier run says nothing about this one's health. */
             .last_success_ms =
@@ -138,7 +145,11 @@ void app__second(struct app *a) {
     run_guard(a);
     alerts__tick(a->alerts);
     throttle__tick(a->throttle);
-    if (!a->closing) lanes__second(a);
+    backfill__second(a);
+    if (!a->closing) {
+        lanes__second(a);
+        ops__second(a);
+    }
     a->lag_max_ns *= 0.8; /* What status shows fades; the histogram keeps all. */
 }
 

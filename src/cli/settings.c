@@ -1,5 +1,6 @@
 /* From the configuration's words to the rooms' settings. */
 #include "settings.h"
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -159,6 +160,55 @@ int settings__init(struct settings *s, struct config *config, struct err *e) {
     set_up_poe_ninja(&s->sources[s->n_sources++], config);
     set_up_psapi(&s->sources[s->n_sources++], config);
     return load_tokens(s, config->hub.tokens_file, e);
+}
+
+static bool matches(const char *name, const char *globs) {
+    char glob[64];
+    for (const char *at = globs; *at != '\0';) {
+        size_t n = strcspn(at, ",");
+        bool fits = n < sizeof glob; /* No source has so long a name. */
+        if (fits) snprintf(glob, sizeof glob, "%.*s", (int)n, at);
+        if (fits && fnmatch(glob, name, 0) == 0) return true;
+        at += n + (at[n] == ',');
+    }
+    return false;
+}
+
+/* The first of @globs that no source matches, or NULL. Borrowed, up to a comma. */
+static const char *find_unmatched(const struct settings *s, const char *globs) {
+    char one[64];
+    if (globs[0] == '\0') return globs;
+    for (const char *at = globs; *at != '\0';) {
+        size_t n = strcspn(at, ",");
+        bool any = false;
+        snprintf(one, sizeof one, "%.*s", (int)n, at);
+        for (size_t i = 0; i < s->n_sources && n > 0 && n < sizeof one; i++)
+            any |= matches(s->sources[i].name, one);
+        if (!any) return at;
+        at += n + (at[n] == ',');
+    }
+    return NULL;
+}
+
+int settings__select(struct settings *s, const char *globs, struct err *e) {
+    const char *unmatched = find_unmatched(s, globs);
+    if (unmatched != NULL) {
+        char names[128] = "";
+        for (size_t i = 0; i < s->n_sources; i++) {
+            size_t at = strlen(names);
+            snprintf(names + at, sizeof names - at, "%s%s", i == 0 ? "" : ", ", s->sources[i].name);
+        }
+        return err__setf(e, ERR_NOT_FOUND, "no source matches \"%.*s\"; there are %s",
+                         (int)strcspn(unmatched, ","), unmatched, names);
+    }
+    bool any = false;
+    for (size_t i = 0; i < s->n_sources; i++) {
+        struct source_setup *c = &s->sources[i];
+        bool helper = strcmp(c->name, "oauth") == 0;
+        if (!matches(c->name, globs) && !helper) c->enabled = false;
+        any |= c->enabled && !helper;
+    }
+    return any ? 0 : err__setf(e, ERR_CONFIG, "no enabled source matches %s", globs);
 }
 
 void settings__fini(struct settings *s) {

@@ -22,6 +22,7 @@ struct source_setup {
 
 struct settings {
     struct config *config; /* Owned. */
+    const char *path;      /* Where it came from. Borrowed. */
     struct source_setup sources[SETTINGS_SOURCES_MAX];
     size_t n_sources;
     struct hub_token tokens[SETTINGS_TOKENS_MAX];
@@ -34,6 +35,11 @@ struct settings {
 int settings__init(struct settings *s, struct config *config, struct err *e);
 /** Frees all, the configuration too. Accepts a zeroed struct. */
 void settings__fini(struct settings *s);
+/** Switches off every source that matches none of @globs, which commas separate. Tokens ("oauth")
+ *  are no source of their own: they stay for those that need them. @return 0; ERR_NOT_FOUND when a
+ *  glob matches no source there is, naming all; ERR_CONFIG when those that match are switched off
+ *  in the configuration. */
+int settings__select(struct settings *s, const char *globs, struct err *e);
 /** @return the source called @name, or NULL. */
 const struct source_setup *settings__source(const struct settings *s, const char *name);
 /** @return why the source @c cannot run although it is enabled, and what to do; or NULL.

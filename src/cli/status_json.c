@@ -39,9 +39,10 @@ static int64_t wall_of(const struct app *a, int64_t mono_ns) {
     return a->clock.wall_ns + (mono_ns - a->clock.mono_ns);
 }
 
-static const char *stream_state(const struct poller_status *p) {
+const char *app__stream_state(const struct poller_status *p) {
     if (p->refused || p->quiet) return "off";
     if (p->done) return "done";
+    if (p->held) return "held";
     if (p->frozen) return "frozen";
     if (p->seeding && p->state->cursor[0] == '\0') return "seeding";
     if (p->spool_full || p->state->n_failures > 0) return "waiting";
@@ -91,7 +92,7 @@ static void put_stream(const struct app *a, const struct app_stream *s, struct b
     put_text(out, "stream", s->spec.key, &first);
     put_text(out, "service", s->spec.service, &first);
     put_text(out, "league", s->spec.league, &first);
-    put_text(out, "state", stream_state(&p), &first);
+    put_text(out, "state", app__stream_state(&p), &first);
     put_text(out, "level", guard_level__name(level), &first);
     put_text(out, "reason", reason, &first);
     put_text(out, "cursor", p.state->cursor, &first);
@@ -300,10 +301,10 @@ static void put_status(struct app *a, struct buf *out) {
     put_key(out, "sources", &first);
     buf__append_str(out, "[");
     size_t n = 0;
-    for (size_t i = 0; i < a->n_streams; i++) {
-        if (a->streams[i].poller == NULL) continue;
+    for (size_t i = 0; i < app__n_streams(a); i++) {
+        if (app__stream_at(a, i)->poller == NULL) continue;
         if (n++ > 0) buf__append_str(out, ",");
-        put_stream(a, &a->streams[i], out);
+        put_stream(a, app__stream_at(a, i), out);
     }
     for (size_t i = 0; i < a->n_sources; i++) {
         if (a->sources[i].off_reason == NULL) continue;

@@ -12,7 +12,7 @@
 
 #define BODY_MAX ((size_t)64 << 20) /* Of one page that is printed. */
 #define DIR_SIZE 4096
-#define N_TYPES (SPOOL_CONFIG + 1)
+#define N_TYPES (SPOOL_OPS + 1)
 
 const char verb_wal_help[] =
     "stat|dump|verify|repair [OPTIONS]\n\n"
@@ -32,7 +32,7 @@ const char verb_wal_help[] =
     "  --dir PATH   the spool's folder [state_dir of the configuration, then /spool]\n"
     "  --from LSN   dump: start at this position     --to LSN   stop before this one\n"
     "  --type TYPE  dump: only page, frames, seal, ack, quarantine, alert, command, limits,\n"
-    "               checkpoint, stop, request or config\n"
+    "               checkpoint, stop, request, config, range or ops\n"
     "  --limit N    dump: at most N records\n"
     "  --payload    dump: also what each record holds; bodies of pages are decompressed, what is\n"
     "               not text is printed as hex\n"
@@ -57,6 +57,8 @@ static const char *const type_names[N_TYPES] = {
     [SPOOL_STOP] = "stop",
     [SPOOL_REQUEST] = "request",
     [SPOOL_CONFIG] = "config",
+    [SPOOL_RANGE] = "range",
+    [SPOOL_OPS] = "ops",
 };
 
 struct wal {
@@ -98,7 +100,8 @@ static void count_record(struct census *c, const struct spool_record *r, uint64_
     c->bytes[type] += r->payload.len;
     if (c->first_wall_ns == 0) c->first_wall_ns = r->wall_ns;
     c->last_wall_ns = r->wall_ns;
-    bool data = type == SPOOL_PAGE || type == SPOOL_FRAMES || type == SPOOL_REQUEST;
+    bool data =
+        type == SPOOL_PAGE || type == SPOOL_FRAMES || type == SPOOL_REQUEST || type == SPOOL_OPS;
     if (data && r->lsn >= low_water_lsn && c->oldest_unacked_wall_ns == 0)
         c->oldest_unacked_wall_ns = r->wall_ns;
 }

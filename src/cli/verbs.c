@@ -3,7 +3,6 @@
 #include "app.h"
 #include "souk/core/log.h"
 #include <curl/curl.h>
-#include <fnmatch.h>
 #include <getopt.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -85,6 +84,7 @@ int load_config(const struct command *c, struct settings *out) {
         settings__fini(out);
         return EXIT_CONFIG;
     }
+    out->path = find_config(c);
     bool json = c->log_format != NULL ? strcmp(c->log_format, "json") == 0
                                       : config->log.format == CONFIG_LOG_JSON;
     log__setup(stderr, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, levels[config->log.level]);
@@ -106,18 +106,22 @@ int verb_version(struct command *c, int argc, char **argv) {
 }
 
 const char verb_run_help[] =
-    "[--for DURATION] [--sources GLOB]\n\nRuns the reactor in the foreground until SIGTERM or "
+    "[--for DURATION] [--sources GLOB[,GLOB]]\n\nRuns the reactor in the foreground until SIGTERM "
+    "or "
     "SIGINT.\n"
     "  --for DURATION  stop after that time: 90, 90s, 5m, 2h\n"
-    "  --sources GLOB  only sources whose name matches\n"
-    "Signals: TERM and INT drain (a second one ends at once), QUIT ends at once, USR1 writes a "
+    "  --sources GLOB[,GLOB]  only sources whose name matches one of these; the others keep their\n"
+    "                  cursors, and go on there when they run again\n"
+    "Signals: TERM and INT drain (a second one ends at once), QUIT ends at once, HUP reads "
+    "the\nconfiguration again (souk ctl reload --help says what may change), USR1 and USR2 write "
+    "a\n"
     "state report.\n"
     "ClickHouse need not be up: the spool takes what comes until its quota.\n\n"
     "Exit codes: 0 stopped as asked; 1 failure, such as a port in use; 2 usage; 73 the state\n"
     "directory cannot be used; 74 the disk failed twice, or the log cannot be read; 75 locked by\n"
     "another souk; 78 configuration.\n";
 
-static int open_and_run(const struct settings *settings, int64_t for_ns) {
+static int open_and_run(struct settings *settings, int64_t for_ns) {
     static struct app *a; /* Static: what a failed start leaves open ends with the process. */
     struct err e = {0};
     a = calloc(1, sizeof *a);
@@ -147,10 +151,10 @@ int verb_run(struct command *c, int argc, char **argv) {
                                             {"sources", required_argument, NULL, 's'},
                                             {NULL, 0, NULL, 0}};
     int64_t for_ns = 0;
-    const char *glob = "*";
+    const char *globs = "*";
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (opt == '?') return refuse_option(c);
-        if (opt == 's') glob = optarg;
+        if (opt == 's') globs = optarg;
         if (opt == 'f' && !parse_duration(optarg, &for_ns)) {
             fprintf(stderr, "souk: --for takes a duration such as 90s, 5m or 2h, not %s\n", optarg);
             return EXIT_USAGE;
@@ -160,14 +164,11 @@ int verb_run(struct command *c, int argc, char **argv) {
     int code = refuse_rest(c, argc, argv);
     if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
-    bool any = false;
-    for (size_t i = 0; i < settings.n_sources; i++) {
-        if (fnmatch(glob, settings.sources[i].name, 0) != 0) settings.sources[i].enabled = false;
-        any |= settings.sources[i].enabled;
-    }
-    if (!any) {
-        fprintf(stderr, "souk: no enabled source matches %s\n", glob);
-        return EXIT_CONFIG;
+    struct err e = {0};
+    if ((code = settings__select(&settings, globs, &e)) != 0) {
+        print_error(&e);
+        settings__fini(&settings);
+        return code == ERR_CONFIG ? EXIT_CONFIG : EXIT_USAGE;
     }
     bound_heap();
     code = open_and_run(&settings, for_ns);

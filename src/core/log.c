@@ -25,6 +25,11 @@ static struct {
         int64_t since_ns;
         uint64_t n_suppressed;
     } repeats[REPEAT_SLOTS];
+    bool keeps;
+    enum log_level keep_lowest;
+    struct log_kept kept[LOG_KEPT_MAX];
+    size_t n_kept;
+    uint64_t n_dropped;
 } state = {.lowest = LOG_LEVEL_INFO};
 
 void log__setup(FILE *out, enum log_format format, enum log_level lowest) {
@@ -115,6 +120,61 @@ static void write_line(enum log_level level, const char *room, const char *event
     fflush(out);
 }
 
+static void keep_line(enum log_level level, const char *room, const char *event,
+                      const struct log_field *fields, size_t n, int64_t wall_ns,
+                      uint64_t n_suppressed) {
+    if (state.n_kept == LOG_KEPT_MAX) {
+        state.n_dropped++;
+        return;
+    }
+    struct log_kept *k = &state.kept[state.n_kept++];
+    struct buf b = {.base = k->fields, .cap = sizeof k->fields, .max = sizeof k->fields};
+    k->level = level;
+    k->wall_ns = wall_ns;
+    snprintf(k->room, sizeof k->room, "%s", room);
+    snprintf(k->event, sizeof k->event, "%s", event);
+    struct log_field suppressed = LOG_I("suppressed", n_suppressed);
+    for (size_t i = 1; i <= n; i++) {
+        size_t before = b.len;
+        if (i == n && n_suppressed == 0) break;
+        put_field(&b, i < n ? &fields[i] : &suppressed, true);
+        if (!b.failed && b.len < sizeof k->fields - 2) continue;
+        b.len = before;
+        b.failed = false;
+    }
+    if (b.len == 0) b.base[b.len++] = '{';
+    b.base[0] = '{'; /* Where the first field's comma stands. */
+    b.base[b.len] = '}';
+    b.base[b.len + 1] = '\0';
+}
+
+void log__keep(enum log_level lowest) {
+    pthread_mutex_lock(&lock);
+    state.keeps = true;
+    state.keep_lowest = lowest;
+    pthread_mutex_unlock(&lock);
+}
+
+size_t log__take(struct log_kept *out, size_t max, uint64_t *dropped) {
+    pthread_mutex_lock(&lock);
+    size_t n = state.n_kept < max ? state.n_kept : max;
+    memcpy(out, state.kept, n * sizeof *out);
+    memmove(state.kept, state.kept + n, (state.n_kept - n) * sizeof *out);
+    state.n_kept -= n;
+    *dropped = state.n_dropped;
+    state.n_dropped = 0;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
+void log__set_level(enum log_level lowest) {
+    pthread_mutex_lock(&lock);
+    state.lowest = lowest;
+    pthread_mutex_unlock(&lock);
+}
+
+const char *log_level__name(enum log_level level) { return level_names[level]; }
+
 void log__write(enum log_level level, const char *room, const char *event,
                 const struct log_field *fields, size_t n) {
     pthread_mutex_lock(&lock);
@@ -124,7 +184,12 @@ void log__write(enum log_level level, const char *room, const char *event,
     uint64_t n_suppressed = 0;
     state.counts[level]++;
     bool limited = level >= LOG_LEVEL_WARN;
-    if (level >= state.lowest && (!limited || may_write(room, event, now.mono_ns, &n_suppressed)))
-        write_line(level, room, event, fields, n, now.wall_ns, n_suppressed);
+    bool keep = state.keeps && level >= state.keep_lowest;
+    if ((level >= state.lowest || keep) &&
+        (!limited || may_write(room, event, now.mono_ns, &n_suppressed))) {
+        if (level >= state.lowest)
+            write_line(level, room, event, fields, n, now.wall_ns, n_suppressed);
+        if (keep) keep_line(level, room, event, fields, n, now.wall_ns, n_suppressed);
+    }
     pthread_mutex_unlock(&lock);
 }

@@ -98,6 +98,9 @@ int quality__init(struct quality *q, struct metrics *m, const char *const *names
         s->name = names[i];
         s->rows = metrics__counter(m, "souk_source_rows_total", "Rows that pages became.",
                                    "source=\"%s\"", s->name);
+        s->gaps = metrics__counter(m, "souk_source_gaps_total",
+                                   "Pieces of a source that its upstream did not have.",
+                                   "source=\"%s\"", s->name);
         for (unsigned r = QUALITY_OK + 1; r < QUALITY__N; r++) {
             s->quarantined[r] =
                 metrics__counter(m, "souk_rows_quarantined_total", "Rows that a rule refused.",
@@ -144,6 +147,8 @@ void quality__count(struct quality *q, const char *source, const struct rows *ro
     for (size_t i = 0; i < rows->n; i++) {
         const struct batch *b = &rows->batches[i].batch;
         if (strcmp(b->table->name, "bronze_quarantine") == 0) count_refused(s, b);
+        else if (strcmp(b->table->name, "bronze_exchange_gaps") == 0)
+            series__add(s->gaps, (double)b->n_rows);
         else series__add(s->rows, (double)b->n_rows);
     }
 }

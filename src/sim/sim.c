@@ -244,6 +244,9 @@ static void open_limiters(struct sim *s, int64_t bucket_ns, int64_t phase_ns) {
         {&s->stash, "stash-request-limit", "Account", "15:10:60,30:300:300"},
         {&s->leagues, "league-list-request-limit", "Ip", "5:10:60,20:300:300"},
     };
+    /* The vendor tells that it counts 4xx answers, but not how many are too many
+     * (facts/poe.md 2.1): a client that meets none but normal ones is far below this. */
+    limiter__init(&s->invalid, "invalid-requests", "Ip", "20:60:0", 0, 0, NULL);
     for (size_t i = 0; i < sizeof of / sizeof of[0]; i++)
         limiter__init(of[i].limiter, of[i].policy, of[i].rule, of[i].triples, bucket_ns, phase_ns,
                       NULL);
@@ -346,10 +349,26 @@ static void dispatch(struct sim *s, enum sim_route route, const struct http_requ
     }
 }
 
+/** Count an answer that the client's own mistake made. Nobody is shut out for them here; too many
+ * are a violation. */
+static void count_invalid(struct sim *s, enum sim_route route, const struct http_request *q,
+                          const struct reply *r) {
+    bool vendor = route != ROUTE_NINJA && route != ROUTE_CX_CDN && route != ROUTE_ENRICHMENT &&
+                  route != ROUTE_CONTROL;
+    struct limit_verdict v;
+    char path[256];
+    if (!s->o->limits || !vendor || r->status < 400 || r->status > 499) return;
+    v = limiter__hit(&s->invalid, s->clock.mono_ns);
+    if (!v.refused) return;
+    snprintf(path, sizeof path, "%.*s", (int)(q->path.len < 255 ? q->path.len : 255), q->path.at);
+    ledger__add_violation(&s->ledger, s->clock.wall_ns, path, s->invalid.policy, "20:60:0", v.hits,
+                          false);
+}
+
 void sim__handle(struct sim *s, const struct http_request *q, struct reply *r) {
     struct span rest = {"", 0};
     enum sim_route route = find_route(q->path, &rest);
-    uint64_t before = s->ledger.n_violations;
+    uint64_t before = s->ledger.n_violations, n_faults = s->faults.n_done;
     assert(route < N_ROUTES);
     s->n_requests[route]++;
     dispatch(s, route, q, rest, r);
@@ -357,6 +376,7 @@ void sim__handle(struct sim *s, const struct http_request *q, struct reply *r) {
         r->done(NULL, r->token, false);
         r->done = NULL;
     }
+    if (s->faults.n_done == n_faults) count_invalid(s, route, q, r);
     s->n_violations[route] += s->ledger.n_violations - before;
     r->date_ns = s->clock.wall_ns;
     if (route != ROUTE_CONTROL && r->delay_ms == 0) r->delay_ms = s->o->delay_ms;

@@ -56,6 +56,7 @@ struct sim {
     bool river_open[N_REALMS]; /* Made when first asked for, to keep the start short. */
     struct limiter psapi[N_REALMS], trade_data, oauth;
     struct limiter cx, stash_list, stash, leagues;
+    struct limiter invalid; /* Answers 4xx of the vendor's hosts that no fault made. */
     struct pace cdn, poedb, wiki;
     struct ledger ledger;
     struct faults faults;

@@ -127,7 +127,8 @@ static void plan(const struct source_settings *settings, const struct stream_spe
     struct progress p;
     struct slice lines, parent, id;
     bool has_memo = read_progress(state->memo, &p, &lines);
-    *out = (struct source_request){.scope = SCOPE, .class = SOURCE_METADATA, .expect_status = 404};
+    /* In the class of tails: on these endpoints nothing else waits for its share. */
+    *out = (struct source_request){.scope = SCOPE, .expect_status = 404};
     put_league(out->url, sizeof out->url, settings, stream);
     if (take_tab(&lines, &parent, &id)) {
         snprintf(out->endpoint, sizeof out->endpoint, "%s", stream->endpoint);

@@ -17,8 +17,10 @@
  * What else can go wrong: digests of an earlier hour (refused), of the hour in progress (refused),
  * 403, 405 and 503 of the CDN (five minutes of rest), a scope that is not granted (a state). */
 #include "currency_exchange_internal.h"
+#include "souk/quality.h"
 #include "souk/tables.h"
 #include <stdio.h>
+#include <time.h>
 
 #define REST_NS (300 * NS_PER_S)       /* After 403, 405 and 503. */
 #define SEARCH_GAP_NS (900 * NS_PER_S) /* Between two searches for a later hour. */
@@ -49,6 +51,27 @@ bool exchange__path(char *out, size_t size, const char *realm, int64_t hour) {
     at += (size_t)n;
     n = snprintf(out + at, size - at, "/%lld", (long long)hour);
     return n > 0 && (size_t)n < size - at;
+}
+
+int exchange__cursor(const char *text, char out[CURSOR_MAX], struct err *e) {
+    int64_t hour, wall_ns;
+    if (!exchange__hour(slice__str(text), &hour)) {
+        if (!quality__utc(slice__str(text), &wall_ns) || wall_ns < 2 * EXCHANGE_HOUR_S * NS_PER_S)
+            return err__setf(e, ERR_CONFIG,
+                             "\"%.40s\" is no hour of " EXCHANGE_NAME
+                             " (expected a unix time that 3600 divides, as 1786003200, or a time, "
+                             "as 2026-11-20T13:00:00Z)",
+                             text);
+        hour = exchange__last_complete(wall_ns);
+    }
+    snprintf(out, CURSOR_MAX, "%lld", (long long)hour);
+    return 0;
+}
+
+bool exchange__reached(const char *cursor, const char *until) {
+    int64_t a, b;
+    return exchange__hour(slice__str(cursor), &a) && exchange__hour(slice__str(until), &b) &&
+           a >= b;
 }
 
 static bool is_oauth(const struct stream_spec *stream) {
@@ -263,6 +286,28 @@ static int judge(const struct stream_spec *stream, const struct stream_state *st
     return code;
 }
 
+static void note(const struct source_settings *settings, const struct stream_spec *stream,
+                 const struct stream_state *state, struct buf *out) {
+    struct memo memo = read_memo(state->memo);
+    bool known;
+    int64_t now_ns = state->now.wall_ns;
+    int64_t hour = first_missing(stream, state, now_ns - settings->quick_ns, &known);
+    int64_t n_behind = (exchange__last_complete(now_ns) - hour) / EXCHANGE_HOUR_S + 1;
+    char text[32];
+    struct tm utc;
+    time_t t = (time_t)hour;
+    if (!known || gmtime_r(&t, &utc) == NULL) return;
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%MZ", &utc);
+    if (memo.skip > 0)
+        buf__printf(out, "hour %s is missing, and %d behind it: looks for a later one", text,
+                    memo.skip - 1);
+    else if (memo.searched)
+        buf__printf(out, "hour %s is missing, and nothing later is there yet", text);
+    else if (n_behind > 1)
+        buf__printf(out, "%lld hours behind, next is %s", (long long)n_behind, text);
+    else buf__printf(out, "next is the hour %s", text);
+}
+
 static const struct table_desc *const tables[] = {
     &table_bronze_exchange_events, &table_bronze_exchange_gaps, &table_bronze_quarantine, NULL};
 
@@ -270,8 +315,11 @@ const struct source_type source_currency_exchange = {
     .name = EXCHANGE_NAME,
     .judges_errors = true,
     .tables = tables,
+    .note = note,
     .streams = list_streams,
     .plan = plan,
     .judge = judge,
+    .cursor = exchange__cursor,
+    .reached = exchange__reached,
     .decode = exchange__decode,
 };

@@ -29,6 +29,12 @@ bool exchange__is_old(int64_t hour, int64_t wall_ns);
 /** Appends the path of @hour in @realm, or of the first hour that there is when it is 0:
  *  /currency-exchange[/realm][/hour]. @return false when it does not fit. */
 bool exchange__path(char *out, size_t size, const char *realm, int64_t hour);
+/** The cursor that a person means by @text: an hour, which is the last one kept, or a time as
+ *  2026-11-20T13:00:00Z, before which all is kept; so a backfill from one time to another asks for
+ *  the hours between them. @return 0 with @out, or ERR_CONFIG with what is expected. */
+int exchange__cursor(const char *text, char out[CURSOR_MAX], struct err *e);
+/** @return whether a stream that has kept @cursor has kept @until as well. */
+bool exchange__reached(const char *cursor, const char *until);
 /** Takes the envelope apart. *next is 0 when there is none to be read.
  *  @return 0, or ERR_MALFORMED. */
 int exchange__envelope(yyjson_val *root, int64_t *next, yyjson_val **markets, struct err *e);

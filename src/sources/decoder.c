@@ -3,6 +3,7 @@
  * rows is in record_rows.c. */
 #include "souk/decoder.h"
 #include "souk/core/log.h"
+#include "souk/ops_rows.h"
 #include "souk/record_rows.h"
 #include <assert.h>
 #include <stdio.h>
@@ -93,12 +94,13 @@ static int decode_record(struct decoder *d, const struct spool_record *rec) {
     return status == ERR_NOMEM ? ERR_NOMEM : 0;
 }
 
-/* A row that ClickHouse refused. @return as decode_record does. */
-static int take_refusal(struct decoder *d, const struct spool_record *rec) {
+/* A row that ClickHouse refused, or rows about souk. @return as decode_record does. */
+static int take_other(struct decoder *d, const struct spool_record *rec) {
     struct item *item = &d->items[d->n_items++];
     *item = (struct item){
         .lsn = rec->lsn, .next_lsn = rec->next_lsn, .wall_ns = rec->wall_ns, .no_request = true};
-    int status = record_rows__refusal(rec, &item->rows);
+    int status = rec->type == SPOOL_OPS ? ops_rows__make(rec, &item->rows)
+                                        : record_rows__refusal(rec, &item->rows);
     item->failed = status == ERR_MALFORMED;
     return status == ERR_NOMEM ? ERR_NOMEM : 0;
 }
@@ -107,7 +109,7 @@ static int take_refusal(struct decoder *d, const struct spool_record *rec) {
 static int take_record(struct decoder *d, const struct spool_record *rec) {
     int status = 0;
     if (rec->type == SPOOL_PAGE || rec->type == SPOOL_REQUEST) status = decode_record(d, rec);
-    else if (rec->type == SPOOL_QUARANTINE) status = take_refusal(d, rec);
+    else if (rec->type == SPOOL_QUARANTINE || rec->type == SPOOL_OPS) status = take_other(d, rec);
     else if (rec->type == SPOOL_CONFIG) {
         d->new_context = slice__dup(rec->payload);
         d->new_context_lsn = rec->lsn;

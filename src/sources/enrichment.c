@@ -172,6 +172,14 @@ static int judge(const struct stream_spec *stream, const struct stream_state *st
     return 0;
 }
 
+static void note(const struct source_settings *settings, const struct stream_spec *stream,
+                 const struct stream_state *state, struct buf *out) {
+    (void)settings;
+    struct place p = read_place(stream, state);
+    buf__printf(out, "%" PRIu32 " successes in a row: up to %" PRIu32 " requests a round", p.streak,
+                1 + p.streak / SUCCESSES_A_PAGE);
+}
+
 static const struct table_desc *const tables[] = {&table_bronze_enrichment,
                                                   &table_bronze_quarantine, NULL};
 
@@ -184,4 +192,5 @@ const struct source_type source_enrichment = {
     .plan = plan,
     .judge = judge,
     .decode = enrichment__decode,
+    .note = note,
 };

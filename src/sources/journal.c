@@ -68,6 +68,14 @@ int journal__decode(struct slice payload, struct request_facts *out, struct slic
     return r.failed ? ERR_CORRUPT : 0;
 }
 
+bool journal__hold(const struct request_facts *facts, struct slice *reason) {
+    *reason = (struct slice){0};
+    if (!slice__eq(facts->method, SLICE_LIT(JOURNAL_CURSOR_METHOD))) return false;
+    if (slice__eq(facts->status, SLICE_LIT("unfrozen"))) return true;
+    *reason = facts->error;
+    return slice__eq(facts->status, SLICE_LIT("frozen"));
+}
+
 void journal__stream(const struct request_facts *f, struct stream_spec *out) {
     *out = (struct stream_spec){0};
     snprintf(out->key, sizeof out->key, "%.*s", SLICE_FMT(f->stream));

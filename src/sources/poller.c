@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 static const unsigned poll_next[] = {
-    [POLL_IDLE] = 1u << POLL_WAIT | 1u << POLL_STOPPED,
+    [POLL_IDLE] = 1u << POLL_WAIT | 1u << POLL_KEEP | 1u << POLL_STOPPED,
     [POLL_WAIT] = 1u << POLL_SAVE | 1u << POLL_IDLE | 1u << POLL_STOPPED,
     [POLL_SAVE] = 1u << POLL_FETCH | 1u << POLL_IDLE | 1u << POLL_STOPPED,
     [POLL_FETCH] = 1u << POLL_JUDGE | 1u << POLL_KEEP | 1u << POLL_STOPPED,
@@ -54,6 +54,8 @@ void poller__restore(struct poller *p, struct slice cursor, struct slice etag) {
 void poller__replay(struct poller *p, const struct request_facts *facts) {
     if (facts->flags & (REQUEST_ADVANCES | REQUEST_SEED))
         poller__restore(p, facts->cursor_to, facts->etag);
+    struct slice hold;
+    if (journal__hold(facts, &hold)) poller__restore_hold(p, hold);
     if (facts->http_status == 200 && facts->received_wall_ns > p->last_success_wall_ns)
         p->last_success_wall_ns = facts->received_wall_ns;
 }
@@ -80,18 +82,22 @@ static void finish_close(uv_handle_t *timer) {
 /* Ends here once nothing is in flight. */
 static bool stop_if_asked(struct poller *p) {
     if (p->close_cb == NULL) return false;
+    poller__end_steer(p, ERR_CANCELED);
     poller__move(p, POLL_STOPPED);
     uv_timer_stop(&p->timer);
     uv_close((uv_handle_t *)&p->timer, finish_close);
     return true;
 }
 
+/* Idle again: what somebody wanted meanwhile comes first. @return true when there was such. */
+static bool settle(struct poller *p) { return stop_if_asked(p) || poller__take_steer(p); }
+
 /* The permit can't be used after all. */
 static void give_back(struct poller *p, const char *why) {
     governor__undo(p->deps.governor, &p->permit);
     snprintf(p->last_error, sizeof p->last_error, "%s", why);
     poller__move(p, POLL_IDLE);
-    if (!stop_if_asked(p)) poller__wait(p, POLLER_REFUSED_WAIT_NS);
+    if (!settle(p)) poller__wait(p, POLLER_REFUSED_WAIT_NS);
 }
 
 void poller__close(struct poller *p, void (*cb)(void *data), void *data) {
@@ -183,11 +189,25 @@ static bool take_bearer(struct poller *p) {
     return false;
 }
 
+static void apply_bound(struct poller *p) {
+    struct source_request *r = &p->request;
+    int64_t paced_ns = p->state.last_reply_mono_ns + p->bound.gap_ns;
+    r->class = SOURCE_BACKFILL;
+    r->done |= p->type->reached(p->state.cursor, p->bound.until);
+    if (p->state.last_reply_mono_ns != 0 && paced_ns > r->not_before_mono_ns)
+        r->not_before_mono_ns = paced_ns;
+}
+
 void poller__plan(struct poller *p) {
     const struct clock *now = p->deps.clock;
+    if (p->held) {
+        p->next_mono_ns = INT64_MAX;
+        return;
+    }
     p->state.memo = buf__slice(&p->memo);
     p->state.now = *now;
     p->type->plan(p->settings, p->stream, &p->state, &p->request);
+    if (p->bound.until != NULL) apply_bound(p);
     int64_t due_ns = p->request.not_before_mono_ns;
     if (p->backoff_until_mono_ns > due_ns) due_ns = p->backoff_until_mono_ns;
     p->done = p->request.done;
@@ -197,8 +217,14 @@ void poller__plan(struct poller *p) {
     else if (take_bearer(p)) ask_permit(p);
 }
 
+void poller__replan(struct poller *p) {
+    if (p->doing != POLL_IDLE || p->close_cb != NULL || p->done || p->held) return;
+    uv_timer_stop(&p->timer);
+    poller__plan(p);
+}
+
 void poller__poke(struct poller *p) {
-    if (p->doing != POLL_IDLE || p->close_cb != NULL || p->done) return;
+    if (p->doing != POLL_IDLE || p->close_cb != NULL || p->done || p->held) return;
     p->state.poked = true;
     uv_timer_stop(&p->timer);
     poller__plan(p);
@@ -281,7 +307,7 @@ static void on_permit(struct permit *permit, int status) {
         return;
     }
     poller__move(p, POLL_IDLE);
-    poller__wait(p, POLLER_REFUSED_WAIT_NS);
+    if (!settle(p)) poller__wait(p, POLLER_REFUSED_WAIT_NS);
 }
 
 /* Keeping: one record, then its sync, then the cursor moves. */
@@ -290,13 +316,15 @@ static void on_synced(void *data, uint64_t lsn, int status) {
     struct poller *p = data;
     (void)lsn;
     p->appended = false;
-    if (status == 0) {
+    if (p->steer.kept) {
+        poller__end_steer(p, status);
+    } else if (status == 0) {
         poller__apply(p);
     } else {
         snprintf(p->last_error, sizeof p->last_error, "spool: %s", err__text(status));
     }
     poller__move(p, POLL_IDLE);
-    if (stop_if_asked(p)) return;
+    if (settle(p)) return;
     if (status == 0) poller__plan(p);
     else poller__wait(p, POLLER_REFUSED_WAIT_NS);
 }
@@ -340,12 +368,15 @@ void poller__status(const struct poller *p, struct poller_status *out) {
                                   .last_new_wall_ns = p->last_new_wall_ns,
                                   .last_advance_wall_ns = p->last_advance_wall_ns,
                                   .next_mono_ns = p->next_mono_ns,
+                                  .last_cursor = p->last_cursor,
                                   .frozen = p->frozen,
+                                  .held = p->held,
                                   .seeding = p->request.seed,
                                   .spool_full = p->spool_full,
                                   .refused = p->refused,
                                   .quiet = p->quiet,
                                   .done = p->done,
                                   .throttled_wall_ns = p->throttled_wall_ns};
-    snprintf(out->last_error, sizeof out->last_error, "%s", p->last_error);
+    if (p->held) snprintf(out->last_error, sizeof out->last_error, "frozen: %s", p->held_reason);
+    else snprintf(out->last_error, sizeof out->last_error, "%s", p->last_error);
 }

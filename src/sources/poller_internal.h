@@ -44,7 +44,7 @@ struct poller {
     struct request_facts facts;
     struct buf meta, packed;
     bool is_page, appended;
-    char next_cursor[CURSOR_MAX], next_etag[CURSOR_MAX];
+    char next_cursor[CURSOR_MAX], next_etag[CURSOR_MAX], last_cursor[CURSOR_MAX];
     char error[ERR_MSG_MAX];
     /* Sources that repeat: the last body, packed, and when it last made stale rows. */
     struct buf last_packed;
@@ -61,6 +61,17 @@ struct poller {
     int64_t started_wall_ns, last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns,
         throttled_wall_ns;
     bool frozen, spool_full, refused, quiet, done;
+    struct poller_bound bound; /* until NULL: none. */
+    bool held;                 /* Frozen by hand. */
+    char held_reason[POLLER_REASON_MAX];
+    /* A change by hand that waits, or is being kept. */
+    struct {
+        enum poller_steer what;
+        bool waits, kept;
+        char cursor[CURSOR_MAX], reason[POLLER_REASON_MAX];
+        poller_steered_cb cb;
+        void *data;
+    } steer;
     char last_error[ERR_MSG_MAX];
     void (*close_cb)(void *data);
     void *close_data;
@@ -82,6 +93,11 @@ void poller__keep(struct poller *p, const struct request_facts *facts, bool is_p
 void poller__judge_response(struct poller *p, struct http_response *response);
 /** The record is synced: moves the cursor and counts. */
 void poller__apply(struct poller *p);
+/** Begins to keep a change by hand that waits for the poller to be idle. @return false when there
+ * is none. */
+bool poller__take_steer(struct poller *p);
+/** The change that is being kept, or waits, came to its end. */
+void poller__end_steer(struct poller *p, int status);
 void poller__init_metrics(struct poller *p);
 
 #endif

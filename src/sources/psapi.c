@@ -119,6 +119,22 @@ static bool lies_behind(struct slice a, struct slice b) {
     return lower && a.len == 0 && b.len == 0;
 }
 
+static int read_cursor(const char *text, char out[CURSOR_MAX], struct err *e) {
+    struct slice rest = slice__str(text), digits;
+    bool good = rest.len > 0 && rest.len < CURSOR_MAX;
+    while (good && rest.len > 0) good = take_shard(&rest, &digits);
+    if (!good)
+        return err__setf(e, ERR_CONFIG,
+                         "psapi: %.80s is not a change id: numbers joined by '-', as 12-34-56",
+                         text);
+    memcpy(out, text, strlen(text) + 1);
+    return 0;
+}
+
+static bool has_reached(const char *cursor, const char *until) {
+    return cursor[0] != '\0' && !lies_behind(slice__str(cursor), slice__str(until));
+}
+
 static int judge_seed(const struct stream_spec *stream, yyjson_val *root, struct page_facts *out,
                       struct err *e) {
     char name[48] = "psapi"; /* Realms other than pc are not documented to be there. */
@@ -191,4 +207,6 @@ const struct source_type source_psapi = {
     .plan = plan,
     .judge = judge,
     .decode = psapi__decode,
+    .cursor = read_cursor,
+    .reached = has_reached,
 };

@@ -3,6 +3,7 @@
 #include "souk/record_rows.h"
 #include "souk/core/log.h"
 #include "souk/core/refusal.h"
+#include "souk/ops_rows.h"
 #include "souk/tables.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,7 @@ int record_decoder__rows(struct record_decoder *d, const struct spool_record *re
     if (rec->type == SPOOL_PAGE || rec->type == SPOOL_REQUEST)
         status = record_rows__make(rec, &d->followed, &d->meta, &d->body, &facts, out);
     else if (rec->type == SPOOL_QUARANTINE) status = record_rows__refusal(rec, out);
+    else if (rec->type == SPOOL_OPS) status = ops_rows__make(rec, out);
     if (status != ERR_NOMEM && !out->failed) return 0;
     rows__fini(out);
     return ERR_NOMEM;

@@ -6,8 +6,8 @@
 
 #include "souk/source.h"
 
-#define SLOW_PACE_RETRY_NS (60 * NS_PER_S) /* After the first failure; twice as long after each.   \
-                                            */
+/* After the first failure; twice as long after each further one. */
+#define SLOW_PACE_RETRY_NS (60 * NS_PER_S)
 
 /** @return when to ask, by state->now's mono clock; 0 for at once. @kept_wall_s is when the last
  * page was kept (unix time in seconds; 0: never), @period_ns the time between two answers. */

@@ -138,6 +138,8 @@ static const struct table_desc *const all_tables[] = {
     &table_bronze_requests,
     &table_bronze_trade_metadata,
     &table_ops_scope_audit,
+    &table_poe_ingest_status,
+    &table_proc_logs,
     &table_raw_public_stash_pages,
 };
 

@@ -1,22 +1,5 @@
 /* The tables of the sources that need a token: oauth and account_stashes. */
-#include "souk/core/clock.h"
-#include "souk/tables.h"
-
-#define N_OF(a) (sizeof(a) / sizeof(*(a)))
-#define WORD(n)                                                                                    \
-    { n, "LowCardinality(String)", COLUMN_STR }
-#define TEXT(n)                                                                                    \
-    { n, "String", COLUMN_STR }
-#define TIME(n)                                                                                    \
-    { n, "DateTime64(3, 'UTC')", COLUMN_I64 }
-#define U8(n)                                                                                      \
-    { n, "UInt8", COLUMN_U8 }
-#define U16(n)                                                                                     \
-    { n, "UInt16", COLUMN_U16 }
-#define U32(n)                                                                                     \
-    { n, "UInt32", COLUMN_U32 }
-#define U64(n)                                                                                     \
-    { n, "UInt64", COLUMN_U64 }
+#include "table_columns.h"
 
 static const struct column_desc account_stash_columns[] = {
     TEXT("snapshot_id"),
@@ -50,14 +33,12 @@ static const struct column_desc account_stash_columns[] = {
     U64("mods_hash"),
     TEXT("extra"),
     TEXT("payload_hash"),
-    WORD("src"),
-    U64("lsn"),
-    U32("ord"),
+    ORIGIN,
 };
 
 static const struct column_desc scope_audit_columns[] = {
-    TIME("ts"),          WORD("scope"), U8("available"), U16("http_status"), WORD("detail"),
-    U32("expires_in_s"), WORD("src"),   U64("lsn"),      U32("ord"),
+    TIME("ts"),     WORD("scope"),       U8("available"), U16("http_status"),
+    WORD("detail"), U32("expires_in_s"), ORIGIN,
 };
 
 const struct table_desc table_bronze_account_stash_snapshot = {
@@ -74,7 +55,7 @@ const struct table_desc table_ops_scope_audit = {
 void tables__account_stash_row(struct batch *b, const struct account_stash_row *row) {
     batch__begin(b);
     batch__str(b, row->snapshot_id);
-    batch__i64(b, row->captured_wall_ns / NS_PER_MS);
+    write_time(b, row->captured_wall_ns);
     batch__str(b, row->account_hash);
     batch__str(b, row->realm);
     batch__str(b, row->league);
@@ -104,22 +85,18 @@ void tables__account_stash_row(struct batch *b, const struct account_stash_row *
     batch__u64(b, row->mods_hash);
     batch__str(b, row->extra);
     batch__str(b, row->payload_hash);
-    batch__cstr(b, row->origin.src);
-    batch__u64(b, row->origin.lsn);
-    batch__u32(b, row->origin.ord);
+    write_origin(b, &row->origin);
     batch__end(b);
 }
 
 void tables__scope_audit_row(struct batch *b, const struct scope_audit_row *row) {
     batch__begin(b);
-    batch__i64(b, row->wall_ns / NS_PER_MS);
+    write_time(b, row->wall_ns);
     batch__str(b, row->scope);
     batch__u8(b, row->available);
     batch__u16(b, row->http_status);
     batch__str(b, row->detail);
     batch__u32(b, row->expires_in_s);
-    batch__cstr(b, row->origin.src);
-    batch__u64(b, row->origin.lsn);
-    batch__u32(b, row->origin.ord);
+    write_origin(b, &row->origin);
     batch__end(b);
 }

@@ -64,6 +64,7 @@ static uint64_t us_between(int64_t from_ns, int64_t to_ns) {
 static void begin_facts(struct poller *p, const struct http_response *r) {
     const struct stream_spec *s = p->stream;
     p->attempts++;
+    p->counts.requests++;
     p->next_cursor[0] = '\0';
     p->error[0] = '\0';
     snprintf(p->next_etag, sizeof p->next_etag, "%s", p->state.etag);
@@ -363,16 +364,20 @@ void poller__apply(struct poller *p) {
     p->attempts = 0;
     p->retry_reason[0] = '\0';
     p->last_success_wall_ns = wall_ns;
-    series__set(p->m.last_success, wall_s);
+    /* A backfill says nothing of how fresh its source is. */
+    bool tells = p->bound.until == NULL;
+    if (tells) series__set(p->m.last_success, wall_s);
     if (p->facts.flags & REQUEST_SEED)
         snprintf(p->state.cursor, sizeof p->state.cursor, "%s", p->next_cursor);
     if (!(p->facts.flags & REQUEST_ADVANCES)) return;
     snprintf(p->state.etag, sizeof p->state.etag, "%s", p->next_etag);
     if (p->next_cursor[0] == '\0') return;
+    snprintf(p->last_cursor, sizeof p->last_cursor, "%s", p->state.cursor);
     snprintf(p->state.cursor, sizeof p->state.cursor, "%s", p->next_cursor);
     p->last_new_wall_ns = p->last_advance_wall_ns = wall_ns;
     p->body_bytes += p->facts.body_bytes;
     p->entries += p->facts.n_entries;
+    if (!tells) return;
     series__set(p->m.last_new, wall_s);
     series__set(p->m.last_advance, wall_s);
 }

@@ -32,7 +32,7 @@ int recover(struct recovery *r, struct spool_form *f, const struct spool_io *io,
             int bad_fd, struct err *e);
 /** @return true when records of @type are what a full spool refuses. */
 static inline bool type_is_data(unsigned type) {
-    return type == SPOOL_PAGE || type == SPOOL_FRAMES || type == SPOOL_REQUEST;
+    return type == SPOOL_PAGE || type == SPOOL_FRAMES || type == SPOOL_REQUEST || type == SPOOL_OPS;
 }
 /** Reads the header at @lsn, for its wall time. @return 0 or -errno; -ENOENT when none is there. */
 int read_wall_ns(const struct spool_form *f, int dir_fd, uint64_t lsn, int64_t *wall_ns);

@@ -30,10 +30,13 @@ def test_hours_gaps_leagues_and_pages_of_others(tmp_path):
                            "FROM v_exchange_gaps GROUP BY realm ORDER BY realm FORMAT CSV").splitlines()
         assert [line.split(",")[0] for line in gaps] == ['"pc"', '"xbox"'], gaps
         assert all(line.endswith(',1,"later_hour"') and int(line.split(",")[1]) in (2, 3) for line in gaps), gaps
+        assert stack.metric("souk_source_gaps_total") == stack.count("bronze_exchange_gaps")
         assert stack.count("bronze_exchange_events", "league LIKE '%(PL%' AND league_key = 'other'") > 0
         assert stack.count("bronze_exchange_events", "volume_base > 0 AND (volume_quote / volume_base < lowest_ratio * 0.999 "
                                                      "OR volume_quote / volume_base > highest_ratio * 1.001)") == 0
         assert stack.count("bronze_exchange_events", "volume_base = 0 AND highest_ratio = 0") > 0
+        assert stack.count("v_exchange_events") == int(
+            stack.query("SELECT uniqExact(realm, hour_ts, league, market_id) FROM bronze_exchange_events"))
         until("leagues", 20, lambda: stack.count("bronze_leagues", "league = 'Standard' AND start_at > '2013-01-01'"), told(stack))
         until("both sites", 20, lambda: int(stack.query("SELECT uniqExact(source) FROM bronze_enrichment")) == 2, told(stack))
         assert stack.count("bronze_enrichment", "key = 'Divine Orb' AND gold_per_unit = 250 AND stale = 0") > 0

@@ -456,7 +456,7 @@ def test_every_verb_has_its_help():
     assert stacks.run_souk("help", "nothing").returncode == 2
 
 
-@pytest.mark.parametrize("verb", ["check", "status", "verify", "version", "replay", "run", "schema", "wal"])
+@pytest.mark.parametrize("verb", ["backfill", "check", "ctl", "cursor", "status", "verify", "version", "replay", "run", "schema", "wal"])
 def test_every_verb_refuses_what_it_does_not_know(stack, verb):
     actions = {"schema": ["diff"], "wal": ["stat"]}.get(verb, [])
     for wrong in ("--frobnicate", "superfluous"):

@@ -107,6 +107,7 @@ static void test_a_stream_is_a_realm_and_a_league(void **state) {
     assert_string_equal(f->request.url, "https://api.example/stash/xbox/Hard%20core");
     assert_string_equal(f->request.endpoint, "account_stash_list");
     assert_string_equal(f->request.scope, "account:stashes");
+    assert_int_equal(f->request.class, SOURCE_TAIL);
 }
 
 static void test_a_snapshot_asks_for_each_tab_once(void **state) {

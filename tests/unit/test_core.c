@@ -113,6 +113,46 @@ static void test_log_lines_repeat_at_most_once_in_ten_seconds(void **state) {
     free(text);
 }
 
+static void test_log_lines_are_kept_up_to_a_bound(void **state) {
+    static struct log_kept kept[LOG_KEPT_MAX];
+    struct clock clock = {.mono_ns = 1000 * NS_PER_S, .wall_ns = 5 * NS_PER_S};
+    char *text = NULL, big[600];
+    size_t size;
+    uint64_t dropped;
+    (void)state;
+    FILE *out = open_memstream(&text, &size);
+    log__use_clock(&clock);
+    log__setup(out, LOG_FORMAT_LOGFMT, LOG_LEVEL_INFO);
+    log__keep(LOG_LEVEL_WARN);
+    memset(big, 'x', sizeof big - 1);
+    big[sizeof big - 1] = '\0';
+    LOG_INFO("test", "not kept");
+    LOG_WARN("test", "bare");
+    LOG_WARN("test", "full", LOG_S("a", "say \"so\""), LOG_I("n", 7));
+    LOG_ERROR("test", "long", LOG_S("a", big), LOG_S("b", big), LOG_I("n", 7)); /* b has no room beside a. */
+    assert_int_equal(log__take(kept, LOG_KEPT_MAX, &dropped), 3);
+    assert_int_equal(dropped, 0);
+    assert_string_equal(kept[0].fields, "{}");
+    assert_string_equal(kept[0].event, "bare");
+    assert_true(kept[0].wall_ns == 5 * NS_PER_S);
+    assert_string_equal(kept[1].fields, "{\"a\":\"say \\\"so\\\"\",\"n\":7}");
+    assert_int_equal(kept[2].level, LOG_LEVEL_ERROR);
+    assert_string_equal(kept[2].fields + strlen(kept[2].fields) - 8, "\",\"n\":7}");
+    assert_null(strstr(kept[2].fields, "\"b\""));
+    for (int i = 0; i < LOG_KEPT_MAX + 5; i++) { /* One each ten seconds is no repeat. */
+        clock.mono_ns += 11 * NS_PER_S;
+        LOG_WARN("test", "often");
+    }
+    assert_int_equal(log__take(kept, 3, &dropped), 3);
+    assert_int_equal(dropped, 5);
+    assert_int_equal(log__take(kept, LOG_KEPT_MAX, &dropped), LOG_KEPT_MAX - 3);
+    assert_int_equal(dropped, 0);
+    log__setup(stderr, LOG_FORMAT_LOGFMT, LOG_LEVEL_INFO);
+    log__use_clock(NULL);
+    fclose(out);
+    free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_err_keeps_the_cause_behind_its_prefix),
@@ -120,6 +160,7 @@ int main(void) {
         cmocka_unit_test(test_map_is_bounded_and_finds_what_was_put),
         cmocka_unit_test(test_metrics_expose_families_together),
         cmocka_unit_test(test_log_lines_repeat_at_most_once_in_ten_seconds),
+        cmocka_unit_test(test_log_lines_are_kept_up_to_a_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,6 +33,14 @@ static void set_up(struct fixture *f, const char *start, bool oauth, int64_t wal
     f->spec = specs[0];
     f->at.now = (struct clock){.mono_ns = 1000 * NS_PER_S, .wall_ns = wall_s * NS_PER_S};
 }
+static void assert_note(const struct fixture *f, const char *want) {
+    struct buf out = buf__init(256);
+    struct stream_state at = f->at;
+    at.memo = buf__slice(&f->memo);
+    cx->note(&f->settings, &f->spec, &at, &out);
+    if (!slice__eq(buf__slice(&out), slice__str(want))) fail_msg("the note is %.*s", SLICE_FMT(buf__slice(&out)));
+    buf__fini(&out);
+}
 static void tear_down(struct fixture *f) {
     buf__fini(&f->memo);
     buf__fini(&f->keep);
@@ -110,6 +118,25 @@ static void test_hours_are_multiples_of_3600(void **state) {
     assert_false(exchange__path(small, sizeof small, "pc", H));
 }
 
+static void test_cursors_are_hours_or_times(void **state) {
+    char cursor[CURSOR_MAX];
+    struct err e;
+    (void)state;
+    assert_int_equal(exchange__cursor("1800000000", cursor, &e), 0);
+    assert_string_equal(cursor, "1800000000");
+    /* All before the time is kept: the hour that it lies in is asked for. 1800000000 is 08:00. */
+    assert_int_equal(exchange__cursor("2027-01-15T08:59:59Z", cursor, &e), 0);
+    assert_string_equal(cursor, "1799996400");
+    assert_int_equal(exchange__cursor("2027-01-15T09:00:00Z", cursor, &e), 0);
+    assert_string_equal(cursor, "1800000000");
+    static const char *const wrong[] = {"", "1800000001", "latest", "2027-01-15", "1970-01-01T00:00:00Z"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_int_equal(exchange__cursor(wrong[i], cursor, &e), ERR_CONFIG);
+    assert_true(exchange__reached("1800000000", "1800000000"));
+    assert_true(exchange__reached("1800003600", "1800000000")); /* Over a gap. */
+    assert_false(exchange__reached("1799996400", "1800000000"));
+    assert_false(exchange__reached("", "1800000000"));
+}
+
 static void test_streams_are_realms(void **state) {
     static struct stream_spec specs[STREAMS_MAX];
     static const char *const realms[] = {"pc", "sony", "poe2"}, *const twice[] = {"pc", "pc"}, *const wrong[] = {"mac"};
@@ -136,6 +163,7 @@ static void test_the_latest_hour_is_followed_by_the_clock(void **state) {
     (void)state;
     set_up(&f, "latest", false, H + 3600 + 60); /* The hour H is over, but too young to be there. */
     assert_int_equal(ask(&f, url(H - 3600)), 0);
+    assert_note(&f, "");
     assert_null(f.request.scope);
     assert_int_equal(f.request.class, SOURCE_TAIL);
     assert_int_equal(answer(&f, 200, digest(H, "{}")), PAGE_NEW);
@@ -169,6 +197,9 @@ static void test_behind_it_asks_on_at_once_as_backfill(void **state) {
         assert_int_equal(answer(&f, 200, digest(hour + 3600, "{}")), PAGE_NEW);
     }
     assert_int_equal(ask(&f, url(H + 3600)), 3600 - 600 + 180);
+    assert_note(&f, "next is the hour 2027-01-15T09:00Z");
+    snprintf(f.at.cursor, sizeof f.at.cursor, "1799992800");
+    assert_note(&f, "2 hours behind, next is 2027-01-15T07:00Z");
     tear_down(&f);
     set_up(&f, "oldest", false, H);
     assert_int_equal(ask(&f, "http://h/api/currency-exchange"), 0); /* Upstream says which is its first. */
@@ -195,6 +226,7 @@ static void test_a_missing_hour_is_a_gap_once_a_later_one_is_there(void **state)
     assert_int_equal(ask(&f, url(H - 28800)), 0); /* Is the next one there? At once. */
     assert_int_equal(answer(&f, 404, "<html>gone"), PAGE_EMPTY); /* Removed: whatever the page says. */
     assert_int_equal(ask(&f, url(H - 25200)), 0);
+    assert_note(&f, "hour 2027-01-14T23:00Z is missing, and 1 behind it: looks for a later one");
     const char *there = digest(H - 21600, "{}");
     assert_int_equal(answer(&f, 200, there), PAGE_NEW);
     decode(&f, "1799964000", slice__str(there), &rows);
@@ -218,6 +250,7 @@ static void test_a_pause_of_upstream_makes_no_gaps(void **state) {
     assert_int_equal(ask(&f, url(H - 10800)), 0);
     assert_int_equal(answer(&f, 404, digest(H - 10800, "")), PAGE_EMPTY);
     assert_int_equal(ask(&f, url(H - 14400)), 900); /* Nothing is published: from the start, later. */
+    assert_note(&f, "hour 2027-01-15T04:00Z is missing, and nothing later is there yet");
     assert_string_equal(f.at.cursor, "");
     tear_down(&f);
 }
@@ -388,6 +421,7 @@ static void test_recorded_digests_become_rows(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hours_are_multiples_of_3600),
+        cmocka_unit_test(test_cursors_are_hours_or_times),
         cmocka_unit_test(test_streams_are_realms),
         cmocka_unit_test(test_the_latest_hour_is_followed_by_the_clock),
         cmocka_unit_test(test_behind_it_asks_on_at_once_as_backfill),

@@ -122,6 +122,10 @@ static void test_a_page_joins_with_three_successes_and_leaves_with_a_failure(voi
     assert_int_equal(answer(&f, 200, ROWS, NULL), PAGE_NEW); /* The sixth. */
     assert_int_equal(ask(&f), 0);
     assert_string_equal(f.request.url, "http://p/us/C");
+    struct buf out = buf__init(128);
+    enrichment->note(&f.settings, &f.spec, &f.at, &out);
+    assert_true(slice__eq(buf__slice(&out), SLICE_LIT("6 successes in a row: up to 3 requests a round")));
+    buf__fini(&out);
     assert_int_equal(answer(&f, 404, SLICE_LIT("<html>no"), NULL), PAGE_INVALID);
     assert_int_equal(ask(&f), 60);
     assert_string_equal(f.request.url, "http://p/us/A");
@@ -241,7 +245,9 @@ static void test_tables_become_rows(void **state) {
     assert_str(b, "key", 2, "Divine Orb");
     assert_str(b, "mod_id", 2, "");
     assert_true(golden__f64(b, "gold_per_unit", 2) == 250);
-    assert_non_null(strstr(golden__str(b, "payload", 2).base, "\"metadata_id\":\"Metadata/Items/Currency/CurrencyModValues\"}"));
+    assert_str(b, "payload", 2,
+               "{\"cells\":{\"Name\":\"Divine Orb\",\"Gold fee\":\"250\"},\"category\":\"Modifiers\",\"href\":\"/us/Divine\","
+               "\"metadata_id\":\"Metadata/Items/Currency/CurrencyModValues\"}");
     b = golden__batch(&rows, &table_bronze_quarantine, "");
     assert_int_equal(b->n_rows, 3);
     assert_str(b, "reason", 0, "wrong_type");

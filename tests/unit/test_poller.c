@@ -239,6 +239,130 @@ static void test_a_log_is_replayed_to_the_same_cursor(void **state) {
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+struct steered {
+    int n, status;
+};
+static void on_steered(void *data, int status) {
+    struct steered *s = data;
+    s->n++;
+    s->status = status;
+}
+
+static void steer(struct fixture *f, enum poller_steer what, const char *cursor, const char *reason) {
+    struct steered done = {0};
+    struct err e = {0};
+    if (poller__steer(f->poller, what, cursor, reason, on_steered, &done, &e) != 0) fail_msg("%s", e.msg);
+    UNTIL(f, done.n == 1);
+    assert_int_equal(done.status, 0);
+}
+
+/* What a restart makes of the log: all its requests, in order, told to a poller of its own. */
+static void replay_into(struct fixture *f, struct poller *p) {
+    struct spool_status status;
+    struct spool_reader r;
+    struct spool_record rec;
+    struct request_facts facts;
+    struct slice body;
+    struct err e;
+    spool__status(f->spool, &status);
+    spool_reader__init(&r, f->spool, status.first_lsn);
+    while (spool_reader__next(&r, status.synced_lsn, &rec, &e) == 1)
+        if ((rec.type == SPOOL_PAGE || rec.type == SPOOL_REQUEST) && journal__decode(rec.payload, &facts, &body) == 0)
+            poller__replay(p, &facts);
+    spool_reader__fini(&r);
+}
+
+static void test_a_cursor_is_set_by_hand(void **state) {
+    static const struct script script = {{PAGE("1-1"), END("1-1"), END("1-1"), END("1-1"), PAGE("7-9"), END("7-9")}, 6};
+    struct fixture *f = *state;
+    struct kept kept;
+    struct err e;
+    open_poller(f, "psapi", &script);
+    f->settings.period_ns = 3600 * NS_PER_S; /* It waits at the end of the stream. */
+    poller__start(f->poller);
+    UNTIL(f, status_of(f).counts.empty == 1 && status_of(f).doing == POLL_IDLE);
+    static const char *const bad[] = {"", "here", "1-", "-1", "1--2", "1-2 "};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(poller__steer(f->poller, POLLER_SET, bad[i], "why", on_steered, NULL, &e), ERR_CONFIG);
+    f->n_requests = 4;
+    steer(f, POLLER_SET, "7-8", "a test");
+    read_spool(f, &kept);
+    assert_string_equal(kept.status, "set");
+    assert_string_equal(kept.cursor_to, "7-8");
+    UNTIL(f, status_of(f).counts.empty == 2 && status_of(f).doing == POLL_IDLE); /* At once, not in an hour. */
+    assert_string_equal(status_of(f).state->cursor, "7-9");
+    assert_string_equal(status_of(f).last_cursor, "7-8");
+    steer(f, POLLER_SET, "3-4", "back again"); /* A person may go back; what follows is no rewind. */
+    UNTIL(f, status_of(f).doing == POLL_IDLE && status_of(f).counts.empty == 3);
+    assert_int_equal(status_of(f).counts.rewind, 0);
+}
+
+static void test_frozen_by_hand_asks_nothing_and_survives_a_restart(void **state) {
+    static const struct script script = {{END("1-1")}, 1};
+    struct fixture *f = *state;
+    open_poller(f, "psapi", &script);
+    poller__start(f->poller);
+    UNTIL(f, f->n_requests == 2);
+    steer(f, POLLER_FREEZE, "", "the venue asked us"); /* In the middle of a request, or of a wait. */
+    assert_true(status_of(f).held);
+    assert_string_equal(status_of(f).last_error, "frozen: the venue asked us");
+    size_t n = f->n_requests;
+    for (int i = 0; i < 500; i++) turn(f);
+    poller__poke(f->poller);
+    for (int i = 0; i < 500; i++) turn(f);
+    assert_int_equal(f->n_requests, n);
+    close_poller(f);
+    open_poller(f, "psapi", &script);
+    replay_into(f, f->poller);
+    poller__start(f->poller);
+    for (int i = 0; i < 500; i++) turn(f);
+    assert_int_equal(f->n_requests, n);
+    assert_string_equal(poller__hold(f->poller), "the venue asked us");
+    steer(f, POLLER_SET, "5-6", "on from here"); /* It stays frozen. */
+    assert_true(status_of(f).held);
+    steer(f, POLLER_UNFREEZE, "", "");
+    UNTIL(f, f->n_requests > n);
+    assert_non_null(strstr(f->last_request, "?id=5-6 "));
+    close_poller(f);
+    open_poller(f, "psapi", &script);
+    replay_into(f, f->poller);
+    assert_string_equal(poller__hold(f->poller), "");
+    poller__start(f->poller);
+}
+
+static void test_a_change_that_comes_too_late_is_answered(void **state) {
+    static const struct script script = {{NULL}, 1};
+    struct fixture *f = *state;
+    struct steered first = {0};
+    struct err e;
+    open_poller(f, "psapi", &script);
+    poller__start(f->poller);
+    UNTIL(f, f->n_requests == 1); /* The server says nothing: the request hangs. */
+    assert_int_equal(poller__steer(f->poller, POLLER_FREEZE, "", "why", on_steered, &first, &e), 0);
+    assert_int_equal(poller__steer(f->poller, POLLER_UNFREEZE, "", "", on_steered, NULL, &e), ERR_REFUSED);
+    assert_int_equal(first.n, 0);
+    close_poller(f);
+    assert_int_equal(first.n, 1);
+    assert_int_equal(first.status, ERR_CANCELED);
+}
+
+static void test_a_backfill_ends_where_it_was_told_to(void **state) {
+    static const struct script script = {{PAGE("1-2"), PAGE("1-3"), PAGE("1-4"), PAGE("1-5")}, 4};
+    static const struct poller_bound bound = {.until = "1-4", .gap_ns = 300 * NS_PER_MS};
+    struct fixture *f = *state;
+    open_poller(f, "psapi", &script);
+    poller__bound(f->poller, &bound);
+    poller__restore(f->poller, SLICE_LIT("1-1"), SLICE_LIT(""));
+    int64_t since_ns = f->clock.mono_ns;
+    poller__start(f->poller);
+    UNTIL(f, status_of(f).done);
+    assert_string_equal(status_of(f).state->cursor, "1-4");
+    assert_int_equal(f->n_requests, 3);
+    assert_true(f->clock.mono_ns - since_ns >= 600 * NS_PER_MS); /* Three requests, two gaps. */
+    for (int i = 0; i < 1000; i++) turn(f);
+    assert_int_equal(f->n_requests, 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_the_cursor_moves_once_a_page_is_synced),
@@ -255,6 +379,10 @@ int main(void) {
         TEST(test_a_disabled_endpoint_is_asked_again_later),
         TEST(test_the_first_cursor_comes_from_the_seed),
         TEST(test_a_log_is_replayed_to_the_same_cursor),
+        TEST(test_a_cursor_is_set_by_hand),
+        TEST(test_frozen_by_hand_asks_nothing_and_survives_a_restart),
+        TEST(test_a_change_that_comes_too_late_is_answered),
+        TEST(test_a_backfill_ends_where_it_was_told_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

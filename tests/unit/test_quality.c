@@ -61,6 +61,8 @@ static void test_counts_come_from_the_rows(void **state) {
     add_refusal(&rows, "too_many", "4000");
     const struct raw_page_row page = {.origin = {.src = "psapi"}};
     tables__raw_page_row(rows__batch(&rows, &table_raw_public_stash_pages, SLICE_LIT("")), &page);
+    tables__exchange_gap_row(rows__batch(&rows, &table_bronze_exchange_gaps, SLICE_LIT("")),
+                             &(struct exchange_gap_row){.origin = {.src = "psapi"}});
     quality__count(&q, "psapi", &rows);
     quality__drop(&q, "psapi", QUALITY_REJECTED, true, 3);
 
@@ -74,6 +76,7 @@ static void test_counts_come_from_the_rows(void **state) {
         "souk_rows_quarantined_total{source=\"poe_ninja\",reason=\"bad_price\"} 0\n",
         "souk_rows_dropped_total{source=\"psapi\",reason=\"rejected\",intentional=\"true\"} 3\n",
         "souk_source_rows_total{source=\"psapi\"} 1\n",
+        "souk_source_gaps_total{source=\"psapi\"} 1\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         if (strstr(text.base, lines[i]) == NULL) fail_msg("not exposed: %s", lines[i]);

@@ -115,6 +115,28 @@ static void test_what_needs_a_token_says_so(void **state) {
     settings__fini(&s);
 }
 
+static void test_sources_are_selected_by_name(void **state) {
+    static struct config_errors errors;
+    struct config *config;
+    struct settings s;
+    struct err e;
+    (void)state;
+    assert_int_equal(config__parse("f", SLICE_LIT("leagues: [Standard]\n"), no_env, &config, &errors), 0);
+    assert_int_equal(settings__init(&s, config, &e), 0);
+    assert_int_equal(settings__select(&s, "poe_n*,psapi", &e), 0);
+    assert_true(settings__source(&s, "psapi")->enabled && settings__source(&s, "poe_ninja")->enabled);
+    assert_int_equal(settings__select(&s, "psapi,moon*", &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.msg, "\"moon*\"; there are "));
+    assert_non_null(strstr(e.msg, "poe_ninja"));
+    static const char *const none[] = {"", ",", "psapi,,poe_ninja"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) assert_int_equal(settings__select(&s, none[i], &e), ERR_NOT_FOUND);
+    assert_int_equal(settings__select(&s, "ps?pi", &e), 0);
+    assert_true(settings__source(&s, "psapi")->enabled);
+    assert_false(settings__source(&s, "poe_ninja")->enabled);
+    assert_int_equal(settings__select(&s, "poe_ninja", &e), ERR_CONFIG); /* Switched off by now. */
+    settings__fini(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokens_are_read),
@@ -122,6 +144,7 @@ int main(void) {
         cmocka_unit_test(test_a_file_without_tokens_is_refused),
         cmocka_unit_test(test_sources_are_set_up),
         cmocka_unit_test(test_what_needs_a_token_says_so),
+        cmocka_unit_test(test_sources_are_selected_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

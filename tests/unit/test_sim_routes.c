@@ -452,6 +452,23 @@ static void test_pages_of_others(void **state) {
     }
 }
 
+static void test_too_many_mistakes_are_a_violation(void **state) {
+    struct fixture *f = *state;
+    fixture__fault(f, "{\"target\":\"psapi\",\"kind\":\"status\",\"count\":1,\"value\":404}");
+    assert_int_equal(fixture__get(f, "/public-stash-tabs")->status, 404); /* Not the client's. */
+    f->options.require_token = true;
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(fixture__get(f, "/public-stash-tabs")->status, 401);
+        pass_time(f, 2);
+    }
+    assert_int_equal(f->sim->ledger.n_violations, 0);
+    assert_int_equal(fixture__get(f, "/stash/Standard")->status, 401);
+    assert_int_equal(f->sim->ledger.n_violations, 1);
+    pass_time(f, 61);
+    assert_int_equal(fixture__get(f, "/nowhere")->status, 404);
+    assert_int_equal(f->sim->ledger.n_violations, 1);
+}
+
 static void test_what_is_spoiled_is_not_promised(void **state) {
     struct fixture *f = *state;
     static const char *const of[][2] = {{"currency_exchange", "/api/currency-exchange"},
@@ -570,6 +587,7 @@ int main(void) {
         CASE(test_a_gateway_is_walked_to_its_end),
         CASE(test_the_trade_site_is_strict_and_can_go_away),
         CASE(test_pages_of_others),
+        CASE(test_too_many_mistakes_are_a_violation),
         CASE(test_what_is_spoiled_is_not_promised),
         CASE(test_a_restart_does_not_promise_twice),
         cmocka_unit_test(test_options_of_the_new_routes),

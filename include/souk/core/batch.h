@@ -41,6 +41,8 @@ struct table_desc {
      * all. */
     const char *ours;
     bool after_data; /* Sent only after all data rows of the same and earlier pages are stored. */
+    bool latest_wins; /* The server keeps the newest row of a key and forgets the others, so nobody
+                         can count what was sent. */
 };
 
 struct column {

@@ -46,6 +46,23 @@ void log__use_clock(const struct clock *clock);
  */
 void log__write(enum log_level level, const char *room, const char *event,
                 const struct log_field *fields, size_t n);
+/* Lines for a table of them. */
+#define LOG_KEPT_MAX 64 /* Between two calls of log__take; what exceeds it is counted. */
+struct log_kept {
+    enum log_level level;
+    int64_t wall_ns;
+    char room[24], event[160];
+    char fields[1024]; /* A JSON object; fields that do not fit are left out. */
+};
+/** Keeps the lines from @lowest up that are written, in a bounded store, for log__take. */
+void log__keep(enum log_level lowest);
+/** Moves up to @max of the kept lines, oldest first, to @out, on any thread. @dropped: how many
+ *  there was no room for since the last call. @return how many were moved. */
+size_t log__take(struct log_kept *out, size_t max, uint64_t *dropped);
+/** Changes the lowest level that is written. */
+void log__set_level(enum log_level lowest);
+/** @return what @level is called: debug, info, warn, error. */
+const char *log_level__name(enum log_level level);
 /** @return how many lines of @level there were since the start, suppressed ones included. */
 uint64_t log__count(enum log_level level);
 

@@ -1,0 +1,193 @@
+#include "ops.h"
+#include "app.h"
+#include "souk/core/log.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define STATUS_EVERY_NS (30 * NS_PER_S)
+#define RECORD_MAX ((size_t)1 << 20)
+
+/* What was last said of a stream. */
+struct told {
+    char source[64], key[128];
+    const char *state; /* Static. NULL: nothing yet. */
+    uint64_t n_requests;
+    int64_t at_mono_ns, stalled_wall_ns;
+};
+
+struct ops {
+    struct told *told; /* Owned; in the order in which streams were met. */
+    size_t n_told;
+    int64_t all_mono_ns; /* When all were last written. */
+    struct log_kept lines[LOG_KEPT_MAX];
+    struct series *kept[2], *refused[2]; /* Of poe_ingest_status, of proc_logs. */
+};
+enum { OPS_STATUS, OPS_LOGS };
+
+int ops__open(struct app *a) {
+    static const char *const tables[] = {"poe_ingest_status", "proc_logs"};
+    struct ops *o = calloc(1, sizeof *o);
+    if (o == NULL) return ERR_NOMEM;
+    for (int i = 0; i < 2; i++) {
+        const char *help = "Records of rows about souk itself, by what the spool said.";
+        o->kept[i] = metrics__counter(&a->metrics, "souk_ops_records_total", help,
+                                      "table=\"%s\",result=\"kept\"", tables[i]);
+        o->refused[i] = metrics__counter(&a->metrics, "souk_ops_records_total", help,
+                                         "table=\"%s\",result=\"refused\"", tables[i]);
+    }
+    o->all_mono_ns = a->clock.mono_ns;
+    a->ops = o;
+    log__keep(LOG_LEVEL_WARN);
+    return 0;
+}
+
+void ops__free(struct app *a) {
+    if (a->ops == NULL) return;
+    free(a->ops->told);
+    free(a->ops);
+    a->ops = NULL;
+}
+
+static bool append(struct app *a, int table, struct buf *json) {
+    struct err e = {0};
+    struct slice part = buf__slice(json);
+    bool kept = !json->failed && spool__append(a->spool, SPOOL_OPS, 0, &part, 1, NULL, NULL, &e);
+    series__inc(kept ? a->ops->kept[table] : a->ops->refused[table]);
+    return kept;
+}
+
+/* The log's lines. */
+
+static void put_line(struct buf *out, bool first, int64_t wall_ns, const char *level,
+                     const char *room, const char *message, const char *fields) {
+    buf__printf(out, "%s{\"ts\":%" PRId64 ",\"level\":\"%s\",\"room\":", first ? "" : ",",
+                wall_ns / NS_PER_MS, level);
+    buf__json_string(out, slice__str(room));
+    buf__append_str(out, ",\"message\":");
+    buf__json_string(out, slice__str(message));
+    buf__append_str(out, ",\"fields\":");
+    buf__json_string(out, slice__str(fields));
+    buf__append_str(out, "}");
+}
+
+static void write_lines(struct app *a) {
+    struct ops *o = a->ops;
+    uint64_t dropped = 0;
+    size_t n = log__take(o->lines, LOG_KEPT_MAX, &dropped);
+    if (n == 0 && dropped == 0) return;
+    struct buf out = buf__init(RECORD_MAX);
+    buf__append_str(&out, "{\"table\":\"proc_logs\",\"rows\":[");
+    for (size_t i = 0; i < n; i++)
+        put_line(&out, i == 0, o->lines[i].wall_ns, log_level__name(o->lines[i].level),
+                 o->lines[i].room, o->lines[i].event, o->lines[i].fields);
+    if (dropped > 0) {
+        char fields[64];
+        snprintf(fields, sizeof fields, "{\"suppressed\":%" PRIu64 "}", dropped);
+        put_line(&out, n == 0, a->clock.wall_ns, "warn", "cli", "lines are left out", fields);
+    }
+    buf__append_str(&out, "]}");
+    append(a, OPS_LOGS, &out);
+    buf__fini(&out);
+}
+
+/* Where streams stand. */
+
+static struct told *find_told(struct ops *o, const struct app_stream *s) {
+    for (size_t i = 0; i < o->n_told; i++)
+        if (strcmp(o->told[i].key, s->spec.key) == 0 &&
+            strcmp(o->told[i].source, s->type->name) == 0)
+            return &o->told[i];
+    struct told *grown = realloc(o->told, (o->n_told + 1) * sizeof *grown);
+    if (grown == NULL) return NULL; /* Its row is left out until there is memory. */
+    o->told = grown;
+    struct told *t = &o->told[o->n_told++];
+    *t = (struct told){0};
+    snprintf(t->source, sizeof t->source, "%s", s->type->name);
+    snprintf(t->key, sizeof t->key, "%s", s->spec.key);
+    return t;
+}
+
+static void put_text(struct buf *out, const char *key, const char *text) {
+    buf__printf(out, "\"%s\":", key);
+    buf__json_string(out, slice__str(text));
+    buf__append_str(out, ",");
+}
+
+static double rate(uint64_t n, int64_t ns) {
+    return ns > 0 ? (double)n * (double)NS_PER_S / (double)ns : 0;
+}
+
+static void put_row(struct app *a, const struct app_stream *s, const struct poller_status *p,
+                    const char *state, struct told *t, struct buf *out) {
+    const char *reason = "";
+    int64_t now_ns = a->clock.mono_ns, age_ns = now_ns - a->started_mono_ns;
+    enum guard_level level = guard__source(a->guard, p->source, s->spec.key, &reason);
+    bool stalled = level == GUARD_AMBER || level == GUARD_RED;
+    if (!stalled) t->stalled_wall_ns = 0;
+    else if (t->stalled_wall_ns == 0) /* Since it last brought something. */
+        t->stalled_wall_ns = p->last_success_wall_ns > a->started_wall_ns ? p->last_success_wall_ns
+                                                                          : a->started_wall_ns;
+    buf__append_str(out, "{");
+    put_text(out, "service", s->spec.service);
+    put_text(out, "realm", s->spec.realm);
+    put_text(out, "league", s->spec.league);
+    put_text(out, "stream", s->spec.key);
+    put_text(out, "endpoint", s->spec.path);
+    put_text(out, "state", state);
+    put_text(out, "reason", p->last_error[0] != '\0' ? p->last_error : reason);
+    put_text(out, "last_cursor", p->last_cursor);
+    put_text(out, "next_change_id", p->state->cursor);
+    buf__printf(
+        out,
+        "\"request_rate\":%.6g,\"error_count\":%" PRIu64 ",\"last_ingest_time\":%" PRId64
+        ",\"avg_req_per_sec\":%.6g,\"stalled_since\":%" PRId64 ",\"updated_at\":%" PRId64 "}",
+        t->at_mono_ns == 0 ? rate(p->counts.requests, age_ns)
+                           : rate(p->counts.requests - t->n_requests, now_ns - t->at_mono_ns),
+        p->counts.errors + p->counts.invalid + p->counts.rewind + p->counts.repeat,
+        p->last_new_wall_ns / NS_PER_MS, rate(p->counts.requests, age_ns),
+        t->stalled_wall_ns / NS_PER_MS, a->clock.wall_ns / NS_PER_MS);
+    t->state = state;
+    t->n_requests = p->counts.requests;
+    t->at_mono_ns = now_ns;
+}
+
+/* @last: instead of the state of a stream that is well; else NULL. */
+static void write_status(struct app *a, bool all, const char *last) {
+    struct ops *o = a->ops;
+    struct buf out = buf__init(RECORD_MAX);
+    size_t n = 0, n_streams = app__n_streams(a);
+    buf__append_str(&out, "{\"table\":\"poe_ingest_status\",\"rows\":[");
+    for (size_t i = 0; i < n_streams; i++) {
+        const struct app_stream *s = app__stream_at(a, i);
+        struct poller_status p;
+        if (s->poller == NULL) continue;
+        poller__status(s->poller, &p);
+        struct told *t = find_told(o, s);
+        const char *state = app__stream_state(&p);
+        bool well = p.state->n_failures == 0 && !p.refused && !p.quiet && !p.done && !p.frozen &&
+                    !p.held && !p.state->unavailable;
+        if (last != NULL && well) state = last;
+        if (t == NULL || (!all && t->state == state)) continue;
+        if (n++ > 0) buf__append_str(&out, ",");
+        put_row(a, s, &p, state, t, &out);
+    }
+    buf__append_str(&out, "]}");
+    /* What changes while the spool is full is written with all others later. */
+    if (n > 0) append(a, OPS_STATUS, &out);
+    buf__fini(&out);
+}
+
+void ops__second(struct app *a) {
+    if (a->ops == NULL || a->spool == NULL) return;
+    bool all = a->clock.mono_ns - a->ops->all_mono_ns >= STATUS_EVERY_NS;
+    if (all) a->ops->all_mono_ns = a->clock.mono_ns;
+    if (!a->draining) write_status(a, all, NULL);
+    write_lines(a);
+}
+
+void ops__last(struct app *a, const char *state) {
+    if (a->ops == NULL || a->spool == NULL) return;
+    write_status(a, true, state);
+    write_lines(a);
+}

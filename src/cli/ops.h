@@ -1,0 +1,23 @@
+/* What souk writes about itself: where each stream stands (poe_ingest_status), each 30 s and at
+ * every change of state, and the warnings of its log (proc_logs), once a second. Both go through
+ * the log as OPS records, so they are stored exactly once as pages are.
+ *
+ * Bounded: 64 lines a second, the rest is counted in a line of its own. A full spool refuses these
+ * records as it refuses pages: rows of a state are then written later, lines are lost and counted
+ * (souk_ops_records_total{result="refused"}); nothing is logged about it, which would make more. */
+#ifndef SOUK_CLI_OPS_H
+#define SOUK_CLI_OPS_H
+
+struct app;
+struct ops;
+
+/** Starts to keep the log's warnings. @return 0 or ERR_NOMEM. */
+int ops__open(struct app *a);
+/** Once a second, while the rooms are there. */
+void ops__second(struct app *a);
+/** The last rows: every stream as it stands, with @state for those that were well. */
+void ops__last(struct app *a, const char *state);
+/** Accepts that there is none. */
+void ops__free(struct app *a);
+
+#endif
