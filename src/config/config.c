@@ -88,9 +88,9 @@ static const char *exchange_url(const struct config *c) {
 }
 
 static const char *leagues_url(const struct config *c) {
-    if (!c->live) return SIMULATOR_URL;
-    return c->sources.leagues.form == CONFIG_OAUTH ? "https://api.pathofexile.com"
-                                                   : "https://www.pathofexile.com/api";
+    bool oauth = c->sources.leagues.form == CONFIG_OAUTH;
+    if (!c->live) return oauth ? SIMULATOR_URL : SIMULATOR_URL "/api";
+    return oauth ? "https://api.pathofexile.com" : "https://www.pathofexile.com/api";
 }
 
 /* Without live the real upstreams are nobody's default: they ask for a contact. */
