@@ -131,7 +131,7 @@ static void on_done(uv_work_t *work, int status) {
     series__set(r->successful, applied);
     series__inc(r->total[applied ? 0 : 1]);
     if (applied) series__set(r->success_at, (double)a->clock.wall_ns / (double)NS_PER_S);
-    if (a->hub != NULL) answer(r->waiters, &r->n_waiters, applied, &why);
+    answer(r->waiters, &r->n_waiters, applied, &why);
     buf__fini(&why);
     bool again = r->again;
     r->again = false;

@@ -333,6 +333,8 @@ static void put_status(struct app *a, struct buf *out) {
     put_spool(a, out);
     put_key(out, "store", &first);
     put_store(a, out);
+    put_key(out, "tape", &first);
+    tape_lane__status_json(a, out);
     put_key(out, "alerts", &first);
     put_alerts(a, out);
     put_key(out, "history", &first);

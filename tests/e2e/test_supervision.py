@@ -1,11 +1,14 @@
 """What people do with a running souk: choose sources, move cursors, fetch the past, reload; and what it writes of itself."""
 
 import json
+import os
+import pty
 import signal
+import subprocess
 import time
 
 import pytest
-from stacks import SOUK, ask, run_souk, stack_of, until
+from stacks import SOUK, ask, environment, run_souk, stack_of, until
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +25,18 @@ def souk(stack, *arguments, code=0, seconds=60):
     done = run_souk(*arguments, config=stack.config_file, seconds=seconds)
     assert done.returncode == code, f"{done.stdout}\n{done.stderr}\n{stack.tail('souk')}"
     return done
+
+
+def on_a_terminal(stack, *arguments):
+    master, slave = pty.openpty()
+    try:
+        done = subprocess.run([SOUK, "--config", stack.config_file, *arguments], stdin=subprocess.DEVNULL, stdout=slave,
+                              stderr=subprocess.PIPE, timeout=60, env=environment())
+        assert done.returncode == 0, done.stderr.decode()
+        return os.read(master, 1 << 16).decode()
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def cursors(stack, *arguments):
@@ -140,6 +155,8 @@ def test_hours_are_backfilled_by_time(stack):
     done = souk(stack, *wish, "--verify", seconds=120).stdout
     assert "  state       done at " in done and "  gaps        0\n" in done, done
     assert stack.query(hours.format(begin, end)) == "6", done
+    shown = on_a_terminal(stack, "backfill", "currency_exchange", "--from", str(now - 11 * 3600), "--to", str(now - 9 * 3600))
+    assert "\r\x1b[K[" in shown and "100.0 %  2 pages  00:00:00 left" in shown and "  duplicates  0" in shown, shown
     assert "is no hour" in souk(stack, "backfill", "currency_exchange", "--from", "soon", code=1).stderr
     assert stack.simulator()["violations"] == 0
 
@@ -199,10 +216,34 @@ def test_a_reload_applies_all_or_nothing(stack):
         stack.freeze(False)
 
 
+def test_reloads_in_a_row_while_the_store_is_away(stack):
+    """Case 61 in small: half of the configurations are no good, ClickHouse hangs, nothing else is disturbed."""
+    stack.goes_on()
+    stack.processes["clickhouse"].send_signal(signal.SIGSTOP)
+    good, pid = stack.config_file.read_text(), stack.processes["souk"].pid
+    before, requests = stack.metric("souk_config_reloads_total"), stack.psapi()["pages"]["new"]
+    try:
+        for i in range(30):
+            stack.config_file.write_text(good if i % 2 else "sources: [")
+            stack.processes["souk"].send_signal(signal.SIGHUP)
+            time.sleep(0.05)
+        souk(stack, "ctl", "reload")  # The last one is good: whatever came before has been read by now.
+    finally:
+        stack.config_file.write_text(good)
+        stack.processes["clickhouse"].send_signal(signal.SIGCONT)
+    lines = ask(stack.hub, "/metrics")
+    refused = int(float(next(l for l in lines.splitlines() if l.startswith('souk_config_reloads_total{result="refused"}')).split()[1]))
+    assert refused > 0 and stack.metric("souk_config_reloads_total") - before > 10
+    assert stack.metric("souk_config_last_reload_successful") == 1
+    assert stack.processes["souk"].pid == pid and stack.processes["souk"].poll() is None
+    stack.goes_on()
+    assert stack.psapi()["pages"]["new"] > requests and stack.simulator()["violations"] == 0
+
+
 def test_ctl_drains(stack):
     souk(stack, "ctl", "drain")
     assert stack.processes.pop("souk").wait(20) == 0
     assert souk(stack, "ctl", "reload", code=69)
     rows = stack.query("SELECT DISTINCT state FROM poe_ingest_status FINAL WHERE service = 'psapi' AND stream = 'pc'")
-    assert rows in ("stopped", "live", "caught_up"), rows
+    assert rows == "stopped", rows
     stack.start_souk()
