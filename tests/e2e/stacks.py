@@ -55,6 +55,11 @@ def ask(port, path, body=None, method=None):
         raise OSError(f"{path}: {error.code}: {error.read().decode(errors='replace')[:500]}") from error
 
 
+def listens(port):
+    with contextlib.closing(socket.create_connection(("127.0.0.1", port), timeout=5)):
+        return True
+
+
 def until(what, seconds, fn, tell=lambda: ""):
     """Waits for @fn to return something true, and fails with @what and @tell() after @seconds."""
     deadline = time.monotonic() + seconds
@@ -129,7 +134,9 @@ class Stack:
     def start_clickhouse(self, schema=True):
         self.start("clickhouse", CLICKHOUSE, "--path", self.folder / "clickhouse", "--tcp-port", self.native,
                    "--http-port", self.http)
-        until("ClickHouse answers", 90, lambda: ask(self.http, "/ping"), lambda: self.tail("clickhouse"))
+        # The two ports open one after the other.
+        until("ClickHouse answers", 90, lambda: ask(self.http, "/ping") and listens(self.native),
+              lambda: self.tail("clickhouse"))
         if schema:
             done = run_souk("schema", "apply", "--yes", config=self.config_file, seconds=60)
             assert done.returncode == 0, done.stderr

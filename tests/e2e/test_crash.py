@@ -17,6 +17,7 @@ import time
 import urllib.request
 
 import pytest
+import stacks
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("SOUK_BUILD", TOP / "build" / "release"))
@@ -88,7 +89,7 @@ class Stack:
                    "--http-port", self.http)
         self.start("sim", SIM, "--port", self.sim, "--state", self.folder / "sim", "--rate", "200", "--quiet",
                    "--psapi-limits", "10:1:60", "--hidden-bucket-ms", "0", "--ninja-rebuild", "5")
-        until("ClickHouse answers", 60, lambda: ask(self.http, "/ping"))
+        until("ClickHouse answers", 60, lambda: ask(self.http, "/ping") and stacks.listens(self.native))
         until("the simulator answers", 10, lambda: ask(self.sim, "/_sim/status"))
         subprocess.run([SOUK, "--config", self.folder / "souk.yaml", "schema", "apply", "--yes"], check=True,
                        capture_output=True)

@@ -1,6 +1,7 @@
 """Trade data by resource and by cursor, the realms of psapi, and how far psapi is behind."""
 
 import json
+import signal
 
 import pytest
 from stacks import ask, run_souk, stack_of, until
@@ -96,3 +97,27 @@ def test_what_else_is_gone(tmp_path, fault):
         stack.start_souk()
         until("derived mode", 30, lambda: stream(stack, "trade_data", "listings")["state"] == "unavailable", told(stack))
         until("an alert", 10, lambda: len(stack.alerts("unavailable")) == 1, told(stack))
+
+
+def test_listings_are_derived_from_the_tape(tmp_path):
+    """With nobody who tells of listings, the tape does: one row an event, once."""
+    with stack_of(tmp_path) as stack:
+        until("derived rows", 60, lambda: stack.count("bronze_trade_metadata", "origin = 'derived'") > 200, told(stack))
+        stack.stop("souk", sig=signal.SIGKILL)  # What it says again is known by its tokens, in both tables.
+        stack.start_souk()
+        stack.goes_on()
+        stack.settle()
+        same = "SELECT count(), uniqExact(src, lsn, ord), sum(cityHash64(lsn, ord, listing_ts, delist_ts)) FROM "
+        until("as many as events", 30, lambda: stack.query(same + "silver_listing_events")
+              == stack.query(same + "bronze_trade_metadata WHERE origin = 'derived'"), told(stack))
+        assert int(stack.query(IDS)) > 100
+        assert float(stack.query(AGE)) >= 0
+        kinds = dict(line.split("\t") for line in stack.query(
+            "SELECT trade_category, max(price_change_flag) FROM bronze_trade_metadata WHERE origin = 'derived' GROUP BY 1 FORMAT TSV").splitlines())
+        assert kinds["listed"] == "0" and set(kinds) <= {"listed", "repriced", "restacked", "delisted", "moved", "relisted"}
+        assert kinds.get("repriced", "1") == "1"
+        assert stack.count("bronze_trade_metadata", "length(trade_data_hash) != 32 OR NOT isValidJSON(payload)") == 0
+        assert stack.stop("souk") == 0
+        found = run_souk("verify", "--since", "1h", config=stack.config_file, seconds=60)
+        line = next(row for row in found.stdout.splitlines() if row.startswith("bronze_trade_metadata "))
+        assert set(line.split()[1:]) == {"0", "|"}, found.stdout  # Rows that the server made are nobody's fault.

@@ -10,7 +10,7 @@ import time
 import chproxy
 import pytest
 from chproxy import TERMINATOR, Proxy, put_string, put_varint
-from stacks import CLICKHOUSE, ask, free_ports, until
+from stacks import CLICKHOUSE, ask, free_ports, listens, until
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def engine(tmp_path_factory):
         process = subprocess.Popen([str(CLICKHOUSE), "--path", str(folder / "data"), "--tcp-port", str(native),
                                     "--http-port", str(http)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        until("ClickHouse answers", 90, lambda: ask(http, "/ping"))
+        until("ClickHouse answers", 90, lambda: ask(http, "/ping") and listens(native))
         ask(http, "/", "CREATE TABLE default.t (a UInt32) ENGINE = MergeTree ORDER BY a "
                        "SETTINGS non_replicated_deduplication_window = 1000")
         yield native, http
