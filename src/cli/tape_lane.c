@@ -284,6 +284,7 @@ static void on_saved(uv_work_t *work, int status) {
     l->stopped_saving = l->stopping;
     if (l->work_status == 0) {
         l->save_ns = l->work_ns;
+        l->saved_versions = l->status.n_versions;
         l->snapshot_wall_ns = l->app->clock.wall_ns;
         series__set(l->m.snapshot, (double)l->snapshot_wall_ns / (double)NS_PER_S);
         if (set_followed(l, decoder__followed_at(l->decoder, l->work_lsn)) == 0)
@@ -313,10 +314,15 @@ static void save(struct tape_lane *l) {
     if (uv_queue_work(&l->app->loop, &l->work, on_save, on_saved) != 0) l->state = TAPE_READING;
 }
 
-/* There is something new, and it may be kept: below tell_from_lsn the memory alone is new. */
+/* There is something new, and it may be kept: below tell_from_lsn the memory alone is new. Without
+ * a new version the log from the last mark on says the same, as long as it is not much. */
 static bool is_worth_saving(const struct tape_lane *l) {
+    struct spool_status spool;
     uint64_t at = decoder__at(l->decoder);
-    return at >= l->records.tell_from_lsn &&
+    spool__status(l->app->spool, &spool);
+    bool news = l->status.n_versions != l->saved_versions ||
+                spool.end_lsn - l->mark.lsn > spool.quota_bytes / 8;
+    return news && at >= l->records.tell_from_lsn &&
            (l->mark.origin != TAPE_ORIGIN_SNAPSHOT || at > l->mark.lsn);
 }
 
