@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import time
 
@@ -173,6 +174,7 @@ def flip_a_byte(file):
 def test_a_lost_snapshot_stores_nothing_twice(bench, how):
     """Events between the snapshot and the crash that were not stored may lack, and no more."""
     with score.case(1, f"the tape's snapshot is {how} after a SIGKILL") as s:
+        until("a snapshot", 30, lambda: bench.status()["tape"]["snapshot_ms"] > 0)
         bench.wait_for_rows(50, table="silver_listing_events")
         bench.kill_souk()
         s.kills += 1
@@ -183,7 +185,8 @@ def test_a_lost_snapshot_stores_nothing_twice(bench, how):
             flip_a_byte(file)
         mark = len(bench.log())
         s.recovered(bench.restart_souk())
-        until("it says so", 10, lambda: "the snapshot is lost" in bench.log()[mark:])
+        # The latter when no checkpoint knew of it yet: the log is then kept from where the tape was empty.
+        until("it says so", 10, lambda: re.search("the snapshot is lost|starts without a snapshot", bench.log()[mark:]))
         bench.wait_for_rows(50, table="silver_listing_events")
         settled(bench)
         rows, twice = stored(bench)
@@ -193,9 +196,10 @@ def test_a_lost_snapshot_stores_nothing_twice(bench, how):
         s.recovered(bench.restart_souk())
         settled(bench)
         again, twice = stored(bench)
-        assert twice == 0 and again == rows
+        changed = [k for k in again.keys() | rows.keys() if again.get(k) != rows.get(k)]
+        assert twice == 0 and not changed, f"{len(changed)} of {len(rows)}: {sorted(changed)[:3]}\n{bench.tail('souk', 40)}"
         assert bench.metric("souk_tape_events_total") == bench.status()["tape"]["events"]
-        assert bench.metric("souk_tape_items") == bench.status()["tape"]["items"] > 0
+        until("the gauge says so too", 10, lambda: bench.metric("souk_tape_items") == bench.status()["tape"]["items"] > 0)
         verified(bench)
         bench.freeze(False)
         until("a snapshot again", 30, lambda: bench.status()["tape"]["snapshot_ms"] > 0,
