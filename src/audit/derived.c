@@ -54,6 +54,16 @@ static void on_page(void *data, const struct slice *cells, size_t n_cells) {
         audit__blame(a, c->table, NO_SEAL, AUDIT_UNCOVERED, "", (uint64_t)lsn, 0, (uint64_t)places);
 }
 
+/* When the first page was received, a moment before it was logged: the windows have met its rows.
+ * What is older may be of another log, with the same positions. */
+static int64_t first_ms(const struct audit *a) {
+    int64_t ms = a->log.from_wall_ns / NS_PER_MS;
+    for (size_t i = 0; i < a->n_past; i++)
+        for (size_t t = 0; t < a->report->n_tables; t++)
+            if (a->past[i].tables[t].min_ms < ms) ms = a->past[i].tables[t].min_ms;
+    return ms;
+}
+
 static int count_rows(struct counting *c, struct err *e) {
     struct audit *a = c->a;
     const struct audit_shape *shape = &a->shapes[c->table];
@@ -65,9 +75,7 @@ static int count_rows(struct counting *c, struct err *e) {
                 "86400000) FROM %s.%s WHERE lsn >= %" PRIu64 " AND lsn < %" PRIu64 " AND ",
                 shape->time_name, a->options->store->database, shape->table->name, a->log.from_lsn,
                 a->log.to_lsn);
-    /* A page is received a moment before it is logged. */
-    shape__time_sql(shape, a->log.from_wall_ns / NS_PER_MS - 60 * MS_PER_S,
-                    a->log.to_wall_ns / NS_PER_MS, &sql);
+    shape__time_sql(shape, first_ms(a), a->log.to_wall_ns / NS_PER_MS, &sql);
     buf__append_str(&sql, " GROUP BY lsn, part ORDER BY lsn, part");
     buf__append(&sql, "", 1);
     int status = sql.failed ? err__setf(e, ERR_NOMEM, "audit: out of memory")

@@ -264,7 +264,7 @@ static void take_config(struct recovery *r, const struct spool_record *rec) {
 }
 
 /* Seals of the tape's table wait for its lane; without one, nobody makes their rows again. */
-static int take_seal(struct recovery *r, const struct spool_record *rec) {
+static int take_seal(struct recovery *r, const struct spool_record *rec, struct err *e) {
     struct seal seal;
     r->n_seals++;
     if (seal__decode(rec->payload, &seal) == 0 &&
@@ -272,7 +272,10 @@ static int take_seal(struct recovery *r, const struct spool_record *rec) {
         if (!r->a->settings->config->tape.enabled) return 0;
         if (seal.last_lsn >= r->behind_tape_seals_lsn) r->behind_tape_seals_lsn = seal.last_lsn + 1;
     }
-    return store__recover(r->a->store, rec);
+    int code = store__recover(r->a->store, rec);
+    if (code == 0) return 0;
+    return err__setf(e, code, "seal at position %llu cannot be taken up: %s",
+                     (unsigned long long)rec->lsn, err__text(code));
 }
 
 static int take_record(struct recovery *r, const struct spool_record *rec, struct err *e) {
@@ -293,11 +296,7 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
             keep_hold(r->a, facts.source, facts.stream, hold);
         r->n_pages += rec->type == SPOOL_PAGE;
         return 0;
-    case SPOOL_SEAL:
-        int code = take_seal(r, rec);
-        if (code == 0) return 0;
-        return err__setf(e, code, "seal at position %llu cannot be taken up: %s",
-                         (unsigned long long)rec->lsn, err__text(code));
+    case SPOOL_SEAL: return take_seal(r, rec, e);
     case SPOOL_ACK:
     case SPOOL_RANGE:
     case SPOOL_QUARANTINE: /* What was left out is sent again, with the same token. */

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAUSE_MAX_NS (30 * NS_PER_S) /* Then what was said is not stored soon: it reads on. */
@@ -53,6 +54,11 @@ static void note_status(struct tape_lane *l) {
     l->n_forgotten_told = l->status.n_forgotten_items;
     series__add(l->m.undecodable, (double)(l->records.n_undecodable - l->n_undecodable_told));
     l->n_undecodable_told = l->records.n_undecodable;
+}
+
+static void note_snapshot(struct tape_lane *l, int64_t wall_ns) {
+    l->snapshot_wall_ns = wall_ns;
+    series__set(l->m.snapshot, (double)wall_ns / (double)NS_PER_S);
 }
 
 /* The log is kept from there on. */
@@ -174,7 +180,9 @@ static void free_start(struct tape_lane *l) {
 static void on_load(uv_work_t *work) {
     struct tape_lane *l = work->data;
     int64_t since_ns = clock__stopwatch_ns();
+    struct stat st;
     l->work_status = tape__load(l->tape, l->path, &l->work_lsn, &l->work_err);
+    l->work_wall_ns = stat(l->path, &st) == 0 ? (int64_t)st.st_mtim.tv_sec * NS_PER_S : 0;
     l->work_ns = clock__stopwatch_ns() - since_ns;
 }
 
@@ -214,6 +222,7 @@ static void on_loaded(uv_work_t *work, int status) {
         l->followed = followed;
         l->start.snapshot_followed = NULL;
         set_mark(l, (struct tape_mark){.origin = TAPE_ORIGIN_SNAPSHOT, .lsn = l->work_lsn});
+        note_snapshot(l, l->work_wall_ns);
         LOG_INFO("tape", "snapshot is read",
                  LOG_F("seconds", (double)l->work_ns / (double)NS_PER_S));
         start_reading(l, l->work_lsn);
@@ -284,8 +293,8 @@ static void on_saved(uv_work_t *work, int status) {
     l->stopped_saving = l->stopping;
     if (l->work_status == 0) {
         l->save_ns = l->work_ns;
-        l->snapshot_wall_ns = l->app->clock.wall_ns;
-        series__set(l->m.snapshot, (double)l->snapshot_wall_ns / (double)NS_PER_S);
+        l->saved_versions = l->status.n_versions;
+        note_snapshot(l, l->app->clock.wall_ns);
         if (set_followed(l, decoder__followed_at(l->decoder, l->work_lsn)) == 0)
             set_mark(l, (struct tape_mark){.origin = TAPE_ORIGIN_SNAPSHOT, .lsn = l->work_lsn});
         LOG_INFO("tape", "snapshot is written", LOG_I("lsn", l->work_lsn),
@@ -313,10 +322,15 @@ static void save(struct tape_lane *l) {
     if (uv_queue_work(&l->app->loop, &l->work, on_save, on_saved) != 0) l->state = TAPE_READING;
 }
 
-/* There is something new, and it may be kept: below tell_from_lsn the memory alone is new. */
+/* There is something new, and it may be kept: below tell_from_lsn the memory alone is new. Without
+ * a new version the log from the last mark on says the same, as long as it is not much. */
 static bool is_worth_saving(const struct tape_lane *l) {
+    struct spool_status spool;
     uint64_t at = decoder__at(l->decoder);
-    return at >= l->records.tell_from_lsn &&
+    spool__status(l->app->spool, &spool);
+    bool news = l->status.n_versions != l->saved_versions ||
+                spool.end_lsn - l->mark.lsn > spool.quota_bytes / 8;
+    return news && at >= l->records.tell_from_lsn &&
            (l->mark.origin != TAPE_ORIGIN_SNAPSHOT || at > l->mark.lsn);
 }
 
@@ -398,13 +412,15 @@ void tape_lane__status_json(const struct app *a, struct buf *out) {
         out,
         "{\"state\":\"%s\",\"read_lsn\":%llu,\"items\":%llu,\"stashes\":%llu,\"bytes\":%llu,"
         "\"memory_max\":%llu,\"events\":%llu,\"lag_s\":%.3f,\"snapshot_ms\":%lld,"
-        "\"snapshot_took_ms\":%lld,\"forgotten\":%llu,\"untracked\":%llu}",
+        "\"snapshot_took_ms\":%lld,\"snapshot_failures\":%.0f,\"forgotten\":%llu,"
+        "\"untracked\":%llu,\"undecodable\":%llu}",
         states[l->state], (unsigned long long)(l->decoder == NULL ? 0 : decoder__at(l->decoder)),
         (unsigned long long)l->status.n_items, (unsigned long long)l->status.n_stashes,
         (unsigned long long)l->status.bytes, (unsigned long long)l->status.memory_max,
         (unsigned long long)n_events, lag_s, (long long)(l->snapshot_wall_ns / NS_PER_MS),
-        (long long)(l->save_ns / NS_PER_MS), (unsigned long long)l->status.n_forgotten_items,
-        (unsigned long long)l->status.n_untracked);
+        (long long)(l->save_ns / NS_PER_MS), l->m.failures == NULL ? 0 : l->m.failures->value,
+        (unsigned long long)l->status.n_forgotten_items, (unsigned long long)l->status.n_untracked,
+        (unsigned long long)l->n_undecodable_told);
 }
 
 /* Closing. */

@@ -64,10 +64,11 @@ struct tape_lane {
     uint64_t work_lsn;
     int work_status;
     struct err work_err;
-    int64_t work_ns;
-    int64_t tried_mono_ns;    /* When a snapshot was last written or tried. */
-    int64_t snapshot_wall_ns; /* 0: none. */
-    int64_t save_ns;          /* What the last one took. */
+    int64_t work_ns, work_wall_ns; /* What it took; when the file was written. */
+    int64_t tried_mono_ns;         /* When a snapshot was last written or tried. */
+    int64_t snapshot_wall_ns;      /* 0: none. */
+    int64_t save_ns;               /* What the last one took. */
+    uint64_t saved_versions;       /* Of tape_status, when it was written. */
     bool stopping, stopped_saving;
     void (*close_cb)(void *data);
     /* After the last job. */

@@ -80,6 +80,7 @@ static const char full[] =
     "  tls: {enabled: true, verify: false, ca_file: /ca.pem, server_name: ch.example},\n"
     "  delivery: at_least_once}\n"
     "spool: {quota_mib: 100, retain_hours: 0}\n"
+    "tape: {enabled: false, memory_mib: 64, snapshot_minutes: 0.5}\n"
     "hub: {host: 0.0.0.0, port: 80, allow_origins: ['https://a.example'],\n"
     "  tokens_file: t}\n"
     "leagues: [Standard, \"Hardcore Mirage\"]\n"
@@ -105,6 +106,9 @@ static void check_full(const struct config *c) {
     assert_string_equal(c->clickhouse.tls.server_name, "ch.example");
     assert_int_equal(c->clickhouse.delivery, CONFIG_AT_LEAST_ONCE);
     assert_true(c->spool.retain_hours == 0);
+    assert_false(c->tape.enabled);
+    assert_int_equal(c->tape.memory_mib, 64);
+    assert_true(c->tape.snapshot_minutes == 0.5);
     assert_int_equal(c->n_leagues, 2);
     assert_string_equal(c->leagues[1], "Hardcore Mirage");
     assert_false(c->sources.psapi.enabled);

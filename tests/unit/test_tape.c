@@ -366,6 +366,59 @@ static void test_a_snapshot_forgets_nothing(void **state) {
     unlink(path);
 }
 
+/* At the bounds of memory and of the rings too: what a restart makes again are the same events. */
+static void test_a_tape_from_a_snapshot_forgets_alike(void **state) {
+    struct fixture *f = *state;
+    char path[] = "/tmp/souk_tape_XXXXXX";
+    struct err e = {0};
+    struct tape_status st;
+    struct tape *other = NULL, *first = f->tape;
+    struct tape_options options = {.recent_max = 16, .markets_max = 64};
+    unsigned seed = 5;
+    close(mkstemp(path));
+    assert_int_equal(tape__new(&f->tape, &options), 0);
+    tape__status(f->tape, &st);
+    tape__free(f->tape);
+    options.memory_max = st.bytes + (8 << 10);
+    assert_int_equal(tape__new(&f->tape, &options), 0);
+    size_t n_retracted = 0;
+    for (int i = 0; i < 3000; i++) {
+        struct tape_item items[6];
+        size_t n = 0;
+        for (int k = 0; k < 6; k++) {
+            seed = seed * 1103515245u + 12345u;
+            if ((seed >> 16) % 3 == 0) items[n] = item((int)((seed >> 18) % 90), "5"), items[n++].fingerprint %= 7;
+        }
+        seed = seed * 1103515245u + 12345u;
+        int stash = (int)((seed >> 16) % 40);
+        char said[2048];
+        f->now_ns += 40 * NS_PER_S;
+        snprintf(said, sizeof said, "%s", see_as(f, stash, "ann", true, n == 0 ? NULL : items, n));
+        n_retracted += strstr(said, " not ") != NULL;
+        if (other != NULL) {
+            struct tape *mine = f->tape;
+            f->tape = other;
+            assert_string_equal(see_as(f, stash, "ann", true, n == 0 ? NULL : items, n), said);
+            f->tape = mine;
+        }
+        if (i % 500 != 250) continue;
+        uint64_t lsn;
+        tape__free(other); /* From another moment. */
+        assert_int_equal(tape__save(f->tape, path, 1, &e), 0);
+        assert_int_equal(tape__new(&other, &options), 0);
+        assert_int_equal(tape__load(other, path, &lsn, &e), 0);
+    }
+    tape__status(f->tape, &st);
+    assert_true(st.n_forgotten_stashes > 50);
+    assert_true(n_retracted > 50);
+    assert_int_equal(tape__peek(path, &(uint64_t){0}, &e), 0);
+    tape__free(other);
+    tape__free(f->tape);
+    f->tape = first;
+    unlink(path);
+    assert_int_equal(tape__peek(path, &(uint64_t){0}, &e), ERR_IO);
+}
+
 static void test_a_damaged_snapshot_is_not_believed(void **state) {
     struct fixture *f = *state;
     char path[] = "/tmp/souk_tape_XXXXXX";
@@ -514,6 +567,7 @@ int main(void) {
         TEST(test_memory_is_bounded),
         TEST(test_random_versions_equal_a_plain_model),
         TEST(test_a_snapshot_forgets_nothing),
+        TEST(test_a_tape_from_a_snapshot_forgets_alike),
         TEST(test_a_damaged_snapshot_is_not_believed),
         TEST(test_the_recorded_stash_gives_exactly_its_differences),
     };
