@@ -1,5 +1,6 @@
 """What people do with a running souk: choose sources, move cursors, fetch the past, reload; and what it writes of itself."""
 
+import contextlib
 import json
 import os
 import pty
@@ -33,7 +34,12 @@ def on_a_terminal(stack, *arguments):
         done = subprocess.run([SOUK, "--config", stack.config_file, *arguments], stdin=subprocess.DEVNULL, stdout=slave,
                               stderr=subprocess.PIPE, timeout=60, env=environment())
         assert done.returncode == 0, done.stderr.decode()
-        return os.read(master, 1 << 16).decode()
+        os.set_blocking(master, False)
+        shown = b""
+        with contextlib.suppress(BlockingIOError):
+            while part := os.read(master, 4096):
+                shown += part
+        return shown.decode()
     finally:
         os.close(master)
         os.close(slave)
