@@ -243,7 +243,8 @@ def test_reloads_in_a_row_while_the_store_is_away(stack):
     assert stack.metric("souk_config_last_reload_successful") == 1
     assert stack.processes["souk"].pid == pid and stack.processes["souk"].poll() is None
     stack.goes_on()
-    assert stack.psapi()["pages"]["new"] > requests and stack.simulator()["violations"] == 0
+    assert stack.psapi()["pages"]["new"] > requests
+    assert stack.simulator()["violations"] == 0, (stack.folder / "sim/violations.jsonl").read_text()
 
 
 def test_ctl_drains(stack):
