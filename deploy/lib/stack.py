@@ -1,11 +1,13 @@
 """What deploy/quickstart asks of a running stack: souk's status page, ClickHouse and the simulator.
 
-    stack.py config FROM TO NAME=VALUE...   FROM with ${NAME:-default} of these names filled in, and
-                                            the line of key NAME, commented out or not, if it is lower case
-    stack.py table HUB CLICKHOUSE           a short table of what has arrived, and the counts
+    stack.py config FROM TO NAME=VALUE...   FROM with ${NAME:-default} of these names filled in, and the
+                                            line of a key, commented out or not, if NAME is a path of
+                                            lower case, as sources.psapi.realms
+    stack.py table HUB CLICKHOUSE           short tables of what has arrived, and of the limits
     stack.py line HUB                       the same in one line
-    stack.py arrived HUB CLICKHOUSE [any]   exit 0 once every stream (any: one of each source) was answered
-                                            and every table has rows
+    stack.py arrived HUB CLICKHOUSE [MODE]  exit 0 once every stream was answered and every table has rows;
+                                            MODE live: a source that lacks credentials may be off;
+                                            MODE any: that too, and one stream of each source is enough
     stack.py drained HUB                    exit 0 once all that was fetched is stored
     stack.py freeze SIM                     no new data from the simulator
     stack.py violations SIM                 exit 0 if no limit was broken
@@ -21,9 +23,25 @@ import urllib.parse
 import urllib.request
 
 DATABASE = "poe_trade"
-TABLES = ["bronze_public_stash", "bronze_poeninja_snapshot", "bronze_ingest_checkpoints", "bronze_requests",
-          "raw_public_stash_pages"]
-ROWS_OF = {"psapi": "bronze_public_stash", "poe_ninja": "bronze_poeninja_snapshot"}
+# Whose rows a table holds. Without its source a table may be empty; a table that is not named here is
+# everybody's, and never may.
+SOURCE_OF = {
+    "bronze_account_stash_snapshot": "account_stashes",
+    "bronze_enrichment": "enrichment",
+    "bronze_exchange_events": "currency_exchange",
+    "bronze_leagues": "leagues",
+    "bronze_poeninja_snapshot": "poe_ninja",
+    "bronze_public_stash": "psapi",
+    "bronze_trade_metadata": "trade_data",
+    "ops_scope_audit": "oauth",
+    "raw_public_stash_pages": "psapi",
+    "silver_listing_events": "psapi",
+}
+MAY_BE_EMPTY = ["bronze_exchange_gaps", "bronze_quarantine"]  # Nothing missing and nothing refused is what we hope for.
+NEVER_DONE = ["bronze_ingest_checkpoints", "bronze_requests"]  # Each poll of a quiet upstream is a row of these.
+MARKET = ("bronze_", "raw_", "silver_")
+ANSWERED = ("new", "unchanged", "empty", "stale", "unavailable")
+STREAMS_SHOWN = 2  # More of one source become one line.
 
 
 def fetch(port, path, body=None):
@@ -38,14 +56,10 @@ def status(hub):
 
 
 def counts(clickhouse):
-    """Rows of each table; None for a table that is not there."""
-    held = {}
-    for table in TABLES:
-        try:
-            held[table] = int(fetch(clickhouse, "/", f"SELECT count() FROM {DATABASE}.{table}".encode()))
-        except (urllib.error.HTTPError, ValueError):
-            held[table] = None
-    return held
+    """Rows of each table of the database."""
+    sql = (f"SELECT name, total_rows FROM system.tables WHERE database = '{DATABASE}' AND total_rows IS NOT NULL "
+           "ORDER BY name FORMAT TSV")
+    return {name: int(rows) for name, rows in (line.split("\t") for line in fetch(clickhouse, "/", sql.encode()).splitlines())}
 
 
 def age(then_ms, now_ms):
@@ -64,12 +78,39 @@ def size(n_bytes):
         n_bytes /= 1024
 
 
-def number(value):
-    return "-" if value is None else f"{value:,}"
+def streams_of(page):
+    """The streams of each source, in the order of the status page."""
+    found = {}
+    for stream in page["sources"]:
+        found.setdefault(stream["name"], []).append(stream)
+    return found
 
 
-def enabled(page):
-    return [source for source in page["sources"] if source["state"] != "off"]
+def answers(stream):
+    return sum(stream["pages"].get(kind, 0) for kind in ANSWERED)
+
+
+def answered_before(stream):
+    """What is asked once a day or a week has its answer from before the last restart, and rests."""
+    return bool(stream["cursor"]) and stream["next_request_ms"] > 0 and not stream["last_error"] and stream["level"] == "green"
+
+
+def replace_key(lines, path, value):
+    """Sets the one line whose key is @path, by the indentation above it. @return whether there was one."""
+    above, hits = [], []
+    for n, line in enumerate(lines):
+        found = re.match(r"( *)(?:# )?([a-z0-9_]+):(?: |$)", line)
+        if not found:
+            continue
+        indent, key = len(found.group(1)), found.group(2)
+        above = [(i, k) for i, k in above if i < indent]
+        if [k for _, k in above] + [key] == path.split("."):
+            hits.append((n, found.group(1) + key))
+        if not line.lstrip().startswith("#"):
+            above.append((indent, key))
+    for n, start in hits:
+        lines[n] = f"{start}: {value}"
+    return len(hits) == 1
 
 
 def config(template, target, settings):
@@ -82,32 +123,88 @@ def config(template, target, settings):
 
     with open(template, encoding="utf-8") as source:
         text = re.sub(r"\$\{([A-Z0-9_]+)(?::-([^}]*))?\}", fill, source.read())
-    for key in filter(str.islower, values):
-        text, n_lines = re.subn(rf"(?m)^(\s*)(?:# )?{key}:.*$", rf"\g<1>{key}: {values[key]}", text)
-        if n_lines == 1:
-            used.add(key)
+    lines = text.splitlines()
+    used |= {path for path in filter(str.islower, values) if replace_key(lines, path, values[path])}
     if lost := sorted(set(values) - used):  # souk would run with other ports or upstreams than it was told.
         print(f"{template} has no place for {', '.join(lost)}")
         return 1
     with open(target, "w", encoding="utf-8") as out:
-        out.write("# Written by deploy/quickstart from deploy/souk.yaml at each start: changes here are lost.\n" + text)
+        out.write("# Written by deploy/quickstart from deploy/souk.yaml at each start: changes here are lost.\n")
+        out.write("\n".join(lines) + "\n")
     return 0
+
+
+LEVELS = ["green", "amber", "red"]
+
+
+def behind(streams):
+    """How far behind the upstream's head, in what its cursor counts and in seconds; '-' where nobody can know."""
+    known = [stream for stream in streams if stream.get("lag_changes") is not None]
+    if not known:
+        return "-"
+    text = f"{sum(stream['lag_changes'] for stream in known):,} changes"
+    seconds = [stream["lag_estimate_s"] for stream in known if stream.get("lag_estimate_s") is not None]
+    return f"{text}, {max(seconds):,.1f} s" if seconds else text
+
+
+def source_line(name, streams, now):
+    states = sorted({stream["state"] for stream in streams})
+    fresh = [stream["last_success_ms"] for stream in streams if stream["last_success_ms"] or not answered_before(stream)]
+    return (f"  {name[:36]:<36} {'+'.join(states)[:16]:<16} {age(min(fresh), now) if fresh else '-':>12} {behind(streams):>24} "
+            f"{sum(stream['pages']['new'] for stream in streams):>7,} {sum(stream['rows'] for stream in streams):>10,} "
+            f"{sum(stream['rows_per_s'] for stream in streams):>8,.1f}")
+
+
+def sources_table(page):
+    now = page["now_ms"]
+    print(f"  {'source':<36} {'state':<16} {'fresh':>12} {'behind':>24} {'pages':>7} {'rows':>10} {'rows/s':>8}")
+    for name, streams in streams_of(page).items():
+        if len(streams) > STREAMS_SHOWN:
+            print(source_line(f"{name}, {len(streams)} streams", streams, now))
+        else:
+            for stream in streams:
+                print(source_line(f"{name} {stream['stream']}", [stream], now))
+        for stream in streams:
+            said = stream["reason"] or stream["last_error"] or stream.get("note", "")
+            if stream["state"] in ("off", "unavailable") or (stream["level"] != "green" and said):
+                print(f"    {stream['stream'] or name}: {stream['state']}: {said}")
+            elif stream.get("note") and len(streams) <= STREAMS_SHOWN:
+                print(f"    {stream['stream'] or name}: {stream['note']}")
+
+
+def may_send(endpoint, now):
+    """'now', 'in 12 s' or 'never', and why."""
+    next_ms, state = endpoint.get("next_ms"), endpoint["state"]
+    if state in ("disabled", "killed"):
+        return "never"
+    if next_ms and next_ms > now:
+        return f"in {(next_ms - now) / 1000:.0f} s" if next_ms - now >= 1000 else "in <1 s"
+    return "now"
+
+
+def limits_table(page):
+    print(f"\n  {'endpoint':<24} {'state':<9} {'may send':<9} {'requests':>8} {'429':>4}  used of each window")
+    for endpoint in page["endpoints"]:
+        windows = ", ".join(f"{w['rule']} {w['used']}/{w['limit']} in {w['period_s']} s" for w in endpoint["windows"])
+        print(f"  {endpoint['name'][:24]:<24} {endpoint['state']:<9} {may_send(endpoint, page['now_ms']):<9} "
+              f"{endpoint['requests']:>8,} {endpoint['throttled']:>4}  "
+              f"{windows or 'none announced'}")
 
 
 def table(hub, clickhouse):
     page, held = status(hub), counts(clickhouse)
     now = page["now_ms"]
-    print(f"  {'source':<42} {'state':<10} {'fresh':>12} {'pages':>7} {'rows':>10} {'rows/s':>8}")
-    for source in page["sources"]:
-        name = f"{source['name']} {source['stream']}"
-        print(f"  {name[:42]:<42} {source['state']:<10} {age(source['last_success_ms'], now):>12} "
-              f"{source['pages']['new']:>7,} {source['rows']:>10,} {source['rows_per_s']:>8,.1f}")
-        if source["level"] != "green" and source["reason"]:
-            print(f"    {source['level']}: {source['reason']}")
+    sources_table(page)
+    limits_table(page)
     print(f"\n  {'table':<42} {'rows in ClickHouse':>22}")
-    for name in TABLES:
-        print(f"  {name:<42} {number(held[name]):>22}" + ("  (not there)" if held[name] is None else ""))
+    for name, rows in held.items():
+        if name.startswith(MARKET) or (rows and not name.startswith("souk_")):
+            print(f"  {name:<42} {rows:>22,}")
     spool, last = page["spool"], page["alerts"]["last"]
+    tape = page.get("tape") or {"state": "off"}
+    if tape.get("state") != "off":
+        print(f"\n  tape        {tape.get('items', 0):,} items in {tape.get('stashes', 0):,} stashes, {size(tape.get('bytes', 0))}, "
+              f"{tape.get('events', 0):,} events")
     print(f"\n  spool       {size(spool['bytes'])} of {size(spool['quota_bytes'])}, "
           f"{size(spool['unacked_bytes'])} not stored yet")
     if last["ts_ms"]:
@@ -126,36 +223,48 @@ def line(hub):
     return 0
 
 
-def arrived(hub, clickhouse, wanted_of_each="all"):
-    held, bad, silent = counts(clickhouse), [], []
-    sources = enabled(status(hub))
-    answering = set()
+def lacks(name, streams, mode):
+    """What a source still lacks."""
+    off = [stream for stream in streams if stream["state"] == "off"]
+    if off and mode != "all":
+        return []
+    silent = [stream for stream in streams if not answers(stream) and not answered_before(stream)]
+    if mode == "any" and len(silent) < len(streams):
+        return []
+    return [f"{name} {stream['stream']}: no page arrived "
+            f"({stream['last_error'] or stream['reason'] or 'no answer yet'})" for stream in silent]
+
+
+def must_have_rows(table, sources, tape_on, mode):
+    owner = SOURCE_OF.get(table)
+    if owner is None:
+        return table.startswith(("bronze_", "raw_")) and table not in MAY_BE_EMPTY
+    if owner not in sources or (table == "silver_listing_events" and not tape_on):
+        return False
+    if mode == "all":
+        return True
+    # Recorded bodies and real upstreams need not have news of everything at once.
+    answered = any(answers(stream) > stream["pages"].get("unavailable", 0) or answered_before(stream) for stream in sources[owner])
+    return answered and table != "silver_listing_events"
+
+
+def arrived(hub, clickhouse, mode="all"):
+    page, held = status(hub), counts(clickhouse)
+    sources, tape_on = streams_of(page), (page.get("tape") or {}).get("state", "off") != "off"
+    bad = [line for name, streams in sources.items() for line in lacks(name, streams, mode)]
     if not sources:
         bad.append("no source is enabled")
-    for source in sources:
-        answered = sum(source["pages"].get(kind, 0) for kind in ("new", "unchanged", "empty"))
-        wanted = ROWS_OF.get(source["name"])
-        if answered:
-            answering.add(source["name"])
-        if not answered:
-            why = source["last_error"] or source["reason"] or "no answer yet"
-            silent.append((source["name"], f"{source['name']} {source['stream']}: no page arrived ({why})"))
-        elif wanted and not held[wanted]:
-            bad.append(f"{source['name']} {source['stream']}: {wanted} is empty")
-    bad += [line for name, line in silent if wanted_of_each == "all" or name not in answering]
-    names = {source["name"] for source in sources}
-    bad += [f"{name} is empty" for name in TABLES if not held[name] and name not in ROWS_OF.values()
-            and (name != "raw_public_stash_pages" or "psapi" in names)]
+    bad += [f"{name} is {'empty' if name in held else 'not there'}" for name in sorted({*held, *SOURCE_OF})
+            if not held.get(name) and must_have_rows(name, sources, tape_on, mode)]
     print("\n".join(bad))
     return 1 if bad else 0
 
 
 def drained(hub):
     page = status(hub)
-    # Each poll of a quiet upstream is a row of these two tables, so they are never done.
     waiting = [f"{t['name']} has {t['open_rows']} rows open, {t['outstanding']} batches unanswered"
                for t in page["store"]["tables"]
-               if t["name"] not in ("bronze_requests", "bronze_ingest_checkpoints") and (t["open_rows"] or t["outstanding"])]
+               if t["name"].startswith(MARKET) and t["name"] not in NEVER_DONE and (t["open_rows"] or t["outstanding"])]
     if page["spool"]["pages_waiting"]:
         waiting.append(f"{page['spool']['pages_waiting']} pages wait to be decoded")
     if page["store"]["state"] != "connected":

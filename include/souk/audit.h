@@ -70,6 +70,7 @@ struct audit_table {
     uint64_t quarantined; /* Refused by the server; in bronze_quarantine instead. */
     uint64_t damaged;     /* There, of records that the log has lost. */
     uint64_t before;      /* There, from before the time that was looked at. */
+    bool counted_only;    /* A derived table: rows are counted by batch, content is not compared. */
 };
 
 struct audit_report {

@@ -7,10 +7,14 @@
  * same places, so a batch that must be sent again has the same rows, in the same block, with the
  * same token.
  *
- * Rows come from up to two feeds, each in log order: after an outage one reads at the end of the
- * log and the other works off what is behind (the backlog). A batch holds rows of one feed. Feeds
- * are not written down: after a crash all is read again by one feed, and meets the seals of both in
- * order of position.
+ * Rows of pages come from up to two feeds, each in log order: after an outage one reads at the end
+ * of the log and the other works off what is behind (the backlog). A batch holds rows of one feed.
+ * Feeds are not written down: after a crash all is read again by one feed, and meets the seals of
+ * both in order of position.
+ *
+ * The third feed is the tape's (FEED_TAPE): the rows of derived tables, which nobody else may fill.
+ * It has a position of its own to start from after a crash, so the low-water mark of pages does not
+ * count it.
  *
  * This half of the store is memory only: it does no I/O and knows no connection. */
 #ifndef SOUK_BATCHER_H
@@ -26,7 +30,9 @@
 /* Batches of a table that wait; with so many, age no longer cuts: what grows larger meanwhile takes
  * less memory, fewer seals and fewer inserts than one small batch a second for hours. */
 #define SEALED_BY_AGE_MAX 4
-#define FEEDS_MAX 2
+#define FEED_TAPE 2   /* Of derived tables. */
+#define FEEDS_PAGES 2 /* Feeds below it bring the rows of pages. */
+#define FEEDS_MAX 3
 /* Age cuts later, up to so many times, while the server says that it has too many parts. */
 #define AGE_SCALE_MAX 32
 
@@ -115,14 +121,16 @@ int batcher__init(struct batcher *b, const struct clock *clock,
                   const struct batcher_options *options);
 void batcher__fini(struct batcher *b);
 /** Feed 0 is open from the start at position 0. Opens @feed, which takes the rows of pages from
- * @lsn on; of feed 0 before its first rows, this moves it. Recovered seals are feed 0's, so
- *  later calls open a feed behind all of them. */
+ *  @lsn on; of feed 0 before its first rows, this moves it. Recovered seals of pages are feed 0's,
+ *  so later calls open a feed behind all of them. FEED_TAPE may be opened once, anywhere. */
 void batcher__open_feed(struct batcher *b, unsigned feed, uint64_t lsn);
 /** No more rows come from @feed: its open batches are cut. Another feed must be open. */
 void batcher__close_feed(struct batcher *b, unsigned feed);
 /** Recovery, before the first rows: a seal found in the log at or above the low-water mark, in log
- *  order. @return 0, ERR_FULL or ERR_NOMEM. */
+ *  order. Its rows will come from feed 0. @return 0, ERR_FULL or ERR_NOMEM. */
 int batcher__recover_seal(struct batcher *b, const struct seal *seal);
+/** The same for a seal of a derived table, whose rows will come from FEED_TAPE. */
+int batcher__recover_tape_seal(struct batcher *b, const struct seal *seal);
 /** Recovery: the batch of @token is stored. */
 void batcher__recover_ack(struct batcher *b, const char *token);
 /** Recovery: a RANGE record's payload, or a QUARANTINE record's; of the batches that it names.
@@ -138,11 +146,13 @@ int batcher__rows(struct batcher *b, unsigned feed, uint64_t lsn, uint64_t next_
 /** Cuts batches that are old enough, unless SEALED_BY_AGE_MAX of their table wait already; all of
  * them when @everything. */
 void batcher__cut(struct batcher *b, bool everything);
-/** @return the position below which no row is missing in ClickHouse. */
+/** @return the position below which no row of pages is missing in ClickHouse. */
 uint64_t batcher__low_water(const struct batcher *b);
+/** @return the same of @feed alone, while it is open. */
+uint64_t batcher__feed_low_water(const struct batcher *b, unsigned feed);
 /** @return the sealed batch to send next at the clock's time, or NULL: the oldest that is ready,
- *  from @feed if it has any. Tables that come after data wait for the data of their feed; one batch
- * of a table at a time is searched. */
+ *  from @feed if it has any, from FEED_TAPE if no other has. Tables that come after data wait for
+ * the data of their feed; one batch of a table at a time is searched. */
 struct sealed *batcher__next(struct batcher *b, unsigned feed);
 /** @sealed is stored: takes it out and frees it. */
 void batcher__stored(struct batcher *b, struct sealed *sealed);

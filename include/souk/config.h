@@ -134,6 +134,11 @@ struct config {
         double live_after_s;    /* So far behind, fresh pages go first, */
         int64_t live_after_mib; /* and so much of the log behind. */
     } batch;
+    struct {
+        bool enabled;
+        int64_t memory_mib;      /* Of what it remembers; beyond it the oldest stashes go. */
+        double snapshot_minutes; /* Between two snapshots. */
+    } tape;
     /* From the environment, never from the file; "" when not set. No room uses these three yet. */
     char *client_secret, *throttler_url, *throttler_api_key;
     char *psapi_token; /* Value of token_env. */

@@ -7,6 +7,7 @@
 #define SOUK_DECODER_H
 
 #include "souk/journal.h"
+#include "souk/record_rows.h"
 #include "souk/spool.h"
 
 struct decoder;
@@ -23,6 +24,12 @@ struct decoder_deps { /* Borrowed; they outlive the decoder. */
      *  rows. @facts is NULL for other records. */
     void (*take)(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,
                  const struct request_facts *facts, struct rows *rows);
+    /** NULL: pages and requests make the rows of record_rows.h. Else this makes the rows of each
+     *  PAGE and REQUEST, on the thread pool, each record once and in log order; take is told no
+     *  facts. @return 0; ERR_MALFORMED, which it has counted; ERR_NOMEM with no rows: it is called
+     * again with the same record. */
+    int (*make)(void *ctx, const struct spool_record *rec, const struct followed *followed,
+                struct buf *body, struct rows *rows);
 };
 
 /** Starts reading at @from_lsn, with @followed (league names, a line each) as context. @until_lsn
@@ -35,6 +42,8 @@ void decoder__wake(struct decoder *d);
 void decoder__close(struct decoder *d, void (*cb)(void *data), void *data);
 /** @return the position behind the last record that was handed on. */
 uint64_t decoder__at(const struct decoder *d);
+/** @return true while a job runs on the thread pool. */
+bool decoder__works(const struct decoder *d);
 /** @return true while a job runs or records wait below the synced position, or its end. */
 bool decoder__busy(const struct decoder *d);
 /** Sets its end, at or behind the synced position. */

@@ -48,6 +48,7 @@ struct spool_options {
     uint64_t segment_bytes; /* 0: 64 MiB. Must equal what the spool was made with. */
     int64_t retain_ns;      /* Segments below the low-water mark stay this long, for replay; above
                                three quarters of the quota they go at once. */
+    bool keep_all;          /* Nothing goes before spool__keep says from where on. */
 };
 
 struct spool_record {
@@ -107,6 +108,9 @@ uint64_t spool__append(struct spool *s, enum spool_type type, uint32_t source,
  *  @return its position, or 0 with @e filled. */
 uint64_t spool__checkpoint(struct spool *s, uint64_t low_water_lsn, struct slice payload,
                            struct err *e);
+/** Keeps segments from @lsn on, also below the low-water mark: someone reads on from there after a
+ *  restart. Above the end of the log: nothing is kept for anybody. */
+void spool__keep(struct spool *s, uint64_t lsn);
 /** @return true and the last synced checkpoint's payload (borrowed until the loop runs), as found
  *  at opening; false when there was none. */
 bool spool__last_checkpoint(const struct spool *s, struct slice *payload);

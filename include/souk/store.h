@@ -18,7 +18,8 @@
  * of the backlog use one of the two connections as long as there is fresh data. A page's checkpoint
  * row comes after the page's own data in any case. While there is no backlog (gauge
  * souk_backlog_bytes is 0) it also comes after the data of all pages before it in the log; while
- * there is one it says nothing of earlier pages. */
+ * there is one it says nothing of earlier pages. Rows of derived tables (FEED_TAPE) wait for no
+ * others, and no others wait for them. */
 #ifndef SOUK_STORE_H
 #define SOUK_STORE_H
 
@@ -67,7 +68,8 @@ struct store_options { /* Strings are copied. */
     size_t rows_max, bytes_max; /* Of a batch. 0: 50,000 and 8 MiB. */
     int64_t age_max_ns;         /* 0: 1 s. */
     size_t memory_max;          /* Bytes of a feed's batches after which has_room says no; half of
-                                   it while there are two. 0: 32 MiB. */
+                                   it while pages come from two, a quarter for FEED_TAPE. 0: 32
+                                   MiB. */
     const struct store_link_type *link; /* NULL: ch-native. */
     void *link_ctx;                     /* Its open's. */
     bool ticks_by_hand;                 /* No timer: whoever sets the clock calls store__tick. */
@@ -125,8 +127,10 @@ bool store__has_room(const struct store *s, unsigned feed);
 void store__tick(struct store *s);
 /** Called, at most once a turn, when has_room becomes true again. */
 void store__on_room(struct store *s, void (*cb)(void *ctx), void *ctx);
-/** @return the position below which every row is stored; for checkpoints. */
+/** @return the position below which every row of pages is stored; for checkpoints. */
 uint64_t store__low_water(const struct store *s);
+/** @return the same of @feed alone, while it is open. */
+uint64_t store__feed_low_water(const struct store *s, unsigned feed);
 /** @return rows taken less rows stored, held, and met again after a restart: 0, or a mistake of
  * ours. */
 int64_t store__imbalance(const struct store *s);

@@ -28,6 +28,7 @@ extern const struct table_desc table_ops_scope_audit;               /* and so is
 extern const struct table_desc table_bronze_trade_metadata;
 extern const struct table_desc table_poe_ingest_status; /* latest_wins */
 extern const struct table_desc table_proc_logs;
+extern const struct table_desc table_silver_listing_events; /* derived; its rows: listing_row.h */
 
 /* Longest refused payload and value that a quarantine row keeps; longer ones are cut between two
  * characters. */

@@ -302,6 +302,7 @@ static int search_strangers(struct audit *a, struct err *e) {
     int status = 0;
     for (size_t i = 0; status == 0 && i < a->report->n_tables; i++) {
         struct strangers s = {.a = a, .table = i};
+        if (a->options->store->tables[i]->derived) continue; /* derived.c has done that. */
         if (a->shapes[i].unusable[0] == '\0' && !a->options->store->tables[i]->latest_wins)
             status = search_table(&s, &where, e);
     }
@@ -399,6 +400,7 @@ int audit__run(uv_loop_t *loop, const struct audit_options *options, struct audi
     if (status == 0 && a->log.to_lsn > 0) {
         status = read_rows(a, e);
         if (status == 0) status = search_strangers(a, e);
+        if (status == 0) status = audit__count_derived(a, e);
         if (status == 0) sum_up(a);
         if (status == 0) status = explain(a, e);
     }

@@ -168,6 +168,8 @@ int audit_window__compare(struct audit *a, struct err *e);
 /** Empties it; the next rows are at or behind @from_lsn. */
 void audit_window__clear(struct audit_window *w, uint64_t from_lsn);
 void audit_window__fini(struct audit_window *w);
+/** Compares the numbers of rows of derived tables. */
+int audit__count_derived(struct audit *a, struct err *e);
 /** Decodes the pages of @seal once more. @same: they make exactly the rows that were sealed. */
 int audit__is_as_sealed(struct audit *a, uint32_t seal, bool *same, struct err *e);
 /** @return the difference that @seal (or NO_SEAL) of @table adds to; NULL when there are too many.

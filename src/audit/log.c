@@ -233,7 +233,9 @@ static void finish(struct pass *p) {
         /* Written twice, as its first sync failed: one batch all the same. */
         if (n > 0 && memcmp(seals[n - 1].token, seals[i].token, 16) == 0) continue;
         seals[n] = seals[i];
-        seals[n].acked = seals[n].last_lsn < log->info.low_water_lsn ||
+        /* The low-water mark is that of pages' own rows. */
+        bool derived = p->options->store->tables[seals[n].table]->derived;
+        seals[n].acked = (!derived && seals[n].last_lsn < log->info.low_water_lsn) ||
                          (p->n_acks > 0 && bsearch(seals[n].token, p->acks, p->n_acks,
                                                    sizeof *p->acks, by_token) != NULL);
         seals[n].partial = is_partial(log, &seals[n]);

@@ -17,6 +17,7 @@
 #include "souk/spool.h"
 #include "souk/store.h"
 #include "souk/tables.h"
+#include "tape_lane.h"
 #include "throttle.h"
 #include "throttler_client.h"
 #include <uv.h>
@@ -78,6 +79,7 @@ struct app {
     struct http *http;
     struct store *store;
     struct lanes lanes;
+    struct tape_lane tape;
     struct alerts *alerts;
     struct guard *guard;
     struct quality quality;

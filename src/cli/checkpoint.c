@@ -1,9 +1,10 @@
-/* Checkpoints, and recovery from them. A checkpoint says below which position every row is stored,
- * and carries what later records only change: cursors, the governor's state, alerts, and the
- * leagues that were followed at the low-water mark. Recovery reads it, then every record behind the
- * mark. */
+/* Checkpoints, and recovery from them. A checkpoint says below which position every row of pages is
+ * stored, and from where on the tape needs the log, which may be further back; it carries what
+ * later records only change: cursors, the governor's state, alerts, and the leagues that were
+ * followed at the low-water mark. Recovery reads it, then every record behind the mark. */
 #include "app.h"
 #include "souk/core/log.h"
+#include "souk/tables.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -39,7 +40,7 @@ static void put_hold(struct buf *out, const char *source, const char *key, const
     ++*n;
 }
 
-/* Streams that are frozen by hand. Behind all else: earlier versions read no further. */
+/* Streams that are frozen by hand. */
 static void put_holds(struct app *a, struct buf *out) {
     struct buf list = buf__init(SPOOL_RECORD_MAX);
     uint32_t n = 0;
@@ -61,6 +62,8 @@ void app__checkpoint(struct app *a) {
     spool__status(a->spool, &status);
     if (status.end_lsn == a->checkpointed_end || status.failed) return;
     uint64_t low_water = store__low_water(a->store);
+    const char *tape_followed;
+    struct tape_mark tape = tape_lane__mark(a, &tape_followed);
     struct buf payload = buf__init(SPOOL_RECORD_MAX), part = buf__init(SPOOL_RECORD_MAX);
     buf__u8(&payload, CHECKPOINT_VERSION);
     put_streams(a, &payload);
@@ -70,7 +73,11 @@ void app__checkpoint(struct app *a) {
     alerts__save(a->alerts, &part);
     buf__string(&payload, buf__slice(&part));
     buf__string(&payload, slice__str(lanes__followed_at(a, low_water)));
-    put_holds(a, &payload);
+    put_holds(a, &payload); /* From here on: not in those of older versions. */
+    buf__u8(&payload, (uint8_t)tape.origin);
+    buf__u64(&payload, tape.lsn);
+    buf__u64(&payload, tape.tell_from_lsn);
+    buf__string(&payload, slice__str(tape_followed));
     struct err e = {0};
     if (payload.failed || part.failed) {
         LOG_ERROR("cli", "checkpoint is too large", LOG_I("bytes", payload.len));
@@ -90,8 +97,13 @@ struct recovery {
     struct buf limits; /* The governor's last state. */
     struct buf alerts; /* The last checkpoint's state, then each event since, as strings. */
     char *followed;    /* At the low-water mark. Owned. */
-    char *latest;      /* The last CONFIG record's. Owned. */
-    bool no_memory;    /* Something of the above is missing: the start must not go on without it. */
+    uint64_t from_lsn, low_water_lsn, snapshot_lsn; /* Where reading starts; rows; the tape. */
+    /* What was followed at the tape's mark, and at its snapshot. Owned; NULL: nobody said so. */
+    char *tape_followed, *snapshot_followed;
+    struct tape_mark tape;
+    uint64_t behind_tape_seals_lsn;
+    char *latest;   /* The last CONFIG record's. Owned. */
+    bool no_memory; /* Something of the above is missing: the start must not go on without it. */
     size_t n_pages, n_seals, n_records;
 };
 
@@ -160,6 +172,19 @@ void app__keep_absent(struct app *a, struct slice source, struct slice key, stru
     set_text(at->hold, sizeof at->hold, hold);
 }
 
+static void set_dup(struct recovery *r, char **text, struct slice s) {
+    free(*text);
+    *text = slice__dup(s);
+    r->no_memory = r->no_memory || *text == NULL;
+}
+
+static void take_tape(struct recovery *r, struct reader *in) {
+    r->tape.origin = (enum tape_origin)reader__u8(in);
+    r->tape.lsn = reader__u64(in);
+    r->tape.tell_from_lsn = reader__u64(in);
+    set_dup(r, &r->tape_followed, reader__string(in));
+}
+
 /* @first: the last checkpoint, before the log is read. Those met on the way know the limits and
  * alerts better than the records in front of them; of cursors the records know more, as a page may
  * be appended and not applied yet. */
@@ -185,16 +210,16 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
     buf__clear(&r->alerts); /* Events before it are in it. */
     buf__string(&r->alerts, alerts);
     if (!first) return 0;
-    free(r->followed);
-    r->followed = slice__dup(followed);
-    r->no_memory = r->no_memory || r->followed == NULL;
+    set_dup(r, &r->followed, followed);
     n = in.pos < in.len ? reader__u32(&in) : 0; /* None in what earlier versions wrote. */
     for (uint32_t i = 0; i < n && !in.failed; i++) {
         struct slice source = reader__string(&in), key = reader__string(&in);
         struct slice why = reader__string(&in);
         if (!in.failed) keep_hold(r->a, source, key, why);
     }
-    if (in.failed) return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
+    if (!in.failed && in.pos < in.len) take_tape(r, &in);
+    if (in.failed || r->tape.origin > TAPE_ORIGIN_SNAPSHOT)
+        return err__setf(e, ERR_CORRUPT, "checkpoint is cut short");
     return 0;
 }
 
@@ -233,6 +258,23 @@ bool app__checkpoint_each(struct slice payload,
     return !in.failed;
 }
 
+static void take_config(struct recovery *r, const struct spool_record *rec) {
+    set_dup(r, &r->latest, rec->payload);
+    if (rec->lsn < r->snapshot_lsn) set_dup(r, &r->snapshot_followed, rec->payload);
+}
+
+/* Seals of the tape's table wait for its lane; without one, nobody makes their rows again. */
+static int take_seal(struct recovery *r, const struct spool_record *rec) {
+    struct seal seal;
+    r->n_seals++;
+    if (seal__decode(rec->payload, &seal) == 0 &&
+        strcmp(seal.table, table_silver_listing_events.name) == 0) {
+        if (!r->a->settings->config->tape.enabled) return 0;
+        if (seal.last_lsn >= r->behind_tape_seals_lsn) r->behind_tape_seals_lsn = seal.last_lsn + 1;
+    }
+    return store__recover(r->a->store, rec);
+}
+
 static int take_record(struct recovery *r, const struct spool_record *rec, struct err *e) {
     struct request_facts facts;
     struct slice body;
@@ -252,8 +294,7 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         r->n_pages += rec->type == SPOOL_PAGE;
         return 0;
     case SPOOL_SEAL:
-        r->n_seals++;
-        int code = store__recover(r->a->store, rec);
+        int code = take_seal(r, rec);
         if (code == 0) return 0;
         return err__setf(e, code, "seal at position %llu cannot be taken up: %s",
                          (unsigned long long)rec->lsn, err__text(code));
@@ -268,11 +309,7 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         return 0;
     case SPOOL_CHECKPOINT: return restore_checkpoint(r, rec->payload, false, e);
     case SPOOL_ALERT: buf__string(&r->alerts, rec->payload); return 0;
-    case SPOOL_CONFIG:
-        free(r->latest);
-        r->latest = slice__dup(rec->payload);
-        r->no_memory = r->no_memory || r->latest == NULL;
-        return 0;
+    case SPOOL_CONFIG: take_config(r, rec); return 0;
     default: return 0;
     }
 }
@@ -302,6 +339,31 @@ static int append_config(struct recovery *r, struct err *e) {
     return spool__append(r->a->spool, SPOOL_CONFIG, 0, &text, 1, NULL, NULL, e) == 0 ? e->code : 0;
 }
 
+/* @return @there, else what was followed at the low-water mark. */
+static const char *followed_or(const struct recovery *r, const char *there) {
+    if (there != NULL) return there;
+    return r->followed != NULL ? r->followed : r->a->followed;
+}
+
+/* Rows go on at the low-water mark. The tape may need what is in front of it: from its snapshot on,
+ * or from where it started empty. */
+static void find_start(struct recovery *r, const struct spool_status *status) {
+    uint64_t low_water =
+        status->low_water_lsn > status->first_lsn ? status->low_water_lsn : status->first_lsn;
+    r->low_water_lsn = r->from_lsn = low_water;
+    if (tape_lane__find(r->a, &r->snapshot_lsn)) {
+        if (r->snapshot_lsn < r->from_lsn) r->from_lsn = r->snapshot_lsn;
+        if (r->tape_followed != NULL)
+            set_dup(r, &r->snapshot_followed, slice__str(r->tape_followed));
+    }
+    if (r->tape.origin == TAPE_ORIGIN_EMPTY && r->tape.lsn < status->first_lsn)
+        r->tape = (struct tape_mark){.origin = TAPE_ORIGIN_NONE}; /* What it read is gone. */
+    /* Also for what is followed at a snapshot that is newer than the mark. */
+    if (r->tape.origin != TAPE_ORIGIN_NONE && r->tape.lsn >= status->first_lsn &&
+        r->tape.lsn < r->from_lsn)
+        r->from_lsn = r->tape.lsn;
+}
+
 static int read_log(struct recovery *r, struct err *e) {
     struct app *a = r->a;
     struct spool_status status;
@@ -311,10 +373,9 @@ static int read_log(struct recovery *r, struct err *e) {
         int code = restore_checkpoint(r, checkpoint, true, e);
         if (code != 0) return code;
     }
-    uint64_t from =
-        status.low_water_lsn > status.first_lsn ? status.low_water_lsn : status.first_lsn;
+    find_start(r, &status);
     struct spool_reader reader;
-    spool_reader__init(&reader, a->spool, from);
+    spool_reader__init(&reader, a->spool, r->from_lsn);
     struct spool_record rec;
     int code;
     while ((code = spool_reader__next(&reader, status.synced_lsn, &rec, e)) != 0) {
@@ -329,9 +390,19 @@ static int read_log(struct recovery *r, struct err *e) {
     if (code == 0 && (r->no_memory || r->limits.no_memory || r->alerts.no_memory))
         code = err__setf(e, ERR_NOMEM, "recovery: no memory for what the log says");
     if (code != 0) return code;
-    store__start(a->store, from);
+    store__start(a->store, r->low_water_lsn);
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
-    return lanes__open(a, from, r->followed == NULL ? a->followed : r->followed, e);
+    return lanes__open(a, r->low_water_lsn, followed_or(r, r->followed), e);
+}
+
+static int open_tape(struct recovery *r, struct err *e) {
+    const struct tape_start start = {
+        .mark = r->tape,
+        .low_water_lsn = r->low_water_lsn,
+        .behind_seals_lsn = r->behind_tape_seals_lsn,
+        .followed = followed_or(r, r->tape.origin == TAPE_ORIGIN_EMPTY ? r->tape_followed : NULL),
+        .snapshot_followed = followed_or(r, r->snapshot_followed)};
+    return tape_lane__open(r->a, &start, e);
 }
 
 int app__recover(struct app *a, struct err *e) {
@@ -345,12 +416,16 @@ int app__recover(struct app *a, struct err *e) {
     }
     if (code == 0) code = append_config(&r, e);
     if (code == 0)
+        code = open_tape(&r, e); /* It may write a checkpoint, of all that is restored. */
+    if (code == 0)
         LOG_INFO("cli", "recovered", LOG_I("records", r.n_records), LOG_I("pages", r.n_pages),
                  LOG_I("seals", r.n_seals),
                  LOG_F("seconds", (double)(clock__stopwatch_ns() - started_ns) / (double)NS_PER_S));
     buf__fini(&r.alerts);
     buf__fini(&r.limits);
     free(r.followed);
+    free(r.tape_followed);
+    free(r.snapshot_followed);
     free(r.latest);
     return code;
 }

@@ -59,14 +59,15 @@ static void init_metrics(struct app *a) {
 int lanes__open(struct app *a, uint64_t from_lsn, const char *followed, struct err *e) {
     struct spool_status st;
     spool__status(a->spool, &st);
-    for (unsigned i = 0; i < FEEDS_MAX; i++) a->lanes.lane[i] = (struct lane){.app = a, .feed = i};
+    for (unsigned i = 0; i < FEEDS_PAGES; i++)
+        a->lanes.lane[i] = (struct lane){.app = a, .feed = i};
     a->lanes.opened_lsn = st.end_lsn;
     init_metrics(a);
     return open_decoder(&a->lanes.lane[0], (struct lane_range){.from = from_lsn}, followed, e);
 }
 
 void lanes__wake(struct app *a) {
-    for (unsigned i = 0; i < FEEDS_MAX; i++) {
+    for (unsigned i = 0; i < FEEDS_PAGES; i++) {
         struct lane *l = &a->lanes.lane[i];
         if (l->decoder != NULL && !l->closing) decoder__wake(l->decoder);
     }
@@ -174,7 +175,7 @@ static void on_lane_closed(void *data) {
         else next_range(l);
         return;
     }
-    for (unsigned i = 0; i < FEEDS_MAX; i++)
+    for (unsigned i = 0; i < FEEDS_PAGES; i++)
         if (s->lane[i].decoder != NULL) return;
     s->close_cb(a);
 }
@@ -254,7 +255,7 @@ void lanes__second(struct app *a) {
 }
 
 bool lanes__busy(const struct app *a) {
-    for (unsigned i = 0; i < FEEDS_MAX; i++)
+    for (unsigned i = 0; i < FEEDS_PAGES; i++)
         if (a->lanes.lane[i].decoder != NULL && decoder__busy(a->lanes.lane[i].decoder))
             return true;
     return false;
@@ -288,7 +289,7 @@ void lanes__status(const struct app *a, struct lanes_status *out) {
 void lanes__close(struct app *a, void (*cb)(void *data)) {
     bool any = false;
     a->lanes.close_cb = cb;
-    for (unsigned i = 0; i < FEEDS_MAX; i++) {
+    for (unsigned i = 0; i < FEEDS_PAGES; i++) {
         struct lane *l = &a->lanes.lane[i];
         any |= l->decoder != NULL;
         if (l->decoder != NULL && !l->closing) close_lane(l);

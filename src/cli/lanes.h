@@ -28,7 +28,7 @@ struct lanes {
         struct lane_range range; /* That it decodes; until 0: no end. */
         uint64_t at;             /* Behind the last record that it handed on. */
         bool closing;
-    } lane[FEEDS_MAX];
+    } lane[FEEDS_PAGES];
     unsigned live; /* The lane at the end of the log; the other is the backlog's. */
     struct lane_range ranges[LANES_RANGES_MAX]; /* That wait, in order. */
     size_t n_ranges;

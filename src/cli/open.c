@@ -276,7 +276,8 @@ static int open_spool(struct app *a, struct err *e) {
     struct spool_options options = {
         .dir = spool_dir(a),
         .quota_bytes = (uint64_t)a->settings->config->spool.quota_mib << 20,
-        .retain_ns = (int64_t)(a->settings->config->spool.retain_hours * 3600 * (double)NS_PER_S)};
+        .retain_ns = (int64_t)(a->settings->config->spool.retain_hours * 3600 * (double)NS_PER_S),
+        .keep_all = a->settings->config->tape.enabled};
     return spool__open(&a->spool, &a->loop, &a->clock, &a->metrics, &options, e);
 }
 
@@ -308,7 +309,10 @@ void app__store_options(const struct config *c, struct store_options *out) {
                                   .age_max_ns = c->batch.age_ms * NS_PER_MS};
 }
 
-static void on_room(void *ctx) { lanes__on_room(ctx); }
+static void on_room(void *ctx) {
+    lanes__on_room(ctx);
+    tape_lane__wake(ctx);
+}
 
 /* A save that waits for the disk. */
 struct limits_wait {

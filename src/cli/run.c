@@ -91,10 +91,12 @@ static void on_store_closed(void *data) {
 }
 
 /* After the decoders, whose jobs in flight still hand their rows to the store. */
-static void on_lanes_closed(void *data) {
+static void on_tape_closed(void *data) {
     struct app *a = data;
     store__close(a->store, on_store_closed, a);
 }
+
+static void on_lanes_closed(void *data) { tape_lane__close(data, on_tape_closed); }
 
 /* First what is synced is decoded, then what is decoded is stored, each as far as time allows; the
  * last checkpoint comes while the store still knows its low-water mark. */
@@ -102,7 +104,8 @@ static void on_deadline(uv_timer_t *timer) {
     struct app *a = timer->data;
     int64_t now_ns = a->clock.mono_ns;
     lanes__wake(a);
-    if (lanes__busy(a) && now_ns < a->stop_at_mono_ns) return;
+    tape_lane__wake(a);
+    if ((lanes__busy(a) || tape_lane__busy(a)) && now_ns < a->stop_at_mono_ns) return;
     struct store_status store;
     store__status(a->store, &store);
     /* Nobody is there to take it: the log keeps it for the next start. */
@@ -110,6 +113,7 @@ static void on_deadline(uv_timer_t *timer) {
     bool stored = store__flush(a->store);
     store__status(a->store, &store);
     if (!stored && may_wait && store.n_sealed > store.n_held) return;
+    if (tape_lane__stop(a)) return;
     uv_timer_stop(timer);
     app__checkpoint(a); /* Reads the cursors of the closed pollers. */
     for (size_t i = 0; i < app__n_streams(a); i++) {

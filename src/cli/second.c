@@ -148,6 +148,7 @@ void app__second(struct app *a) {
     backfill__second(a);
     if (!a->closing) {
         lanes__second(a);
+        tape_lane__second(a);
         ops__second(a);
     }
     a->lag_max_ns *= 0.8; /* What status shows fades; the histogram keeps all. */

@@ -150,6 +150,14 @@ static void put_endpoint(const struct app *a, const struct endpoint_status *ep, 
     put_text(out, "state", endpoint_state__name(ep->state), &first);
     put_text(out, "reason", ep->reason, &first);
     put_ms(out, "next_ms", wall_of(a, ep->next_mono_ns), &first);
+    /* How long until one may go; null when only a reply, or somebody's word, can tell. */
+    put_key(out, "wait_ms", &first);
+    int64_t wait_ns = ep->next_mono_ns - a->clock.mono_ns;
+    if (ep->next_mono_ns == INT64_MAX) buf__append_str(out, "null");
+    else buf__printf(out, "%" PRId64, wait_ns <= 0 ? 0 : (wait_ns + NS_PER_MS - 1) / NS_PER_MS);
+    put_bool(out, "paused", ep->paused, &first);
+    put_u64(out, "inflight", ep->n_inflight, &first);
+    put_u64(out, "waiting", ep->n_waiting, &first);
     put_num(out, "rate_per_s", ep->rate_per_s, &first);
     put_key(out, "windows", &first);
     for (uint32_t i = 0; i < ep->n_windows; i++) {
@@ -325,6 +333,8 @@ static void put_status(struct app *a, struct buf *out) {
     put_spool(a, out);
     put_key(out, "store", &first);
     put_store(a, out);
+    put_key(out, "tape", &first);
+    tape_lane__status_json(a, out);
     put_key(out, "alerts", &first);
     put_alerts(a, out);
     put_key(out, "history", &first);

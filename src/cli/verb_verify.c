@@ -124,6 +124,10 @@ static void print_text(const struct audit_report *r) {
     }
     for (size_t i = 0; i < r->n_tables; i++) {
         const struct audit_table *t = &r->tables[i];
+        if (t->counted_only && t->batches > 0)
+            printf("%s: rows are counted by batch; their content is not compared, as it depends on "
+                   "all of the log before\n",
+                   t->name);
         if (t->expired > 0)
             printf("%s: %" PRIu64 " rows are gone, past the table's TTL\n", t->name, t->expired);
         if (t->quarantined > 0)
@@ -165,10 +169,11 @@ static void print_json(struct printer *p, const struct audit_report *r) {
                     ",\"rows\":%" PRIu64 ",\"equal\":%" PRIu64 ",\"missing\":%" PRIu64
                     ",\"twice\":%" PRIu64 ",\"wrong\":%" PRIu64 ",\"uncovered\":%" PRIu64
                     ",\"pending\":%" PRIu64 ",\"expired\":%" PRIu64 ",\"quarantined\":%" PRIu64
-                    ",\"damaged\":%" PRIu64 ",\"before\":%" PRIu64 "}",
+                    ",\"damaged\":%" PRIu64 ",\"before\":%" PRIu64 ",\"counted_only\":%s}",
                     i == 0 ? "" : ",", t->name, t->batches, t->batches_equal, t->batches_different,
                     t->batches_pending, t->rows, t->equal, t->missing, t->twice, t->wrong,
-                    t->uncovered, t->pending, t->expired, t->quarantined, t->damaged, t->before);
+                    t->uncovered, t->pending, t->expired, t->quarantined, t->damaged, t->before,
+                    t->counted_only ? "true" : "false");
     }
     printf("%.*s],\"differences\":[%.*s]}\n", SLICE_FMT(buf__slice(&b)),
            SLICE_FMT(buf__slice(&p->out)));

@@ -345,6 +345,8 @@ void config__check(struct config_job *job, const struct config *c) {
     check_range(job, "batch.age_ms", c->batch.age_ms, 1, 60000);
     check_positive(job, "batch.live_after_s", c->batch.live_after_s, 86400);
     check_range(job, "batch.live_after_mib", c->batch.live_after_mib, 1, 1 << 20);
+    check_range(job, "tape.memory_mib", c->tape.memory_mib, 16, 1 << 20);
+    check_positive(job, "tape.snapshot_minutes", c->tape.snapshot_minutes, 1440);
     if (c->throttler_url[0] != '\0' && !is_url(c->throttler_url))
         job__errorf(job, 0, "POE_THROTTLER_URL is \"%.80s\" (expected http://host or https://host)",
                     c->throttler_url);

@@ -88,9 +88,9 @@ static const char *exchange_url(const struct config *c) {
 }
 
 static const char *leagues_url(const struct config *c) {
-    if (!c->live) return SIMULATOR_URL;
-    return c->sources.leagues.form == CONFIG_OAUTH ? "https://api.pathofexile.com"
-                                                   : "https://www.pathofexile.com/api";
+    bool oauth = c->sources.leagues.form == CONFIG_OAUTH;
+    if (!c->live) return oauth ? SIMULATOR_URL : SIMULATOR_URL "/api";
+    return oauth ? "https://api.pathofexile.com" : "https://www.pathofexile.com/api";
 }
 
 /* Without live the real upstreams are nobody's default: they ask for a contact. */
@@ -201,6 +201,7 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
         c->clickhouse.compression = CONFIG_COMPRESSION_LZ4;
     if (job__line(job, "sources.psapi.enabled") == 0) p->enabled = true;
     if (job__line(job, "sources.poe_ninja.enabled") == 0) n->enabled = true;
+    if (job__line(job, "tape.enabled") == 0) c->tape.enabled = true;
     if (job__line(job, "clickhouse.tls.verify") == 0) c->clickhouse.tls.verify = true;
     fill_int(job, "clickhouse.port", &c->clickhouse.port, c->clickhouse.tls.enabled ? 9440 : 9000);
     fill_int(job, "spool.quota_mib", &c->spool.quota_mib, 4096);
@@ -223,6 +224,8 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_int(job, "batch.live_after_mib", &c->batch.live_after_mib, 32);
     fill_int(job, "limits.host_gap_ms", &c->limits.host_gap_ms, 250);
     fill_num(job, "limits.vendor_per_s", &c->limits.vendor_per_s, c->live ? 0.95 : 0);
+    fill_int(job, "tape.memory_mib", &c->tape.memory_mib, 1024);
+    fill_num(job, "tape.snapshot_minutes", &c->tape.snapshot_minutes, 10);
     return fill_strings(c) && fill_list(job, "leagues", &c->leagues, &c->n_leagues, leagues, 1) &&
            fill_list(job, "sources.psapi.realms", &p->realms, &p->n_realms, realms, 1) &&
            fill_list(job, "sources.poe_ninja.leagues", &n->leagues, &n->n_leagues, leagues, 1) &&

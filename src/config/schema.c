@@ -116,6 +116,11 @@ static const cyaml_schema_field_t batch_fields[] = {
     CYAML_FIELD_FLOAT("live_after_s", OPT, struct config, batch.live_after_s),
     CYAML_FIELD_INT("live_after_mib", OPT, struct config, batch.live_after_mib),
     CYAML_FIELD_END};
+static const cyaml_schema_field_t tape_fields[] = {
+    CYAML_FIELD_BOOL("enabled", OPT, struct config, tape.enabled),
+    CYAML_FIELD_INT("memory_mib", OPT, struct config, tape.memory_mib),
+    CYAML_FIELD_FLOAT("snapshot_minutes", OPT, struct config, tape.snapshot_minutes),
+    CYAML_FIELD_END};
 
 /* A section whose fields are offset from the whole struct: it has no struct type of its own. */
 #define SECTION(key_, fields_)                                                                     \
@@ -161,6 +166,7 @@ static const cyaml_schema_field_t config_fields[] = {
     SECTION("alerts", alerts_fields),
     SECTION("limits", limits_fields),
     SECTION("batch", batch_fields),
+    SECTION("tape", tape_fields),
     CYAML_FIELD_END};
 
 const cyaml_schema_value_t config_schema = {

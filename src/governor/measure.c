@@ -155,6 +155,20 @@ static void say_why(const struct governor *g, struct endpoint *ep, const struct 
     else snprintf(why, size, "waits %.1f s for its pace", wait_s);
 }
 
+/** Who waits may wait for the ceiling of its class, where the windows have tokens. @return when the
+ * first of them may go; @class becomes its class. */
+static int64_t ceiling_ns(const struct endpoint *ep, enum permit_class *class) {
+    int64_t first_ns = NEVER;
+    for (int c = 0; c < CLASS__N; c++) {
+        if (ep->n_waiting_by_class[c] == 0) continue;
+        int64_t t = share__ceiling_ns(ep->g, ep->policy, (enum permit_class)c);
+        if (t >= first_ns) continue;
+        first_ns = t;
+        *class = (enum permit_class)c;
+    }
+    return first_ns == NEVER ? LONG_AGO : first_ns;
+}
+
 static void put_windows(struct policy *p, int64_t now_ns, struct governor_window_status *out) {
     for (size_t k = 0; k < p->n_windows; k++) {
         struct window *w = &p->windows[k];
@@ -195,9 +209,16 @@ void governor__status(const struct governor *g, size_t i, struct endpoint_status
     if (own_ns > next_ns) next_ns = own_ns;
     if (host_ns > next_ns) next_ns = host_ns;
     if (!ep->learned && ep->host->first != NULL) next_ns = NEVER;
+    enum permit_class class = CLASS_TAIL;
+    int64_t class_ns = ceiling_ns(ep, &class);
+    bool ceiled = class_ns > next_ns && class_ns > now_ns;
+    if (ceiled) next_ns = class_ns;
     out->state = endpoint__state(ep, now_ns, next_ns);
     out->next_mono_ns = next_ns;
     say_why(g, ep, why, out);
+    if (ceiled && out->state == ENDPOINT_PACED)
+        snprintf(out->reason, sizeof out->reason, "waits %.1f s for the ceiling of class %s",
+                 (double)(class_ns - now_ns) / (double)NS_PER_S, permit_class__name(class));
     put_windows(p, now_ns, out->windows);
 }
 

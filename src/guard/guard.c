@@ -196,10 +196,10 @@ static void judge_unavailable(const struct guard_source *s, struct finding *f) {
              s->instead);
     snprintf(
         f->body, sizeof f->body,
-        "The upstream does not give this (%.150s), so its rows are %s until it does. souk asks "
-        "again every few hours. Check that the configured address and path are right; if they "
-        "are, nothing needs to be done.",
-        s->why == NULL ? "" : s->why, s->instead);
+        "The upstream does not give this (%.120s), so its rows are %s until it does. souk asks "
+        "again every few hours, and at once with: souk poll %s %s. Check that the configured "
+        "address and path are right; if they are, nothing needs to be done.",
+        s->why == NULL ? "" : s->why, s->instead, s->name, s->stream);
 }
 
 static struct subject *find_subject(const struct guard *g, const char *name, const char *stream) {

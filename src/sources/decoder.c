@@ -105,11 +105,23 @@ static int take_other(struct decoder *d, const struct spool_record *rec) {
     return status == ERR_NOMEM ? ERR_NOMEM : 0;
 }
 
+/* A record for somebody else's rows. @return as decode_record does. */
+static int make_rows(struct decoder *d, const struct spool_record *rec) {
+    struct item *item = &d->items[d->n_items++];
+    *item = (struct item){
+        .lsn = rec->lsn, .next_lsn = rec->next_lsn, .wall_ns = rec->wall_ns, .no_request = true};
+    int status = d->deps.make(d->deps.ctx, rec, &d->followed, &d->body, &item->rows);
+    return status == ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
 /* @return 0, or ERR_NOMEM with nothing of the record kept. */
 static int take_record(struct decoder *d, const struct spool_record *rec) {
     int status = 0;
-    if (rec->type == SPOOL_PAGE || rec->type == SPOOL_REQUEST) status = decode_record(d, rec);
-    else if (rec->type == SPOOL_QUARANTINE || rec->type == SPOOL_OPS) status = take_other(d, rec);
+    bool request = rec->type == SPOOL_PAGE || rec->type == SPOOL_REQUEST;
+    bool other = rec->type == SPOOL_QUARANTINE || rec->type == SPOOL_OPS;
+    if (request && d->deps.make != NULL) status = make_rows(d, rec);
+    else if (request) status = decode_record(d, rec);
+    else if (other && d->deps.make == NULL) status = take_other(d, rec);
     else if (rec->type == SPOOL_CONFIG) {
         d->new_context = slice__dup(rec->payload);
         d->new_context_lsn = rec->lsn;
@@ -253,6 +265,8 @@ void decoder__close(struct decoder *d, void (*cb)(void *data), void *data) {
 }
 
 uint64_t decoder__at(const struct decoder *d) { return d->at; }
+
+bool decoder__works(const struct decoder *d) { return d->working; }
 
 bool decoder__busy(const struct decoder *d) { return d->working || d->at < readable(d); }
 

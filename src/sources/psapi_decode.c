@@ -5,18 +5,10 @@
  * An entry that breaks a rule is refused alone: the row goes to bronze_quarantine. A page whose
  * envelope is not what psapi promises makes no rows at all. */
 #include "psapi_internal.h"
-#include "psapi_item.h"
 #include "psapi_refusals.h"
+#include "psapi_stash.h"
 #include "souk/tables.h"
 #include <stdio.h>
-
-struct stash {
-    struct slice id, name, type, seller, league;
-    bool listed;
-    yyjson_val *items;
-    struct price tab_price;
-    enum price_verdict tab_verdict;
-};
 
 struct walk {
     const struct page *page;
@@ -30,8 +22,8 @@ struct walk {
     size_t n_expected; /* Items in the page, for sizing. */
 };
 
-static bool read_stash(yyjson_val *json, struct stash *out, struct decode_fault *f) {
-    *out = (struct stash){.listed = true};
+bool psapi_stash__read(yyjson_val *json, struct psapi_stash *out, struct decode_fault *f) {
+    *out = (struct psapi_stash){.listed = true};
     if (!yyjson_is_obj(json)) return decode__failf(f, DECODE_WRONG_TYPE, json, "%s", "");
     size_t i, n;
     yyjson_val *key, *v;
@@ -57,15 +49,15 @@ static bool read_stash(yyjson_val *json, struct stash *out, struct decode_fault 
     return true;
 }
 
+void psapi_stash__price_tab(struct psapi_stash *stash) {
+    stash->tab_verdict = price_note__read(stash->name, PRICE_IN_TAB_NAME, &stash->tab_price);
+}
+
 static const struct slice price_sources[] = {
     {"", 0}, {"note", 4}, {"forum_note", 10}, {"stash_name", 10}};
-enum { FROM_NOWHERE, FROM_NOTE, FROM_FORUM, FROM_TAB };
 
-/* The item's note speaks first, then its forum note, then the name of the tab. A note that is about
- * a price ends the search, good or not; free text passes on to the forum note. The tab's price is
- * for items without any note of their own. */
-static int find_price(const struct stash *stash, const struct psapi_item *item, struct price *out,
-                      enum price_verdict *verdict) {
+int psapi_stash__price(const struct psapi_stash *stash, const struct psapi_item *item,
+                       struct price *out, enum price_verdict *verdict) {
     *verdict = price_note__read(item->note, PRICE_IN_NOTE, out);
     if (*verdict != PRICE_ABSENT) return FROM_NOTE;
     *verdict = price_note__read(item->forum_note, PRICE_IN_NOTE, out);
@@ -91,8 +83,9 @@ static void reserve_columns(const struct walk *w, struct batch *b) {
     }
 }
 
-static void write_item(struct walk *w, const struct stash *stash, const struct psapi_item *item,
-                       size_t index, const struct price *price, int source) {
+static void write_item(struct walk *w, const struct psapi_stash *stash,
+                       const struct psapi_item *item, size_t index, const struct price *price,
+                       int source) {
     const struct page *page = w->page;
     struct slice league = stash->league.len > 0 ? stash->league : item->league;
     struct slice league_key = source__league_key(w->context, league);
@@ -145,7 +138,7 @@ static void write_item(struct walk *w, const struct stash *stash, const struct p
     batch__end(b);
 }
 
-static void walk_item(struct walk *w, const struct stash *stash, size_t stash_index,
+static void walk_item(struct walk *w, const struct psapi_stash *stash, size_t stash_index,
                       yyjson_val *json, size_t index) {
     struct psapi_item item;
     struct decode_fault fault = {.kind = DECODE_FINE};
@@ -161,7 +154,7 @@ static void walk_item(struct walk *w, const struct stash *stash, size_t stash_in
     }
     struct price price;
     enum price_verdict verdict;
-    int source = find_price(stash, &item, &price, &verdict);
+    int source = psapi_stash__price(stash, &item, &price, &verdict);
     /* A bad price refuses the price, not the item. The tab's own was refused with the tab. */
     if (verdict == PRICE_BAD && source != FROM_TAB) {
         const char *field = source == FROM_NOTE ? "note" : "forum_note";
@@ -173,16 +166,16 @@ static void walk_item(struct walk *w, const struct stash *stash, size_t stash_in
 }
 
 static void walk_stash(struct walk *w, yyjson_val *json, size_t stash_index) {
-    struct stash stash;
+    struct psapi_stash stash;
     struct decode_fault fault = {.kind = DECODE_FINE};
     char at[32];
-    if (!read_stash(json, &stash, &fault)) {
+    if (!psapi_stash__read(json, &stash, &fault)) {
         snprintf(at, sizeof at, "stashes[%zu]", stash_index);
         refusals__fault(&w->refusals, at, &fault, json);
         return;
     }
     if (!stash.listed) return;
-    stash.tab_verdict = price_note__read(stash.name, PRICE_IN_TAB_NAME, &stash.tab_price);
+    psapi_stash__price_tab(&stash);
     if (stash.tab_verdict == PRICE_BAD) {
         snprintf(at, sizeof at, "stashes[%zu]", stash_index);
         refusals__add(&w->refusals, QUALITY_BAD_PRICE, at, "stash", yyjson_obj_get(json, "stash"),

@@ -141,6 +141,7 @@ static const struct table_desc *const all_tables[] = {
     &table_poe_ingest_status,
     &table_proc_logs,
     &table_raw_public_stash_pages,
+    &table_silver_listing_events,
 };
 
 const struct table_desc *const *tables__all(size_t *n) {

@@ -90,7 +90,8 @@ static void on_chore_done(uv_work_t *work, int status) {
 
 /* Picks acknowledged segments, oldest first, that need not be kept. */
 static void pick_retired(struct spool *s, struct chore *c) {
-    uint64_t low = form__segment(&s->form, s->low_water_lsn);
+    uint64_t lsn = s->keep_lsn < s->low_water_lsn ? s->keep_lsn : s->low_water_lsn;
+    uint64_t low = form__segment(&s->form, lsn);
     uint64_t synced = form__segment(&s->form, atomic_load(&s->synced_lsn)), bytes = s->bytes;
     for (size_t i = 0; i + 1 < s->n_segments && c->n_retire < RETIRE_MAX; i++) {
         const struct segment *g = &s->segments[i];

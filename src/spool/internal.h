@@ -78,6 +78,7 @@ struct spool {
     _Atomic unsigned generation;
 
     uint64_t low_water_lsn, data_end_lsn;
+    uint64_t keep_lsn;      /* Segments from here on stay, below the low-water mark too. */
     int64_t oldest_wall_ns; /* 0: no data waits. */
     bool peek_wanted;       /* The low-water mark moved: oldest_wall_ns is to be read anew. */
     struct buf checkpoint;  /* Owned; the last synced one's payload. */

@@ -173,6 +173,7 @@ int spool__open_io(struct spool **out, uv_loop_t *loop, const struct clock *cloc
     s->io = io;
     s->quota_bytes = quota_bytes;
     s->retain_ns = options->retain_ns;
+    s->keep_lsn = options->keep_all ? 0 : UINT64_MAX;
     s->form.segment_bytes = segment_bytes;
     s->dir_fd = s->bad_fd = s->lock_fd = -1;
     s->filling = &s->groups[0];

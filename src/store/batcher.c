@@ -28,9 +28,9 @@ struct lane {
     struct batch open;
     uint64_t first_lsn, last_lsn; /* Of the open batch. */
     int64_t first_wall_ns, opened_mono_ns;
-    struct planned *plan;           /* In order of position. */
-    struct planned *put[FEEDS_MAX]; /* Where recovery put the last of each feed, as it seems. */
-    struct planned *skip;           /* All plans up to this one are stored; NULL: not known. */
+    struct planned *plan;             /* In order of position. */
+    struct planned *put[FEEDS_PAGES]; /* Where recovery put the last of each feed, as it seems. */
+    struct planned *skip;             /* All plans up to this one are stored; NULL: not known. */
     struct lane *next;
 };
 
@@ -130,7 +130,7 @@ static void drop_idle_lanes(struct batcher *b, int32_t today) {
  * order; a feed's own come in order, so its next is right behind the nearest of the last two. */
 static struct planned **place_of(struct lane *l, uint64_t lsn, struct planned *p) {
     size_t near = 0;
-    for (size_t i = 1; i < FEEDS_MAX; i++) {
+    for (size_t i = 1; i < FEEDS_PAGES; i++) {
         const struct planned *x = l->put[i], *y = l->put[near];
         if (x == NULL || x->seal.first_lsn >= lsn) continue;
         if (y == NULL || y->seal.first_lsn >= lsn || x->seal.first_lsn > y->seal.first_lsn)
@@ -140,7 +140,7 @@ static struct planned **place_of(struct lane *l, uint64_t lsn, struct planned *p
     if (before != NULL && before->seal.first_lsn >= lsn) before = NULL;
     /* In front of all that are known: another feed's, whose own are still to come. */
     if (before == NULL)
-        for (size_t i = 0; i < FEEDS_MAX; i++)
+        for (size_t i = 0; i < FEEDS_PAGES; i++)
             if (l->put[i] == NULL) near = i;
     l->put[near] = p;
     struct planned **at = before == NULL ? &l->plan : &before->next;
@@ -148,10 +148,10 @@ static struct planned **place_of(struct lane *l, uint64_t lsn, struct planned *p
     return at;
 }
 
-int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
+static int recover_seal(struct batcher *b, unsigned feed, const struct seal *seal) {
     /* Written twice, as its first sync failed: one batch all the same. */
     if (map__get(&b->plans_by_token, slice__str(seal->token)) != NULL) return 0;
-    struct lane *l = get_lane(b, 0, seal->table, seal->part, seal->day);
+    struct lane *l = get_lane(b, feed, seal->table, seal->part, seal->day);
     struct planned *p = l == NULL ? NULL : calloc(1, sizeof *p);
     if (p == NULL) return ERR_NOMEM;
     p->seal = *seal;
@@ -164,8 +164,16 @@ int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
     p->next = *at;
     *at = p;
     l->skip = NULL;
-    if (seal->last_lsn > b->recovered_lsn) b->recovered_lsn = seal->last_lsn;
+    if (feed != FEED_TAPE && seal->last_lsn > b->recovered_lsn) b->recovered_lsn = seal->last_lsn;
     return 0;
+}
+
+int batcher__recover_seal(struct batcher *b, const struct seal *seal) {
+    return recover_seal(b, 0, seal);
+}
+
+int batcher__recover_tape_seal(struct batcher *b, const struct seal *seal) {
+    return recover_seal(b, FEED_TAPE, seal);
 }
 
 void batcher__recover_ack(struct batcher *b, const char *token) {
@@ -340,7 +348,7 @@ int batcher__rows(struct batcher *b, unsigned feed, uint64_t lsn, uint64_t next_
 }
 
 void batcher__open_feed(struct batcher *b, unsigned feed, uint64_t lsn) {
-    bool first = feed == 0 && b->feeds[0].n_taken == 0;
+    bool first = (feed == 0 || feed == FEED_TAPE) && b->feeds[feed].n_taken == 0;
     assert(first || b->recovered_lsn == 0 || lsn > b->recovered_lsn);
     b->feeds[feed].open = true;
     b->feeds[feed].opened_lsn = lsn;
@@ -384,23 +392,23 @@ static const struct planned *first_missing(struct lane *l) {
     return p;
 }
 
-/* The position below which @feed (FEEDS_MAX: every feed) misses no row; of data tables only, or of
- * all. */
+/* The position below which @feed (FEEDS_MAX: every feed of pages) misses no row; of data tables
+ * only, or of all. */
 static uint64_t low_water(const struct batcher *b, unsigned feed, bool data_only) {
     uint64_t low = UINT64_MAX;
     bool any = feed == FEEDS_MAX;
     for (unsigned i = 0; i < FEEDS_MAX; i++)
-        if ((any || i == feed) && b->feeds[i].open && b->feeds[i].decoded_lsn < low)
+        if ((any ? i != FEED_TAPE : i == feed) && b->feeds[i].open && b->feeds[i].decoded_lsn < low)
             low = b->feeds[i].decoded_lsn;
     for (struct lane *l = b->lanes; l != NULL; l = l->next) {
-        if (!any && l->feed != feed) continue;
+        if (any ? l->feed == FEED_TAPE : l->feed != feed) continue;
         if (data_only && l->table != NULL && l->table->after_data) continue;
         if (l->open.n_rows > 0 && l->first_lsn < low) low = l->first_lsn;
         const struct planned *p = first_missing(l);
         if (p != NULL && p->seal.first_lsn < low) low = p->seal.first_lsn;
     }
     for (const struct sealed *s = b->first; s != NULL; s = s->next) {
-        if (!any && s->feed != feed) continue;
+        if (any ? s->feed == FEED_TAPE : s->feed != feed) continue;
         if (data_only && s->batch.table->after_data) continue;
         if (s->seal.first_lsn < low) low = s->seal.first_lsn;
     }
@@ -408,6 +416,10 @@ static uint64_t low_water(const struct batcher *b, unsigned feed, bool data_only
 }
 
 uint64_t batcher__low_water(const struct batcher *b) { return low_water(b, FEEDS_MAX, false); }
+
+uint64_t batcher__feed_low_water(const struct batcher *b, unsigned feed) {
+    return low_water(b, feed, false);
+}
 
 /* @s would have its table searched twice at once: then the first in the list goes on, so that no
  * two wait for each other. Else batches do not wait: each is one insert under a token of its own,

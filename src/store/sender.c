@@ -223,7 +223,7 @@ static void look_for(struct sender *c, struct sealed *x) {
 /* Sends what is due. A batch that needs nothing sent any more makes way for the next. */
 static void send_next(struct sender *c) {
     struct store *s = c->store;
-    unsigned feed = c == &s->senders[0] ? s->prefer : (s->prefer + 1) % FEEDS_MAX;
+    unsigned feed = c == &s->senders[0] ? s->prefer : (s->prefer + 1) % FEEDS_PAGES;
     struct sealed *x = batcher__next(&s->batcher, feed);
     if (x == NULL) return;
     if (search__done(&x->search, x->batch.n_rows)) { /* All but its ACK was logged. */

@@ -356,7 +356,11 @@ int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock,
 static int recover_seal(struct store *s, struct slice payload) {
     struct seal seal;
     int status = seal__decode(payload, &seal);
-    return status != 0 ? status : batcher__recover_seal(&s->batcher, &seal);
+    if (status != 0) return status;
+    for (size_t i = 0; i < s->options.n_tables; i++)
+        if (s->options.tables[i]->derived && strcmp(s->options.tables[i]->name, seal.table) == 0)
+            return batcher__recover_tape_seal(&s->batcher, &seal);
+    return batcher__recover_seal(&s->batcher, &seal);
 }
 
 static int recover_ack(struct store *s, struct slice payload) {
@@ -403,8 +407,8 @@ int store__rows(struct store *s, unsigned feed, uint64_t lsn, uint64_t next_lsn,
 
 bool store__has_room(const struct store *s, unsigned feed) {
     size_t n_open = 0;
-    for (unsigned i = 0; i < FEEDS_MAX; i++) n_open += s->batcher.feeds[i].open;
-    size_t max = s->options.memory_max / (n_open > 1 ? n_open : 1);
+    for (unsigned i = 0; i < FEEDS_PAGES; i++) n_open += s->batcher.feeds[i].open;
+    size_t max = s->options.memory_max / (feed == FEED_TAPE ? 4 : n_open > 1 ? n_open : 1);
     bool room = s->batcher.feeds[feed].bytes < max;
     if (!room) ((struct store *)s)->no_room[feed] = true; /* Someone waits to be told. */
     return room;
@@ -416,6 +420,10 @@ void store__on_room(struct store *s, void (*cb)(void *ctx), void *ctx) {
 }
 
 uint64_t store__low_water(const struct store *s) { return batcher__low_water(&s->batcher); }
+
+uint64_t store__feed_low_water(const struct store *s, unsigned feed) {
+    return batcher__feed_low_water(&s->batcher, feed);
+}
 
 int64_t store__imbalance(const struct store *s) { return batcher__imbalance(&s->batcher); }
 

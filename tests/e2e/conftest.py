@@ -24,8 +24,10 @@ STOP_S = 60
 
 
 def free_port_base():
-    """The first of four neighbouring ports that nobody listens on."""
-    for base in range(18700 + os.getpid() % 200 * 4, 20000, 4):
+    """The first of four neighbouring ports that nobody listens on; from SOUK_TEST_PORTS (FIRST-LAST) when that is set."""
+    first, _, last = os.environ.get("SOUK_TEST_PORTS", "").partition("-")
+    wanted = range(int(first), int(last) - 2, 4) if last else range(18700 + os.getpid() % 200 * 4, 20000, 4)
+    for base in wanted:
         with contextlib.ExitStack() as held:
             try:
                 for port in range(base, base + 4):
@@ -33,7 +35,7 @@ def free_port_base():
             except OSError:
                 continue
             return base
-    raise RuntimeError("no four free ports between 18700 and 20000")
+    raise RuntimeError(f"no four free ports between {wanted.start} and {wanted.stop}")
 
 
 def request(port, path, body=None, method=None):

@@ -70,7 +70,9 @@ class Stack:
                         f"SOUK_STATE_DIR={folder}/souk", f"SOUK_HUB_PORT={self.hub}", "SOUK_CLICKHOUSE_HOST=127.0.0.1",
                         f"SOUK_CLICKHOUSE_PORT={self.native}", "SOUK_LIVE=false", "SOUK_PSAPI_START=oldest", f"SOUK_PSAPI_URL=http://127.0.0.1:{self.sim}",
                         f"SOUK_PSAPI_SEED_URL=http://127.0.0.1:{self.sim}",
-                        f"SOUK_NINJA_URL=http://127.0.0.1:{self.sim}"], check=True)
+                        f"SOUK_NINJA_URL=http://127.0.0.1:{self.sim}",
+                        *(f"sources.{name}.enabled=false"
+                          for name in ("account_stashes", "currency_exchange", "leagues", "trade_data"))], check=True)
 
     def start(self, name, *command):
         log = open(self.folder / f"{name}.log", "ab")

@@ -80,7 +80,7 @@ def test_the_status_verb_says_it_too(stack):
     until("all green", 20, lambda: stack.status()["summary"]["level"] == "green", lambda: json.dumps(stack.status()["summary"]))
     screen = run_souk("status", config=stack.config_file)
     assert screen.returncode == 0, screen.stdout + screen.stderr
-    for word in ("SOURCE", "psapi", "poe_ninja", "ENDPOINT", "spool", "store  connected", "bronze_public_stash", "alerts"):
+    for word in ("SOURCE", "BEHIND", "psapi", "poe_ninja", "ENDPOINT", "MAY SEND", "spool", "store  connected", "bronze_public_stash", "alerts"):
         assert word in screen.stdout, word
     machine = run_souk("status", "--json", config=stack.config_file)
     assert machine.returncode == 0, machine.stderr

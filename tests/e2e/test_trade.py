@@ -1,10 +1,12 @@
 """Trade data by resource and by cursor, the realms of psapi, and how far psapi is behind."""
 
 import json
+import signal
 
 import pytest
-from stacks import ask, stack_of, until
+from stacks import ask, run_souk, stack_of, until
 
+HOLD_MS = 5 * 3600 * 1000  # It is 6 h, less what the test takes.
 RESOURCES = ["static", "items", "stats", "leagues", "filters", "change-ids"]
 IDS = "SELECT countDistinct(trade_id) FROM bronze_trade_metadata WHERE ts > now() - INTERVAL 1 HOUR"
 AGE = ("SELECT quantileExact(0.95)(dateDiff('second', listing_ts, now())) FROM bronze_trade_metadata "
@@ -62,10 +64,10 @@ def test_a_gateway_is_walked_and_its_end_is_told_once(tmp_path):
         assert float(stack.query(AGE)) >= 0
         assert int(stack.query("SELECT max(c) FROM (SELECT count() AS c FROM v_trade_metadata_dedup GROUP BY trade_id)")) == 1
         stack.fault("status", target="trade_data", value=404, count=1)
-        gone = until("derived mode", 30, lambda: (s := stream(stack, "trade_data", "listings"))["state"] == "unavailable" and s, told(stack))
+        gone = until("derived mode", 30, lambda: (s := stream(stack, "trade_data", "listings"))["state"] == "unavailable"
+                     and s["next_request_ms"] > stack.status()["now_ms"] + HOLD_MS and s, told(stack))
         before = gone["cursor"]
         assert before != "" and gone["pages"]["unavailable"] == 1
-        assert gone["next_request_ms"] > stack.status()["now_ms"] + 5 * 3600 * 1000
         alert = until("an alert", 10, lambda: stack.alerts("unavailable"), told(stack))
         assert len(alert) == 1 and alert[0]["title"] == "trade_data listings is not available: derived from the tape"
         assert stream(stack, "trade_data", "listings")["level"] == "amber"
@@ -76,6 +78,13 @@ def test_a_gateway_is_walked_and_its_end_is_told_once(tmp_path):
         until("it goes on", 60, lambda: (s := stream(stack, "trade_data", "listings"))["pages"]["new"] > 0 and s["cursor"] != before, told(stack))
         until("the alert ends", 20, lambda: all(a["status"] == "resolved" for a in stack.alerts("unavailable")), told(stack))
         assert len(stack.alerts("unavailable")) == 1
+
+        # So it is when somebody asks for it.
+        stack.fault("status", target="trade_data", value=404, count=1)
+        until("derived mode", 30, lambda: stream(stack, "trade_data", "listings")["next_request_ms"] > stack.status()["now_ms"] + HOLD_MS, told(stack))
+        asked = run_souk("poll", "trade_data", "listings", config=stack.config_file)
+        assert asked.returncode == 0, asked.stdout + asked.stderr
+        until("it goes on", 30, lambda: stream(stack, "trade_data", "listings")["state"] in ("live", "caught_up"), told(stack))
 
 
 @pytest.mark.parametrize("fault", [{"kind": "status", "value": 410}, {"kind": "status", "value": 444}, {"kind": "status", "value": 403}])
@@ -88,3 +97,27 @@ def test_what_else_is_gone(tmp_path, fault):
         stack.start_souk()
         until("derived mode", 30, lambda: stream(stack, "trade_data", "listings")["state"] == "unavailable", told(stack))
         until("an alert", 10, lambda: len(stack.alerts("unavailable")) == 1, told(stack))
+
+
+def test_listings_are_derived_from_the_tape(tmp_path):
+    """With nobody who tells of listings, the tape does: one row an event, once."""
+    with stack_of(tmp_path) as stack:
+        until("derived rows", 60, lambda: stack.count("bronze_trade_metadata", "origin = 'derived'") > 200, told(stack))
+        stack.stop("souk", sig=signal.SIGKILL)  # What it says again is known by its tokens, in both tables.
+        stack.start_souk()
+        stack.goes_on()
+        stack.settle()
+        same = "SELECT count(), uniqExact(src, lsn, ord), sum(cityHash64(lsn, ord, listing_ts, delist_ts)) FROM "
+        until("as many as events", 30, lambda: stack.query(same + "silver_listing_events")
+              == stack.query(same + "bronze_trade_metadata WHERE origin = 'derived'"), told(stack))
+        assert int(stack.query(IDS)) > 100
+        assert float(stack.query(AGE)) >= 0
+        kinds = dict(line.split("\t") for line in stack.query(
+            "SELECT trade_category, max(price_change_flag) FROM bronze_trade_metadata WHERE origin = 'derived' GROUP BY 1 FORMAT TSV").splitlines())
+        assert kinds["listed"] == "0" and set(kinds) <= {"listed", "repriced", "restacked", "delisted", "moved", "relisted"}
+        assert kinds.get("repriced", "1") == "1"
+        assert stack.count("bronze_trade_metadata", "length(trade_data_hash) != 32 OR NOT isValidJSON(payload)") == 0
+        assert stack.stop("souk") == 0
+        found = run_souk("verify", "--since", "1h", config=stack.config_file, seconds=60)
+        line = next(row for row in found.stdout.splitlines() if row.startswith("bronze_trade_metadata "))
+        assert set(line.split()[1:]) == {"0", "|"}, found.stdout  # Rows that the server made are nobody's fault.

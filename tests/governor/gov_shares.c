@@ -70,6 +70,27 @@ static void test_little_work_is_served_at_once(void **state) {
     venue__free(s.venue);
 }
 
+/* Half of the lasting rate is all that metadata may take; whoever asks why it waits is told so. */
+static void test_a_ceiling_is_said(void **state) {
+    (void)state;
+    struct world *w = world__new(1, NULL);
+    struct venue_rule rule = {"Account", "15:10:60,30:300:300"};
+    struct server s = {.venue = venue__new("p", &rule, 1, 0, true)};
+    struct load l = {.endpoint = world__endpoint(w, "e", NULL), .server = &s, .class = CLASS_METADATA, .n_left = 1000};
+    world__load(w, &l);
+    world__run(w, WORLD_START_NS + 40 * S);
+    struct endpoint_status st = world__status(w, "e");
+    assert_string_equal(endpoint_state__name(st.state), "paced");
+    assert_non_null(strstr(st.reason, "for the ceiling of class metadata"));
+    uint64_t n = s.n_arrived;
+    world__run(w, st.next_mono_ns - 100 * MS);
+    assert_int_equal(s.n_arrived, n);
+    world__run(w, st.next_mono_ns + 300 * MS);
+    assert_int_equal(s.n_arrived, n + 1); /* When it said. */
+    world__free(w);
+    venue__free(s.venue);
+}
+
 static void test_hundreds_with_cancellations(void **state) {
     (void)state;
     uint64_t seeds = score__times(10, 200), requests = 0;
@@ -148,6 +169,6 @@ static void test_aligned_minutes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_flood), cmocka_unit_test(test_little_work_is_served_at_once),
-        cmocka_unit_test(test_hundreds_with_cancellations), cmocka_unit_test(test_aligned_minutes)};
+        cmocka_unit_test(test_a_ceiling_is_said), cmocka_unit_test(test_hundreds_with_cancellations), cmocka_unit_test(test_aligned_minutes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -132,6 +132,52 @@ static void test_heads_go_alone(void **state) {
     table__row("wire shape: HEADs alone, two in flight", 20, requests, 0, -1, true);
 }
 
+/* Somebody who cannot send HEAD was first: then there is nothing left to ask for. */
+static void test_no_head_once_all_is_known(void **state) {
+    (void)state;
+    struct world *w = world__new(1, NULL);
+    struct endpoint_options o = with_head();
+    struct server s = {.venue = venue__new("p", &stash, 1, 0, true)};
+    struct endpoint *ep = world__endpoint(w, "e", &o);
+    struct load first = {.endpoint = ep, .server = &s, .n_left = 1};
+    struct load later = {.endpoint = ep, .server = &s, .may_head = true, .n_left = 30};
+    world__load(w, &first);
+    assert_true(world__finish(w, WORLD_START_NS + 10 * S));
+    world__load(w, &later);
+    assert_true(world__finish(w, WORLD_START_NS + 1000 * S));
+    assert_int_equal(s.n_heads, 0);
+    assert_int_equal(venue__books(s.venue).n_violations, 0);
+    world__free(w);
+    venue__free(s.venue);
+}
+
+/* After a while others may have used the budget: HEAD tells. Right after a restart it is not asked. */
+static void test_head_again_after_a_while(void **state) {
+    (void)state;
+    for (int away_s = 10; away_s <= 120; away_s += 110) {
+        struct buf saved = buf__init(1 << 20);
+        struct world *w = world__new(1, NULL);
+        struct endpoint_options o = with_head();
+        struct server s = {.venue = venue__new("p", &stash, 1, 0, true)};
+        struct load before = {.endpoint = world__endpoint(w, "e", &o), .server = &s, .may_head = true, .n_left = 10};
+        world__load(w, &before);
+        assert_true(world__finish(w, WORLD_START_NS + 100 * S));
+        world__crash(w, &saved);
+        if (away_s > 60) venue__others(s.venue, w->clock.mono_ns + 60 * S, 20);
+        w->clock.mono_ns += away_s * S;
+        w->clock.wall_ns += away_s * S;
+        struct load after = {.endpoint = world__endpoint(w, "e", &o), .server = &s, .may_head = true, .n_left = 60};
+        world__restore(w, &saved);
+        world__load(w, &after);
+        assert_true(world__finish(w, w->clock.mono_ns + 2000 * S));
+        assert_int_equal(s.n_heads, away_s > 60 ? 2 : 1);
+        assert_int_equal(venue__books(s.venue).n_violations, 0);
+        buf__fini(&saved);
+        world__free(w);
+        venue__free(s.venue);
+    }
+}
+
 /* A crash at a random moment, again and again, each time with the state of the last grant. */
 static void test_a_crash_loop(void **state) {
     (void)state;
@@ -166,6 +212,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cold_start_with_residue), cmocka_unit_test(test_degraded_head),
         cmocka_unit_test(test_degraded_replies), cmocka_unit_test(test_heads_go_alone),
-        cmocka_unit_test(test_a_crash_loop)};
+        cmocka_unit_test(test_head_again_after_a_while), cmocka_unit_test(test_no_head_once_all_is_known), cmocka_unit_test(test_a_crash_loop)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,7 +56,7 @@ struct world {
     unsigned rows_max;       /* Of a page. */
     unsigned poison_of;      /* One row of so many is refused; 0: none. */
     unsigned live_every;     /* A live feed is opened at one of so many steps; 0: never. */
-    struct world_reader readers[FEEDS_MAX];
+    struct world_reader readers[FEEDS_PAGES];
     unsigned live;           /* The feed at the end of the log. */
     uint64_t seed;
     bool closed;
@@ -314,7 +314,7 @@ static inline void world_live(struct world *w, unsigned n_steps, uint64_t k, enu
 static inline bool all_read(const struct world *w) {
     struct spool_status st;
     spool__status(w->spool, &st);
-    for (unsigned i = 0; i < FEEDS_MAX; i++)
+    for (unsigned i = 0; i < FEEDS_PAGES; i++)
         if (w->readers[i].open && w->readers[i].at < (w->readers[i].end ? w->readers[i].end : st.end_lsn)) return false;
     return st.synced_lsn == st.end_lsn;
 }

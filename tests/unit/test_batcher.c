@@ -11,6 +11,8 @@ static const struct column_desc columns[] = {{"lsn", "UInt64", COLUMN_U64}, {"or
 static const struct table_desc data_table = {.name = "data", .columns = columns, .n_columns = 2};
 static const struct table_desc check_table = {
     .name = "checks", .columns = columns, .n_columns = 2, .after_data = true};
+static const struct table_desc derived_table = {
+    .name = "events", .columns = columns, .n_columns = 2, .derived = true};
 
 #define PAGES 60
 #define TOKENS_MAX 4096
@@ -310,8 +312,86 @@ static void test_many_seals_are_taken_up_fast(void **state) {
     free(f);
 }
 
+/* Event pages: every third page makes a row of the derived table. */
+static void tell(struct fixture *f, uint64_t lsn) {
+    struct rows rows = {0};
+    struct batch *b = lsn % 3 == 0 ? rows__batch(&rows, &derived_table, SLICE_LIT("Standard")) : NULL;
+    if (b != NULL) batch__begin(b), batch__u64(b, lsn), batch__u32(b, 0), batch__end(b);
+    assert_int_equal(batcher__rows(&f->b, FEED_TAPE, lsn, lsn + 1, (int64_t)lsn, &rows), 0);
+}
+
+static struct sealed *next_of_table(struct fixture *f, const struct table_desc *table) {
+    for (struct sealed *s = f->b.first; s != NULL; s = s->next)
+        if (s->batch.table == table) return s;
+    return NULL;
+}
+
+static void test_the_tapes_feed_is_apart(void **state) {
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    start(f);
+    batcher__open_feed(&f->b, FEED_TAPE, 0);
+    for (uint64_t lsn = 0; lsn < 30; lsn++) page(f, lsn);
+    for (uint64_t lsn = 0; lsn < 10; lsn++) tell(f, lsn); /* It is behind. */
+    batcher__cut(&f->b, true);
+    struct sealed *event = next_of_table(f, &derived_table);
+    assert_non_null(event);
+    assert_int_equal(event->feed, FEED_TAPE);
+    assert_int_equal(event->batch.n_rows, 4);
+    struct seal seal = event->seal;
+    assert_int_equal(batcher__feed_low_water(&f->b, FEED_TAPE), 0);
+    assert_int_equal(batcher__low_water(&f->b), 0);
+    /* Pages go first, and neither they nor their check rows wait for the tape. */
+    for (int n = 0; n < 100; n++) {
+        struct sealed *s = batcher__next(&f->b, 1);
+        if (s == event) break;
+        assert_non_null(s);
+        insert(f, s);
+        batcher__stored(&f->b, s);
+    }
+    assert_ptr_equal(f->b.first, event);
+    assert_int_equal(f->server.check_ahead, 0);
+    assert_int_equal(batcher__low_water(&f->b), 30);
+    assert_int_equal(batcher__feed_low_water(&f->b, FEED_TAPE), 0);
+    assert_true(batcher__feed_waits(&f->b, FEED_TAPE));
+    batcher__fini(&f->b);
+
+    /* After a crash the pages start at their mark, and the tape in front of it: same batch, same token. */
+    struct batcher_options options = {.store_id = "store", .rows_max = 20, .bytes_max = 1 << 20, .age_max_ns = 10};
+    assert_int_equal(batcher__init(&f->b, &f->clock, &options), 0);
+    f->b.on_sealed = on_sealed;
+    f->b.ctx = f;
+    assert_int_equal(batcher__recover_tape_seal(&f->b, &seal), 0);
+    batcher__open_feed(&f->b, 0, 30);
+    batcher__open_feed(&f->b, FEED_TAPE, 0);
+    assert_int_equal(batcher__low_water(&f->b), 30); /* The tape's seal does not hold it. */
+    for (uint64_t lsn = 30; lsn < 40; lsn++) page(f, lsn);
+    for (uint64_t lsn = 0; lsn < 13; lsn++) tell(f, lsn);
+    event = next_of_table(f, &derived_table);
+    assert_non_null(event);
+    assert_true(event->matches && event->uncertain);
+    assert_string_equal(event->seal.token, seal.token);
+    batcher__stored(&f->b, event);
+    assert_int_equal(batcher__feed_low_water(&f->b, FEED_TAPE), 12); /* The row of 12 is of another batch. */
+    batcher__fini(&f->b);
+
+    /* A snapshot behind the seal: nobody makes its rows again, as they are stored. */
+    assert_int_equal(batcher__init(&f->b, &f->clock, &options), 0);
+    f->b.on_sealed = on_sealed;
+    f->b.ctx = f;
+    assert_int_equal(batcher__recover_tape_seal(&f->b, &seal), 0);
+    batcher__open_feed(&f->b, FEED_TAPE, 11);
+    tell(f, 11);
+    assert_int_equal(batcher__feed_low_water(&f->b, FEED_TAPE), 12);
+    assert_null(f->b.first);
+    assert_int_equal(batcher__imbalance(&f->b), 0);
+    batcher__fini(&f->b);
+    free(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_tapes_feed_is_apart),
         cmocka_unit_test(test_every_row_is_stored_once_whatever_crashes),
         cmocka_unit_test(test_two_feeds_store_every_row_once_whatever_crashes),
         cmocka_unit_test(test_a_batch_is_cut_by_rows_and_by_age),

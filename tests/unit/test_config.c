@@ -449,7 +449,9 @@ static void test_config_ships_a_file_that_loads(void **state) {
     assert_string_equal(c->sources.psapi.base_url, "http://127.0.0.1:8787");
     /* It says that it shows the defaults: apart from what it marks, it does. */
     struct config *defaults = load("leagues: [Allflame, Standard]\n"
-                                   "sources: {poe_ninja: {leagues: [Allflame, Standard],\n"
+                                   "sources: {trade_data: {enabled: true}, currency_exchange: {enabled: true},\n"
+                                   "  account_stashes: {enabled: true}, leagues: {enabled: true},\n"
+                                   "  poe_ninja: {leagues: [Allflame, Standard],\n"
                                    "    kinds: [exchange/Currency, exchange/Fragment, exchange/Scarab,\n"
                                    "      item/UniqueWeapon]}}\n");
     struct buf a = buf__init(1 << 20), b = buf__init(1 << 20);

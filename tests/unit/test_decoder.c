@@ -311,6 +311,71 @@ static void test_it_can_be_closed_while_a_job_runs(void **state) {
     assert_true(f->taken.n > 0); /* The job's rows were handed on before the end. */
 }
 
+struct maker {
+    struct fixture *f;
+    uint64_t lsns[TAKEN_MAX];
+    size_t n, n_taken;
+    size_t fails_at; /* This call has no memory. */
+};
+
+static int make(void *ctx, const struct spool_record *rec, const struct followed *followed, struct buf *body,
+                struct rows *rows) {
+    struct maker *m = ctx;
+    assert_int_equal(rec->type, SPOOL_PAGE);
+    assert_int_equal(followed->n, 1);
+    assert_true(body->max > 0);
+    *rows = (struct rows){0};
+    if (m->n == m->fails_at) {
+        m->fails_at = SIZE_MAX;
+        return ERR_NOMEM;
+    }
+    m->lsns[m->n++] = rec->lsn;
+    struct batch *b = rows__batch(rows, &table_bronze_quarantine, (struct slice){0});
+    const struct quarantine_row row = {.origin = {.src = "x", .lsn = rec->lsn}};
+    tables__quarantine_row(b, &row);
+    return 0;
+}
+
+static bool maker_has_room(void *ctx) { return ((struct maker *)ctx)->f->room > 0; }
+
+static void take_made(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns, const struct request_facts *facts,
+                      struct rows *rows) {
+    struct maker *m = ctx;
+    assert_null(facts);
+    assert_true(wall_ns > 0 && next_lsn >= lsn);
+    if (rows->n == 0) return;
+    assert_int_equal(lsn, m->lsns[m->n_taken++]);
+    rows__fini(rows);
+}
+
+/* Somebody else's rows: each page once and in order, also when memory was short. */
+static void test_rows_can_be_made_by_somebody_else(void **state) {
+    struct fixture *f = *state;
+    struct err e = {0};
+    struct spool_status status;
+    struct maker m = {.f = f, .fails_at = SIZE_MAX};
+    struct decoder_deps deps = {.loop = &f->loop, .clock = &f->clock, .metrics = &f->metrics, .spool = f->spool, .ctx = &m,
+                                .has_room = maker_has_room, .take = take_made, .make = make};
+    for (int i = 0; i < 100; i++) append_page(f, STASH("Standard"));
+    spool__status(f->spool, &status);
+    assert_int_equal(decoder__open(&f->decoder, &deps, status.first_lsn, 0, "Standard\n", &e), 0);
+    run_until_quiet(f);
+    assert_false(decoder__works(f->decoder));
+    assert_int_equal(m.n, 100);
+    assert_int_equal(m.n_taken, 100);
+    m.n = m.n_taken = 0;
+    close_decoder(f);
+
+    m.fails_at = 10;
+    assert_int_equal(decoder__open(&f->decoder, &deps, status.first_lsn, 0, "Standard\n", &e), 0);
+    for (int i = 0; i < TURNS_MAX && m.n_taken < 10; i++) {
+        decoder__wake(f->decoder);
+        uv_run(&f->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(m.n_taken, 10); /* What came before it; it is tried again later. */
+    close_decoder(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -322,6 +387,7 @@ int main(void) {
         TEST(test_it_goes_on_behind_a_gap),
         TEST(test_it_stops_while_there_is_no_room),
         TEST(test_it_can_be_closed_while_a_job_runs),
+        TEST(test_rows_can_be_made_by_somebody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

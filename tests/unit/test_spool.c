@@ -197,6 +197,42 @@ static void test_checkpoint_is_found_and_old_segments_retire(void **state) {
     assert_int_equal(read_pages(f, NULL, 0, NULL) <= 60, 1);
 }
 
+static void test_segments_are_kept_for_whoever_reads_on(void **state) {
+    struct fixture *f = *state;
+    struct spool_record rec;
+    struct err e;
+    f->options.retain_ns = 0;
+    f->options.keep_all = true;
+    open_spool(f);
+    for (uint32_t i = 0; i < 300; i++) append_n(f, SPOOL_PAGE, i, 1000);
+    run_until_synced(f);
+    uint64_t first = status_of(f).first_lsn, keep = 0;
+    f->clock.wall_ns += NS_PER_S;
+    assert_true(spool__checkpoint(f->spool, status_of(f).synced_lsn, SLICE_LIT("x"), NULL) != 0);
+    run_until_synced(f);
+    append_n(f, SPOOL_PAGE, 1, 100);
+    run_until_synced(f);
+    assert_int_equal(status_of(f).first_lsn, first);
+    struct spool_reader r;
+    spool_reader__init(&r, f->spool, first); /* A record in the middle. */
+    for (int i = 0; i < 150; i++) assert_int_equal(spool_reader__next(&r, UINT64_MAX, &rec, &e), 1);
+    keep = rec.lsn;
+    spool_reader__fini(&r);
+    spool__keep(f->spool, keep);
+    f->clock.wall_ns = INT64_MAX / 2;
+    spool__checkpoint(f->spool, status_of(f).synced_lsn, SLICE_LIT("y"), NULL);
+    while (status_of(f).first_lsn == first) uv_run(&f->loop, UV_RUN_ONCE);
+    run_until_synced(f);
+    assert_true(status_of(f).first_lsn <= keep);
+    spool_reader__init(&r, f->spool, keep);
+    assert_int_equal(spool_reader__next(&r, UINT64_MAX, &rec, &e), 1);
+    assert_int_equal(rec.lsn, keep);
+    spool_reader__fini(&r);
+    spool__keep(f->spool, UINT64_MAX);
+    spool__checkpoint(f->spool, status_of(f).synced_lsn, SLICE_LIT("z"), NULL);
+    while (status_of(f).n_segments > 1) uv_run(&f->loop, UV_RUN_ONCE);
+}
+
 static void test_segments_below_the_low_water_mark_are_not_read_at_opening(void **state) {
     struct fixture *f = *state;
     char path[128];
@@ -313,6 +349,7 @@ int main(void) {
         T(test_largest_record_comes_back),
         T(test_full_quota_refuses_pages_alone_until_there_is_room),
         T(test_checkpoint_is_found_and_old_segments_retire),
+        T(test_segments_are_kept_for_whoever_reads_on),
         T(test_segments_below_the_low_water_mark_are_not_read_at_opening),
         T(test_second_instance_names_the_first),
         T(test_bad_options_and_folders_are_refused),

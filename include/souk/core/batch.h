@@ -40,9 +40,12 @@ struct table_desc {
     /* SQL: which rows come from the log's own pages, where others are made in the server; NULL:
      * all. */
     const char *ours;
-    bool after_data; /* Sent only after all data rows of the same and earlier pages are stored. */
+    bool after_data;  /* Sent only after all data rows of the same and earlier pages are stored. */
     bool latest_wins; /* The server keeps the newest row of a key and forgets the others, so nobody
                          can count what was sent. */
+    /* Its rows depend on all records before theirs, not on one alone: they come in a feed of their
+     * own, strictly in log order, and only their maker can make them again. */
+    bool derived;
 };
 
 struct column {

@@ -1,44 +1,17 @@
 // Draws one answer of /api/v1/status. draw() takes the numbers, tick() moves what changes with time
 // alone (ages, countdowns) between two answers.
 
-import { byId, icon, make, put, reconcile, set, setIcon, show, svg } from './dom.js';
-import { ago, bytes, count, rate, shorten, span } from './format.js';
+import { byId, make, put, reconcile, set, setIcon, show, svg } from './dom.js';
+import { ago, bytes, count, rate, span } from './format.js';
+import { drawLimits, tickLimits } from './limits.js';
+import { row } from './rows.js';
+import { drawSources, tickSources } from './sources.js';
 
 const WORDS = { green: 'All well', amber: 'Needs a look', red: 'In trouble' };
-const FRESH = { green: 'fresh', amber: 'late', red: 'stale' };
-const ENDPOINT_LEVEL = { open: 'green', paced: 'green', probe: 'amber', backoff: 'amber', penalty: 'amber', disabled: 'red' };
 const STORE_LEVEL = { connected: 'green', connecting: 'amber', away: 'red', held: 'red' }; // held: it refuses us, and nothing is dropped
-const STATES = { live: 'live', caught_up: 'caught up', waiting: 'waiting', seeding: 'seeding', frozen: 'frozen', off: 'off' };
-
 const level = (name) => (name in WORDS ? name : 'idle');
 
 let page = null;
-
-/** Cells of a row, named, so that updates need no queries. */
-function row(key, names, numeric) {
-  const tr = make('tr');
-  tr.cells_ = {};
-  names.forEach((name, i) => {
-    const cell = make(i === 0 ? 'th' : 'td', numeric.has(name) ? 'n num' : '');
-    if (i === 0) cell.scope = 'row';
-    tr.cells_[name] = cell;
-    tr.append(cell);
-  });
-  tr.dataset.key = key;
-  return tr;
-}
-
-function badge() {
-  const node = make('span', 'badge');
-  node.append(icon('idle'), make('span'));
-  return node;
-}
-
-function setBadge(node, levelName, text) {
-  set(node, 'data-level', levelName);
-  setIcon(node.firstElementChild, levelName);
-  put(node.lastElementChild, text);
-}
 
 // --- Summary, rate, spool, store
 
@@ -106,101 +79,29 @@ function drawStore(now) {
   put(byId('process'), `souk: ${((p.cpu_ratio || 0) * 100).toFixed(1)} % CPU, ${bytes(p.rss_bytes)}, lag ${(p.loop_lag_ms ?? 0).toFixed(1)} ms`);
 }
 
-// --- Tables
-
-const SOURCE_NUMBERS = new Set(['pages', 'rows', 'rate', 'next']);
-
-function buildSource(source) {
-  const tr = row(`${source.name} ${source.stream}`, ['name', 'fresh', 'state', 'cursor', 'pages', 'rows', 'rate', 'next'], SOURCE_NUMBERS);
-  const c = tr.cells_;
-  c.name.append(make('span'), make('span', 'sub'));
-  c.fresh.append((tr.badge = badge()), make('span', 'num age'));
-  c.state.append(make('span'), make('span', 'sub'));
-  c.cursor.append(make('code'));
-  return tr;
+/** The memory of stashes, where there is one. */
+function drawTape(now) {
+  const t = page.tape;
+  const on = !!t && t.state !== 'off';
+  show(byId('tape'), on);
+  if (!on) return;
+  put(byId('tape-state'), t.state ?? '');
+  put(byId('tape-items'), count(t.items));
+  put(byId('tape-stashes'), count(t.stashes));
+  put(byId('tape-bytes'), bytes(t.bytes));
+  set(byId('tape-bytes'), 'title', `at most ${bytes(t.memory_max)}; ${count(t.forgotten)} items forgotten for want of room`);
+  put(byId('tape-events'), count(t.events));
+  put(byId('tape-lag'), Number.isFinite(t.lag_s) ? span(t.lag_s * 1000) : '–');
+  put(byId('tape-snapshot'), ago(t.snapshot_ms, now));
 }
 
-function updateSource(tr, source) {
-  const c = tr.cells_;
-  tr.source = source;
-  put(c.name.firstElementChild, source.name);
-  put(c.name.lastElementChild, source.league && !source.stream?.includes(source.league) ? `${source.stream} · ${source.league}` : (source.stream ?? ''));
-  const name = source.state === 'off' ? 'idle' : level(source.level);
-  setBadge(tr.badge, name, source.state === 'off' ? 'off' : (FRESH[name] ?? 'unknown'));
-  put(c.state.firstElementChild, STATES[source.state] ?? source.state ?? '');
-  const trouble = source.reason || (source.level !== 'green' ? source.last_error : '') || '';
-  put(c.state.lastElementChild, trouble);
-  set(c.state.lastElementChild, 'title', trouble);
-  const code = c.cursor.firstElementChild;
-  put(code, shorten(source.cursor || '–', 19));
-  set(code, 'title', source.cursor || '');
-  const p = source.pages ?? {};
-  put(c.pages, count(p.new));
-  set(c.pages, 'title', `${count(p.new)} new, ${count(p.empty)} empty, ${count(p.unchanged)} unchanged, ${count(p.repeat)} repeated, ${count(p.rewind)} refused as rewinds, ${count(p.invalid)} invalid; ${count(source.errors)} errors${source.last_error ? `, last: ${source.last_error}` : ''}`);
-  put(c.rows, count(source.rows));
-  put(c.rate, rate(source.rows_per_s));
-}
+// --- Stored rows
 
-function tickSource(tr, now) {
-  const { source } = tr;
-  put(tr.cells_.fresh.lastElementChild, source.last_success_ms ? span(now - source.last_success_ms) : 'never');
-  const wait = source.next_request_ms - now;
-  put(tr.cells_.next, source.state === 'off' || !source.next_request_ms ? '–' : wait > 0 ? `in ${span(wait)}` : 'now');
-}
-
-function buildEndpoint(endpoint) {
-  const tr = row(endpoint.name, ['name', 'state', 'windows', 'requests', 'throttled', 'errors'], new Set(['requests', 'throttled', 'errors']));
-  tr.cells_.name.append(make('span'), make('span', 'sub'));
-  tr.cells_.state.append((tr.badge = badge()), make('span', 'sub'));
-  tr.cells_.windows.append((tr.windows = make('ul', 'windows')));
-  return tr;
-}
-
-function buildWindow() {
-  const li = make('li');
-  const bar = make('span', 'bar');
-  bar.append(make('i'));
-  li.append(bar, make('span', 'num'));
-  return li;
-}
-
-function updateWindow(li, w) {
-  const used = w.limit > 0 ? w.used / w.limit : 0;
-  set(li, 'data-level', used > 1 ? 'red' : 'green');
-  li.firstElementChild.firstElementChild.style.inlineSize = `${Math.min(100, used * 100).toFixed(0)}%`;
-  put(li.lastElementChild, `${w.rule} ${count(w.used)}/${count(w.limit)} in ${count(w.period_s)} s`);
-  set(li, 'title', `${w.rule}: ${w.limit} in ${w.period_s} s${w.restriction_s ? `, ${w.restriction_s} s of restriction when exceeded` : ''}`);
-}
-
-function updateEndpoint(tr, endpoint) {
-  const c = tr.cells_;
-  tr.endpoint = endpoint;
-  put(c.name.firstElementChild, endpoint.name);
-  put(c.name.lastElementChild, endpoint.host ?? '');
-  set(c.name, 'title', endpoint.policy ? `policy ${endpoint.policy}` : 'no policy announced yet');
-  setBadge(tr.badge, ENDPOINT_LEVEL[endpoint.state] ?? 'idle', endpoint.state ?? 'unknown');
-  const windows = endpoint.windows ?? [];
-  reconcile(tr.windows, windows.map((w, i) => ({ ...w, key: `${w.rule} ${w.period_s} ${i}` })), (w) => w.key, buildWindow, updateWindow);
-  if (!windows.length) set(tr.windows, 'data-empty', `${rate(endpoint.rate_per_s)} a second, no window announced`);
-  else tr.windows.removeAttribute('data-empty');
-  put(c.requests, count(endpoint.requests));
-  put(c.throttled, count(endpoint.throttled));
-  put(c.errors, count(endpoint.errors));
-  set(c.throttled, 'data-level', endpoint.throttled > 0 ? 'amber' : 'idle');
-  set(c.errors, 'data-level', endpoint.errors > 0 ? 'amber' : 'idle');
-}
-
-function tickEndpoint(tr, now) {
-  const { endpoint } = tr;
-  const wait = endpoint.next_ms - now;
-  const settled = endpoint.state === 'open' || endpoint.state === 'paced';
-  put(tr.cells_.state.lastElementChild, settled ? '' : [endpoint.reason, wait > 0 ? `again in ${span(wait)}` : ''].filter(Boolean).join(', '));
-  set(tr.cells_.state, 'title', endpoint.reason ?? '');
-}
+const TABLE_COLUMNS = [['name', ''], ['rows', 'rows', 'n'], ['rate', 'rows/s', 'n'], ['batches', 'batches', 'n'], ['open', 'open', 'n'],
+  ['outstanding', 'under way', 'n'], ['ack', 'stored', 'n']];
 
 function buildTable(table) {
-  const names = ['name', 'rows', 'rate', 'batches', 'open', 'outstanding', 'ack'];
-  const tr = row(table.name, names, new Set(names.slice(1)));
+  const tr = row(table.name, TABLE_COLUMNS);
   tr.cells_.name.append(make('code'));
   return tr;
 }
@@ -217,13 +118,14 @@ function updateTable(tr, table) {
 }
 
 function drawTables() {
-  reconcile(byId('sources'), page.sources ?? [], (s) => `${s.name} ${s.stream}`, buildSource, updateSource);
-  reconcile(byId('endpoints'), page.endpoints ?? [], (e) => `${e.name} ${e.host}`, buildEndpoint, updateEndpoint);
+  drawSources(page.sources ?? []);
+  drawLimits(page.endpoints ?? []);
   reconcile(byId('tables'), page.store?.tables ?? [], (t) => t.name, buildTable, updateTable);
 }
 
 export function draw(answer, now) {
   page = answer;
+  show(byId('main'), true); // Empty tables that fill would push each other aside.
   drawSummary();
   drawRate();
   drawTables();
@@ -233,10 +135,11 @@ export function draw(answer, now) {
 /** @now is the server's clock. */
 export function tick(now) {
   if (!page) return;
-  for (const tr of byId('sources').children) tickSource(tr, now);
-  for (const tr of byId('endpoints').children) tickEndpoint(tr, now);
+  tickSources(now);
+  tickLimits(now);
   for (const tr of byId('tables').children) put(tr.cells_.ack, ago(tr.table.last_ack_ms, now));
   put(byId('state'), page.started_ms ? `up ${span(now - page.started_ms)}` : '');
   drawSpool(now);
   drawStore(now);
+  drawTape(now);
 }

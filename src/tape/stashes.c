@@ -1,0 +1,167 @@
+/* The stashes in memory: found by id, kept in the order in which they were last seen. */
+#include "tape_internal.h"
+#include <stdlib.h>
+#include <xxhash.h>
+
+#define INDEX_MIN 1024u
+#define NAME_MAX_BYTES 128u
+#define MALLOC_SHARE 16u /* What an allocation costs beside its bytes. */
+
+uint64_t tape__hash(const void *bytes, size_t len) { return XXH3_64bits(bytes, len); }
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return -1;
+}
+
+bool tape_id__read(struct slice s, unsigned char *id) {
+    if (s.len != 2 * TAPE_ID_BYTES) return false;
+    for (size_t i = 0; i < TAPE_ID_BYTES; i++) {
+        int hi = hex_digit(s.base[2 * i]), lo = hex_digit(s.base[2 * i + 1]);
+        if (hi < 0 || lo < 0) return false;
+        id[i] = (unsigned char)(hi << 4 | lo);
+    }
+    return true;
+}
+
+void tape_id__write(const unsigned char *id, char out[65]) {
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < TAPE_ID_BYTES; i++) {
+        out[2 * i] = digits[id[i] >> 4];
+        out[2 * i + 1] = digits[id[i] & 15];
+    }
+    out[64] = '\0';
+}
+
+int stashes__init(struct tape *t) {
+    t->index_cap = INDEX_MIN;
+    t->index = calloc(t->index_cap, sizeof(struct stash *));
+    t->names = calloc(NAMES_MAX + 1, sizeof(char *));
+    if (t->index == NULL || t->names == NULL || map__init(&t->names_by_text, NAMES_MAX) != 0)
+        return ERR_NOMEM;
+    t->names[0] = strdup("");
+    t->n_names = 1;
+    return t->names[0] == NULL ? ERR_NOMEM : 0;
+}
+
+void stashes__fini(struct tape *t) {
+    for (struct stash *s = t->oldest, *next; s != NULL; s = next) {
+        next = s->newer;
+        free(s);
+    }
+    for (uint32_t i = 0; t->names != NULL && i < t->n_names; i++) free(t->names[i]);
+    free(t->names);
+    map__fini(&t->names_by_text);
+    free(t->index);
+}
+
+static size_t slot_of(const struct tape *t, const unsigned char *id) {
+    size_t at = (size_t)tape__hash(id, TAPE_ID_BYTES) & (t->index_cap - 1);
+    while (t->index[at] != NULL && memcmp(t->index[at]->id, id, TAPE_ID_BYTES) != 0)
+        at = (at + 1) & (t->index_cap - 1);
+    return at;
+}
+
+struct stash *stashes__find(const struct tape *t, const unsigned char *id) {
+    return t->index[slot_of(t, id)];
+}
+
+static int grow_index(struct tape *t) {
+    struct stash **old = t->index;
+    size_t old_cap = t->index_cap;
+    struct stash **bigger = calloc(old_cap * 2, sizeof *bigger);
+    if (bigger == NULL) return ERR_NOMEM;
+    t->index = bigger;
+    t->index_cap = old_cap * 2;
+    for (size_t i = 0; i < old_cap; i++)
+        if (old[i] != NULL) t->index[slot_of(t, old[i]->id)] = old[i];
+    free(old);
+    return 0;
+}
+
+static void unlink_stash(struct tape *t, struct stash *s) {
+    if (s->older != NULL) s->older->newer = s->newer;
+    else t->oldest = s->newer;
+    if (s->newer != NULL) s->newer->older = s->older;
+    else t->newest = s->older;
+    t->n_items -= s->n_items;
+    t->stash_bytes -= stash__bytes(s->n_items, s->seller_len) + MALLOC_SHARE;
+}
+
+static void link_newest(struct tape *t, struct stash *s) {
+    s->older = t->newest;
+    s->newer = NULL;
+    if (t->newest != NULL) t->newest->newer = s;
+    else t->oldest = s;
+    t->newest = s;
+    t->n_items += s->n_items;
+    t->stash_bytes += stash__bytes(s->n_items, s->seller_len) + MALLOC_SHARE;
+}
+
+int stashes__put(struct tape *t, struct stash *s, struct stash *old) {
+    if (old == NULL && t->n_stashes * 4 >= t->index_cap * 3 && grow_index(t) != 0) return ERR_NOMEM;
+    t->index[slot_of(t, s->id)] = s;
+    if (old != NULL) {
+        unlink_stash(t, old);
+        free(old);
+    } else {
+        t->n_stashes++;
+    }
+    link_newest(t, s);
+    return 0;
+}
+
+/* Moves back what was put behind the gap because of what was there (linear probing). */
+static void close_gap(struct tape *t, size_t gap) {
+    size_t mask = t->index_cap - 1;
+    for (size_t at = (gap + 1) & mask; t->index[at] != NULL; at = (at + 1) & mask) {
+        size_t home = (size_t)tape__hash(t->index[at]->id, TAPE_ID_BYTES) & mask;
+        if (((at - home) & mask) < ((at - gap) & mask)) continue;
+        t->index[gap] = t->index[at];
+        t->index[at] = NULL;
+        gap = at;
+    }
+}
+
+void stashes__remove(struct tape *t, struct stash *s) {
+    size_t at = slot_of(t, s->id);
+    assert(t->index[at] == s);
+    t->index[at] = NULL;
+    close_gap(t, at);
+    unlink_stash(t, s);
+    t->n_stashes--;
+    free(s);
+}
+
+/* What the bound is held against: a function of the content alone, not of how it came to be, so
+ * that a tape from a snapshot forgets when the one that wrote it does. The index has at most 8/3
+ * places a stash; the scratch of one version is not in it. */
+size_t tape__bytes(const struct tape *t) {
+    return sizeof *t + (INDEX_MIN + t->n_stashes * 3) * sizeof(struct stash *) + t->stash_bytes +
+           (NAMES_MAX + 1) * sizeof(char *) + t->name_bytes + recent__bytes(&t->recent) +
+           markets__bytes(&t->markets);
+}
+
+void stashes__make_room(struct tape *t) {
+    while (t->oldest != NULL && t->oldest != t->newest && tape__bytes(t) > t->options.memory_max) {
+        t->n_forgotten_stashes++;
+        t->n_forgotten_items += t->oldest->n_items;
+        stashes__remove(t, t->oldest);
+    }
+}
+
+uint16_t names__number(struct tape *t, struct slice name) {
+    if (name.len == 0 || name.len > NAME_MAX_BYTES) return 0;
+    void *known = map__get(&t->names_by_text, name);
+    if (known != NULL) return (uint16_t)(uintptr_t)known;
+    char *copy = t->n_names < NAMES_MAX ? slice__dup(name) : NULL;
+    if (copy == NULL) return 0;
+    if (map__put(&t->names_by_text, name, (void *)(uintptr_t)t->n_names) != 0) {
+        free(copy);
+        return 0;
+    }
+    t->names[t->n_names] = copy;
+    t->name_bytes += name.len + 2 * MALLOC_SHARE + 32;
+    return (uint16_t)t->n_names++;
+}

@@ -1,0 +1,338 @@
+/* Versions in, events out: the difference between what a stash held and what it holds. */
+#include "tape_internal.h"
+#include <stdlib.h>
+
+#define MEMORY_DEFAULT ((size_t)1 << 30)
+#define RECENT_DEFAULT (1u << 20)
+#define MARKETS_DEFAULT (1u << 16)
+#define COVERED_NS NS_PER_HOUR
+
+#define SINGLE_MAX 2u
+#define NEAR_PERCENT 25
+
+/* One version on its way in. */
+struct step {
+    struct tape *t;
+    const struct tape_version *v;
+    tape_event_cb cb;
+    void *ctx;
+    struct stash *old;       /* What was known; NULL. */
+    const struct item *next; /* The new items, ascending by id. */
+    uint32_t n_next;
+    const unsigned char *id;
+    uint64_t seller_hash, stash_hash;
+    uint32_t now_s;
+    uint16_t league;
+    size_t n_gone;           /* Without those that were seen elsewhere. */
+    bool unchanged;          /* Nothing but removals. */
+    struct tape_event event; /* What all of them share is filled in. */
+};
+
+int tape__new(struct tape **out, const struct tape_options *options) {
+    struct tape *t = calloc(1, sizeof *t);
+    if (t == NULL) return ERR_NOMEM;
+    t->options = *options;
+    if (t->options.memory_max == 0) t->options.memory_max = MEMORY_DEFAULT;
+    if (t->options.recent_max == 0) t->options.recent_max = RECENT_DEFAULT;
+    if (t->options.markets_max == 0) t->options.markets_max = MARKETS_DEFAULT;
+    if (stashes__init(t) != 0 || recent__init(&t->recent, t->options.recent_max) != 0 ||
+        markets__init(&t->markets, t->options.markets_max) != 0) {
+        tape__free(t);
+        return ERR_NOMEM;
+    }
+    *out = t;
+    return 0;
+}
+
+void tape__free(struct tape *t) {
+    if (t == NULL) return;
+    stashes__fini(t);
+    recent__fini(&t->recent);
+    markets__fini(&t->markets);
+    free(t->scratch);
+    free(t);
+}
+
+static struct coverage *coverage_of(struct tape *t, struct slice realm) {
+    for (size_t i = 0; i < t->n_realms; i++)
+        if (slice__eq(slice__str(t->realms[i].realm), realm)) return &t->realms[i];
+    if (t->n_realms == REALMS_MAX || realm.len >= sizeof t->realms[0].realm) return NULL;
+    struct coverage *c = &t->realms[t->n_realms++];
+    *c = (struct coverage){0};
+    memcpy(c->realm, realm.base, realm.len);
+    return c;
+}
+
+bool tape__page(struct tape *t, struct slice realm, int64_t wall_ns, bool at_end) {
+    struct coverage *c = coverage_of(t, realm);
+    if (c == NULL) return false;
+    if (wall_ns - c->last_page_ns > GAP_NS || wall_ns < c->last_page_ns) c->since_ns = 0;
+    c->last_page_ns = wall_ns;
+    if (at_end) {
+        c->last_end_ns = wall_ns;
+        if (c->since_ns == 0) c->since_ns = wall_ns;
+    } else if (wall_ns - c->last_end_ns > GAP_NS) {
+        c->since_ns = 0;
+    }
+    return c->since_ns != 0 && wall_ns - c->since_ns >= COVERED_NS;
+}
+
+static void say(struct step *s, enum tape_kind kind, const struct item *item) {
+    struct tape_event *e = &s->event;
+    e->kind = kind;
+    tape_id__write(item->id, e->listing_id);
+    e->currency = names__text(s->t, item->currency);
+    e->item_key = item->item_key;
+    e->fingerprint = item->fingerprint;
+    e->price_e6 = item->price_e6;
+    e->stack_size = item->stack_size;
+    e->listed_wall_ns = (int64_t)item->listed_s * NS_PER_S;
+    s->t->n_events++;
+    s->cb(s->ctx, e);
+    e->removal = TAPE_NOT_REMOVED;
+    e->sold_probability = 0;
+    e->price_before_e6 = 0;
+    e->stack_before = 0;
+    e->retracts[0] = '\0';
+}
+
+static uint64_t equal_of(const struct step *s, const struct item *item) {
+    const uint64_t key[2] = {s->seller_hash, item->fingerprint};
+    return tape__hash(key, sizeof key);
+}
+
+static uint32_t ago(uint32_t now_s, uint32_t s) { return now_s > s ? now_s - s : 1; }
+
+static bool was_seen_elsewhere(const struct step *s, const struct item *item) {
+    return recent__came_elsewhere(&s->t->recent, tape__hash(item->id, TAPE_ID_BYTES), s->stash_hash,
+                                  ago(s->now_s, MOVED_S));
+}
+
+static bool is_near_market(const struct step *s, const struct item *item) {
+    int64_t median = markets__median(&s->t->markets,
+                                     markets__key(s->old->league, item->item_key, item->currency),
+                                     s->old->seller_hash, s->now_s);
+    int64_t off = item->price_e6 > median ? item->price_e6 - median : median - item->price_e6;
+    return median > 0 && off <= median / 100 * NEAR_PERCENT;
+}
+
+static enum tape_removal classify(const struct step *s, const struct item *item) {
+    if (!s->v->is_public) return TAPE_UNLISTED;
+    if (was_seen_elsewhere(s, item)) return TAPE_MOVED_AWAY;
+    if (!s->v->caught_up) return TAPE_CATCHING_UP;
+    if (s->n_gone > SINGLE_MAX) return TAPE_BULK;
+    if (item->currency == 0) return TAPE_UNPRICED;
+    return s->unchanged && is_near_market(s, item) ? TAPE_SOLD_NEAR : TAPE_SOLD_OFF;
+}
+
+static double probability_of(enum tape_removal removal) {
+    if (removal == TAPE_SOLD_NEAR) return 0.85;
+    if (removal == TAPE_SOLD_OFF) return 0.35;
+    return removal == TAPE_BULK ? 0.10 : 0;
+}
+
+static void remove_item(struct step *s, const struct item *item) {
+    s->event.removal = classify(s, item);
+    s->event.sold_probability = probability_of(s->event.removal);
+    bool may_return = s->event.removal != TAPE_MOVED_AWAY;
+    say(s, TAPE_DELISTED, item);
+    if (!may_return) return;
+    struct removal gone = {.equal = item->fingerprint == 0 ? 0 : equal_of(s, item),
+                           .gone_s = s->now_s,
+                           .listed_s = item->listed_s == 0 ? 1 : item->listed_s};
+    memcpy(gone.id, item->id, TAPE_ID_BYTES);
+    memcpy(gone.stash_id, s->old->id, TAPE_ID_BYTES);
+    recent__add_removal(&s->t->recent, &gone);
+}
+
+static void add_item(struct step *s, struct item *item) {
+    struct recent *r = &s->t->recent;
+    struct removal *gone = recent__by_id(r, item->id, ago(s->now_s, RELISTED_S));
+    enum tape_kind kind = TAPE_LISTED;
+    if (gone != NULL) {
+        bool same_stash = memcmp(gone->stash_id, s->id, TAPE_ID_BYTES) == 0;
+        kind = !same_stash && gone->gone_s + MOVED_S >= s->now_s ? TAPE_MOVED : TAPE_RELISTED;
+    } else if (item->fingerprint != 0) {
+        gone = recent__by_equal(r, equal_of(s, item), ago(s->now_s, RELISTED_S));
+        if (gone != NULL) kind = TAPE_RELISTED;
+    }
+    if (gone != NULL) {
+        tape_id__write(gone->id, s->event.retracts);
+        if (kind == TAPE_MOVED) item->listed_s = gone->listed_s; /* The listing goes on. */
+        recent__forget(gone);
+    }
+    say(s, kind, item);
+    recent__add_addition(r, tape__hash(item->id, TAPE_ID_BYTES), s->stash_hash, s->now_s);
+}
+
+static bool has_price_changed(const struct item *a, const struct item *b) {
+    return a->note_hash != b->note_hash || a->price_e6 != b->price_e6 || a->currency != b->currency;
+}
+
+static void keep_item(struct step *s, const struct item *was, struct item *is) {
+    is->listed_s = was->listed_s;
+    if (has_price_changed(was, is)) {
+        s->event.price_before_e6 = was->price_e6;
+        say(s, TAPE_REPRICED, is);
+    }
+    if (was->stack_size == is->stack_size) return;
+    s->event.stack_before = was->stack_size;
+    if (was->stack_size > is->stack_size && is->currency != 0 && s->v->caught_up) {
+        s->event.removal = TAPE_PART;
+        s->event.sold_probability =
+            0.5 * (double)(was->stack_size - is->stack_size) / (double)was->stack_size;
+    }
+    say(s, TAPE_RESTACKED, is);
+}
+
+/* Walks both versions, ascending by id: first to @count what changed, then to say it. */
+static void walk(struct step *s, struct item *next, bool count) {
+    struct item *old = s->old == NULL ? NULL : stash__items(s->old);
+    uint32_t n_old = s->old == NULL ? 0 : s->old->n_items, i = 0, k = 0;
+    while (i < n_old || k < s->n_next) {
+        int order = i == n_old       ? 1
+                    : k == s->n_next ? -1
+                                     : memcmp(old[i].id, next[k].id, TAPE_ID_BYTES);
+        if (order < 0) {
+            if (!count) remove_item(s, &old[i]);
+            else if (!was_seen_elsewhere(s, &old[i])) s->n_gone++;
+            i++;
+        } else if (order > 0) {
+            if (!count) add_item(s, &next[k]);
+            else s->unchanged = false;
+            k++;
+        } else {
+            if (!count) keep_item(s, &old[i], &next[k]);
+            else if (has_price_changed(&old[i], &next[k]) ||
+                     old[i].stack_size != next[k].stack_size)
+                s->unchanged = false;
+            i++, k++;
+        }
+    }
+}
+
+static int compare_items(const void *a, const void *b) {
+    return memcmp(((const struct item *)a)->id, ((const struct item *)b)->id, TAPE_ID_BYTES);
+}
+
+/* Fills the scratch with @v's items, sorted, each id once. @return how many. */
+static int read_items(struct tape *t, const struct tape_version *v, uint32_t now_s, uint32_t *out) {
+    uint32_t n = 0;
+    if (v->n_items > t->scratch_cap) {
+        struct item *more = realloc(t->scratch, v->n_items * sizeof *more);
+        if (more == NULL) return ERR_NOMEM;
+        t->scratch = more;
+        t->scratch_cap = v->n_items;
+    }
+    for (size_t i = 0; i < v->n_items; i++) {
+        const struct tape_item *in = &v->items[i];
+        struct item *item = &t->scratch[n];
+        if (!tape_id__read(in->id, item->id)) {
+            t->n_untracked++;
+            continue;
+        }
+        item->item_key = in->item_key;
+        item->fingerprint = in->fingerprint;
+        item->currency = names__number(t, in->currency);
+        item->price_e6 = item->currency == 0 ? 0 : in->price_e6;
+        item->stack_size = in->stack_size;
+        item->listed_s = now_s;
+        item->note_hash = (uint32_t)tape__hash(in->note.base, in->note.len);
+        item->spare = 0;
+        n++;
+    }
+    if (n > 1) qsort(t->scratch, n, sizeof *t->scratch, compare_items);
+    uint32_t kept = n > 0;
+    for (uint32_t i = 1; i < n; i++)
+        if (memcmp(t->scratch[i].id, t->scratch[kept - 1].id, TAPE_ID_BYTES) != 0)
+            t->scratch[kept++] = t->scratch[i];
+    *out = kept;
+    return 0;
+}
+
+static void note_asks(const struct step *s) {
+    for (uint32_t i = 0; i < s->n_next; i++) {
+        const struct item *item = &s->next[i];
+        if (item->price_e6 > 0)
+            markets__ask(&s->t->markets, markets__key(s->league, item->item_key, item->currency),
+                         s->seller_hash, item->price_e6, s->now_s);
+    }
+}
+
+static int store_version(struct step *s) {
+    size_t seller_len = s->v->seller.len < SELLER_MAX ? s->v->seller.len : SELLER_MAX;
+    struct stash *new = malloc(stash__bytes(s->n_next, seller_len));
+    if (new == NULL) return ERR_NOMEM;
+    *new = (struct stash){.seller_hash = s->seller_hash,
+                          .seen_wall_ns = s->v->wall_ns,
+                          .n_items = s->n_next,
+                          .league = s->league,
+                          .seller_len = (uint8_t)seller_len};
+    memcpy(new->id, s->id, TAPE_ID_BYTES);
+    if (s->n_next > 0) memcpy(new->tail, s->next, s->n_next * sizeof(struct item));
+    if (seller_len > 0)
+        memcpy(new->tail + s->n_next * sizeof(struct item), s->v->seller.base, seller_len);
+    if (stashes__put(s->t, new, s->old) == 0) return 0;
+    free(new);
+    return ERR_NOMEM;
+}
+
+static void fill_event(struct step *s) {
+    const struct tape_version *v = s->v;
+    struct tape_event *e = &s->event;
+    tape_id__write(s->id, e->stash_id);
+    e->realm = v->realm;
+    e->league = v->is_public ? v->league : names__text(s->t, s->old->league);
+    e->seller = v->is_public ? v->seller : slice__of(stash__seller(s->old), s->old->seller_len);
+    e->from_wall_ns = s->old == NULL ? 0 : s->old->seen_wall_ns;
+    e->to_wall_ns = v->wall_ns;
+}
+
+int tape__version(struct tape *t, const struct tape_version *v, tape_event_cb cb, void *ctx,
+                  struct err *e) {
+    unsigned char id[TAPE_ID_BYTES];
+    if (!tape_id__read(v->stash_id, id))
+        return err__setf(e, ERR_MALFORMED, "stash \"%.*s\" (expected 64 hexadecimal digits)",
+                         (int)(v->stash_id.len < 80 ? v->stash_id.len : 80), v->stash_id.base);
+    if (v->n_items > ITEMS_MAX)
+        return err__setf(e, ERR_LIMIT, "stash %.8s has %zu items (at most %u)", v->stash_id.base,
+                         v->n_items, ITEMS_MAX);
+    t->n_versions++;
+    struct step s = {.t = t, .v = v, .cb = cb, .ctx = ctx, .old = stashes__find(t, id), .id = id};
+    if (!v->is_public && s.old == NULL) return 0; /* Nine of ten tombstones: never seen before. */
+    s.now_s = (uint32_t)(v->wall_ns / NS_PER_S);
+    s.stash_hash = tape__hash(id, TAPE_ID_BYTES);
+    s.unchanged = true;
+    if (v->is_public && read_items(t, v, s.now_s, &s.n_next) != 0) {
+        if (s.old != NULL) stashes__remove(t, s.old);
+        return err__setf(e, ERR_NOMEM, "out of memory");
+    }
+    s.next = t->scratch;
+    s.league = v->is_public ? names__number(t, v->league) : s.old->league;
+    s.seller_hash = v->is_public ? tape__hash(v->seller.base, v->seller.len) : s.old->seller_hash;
+    fill_event(&s);
+    walk(&s, t->scratch, true);
+    walk(&s, t->scratch, false);
+    int rc = 0;
+    if (!v->is_public) {
+        stashes__remove(t, s.old);
+    } else {
+        note_asks(&s);
+        rc = store_version(&s);
+        if (rc != 0 && s.old != NULL) stashes__remove(t, s.old);
+    }
+    stashes__make_room(t);
+    return rc == 0 ? 0 : err__setf(e, rc, "out of memory");
+}
+
+void tape__status(const struct tape *t, struct tape_status *out) {
+    *out = (struct tape_status){.n_stashes = t->n_stashes,
+                                .n_items = t->n_items,
+                                .bytes = tape__bytes(t),
+                                .memory_max = t->options.memory_max,
+                                .n_versions = t->n_versions,
+                                .n_events = t->n_events,
+                                .n_untracked = t->n_untracked,
+                                .n_forgotten_stashes = t->n_forgotten_stashes,
+                                .n_forgotten_items = t->n_forgotten_items};
+}

@@ -1,0 +1,163 @@
+/* What the files of this room share. */
+#ifndef SOUK_TAPE_INTERNAL_H
+#define SOUK_TAPE_INTERNAL_H
+
+#include "souk/core/map.h"
+#include "souk/tape.h"
+#include <assert.h>
+
+#define NS_PER_HOUR (3600 * NS_PER_S)
+#define MOVED_S 3600u     /* Within which an item elsewhere was moved, */
+#define RELISTED_S 86400u /* and an equal one was listed again. */
+#define ASK_S 86400u      /* How long an ask counts. */
+#define GAP_NS (300 * NS_PER_S)
+#define REALMS_MAX 8
+#define NAMES_MAX 65535u /* Leagues and currencies; what is beyond is "other". */
+#define SELLER_MAX 64u   /* Bytes kept of a seller's name. */
+#define ITEMS_MAX 65535u /* Of a stash. */
+
+/** An item as it is kept. Times are seconds since 1970: half of the size, and exact enough for what
+ * is known to minutes. */
+struct item {
+    unsigned char id[TAPE_ID_BYTES];
+    uint64_t item_key, fingerprint;
+    int64_t price_e6;
+    uint32_t stack_size, listed_s;
+    uint32_t note_hash;
+    uint16_t currency; /* In names. */
+    uint16_t spare;
+};
+_Static_assert(sizeof(struct item) == TAPE_ITEM_BYTES, "as the header says");
+
+struct stash {
+    unsigned char id[TAPE_ID_BYTES];
+    struct stash *older, *newer; /* By when it was last seen. */
+    uint64_t seller_hash;
+    int64_t seen_wall_ns;
+    uint32_t n_items;
+    uint16_t league; /* In names. */
+    uint8_t realm;
+    uint8_t seller_len;
+    /* Its items, ascending by id, then the seller's name. */
+    _Alignas(8) unsigned char tail[];
+};
+_Static_assert(sizeof(struct stash) == TAPE_STASH_BYTES, "as the header says");
+
+static inline struct item *stash__items(struct stash *s) { return (struct item *)s->tail; }
+static inline const char *stash__seller(const struct stash *s) {
+    return (const char *)s->tail + (size_t)s->n_items * sizeof(struct item);
+}
+static inline size_t stash__bytes(uint32_t n_items, size_t seller_len) {
+    return sizeof(struct stash) + (size_t)n_items * sizeof(struct item) + seller_len;
+}
+
+/** A removal that may be taken back. */
+struct removal {
+    unsigned char id[TAPE_ID_BYTES], stash_id[TAPE_ID_BYTES];
+    uint64_t equal;                     /* Of seller and fingerprint. */
+    uint32_t gone_s, listed_s;          /* gone_s 0: free. */
+    uint32_t next_by_id, next_by_equal; /* In its chains; index + 1. */
+};
+/** An item that came lately, for one that is then seen to leave elsewhere. */
+struct addition {
+    uint64_t id_hash, stash_hash;
+    uint32_t came_s, next; /* In its chain; index + 1. */
+};
+/** The last of each, oldest overwritten first, found by hash. */
+struct recent {
+    uint32_t n_max, mask;
+    struct removal *removals;   /* Owned; a ring. */
+    uint32_t *by_id, *by_equal; /* Owned; heads of chains, index + 1. */
+    struct addition *additions; /* Owned; a ring. */
+    uint32_t *by_addition;
+    uint32_t removal_at, addition_at;
+};
+
+#define ASKS_MAX 8
+/** The last asks for one item in one league and currency, of different sellers. */
+struct market {
+    uint64_t key; /* 0: free. */
+    struct {
+        uint64_t seller_hash;
+        int64_t price_e6;
+        uint32_t s;
+    } asks[ASKS_MAX];
+};
+struct markets {
+    struct market *slots; /* Owned; a table of buckets of 4, the stalest overwritten. */
+    uint32_t n_buckets;   /* A power of two. */
+};
+
+struct coverage {
+    char realm[16];
+    int64_t last_page_ns, last_end_ns, since_ns; /* since 0: not covered. */
+};
+
+struct tape {
+    struct tape_options options;
+    struct stash **index; /* Owned; open addressing, a power of two. */
+    size_t index_cap, n_stashes;
+    struct stash *oldest, *newest;
+    size_t n_items, stash_bytes;
+    char **names; /* Owned. 0 is "". */
+    uint32_t n_names;
+    struct map names_by_text;
+    size_t name_bytes;
+    struct coverage realms[REALMS_MAX];
+    size_t n_realms;
+    struct recent recent;
+    struct markets markets;
+    struct item *scratch; /* Owned; the new version's items. */
+    size_t scratch_cap;
+    uint64_t n_versions, n_events, n_untracked, n_forgotten_stashes, n_forgotten_items;
+};
+
+/** Reads 64 hexadecimal digits. @return false when @s is anything else. */
+bool tape_id__read(struct slice s, unsigned char *id);
+void tape_id__write(const unsigned char *id, char out[65]);
+uint64_t tape__hash(const void *bytes, size_t len);
+
+/* stashes.c: the index, the order of age, the names. */
+int stashes__init(struct tape *t);
+void stashes__fini(struct tape *t);
+struct stash *stashes__find(const struct tape *t, const unsigned char *id);
+/** Puts @s, allocated with stash__bytes, in the place of @old (may be NULL), which is freed, as the
+ *  newest. @return 0 or ERR_NOMEM with both as they were. */
+int stashes__put(struct tape *t, struct stash *s, struct stash *old);
+void stashes__remove(struct tape *t, struct stash *s);
+/** Forgets the oldest until everything fits. */
+void stashes__make_room(struct tape *t);
+size_t tape__bytes(const struct tape *t);
+/** @return the number of @name, 0 when it is too long or there are too many. */
+uint16_t names__number(struct tape *t, struct slice name);
+static inline struct slice names__text(const struct tape *t, uint16_t number) {
+    return slice__str(t->names[number]);
+}
+
+/* recent.c */
+int recent__init(struct recent *r, uint32_t n_max);
+void recent__fini(struct recent *r);
+size_t recent__bytes(const struct recent *r);
+void recent__add_removal(struct recent *r, const struct removal *gone);
+/** @return the removal of @id not before @since_s, or NULL. */
+struct removal *recent__by_id(struct recent *r, const unsigned char *id, uint32_t since_s);
+/** @return the latest removal of an equal item not before @since_s, or NULL. */
+struct removal *recent__by_equal(struct recent *r, uint64_t equal, uint32_t since_s);
+/** It was taken back: it is found no more. */
+void recent__forget(struct removal *gone);
+void recent__add_addition(struct recent *r, uint64_t id_hash, uint64_t stash_hash, uint32_t came_s);
+/** @return whether the item came to a stash other than @stash_hash not before @since_s. */
+bool recent__came_elsewhere(const struct recent *r, uint64_t id_hash, uint64_t stash_hash,
+                            uint32_t since_s);
+
+/* markets.c */
+int markets__init(struct markets *m, uint32_t n_max);
+void markets__fini(struct markets *m);
+size_t markets__bytes(const struct markets *m);
+uint64_t markets__key(uint16_t league, uint64_t item_key, uint16_t currency);
+void markets__ask(struct markets *m, uint64_t key, uint64_t seller_hash, int64_t price_e6,
+                  uint32_t s);
+/** @return the median of what at least three other sellers asked in the last day, or 0. */
+int64_t markets__median(const struct markets *m, uint64_t key, uint64_t seller_hash, uint32_t s);
+
+#endif

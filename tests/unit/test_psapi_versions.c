@@ -1,0 +1,235 @@
+/* Pages to versions of stashes: prices, keys, bounds; and the recorded stash through this face and
+ * the tape, against the differences that were recorded with it. */
+#include "souk/psapi_versions.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <yyjson.h>
+#include <zlib.h>
+#include <cmocka.h>
+
+#define ITEMS_MAX 32
+
+struct seen {
+    struct tape_item items[ITEMS_MAX];
+    size_t n_items, n_versions, n_tombstones;
+    char notes[ITEMS_MAX][64], currencies[ITEMS_MAX][32];
+    char league[64], seller[64];
+    int stop_after; /* Versions; 0: never. */
+};
+
+static void copy(char *out, size_t size, struct slice s) { snprintf(out, size, "%.*s", SLICE_FMT(s)); }
+
+static int on_version(void *ctx, const struct tape_version *v) {
+    struct seen *s = ctx;
+    s->n_versions++;
+    s->n_tombstones += !v->is_public;
+    copy(s->league, sizeof s->league, v->league);
+    copy(s->seller, sizeof s->seller, v->seller);
+    for (size_t i = 0; i < v->n_items && s->n_items < ITEMS_MAX; i++, s->n_items++) {
+        s->items[s->n_items] = v->items[i];
+        copy(s->notes[s->n_items], 64, v->items[i].note);
+        copy(s->currencies[s->n_items], 32, v->items[i].currency);
+    }
+    return (int)s->n_versions == s->stop_after ? ERR_CANCELED : 0;
+}
+
+static int see(const char *stashes, struct seen *out, struct psapi_versions_count *count) {
+    static char body[1 << 16];
+    struct stream_spec stream = {.realm = "pc"};
+    struct err e = {0};
+    int n = snprintf(body, sizeof body, "{\"next_change_id\":\"1-2-3-4-5\",\"stashes\":[%s]}", stashes);
+    struct page page = {.stream = &stream, .received_wall_ns = 5, .body = slice__of(body, (size_t)n)};
+    *count = (struct psapi_versions_count){0};
+    return psapi_versions__each(&page, true, on_version, out, count, &e);
+}
+
+#define STASH(name, items)                                                                                             \
+    "{\"id\":\"s\",\"public\":true,\"accountName\":\"ann\",\"stash\":\"" name "\",\"items\":[" items "]}"
+#define ITEM(more) "{\"id\":\"i\",\"typeLine\":\"Sword\",\"frameType\":0,\"identified\":true" more "}"
+
+static void test_the_note_then_the_forum_then_the_tab(void **state) {
+    (void)state;
+    struct seen s = {0};
+    struct psapi_versions_count count;
+    assert_int_equal(see(STASH("~price 3 divine",
+                               ITEM(",\"note\":\"~price 5 chaos\",\"forum_note\":\"~price 9 chaos\"") "," ITEM(
+                                   ",\"forum_note\":\"~price 1/2 chaos\"") "," ITEM("") "," ITEM(",\"note\":\"hands off\"")),
+                         &s, &count),
+                     0);
+    assert_int_equal(s.n_items, 4);
+    assert_int_equal(s.items[0].price_e6, 5000000);
+    assert_int_equal(s.items[1].price_e6, 500000);
+    assert_int_equal(s.items[2].price_e6, 3000000);
+    assert_string_equal(s.currencies[2], "divine");
+    assert_string_equal(s.notes[2], "~price 3 divine");
+    assert_int_equal(s.items[3].price_e6, 0); /* Free text: not the tab's price either. */
+    assert_string_equal(s.currencies[3], "");
+    assert_string_equal(s.notes[3], "hands off");
+    /* A tab's name that is no price is no note: a new name changes nothing. */
+    s = (struct seen){0};
+    assert_int_equal(see(STASH("things", ITEM("")), &s, &count), 0);
+    assert_string_equal(s.notes[0], "");
+}
+
+static uint64_t key_of(const char *item, uint64_t *fingerprint) {
+    struct seen s = {0};
+    struct psapi_versions_count count;
+    char stash[4096];
+    snprintf(stash, sizeof stash, STASH("a", "%s"), item);
+    assert_int_equal(see(stash, &s, &count), 0);
+    assert_int_equal(s.n_items, 1);
+    if (fingerprint != NULL) *fingerprint = s.items[0].fingerprint;
+    return s.items[0].item_key;
+}
+
+static void test_what_competes_has_one_key(void **state) {
+    (void)state;
+    uint64_t a, b;
+#define UNIQUE(more) "{\"id\":\"i\",\"name\":\"Tabula Rasa\",\"typeLine\":\"Simple Robe\",\"frameType\":3" more "}"
+    /* Rolls do not matter to the market of a unique; they tell two apart. */
+    assert_int_equal(key_of(UNIQUE(",\"ilvl\":10,\"explicitMods\":[\"a\"]"), &a),
+                     key_of(UNIQUE(",\"ilvl\":80,\"explicitMods\":[\"b\"]"), &b));
+    assert_int_not_equal(a, b);
+#define RARE(name, mod)                                                                                                \
+    "{\"id\":\"i\",\"name\":\"" name "\",\"typeLine\":\"Sword\",\"frameType\":2,\"explicitMods\":[\"" mod "\"]}"
+    assert_int_not_equal(key_of(RARE("Doom", "+10 life"), NULL), key_of(RARE("Doom", "+90 life"), NULL));
+    assert_int_equal(key_of(RARE("Doom", "+10 life"), NULL), key_of(RARE("Gloom", "+10 life"), NULL));
+#define GEM(level)                                                                                                     \
+    "{\"id\":\"i\",\"typeLine\":\"Empower\",\"frameType\":4,\"properties\":[{\"name\":\"Level\",\"values\":[[\"" level "\",0]]}]}"
+    assert_int_not_equal(key_of(GEM("3"), NULL), key_of(GEM("4"), NULL));
+    assert_int_equal(key_of(GEM("4"), NULL), key_of(GEM("4"), NULL));
+#define STACK(n) "{\"id\":\"i\",\"typeLine\":\"Chaos Orb\",\"frameType\":5,\"stackSize\":" n "}"
+    assert_int_equal(key_of(STACK("1"), &a), key_of(STACK("7"), &b));
+    assert_int_equal(a, 0);
+    assert_int_equal(b, 0);
+    assert_int_not_equal(key_of(STACK("1"), NULL), key_of(UNIQUE(""), NULL));
+}
+
+static void test_broken_entries_are_left_out_alone(void **state) {
+    (void)state;
+    struct seen s = {0};
+    struct psapi_versions_count count;
+    assert_int_equal(see(STASH("a", ITEM(",\"ilvl\":\"x\"") "," ITEM(",\"league\":\"Heist\"")) ","
+                         "{\"id\":7,\"public\":true,\"items\":[]},{\"id\":\"t\",\"public\":false}", &s, &count), 0);
+    assert_int_equal(s.n_versions, 2);
+    assert_int_equal(s.n_tombstones, 1);
+    assert_int_equal(s.n_items, 1);
+    assert_int_equal(count.n_stashes, 2);
+    assert_int_equal(count.n_items, 1);
+    assert_int_equal(count.n_refused_items, 1);
+    assert_int_equal(count.n_refused_stashes, 1);
+    s = (struct seen){0};
+    assert_int_equal(see(STASH("a", ITEM(",\"league\":\"Heist\"")), &s, &count), 0);
+    assert_string_equal(s.league, "Heist"); /* The item's, where the stash has none. */
+    assert_string_equal(s.seller, "ann");
+}
+
+static void test_the_caller_ends_a_page(void **state) {
+    (void)state;
+    struct seen s = {.stop_after = 2};
+    struct psapi_versions_count count;
+    assert_int_equal(see(STASH("a", "") "," STASH("b", "") "," STASH("c", ""), &s, &count), ERR_CANCELED);
+    assert_int_equal(s.n_versions, 2);
+    struct stream_spec stream = {0};
+    struct err e;
+    struct page page = {.stream = &stream, .body = SLICE_LIT("{\"stashes\":{}}")};
+    assert_int_equal(psapi_versions__each(&page, true, on_version, &s, &count, &e), ERR_MALFORMED);
+    assert_int_equal(s.n_versions, 2);
+}
+
+/* --- The recorded stash --- */
+
+static char *read_gz(const char *path) {
+    gzFile file = gzopen(path, "rb");
+    size_t cap = 8 << 20;
+    char *text = file == NULL ? NULL : malloc(cap);
+    if (text == NULL) return NULL;
+    int n = gzread(file, text, (unsigned)cap - 1);
+    gzclose(file);
+    text[n < 0 ? 0 : n] = '\0';
+    return text;
+}
+
+struct tally {
+    struct tape *tape;
+    yyjson_val *step;
+    size_t n[4], n_priced;
+};
+
+static void on_event(void *ctx, const struct tape_event *e) {
+    static const char *const lists[] = {"added", "note_changed", "stack_changed", "removed", "added", "added"};
+    static const int list_of[] = {0, 1, 2, 3, 0, 0};
+    struct tally *t = ctx;
+    yyjson_val *v;
+    size_t i, max;
+    bool found = false;
+    yyjson_arr_foreach(yyjson_obj_get(t->step, lists[e->kind]), i, max, v) {
+        found |= yyjson_equals_str(yyjson_is_arr(v) ? yyjson_arr_get_first(v) : v, e->listing_id);
+    }
+    if (!found) fail_msg("%s is not in the list of %s", e->listing_id, lists[e->kind]);
+    t->n[list_of[e->kind]]++;
+    t->n_priced += e->currency.len > 0;
+}
+
+static int on_recorded(void *ctx, const struct tape_version *v) {
+    struct tally *t = ctx;
+    struct err e = {0};
+    if (tape__version(t->tape, v, on_event, t, &e) != 0) fail_msg("%s", e.msg);
+    return 0;
+}
+
+static void test_the_recorded_stash_gives_exactly_its_differences(void **state) {
+    (void)state;
+    const char *data = getenv("SOUK_SHARED_DATA");
+    char path[4096];
+    snprintf(path, sizeof path, "%s/poe/psapi/stash-history-heist-2020-11.pages.jsonl.gz", data == NULL ? "" : data);
+    char *pages = read_gz(path);
+    if (pages == NULL) {
+        print_message("the recorded data is not here\n");
+        skip();
+    }
+    snprintf(path, sizeof path, "%s/poe/psapi/stash-history-heist-2020-11.expected-diff.json", data);
+    yyjson_doc *expected = yyjson_read_file(path, 0, NULL, NULL);
+    assert_non_null(expected);
+    yyjson_val *steps = yyjson_obj_get(yyjson_doc_get_root(expected), "steps");
+    struct tally t = {0};
+    const struct tape_options options = {.recent_max = 1024, .markets_max = 64};
+    assert_int_equal(tape__new(&t.tape, &options), 0);
+    struct stream_spec stream = {.realm = "pc"};
+    struct psapi_versions_count count = {0};
+    size_t n = 0;
+    for (char *line = strtok(pages, "\n"); line != NULL; line = strtok(NULL, "\n"), n++) {
+        static const char *const lists[] = {"added", "note_changed", "stack_changed", "removed"};
+        struct err e = {0};
+        size_t len;
+        yyjson_doc *doc = yyjson_read(line, strlen(line), 0);
+        char *body = yyjson_val_write(yyjson_obj_get(yyjson_doc_get_root(doc), "response"), 0, &len);
+        struct page page = {.stream = &stream, .received_wall_ns = (INT64_C(1600000000) + (int64_t)n * 3600) * NS_PER_S,
+                            .body = slice__of(body, len)};
+        t.step = yyjson_arr_get(steps, n);
+        memset(t.n, 0, sizeof t.n);
+        if (psapi_versions__each(&page, true, on_recorded, &t, &count, &e) != 0) fail_msg("%s", e.msg);
+        for (int k = 0; k < 4; k++) assert_int_equal(t.n[k], yyjson_arr_size(yyjson_obj_get(t.step, lists[k])));
+        free(body);
+        yyjson_doc_free(doc);
+    }
+    assert_int_equal(n, 33);
+    assert_int_equal(count.n_refused_items + count.n_refused_stashes, 0);
+    assert_true(t.n_priced > 0);
+    tape__free(t.tape);
+    yyjson_doc_free(expected);
+    free(pages);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_note_then_the_forum_then_the_tab),
+        cmocka_unit_test(test_what_competes_has_one_key),
+        cmocka_unit_test(test_broken_entries_are_left_out_alone),
+        cmocka_unit_test(test_the_caller_ends_a_page),
+        cmocka_unit_test(test_the_recorded_stash_gives_exactly_its_differences),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
