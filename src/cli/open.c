@@ -138,37 +138,57 @@ static bool has_head(const char *source) {
     return strcmp(source, "psapi") == 0 || strcmp(source, "account_stashes") == 0;
 }
 
-static int open_endpoints(struct app *a, struct err *e) {
-    for (size_t i = 0; i < a->n_streams; i++) {
-        const struct app_stream *s = &a->streams[i];
-        const struct source_setup *c = settings__source(a->settings, s->type->name);
-        struct endpoint_options options = {
-            .name = s->spec.endpoint,
-            .host = host_of(s->spec.base_url == NULL ? c->settings.base_url : s->spec.base_url),
-            .rate_per_s = c->rate_per_s,
-            .hidden_first_ns = c->hidden_bucket_ns,
-            .hidden_next_ns = c->hidden_bucket_ns > 0 ? 60 * NS_PER_S : 0,
-            .key_gap_ns = c->key_gap_ns,
-            .venue = venue_of(c->name),
-            .use_global_rate = venue_of(c->name) != NULL,
-            .head_at_start = has_head(c->name)};
-        int code = add_endpoint(a, s->spec.endpoint, &options, e);
-        if (code != 0) return code;
-        if (strcmp(c->name, "account_stashes") == 0) { /* Its list has a policy of its own. */
-            options.name = "account_stash_list";
-            code = add_endpoint(a, options.name, &options, e);
-            if (code != 0) return code;
-        }
-        if (c->settings.seed_url == NULL || c->settings.seed_url[0] == '\0') continue;
-        struct endpoint_options seed = {.name = "trade_data",
-                                        .host = host_of(c->settings.seed_url),
-                                        .rate_per_s = 0.2,
-                                        .venue = venue_of(c->name),
-                                        .use_global_rate = true};
-        code = add_endpoint(a, "trade_data", &seed, e);
+static int open_endpoint(struct app *a, const struct source_setup *c,
+                         const struct stream_spec *spec, struct err *e) {
+    struct endpoint_options options = {
+        .name = spec->endpoint,
+        .host = host_of(spec->base_url == NULL ? c->settings.base_url : spec->base_url),
+        .rate_per_s = c->rate_per_s,
+        .hidden_first_ns = c->hidden_bucket_ns,
+        .hidden_next_ns = c->hidden_bucket_ns > 0 ? 60 * NS_PER_S : 0,
+        .key_gap_ns = c->key_gap_ns,
+        .venue = venue_of(c->name),
+        .use_global_rate = venue_of(c->name) != NULL,
+        .head_at_start = has_head(c->name)};
+    int code = add_endpoint(a, spec->endpoint, &options, e);
+    if (code != 0) return code;
+    if (strcmp(c->name, "account_stashes") == 0) { /* Its list has a policy of its own. */
+        options.name = "account_stash_list";
+        code = add_endpoint(a, options.name, &options, e);
         if (code != 0) return code;
     }
-    return 0;
+    if (c->settings.seed_url == NULL || c->settings.seed_url[0] == '\0') return 0;
+    struct endpoint_options seed = {.name = "trade_data",
+                                    .host = host_of(c->settings.seed_url),
+                                    .rate_per_s = 0.2,
+                                    .venue = venue_of(c->name),
+                                    .use_global_rate = true};
+    return add_endpoint(a, "trade_data", &seed, e);
+}
+
+/* Of a source that this run leaves out: what is known of its limits, and that somebody has paused
+ * or killed it, must still be known to the next. */
+static int open_endpoints_left_out(struct app *a, const struct source_setup *c, struct err *e) {
+    const struct source_type *type = source__find(c->name);
+    struct stream_spec *specs = type == NULL ? NULL : calloc(STREAMS_MAX, sizeof *specs);
+    int n = specs == NULL ? err__setf(e, ERR_NOMEM, "out of memory")
+                          : type->streams(&c->settings, specs, e);
+    int code = n < 0 ? n : 0;
+    for (int i = 0; i < n && code == 0; i++) code = open_endpoint(a, c, &specs[i], e);
+    free(specs);
+    return code;
+}
+
+static int open_endpoints(struct app *a, struct err *e) {
+    int code = 0;
+    for (size_t i = 0; i < a->n_streams && code == 0; i++) {
+        const struct app_stream *s = &a->streams[i];
+        code = open_endpoint(a, settings__source(a->settings, s->type->name), &s->spec, e);
+    }
+    for (size_t i = 0; i < a->settings->n_sources && code == 0; i++)
+        if (a->settings->sources[i].left_out)
+            code = open_endpoints_left_out(a, &a->settings->sources[i], e);
+    return code;
 }
 
 static int open_throttler(struct app *a, struct err *e) {

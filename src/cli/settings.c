@@ -205,7 +205,10 @@ int settings__select(struct settings *s, const char *globs, struct err *e) {
     for (size_t i = 0; i < s->n_sources; i++) {
         struct source_setup *c = &s->sources[i];
         bool helper = strcmp(c->name, "oauth") == 0;
-        if (!matches(c->name, globs) && !helper) c->enabled = false;
+        if (!matches(c->name, globs) && !helper) {
+            c->left_out |= c->enabled;
+            c->enabled = false;
+        }
         any |= c->enabled && !helper;
     }
     return any ? 0 : err__setf(e, ERR_CONFIG, "no enabled source matches %s", globs);

@@ -12,6 +12,7 @@
 struct source_setup {
     const char *name;
     bool enabled;
+    bool left_out; /* Enabled in the configuration, but not selected for this run. */
     struct source_settings settings; /* Points into the configuration. */
     double rate_per_s;
     int64_t hidden_bucket_ns; /* 0: the governor's default. */

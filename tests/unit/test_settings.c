@@ -133,6 +133,8 @@ static void test_sources_are_selected_by_name(void **state) {
     assert_int_equal(settings__select(&s, "ps?pi", &e), 0);
     assert_true(settings__source(&s, "psapi")->enabled);
     assert_false(settings__source(&s, "poe_ninja")->enabled);
+    assert_true(settings__source(&s, "poe_ninja")->left_out);
+    assert_false(settings__source(&s, "psapi")->left_out);
     assert_int_equal(settings__select(&s, "poe_ninja", &e), ERR_CONFIG); /* Switched off by now. */
     settings__fini(&s);
 }
