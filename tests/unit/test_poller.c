@@ -88,8 +88,7 @@ static void test_after_a_restart_nothing_is_there_to_repeat(void **state) {
     poller__start(f->poller);
     UNTIL(f, status_of(f).counts.fresh == 1); /* Asked for without a condition, so the body came. */
     assert_null(strstr(f->last_request, "If-None-Match"));
-    UNTIL(f, status_of(f).doing == POLL_IDLE);
-    read_spool(f, &kept);
+    UNTIL(f, (read_spool(f, &kept), kept.n_pages > 0)); /* On a slow disk it asks on in the same turn. */
     assert_int_equal(kept.n_pages, 1);
     assert_int_equal(kept.n_unchanged, 0);
 }

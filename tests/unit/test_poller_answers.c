@@ -123,7 +123,10 @@ static void test_what_is_not_given_is_a_state(void **state) {
     static const struct script script = {{SAYS("1", "1"), SAYS("no", "2"), SAYS("2", "1")}, 3};
     struct fixture *f = *state;
     struct kept kept;
-    open_demo(f, (struct behaviour){0}, &script);
+    open_demo(f, (struct behaviour){.idle_after_first = true}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    poller__poke(f->poller);
     UNTIL(f, status_of(f).counts.unavailable == 1);
     UNTIL(f, status_of(f).doing == POLL_IDLE);
     assert_true(status_of(f).state->unavailable);
@@ -133,6 +136,7 @@ static void test_what_is_not_given_is_a_state(void **state) {
     read_spool(f, &kept);
     assert_string_equal(kept.status, "unavailable");
     assert_false(kept.last.flags & REQUEST_CHECKPOINT); /* Nothing is fresh because of it. */
+    poller__poke(f->poller);
     UNTIL(f, status_of(f).counts.fresh == 2);
     UNTIL(f, status_of(f).doing == POLL_IDLE);
     assert_false(status_of(f).state->unavailable);
@@ -188,7 +192,10 @@ static void test_secrets_stay_in_memory(void **state) {
     struct err e;
     struct buf body = buf__init(1024);
     size_t n_pages = 0;
-    open_demo(f, (struct behaviour){.secret = true}, &script);
+    open_demo(f, (struct behaviour){.secret = true, .idle_after_first = true}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    poller__poke(f->poller);
     UNTIL(f, status_of(f).counts.fresh == 2);
     UNTIL(f, status_of(f).doing == POLL_IDLE);
     assert_true(slice__eq(poller__memo(f->poller), SLICE_LIT("2-s3cret")));
