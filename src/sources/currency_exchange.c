@@ -55,6 +55,12 @@ bool exchange__path(char *out, size_t size, const char *realm, int64_t hour) {
 
 int exchange__cursor(const char *text, char out[CURSOR_MAX], struct err *e) {
     int64_t hour, wall_ns;
+    char whole[24];
+    /* Without seconds, as the note says it. */
+    if (strlen(text) == sizeof "2026-11-20T13:00Z" - 1 && text[16] == 'Z') {
+        snprintf(whole, sizeof whole, "%.16s:00Z", text);
+        text = whole;
+    }
     if (!exchange__hour(slice__str(text), &hour)) {
         if (!quality__utc(slice__str(text), &wall_ns) || wall_ns < 2 * EXCHANGE_HOUR_S * NS_PER_S)
             return err__setf(e, ERR_CONFIG,

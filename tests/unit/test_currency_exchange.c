@@ -129,7 +129,9 @@ static void test_cursors_are_hours_or_times(void **state) {
     assert_string_equal(cursor, "1799996400");
     assert_int_equal(exchange__cursor("2027-01-15T09:00:00Z", cursor, &e), 0);
     assert_string_equal(cursor, "1800000000");
-    static const char *const wrong[] = {"", "1800000001", "latest", "2027-01-15", "1970-01-01T00:00:00Z"};
+    assert_int_equal(exchange__cursor("2027-01-15T09:00Z", cursor, &e), 0);
+    assert_string_equal(cursor, "1800000000");
+    static const char *const wrong[] = {"", "1800000001", "latest", "2027-01-15", "2027-01-15 09:00Z", "2027-01-15T09:0xZ", "1970-01-01T00:00:00Z"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_int_equal(exchange__cursor(wrong[i], cursor, &e), ERR_CONFIG);
     assert_true(exchange__reached("1800000000", "1800000000"));
     assert_true(exchange__reached("1800003600", "1800000000")); /* Over a gap. */
