@@ -244,7 +244,9 @@ static struct app_stream *find_main(struct app *a, const struct hub_args *args, 
         n++;
     }
     if (n == 1 && found->type->reached != NULL && found->type->cursor != NULL) return found;
-    if (n == 0) snprintf(msg, sizeof msg, "no stream %.60s of %.60s runs here", key, source);
+    if (n == 0)
+        snprintf(msg, sizeof msg, "no stream %.60s%s%.60s runs here", key, named ? " of " : "of ",
+                 source);
     else if (n > 1)
         snprintf(msg, sizeof msg,
                  "%.60s has %zu streams: name one; souk cursor get %.60s lists them", source, n,
@@ -383,18 +385,24 @@ static int post_start(void *ctx, const struct hub_args *args, struct buf *out) {
     return 200;
 }
 
+/* By its key, or by what it was started with. */
 static int post_stop(void *ctx, const struct hub_args *args, struct buf *out) {
     struct app *a = ctx;
-    char source[64], key[128];
+    struct wish w = {0};
+    char source[64];
     int status;
     if (!is_ready(a, out, &status)) return status;
-    if (hub_args__text(args, "source", source, sizeof source) <= 0 ||
-        hub_args__text(args, "key", key, sizeof key) <= 0)
-        return call__refuse(out, 400, "bad_request", "source or key is missing");
-    struct backfill *b = find(a, source, key);
+    if (hub_args__text(args, "source", source, sizeof source) <= 0)
+        return call__refuse(out, 400, "bad_request", "source is missing");
+    if (hub_args__text(args, "key", w.key, sizeof w.key) <= 0) {
+        status = read_wish(a, args, &w, out);
+        if (status != 0) return status;
+    }
+    struct backfill *b = find(a, source, w.key);
     if (b == NULL || b->stream.poller == NULL)
         return call__refuse(out, 404, "not_found", "no such backfill runs");
-    LOG_WARN("cli", "backfill is stopped", LOG_S("stream", key), LOG_S("by", hub_args__who(args)));
+    LOG_WARN("cli", "backfill is stopped", LOG_S("stream", w.key),
+             LOG_S("by", hub_args__who(args)));
     if (!b->stream.closing) end(b, BACKFILL_STOPPED);
     put_backfill(a, b, out);
     return 200;

@@ -87,7 +87,7 @@ static int read_wish(const struct command *c, struct wish *w, int argc, char **a
 
 static int post(const struct settings *settings, const struct wish *w, struct buf *out) {
     struct buf path = buf__init(8192);
-    buf__append_str(&path, "/api/v1/backfill");
+    buf__append_str(&path, w->stop ? "/api/v1/backfill/stop" : "/api/v1/backfill");
     put_query(&path, "source", w->source);
     if (w->stream != NULL) put_query(&path, "stream", w->stream);
     put_query(&path, "from", w->from);
@@ -96,19 +96,6 @@ static int post(const struct settings *settings, const struct wish *w, struct bu
     buf__u8(&path, 0);
     buf__clear(out);
     int code = path.failed ? EXIT_USAGE : ask_hub(settings, "POST", path.base, out);
-    buf__fini(&path);
-    return code;
-}
-
-static int post_stop(const struct settings *settings, const char *source, const char *key,
-                     struct buf *out) {
-    struct buf path = buf__init(8192);
-    buf__append_str(&path, "/api/v1/backfill/stop");
-    put_query(&path, "source", source);
-    put_query(&path, "key", key);
-    buf__u8(&path, 0);
-    buf__clear(out);
-    int code = ask_hub(settings, "POST", path.base, out);
     buf__fini(&path);
     return code;
 }
@@ -259,30 +246,16 @@ static int list(const struct command *c, const struct settings *settings, struct
     return 0;
 }
 
-static int stop(const struct settings *settings, const struct wish *w, struct buf *body) {
-    struct look l = {0};
-    yyjson_val *all, *b;
-    size_t i, max;
-    int code = ask_hub(settings, "GET", "/api/v1/backfill", body), n = 0;
-    if (code == 0) l.doc = yyjson_read(body->base, body->len, 0);
-    all = yyjson_obj_get(yyjson_doc_get_root(l.doc), "backfills");
-    yyjson_arr_foreach(all, i, max, b) {
-        const char *key = answer_text(b, "key");
-        size_t len = w->stream == NULL ? 0 : strlen(w->stream);
-        if (strcmp(answer_text(b, "source"), w->source) != 0 ||
-            strcmp(answer_text(b, "from"), w->from) != 0 ||
-            strcmp(answer_text(b, "to"), w->until) != 0 ||
-            (len > 0 && (strncmp(key, w->stream, len) != 0 || key[len] != '@')))
-            continue;
-        n++;
-        if (code == 0) code = post_stop(settings, w->source, key, body);
-    }
-    if (code == 0 && n == 0) {
-        fprintf(stderr, "souk: no such backfill runs; souk backfill lists them\n");
-        code = EXIT_FAILURE;
-    }
-    yyjson_doc_free(l.doc);
-    return code;
+static int stop(const struct command *c, const struct settings *settings, const struct wish *w,
+                struct buf *body) {
+    int code = post(settings, w, body);
+    if (code != 0) return code;
+    yyjson_doc *doc = yyjson_read(body->base, body->len, 0);
+    yyjson_val *b = yyjson_doc_get_root(doc);
+    if (c->json) print_json(b);
+    else printf("%s is stopped at %s\n", answer_text(b, "key"), answer_text(b, "cursor"));
+    yyjson_doc_free(doc);
+    return 0;
 }
 
 static int run(struct command *c, const struct settings *settings, struct wish *w,
@@ -321,7 +294,7 @@ int verb_backfill(struct command *c, int argc, char **argv) {
     if (code != 0) return code;
     struct buf body = buf__init(ANSWER_MAX);
     if (w.source == NULL) code = list(c, &settings, &body);
-    else if (w.stop) code = stop(&settings, &w, &body);
+    else if (w.stop) code = stop(c, &settings, &w, &body);
     else code = run(c, &settings, &w, &body);
     buf__fini(&body);
     settings__fini(&settings);

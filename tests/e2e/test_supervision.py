@@ -164,6 +164,12 @@ def test_hours_are_backfilled_by_time(stack):
     shown = on_a_terminal(stack, "backfill", "currency_exchange", "--from", str(now - 11 * 3600), "--to", str(now - 9 * 3600))
     assert "\r\x1b[K[" in shown and "100.0 %  2 pages  00:00:00 left" in shown and "  duplicates  0" in shown, shown
     assert "is no hour" in souk(stack, "backfill", "currency_exchange", "--from", "soon", code=1).stderr
+    # What was started by time ends by time; hours that nobody has yet are waited for until then.
+    wish = ("backfill", "currency_exchange", "--from", time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(now + 86400)),
+            "--to", time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(now + 90000)))
+    souk(stack, *wish, "--detach")
+    assert f"is stopped at {now + 82800}" in souk(stack, *wish, "--stop").stdout
+    assert "no such backfill runs" in souk(stack, *wish, "--stop", code=1).stderr
     assert stack.simulator()["violations"] == 0
 
 
