@@ -132,6 +132,10 @@ static double age_s(const struct guard *g, int64_t ms) {
     return s < 0 ? 0 : s;
 }
 
+static bool is_disabled(const struct guard_source *s) {
+    return s->disabled_reason != NULL && s->disabled_reason[0] != '\0';
+}
+
 static void judge_drift(const struct guard *g, const struct guard_facts *facts,
                         const struct guard_source *s, struct finding *f) {
     double amber_s = s->amber_s > 0 ? s->amber_s : 20, red_s = s->red_s > 0 ? s->red_s : 60;
@@ -144,13 +148,15 @@ static void judge_drift(const struct guard *g, const struct guard_facts *facts,
                                : GUARD_GREEN;
     f->why = (struct alert_why){"lag_s", ">", f->level == GUARD_RED ? red_s : amber_s, age};
     snprintf(f->title, sizeof f->title, "No answer from %s %s for %.0f s", s->name, s->stream, age);
-    snprintf(f->body, sizeof f->body,
-             "The last good answer came at %s. %s Rows of this source are stale until it answers. "
-             "Check the network and the upstream's status page; souk keeps trying at the pace the "
-             "upstream allows.",
-             clock_text(since_ms, at),
-             s->throttled ? "The upstream has blocked us for a while."
-                          : "The endpoint is not blocked by a rate limit.");
+    snprintf(
+        f->body, sizeof f->body,
+        "The last good answer came at %s. %s Rows of this source are stale until it answers. %s",
+        clock_text(since_ms, at),
+        s->throttled ? "The upstream has blocked us for a while."
+                     : "The endpoint is not blocked by a rate limit.",
+        is_disabled(s) ? "It is switched off: another alert says why, and how it goes on."
+                       : "Check the network and the upstream's status page; souk keeps trying "
+                         "at the pace the upstream allows.");
 }
 
 static void judge_throttled(const struct guard *g, const struct guard_source *s,
@@ -168,12 +174,13 @@ static void judge_throttled(const struct guard *g, const struct guard_source *s,
 }
 
 static void judge_disabled(const struct guard_source *s, struct finding *f) {
-    bool disabled = s->disabled_reason != NULL && s->disabled_reason[0] != '\0';
+    bool disabled = is_disabled(s);
     f->level = disabled ? GUARD_RED : GUARD_GREEN;
     snprintf(f->title, sizeof f->title, "%s %s is switched off", s->name, s->stream);
     snprintf(f->body, sizeof f->body,
              "souk stopped asking because of errors that asking again would not cure: %.160s. "
-             "Correct the cause (credentials, address, permissions) and reload the configuration.",
+             "Correct the cause (credentials, address, permissions, the cursor), then let it ask "
+             "again: souk limit show names the endpoint, souk limit resume opens it.",
              disabled ? s->disabled_reason : "");
 }
 
@@ -237,7 +244,9 @@ static void set_level(struct subject *u, const struct finding *found, const stru
         /* Recovering ones stay at their level until they are cleared. */
         enum guard_level level =
             found[k].level > u->rules[k].level ? found[k].level : u->rules[k].level;
-        if (level <= u->level) continue;
+        /* Switched off is why there is no answer, and says more. */
+        bool is_cause = k == RULE_DISABLED && level == u->level && level != GUARD_GREEN;
+        if (level <= u->level && !is_cause) continue;
         u->level = level;
         if (k == RULE_DRIFT && found[k].level == GUARD_GREEN)
             snprintf(u->reason, sizeof u->reason, "recovering");

@@ -148,6 +148,12 @@ static void test_guard_tells_throttling_disabling_and_rewinds(void **state) {
     pass(f, 3);
     assert_int_equal(n_firing(f, ALERT_WARNING), 0);
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 2);
+    const char *reason;
+    f->source.rewound = false; /* No answer for a long time either: the reason is the cause. */
+    pass(f, 100);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 2);
+    assert_int_equal(guard__source(f->guard, "psapi", "pc", &reason), GUARD_RED);
+    assert_string_equal(reason, "401 Unauthorized");
     f->facts.n_sources = 0; /* Out of the configuration: its incidents end. */
     pass(f, 1);
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
