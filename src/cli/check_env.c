@@ -148,7 +148,7 @@ static void check_upstreams(const struct settings *settings, struct checks *c) {
             char name[64];
             snprintf(name, sizeof name, "source.%s.token", s->name);
             struct check *x = add(c, name, CHECK_WARN, 0);
-            WHAT(x, "the source stays quiet");
+            WHAT(x, "a souk started with this environment leaves the source quiet");
             HINT(x, "%s", why);
         }
     }

@@ -37,10 +37,15 @@ static void poke(struct app_stream *s, bool first, struct buf *out) {
     poller__poke(s->poller);
     poller__status(s->poller, &p);
     bool asked = p.doing != POLL_IDLE && p.doing != POLL_STOPPED;
+    char due[96] = "its source decides when it may ask again";
+    if (p.next_mono_ns != INT64_MAX)
+        snprintf(due, sizeof due,
+                 "not before %.0f s from now: its shortest period, or its token is under way",
+                 (double)(p.next_mono_ns - s->app->clock.mono_ns) / (double)NS_PER_S);
     const char *reason = asked                  ? ""
                          : p.done               ? "there is nothing more to ask"
                          : p.last_error[0]      ? p.last_error
-                         : p.doing == POLL_IDLE ? "it waits after a failure, or for its token"
+                         : p.doing == POLL_IDLE ? due
                                                 : "it has ended";
     buf__append_str(out, first ? "{\"stream\":" : ",{\"stream\":");
     buf__json_string(out, slice__str(s->spec.key));

@@ -107,14 +107,15 @@ static int print_all(const struct buf *json, const char *only) {
     yyjson_val *root = yyjson_doc_get_root(doc), *list = yyjson_obj_get(root, "endpoints"), *ep;
     size_t i, max;
     int code = only == NULL ? 0 : EXIT_FAILURE;
+    bool headed = false;
     if (list == NULL && root != NULL) {
         print_endpoint(root);
         code = 0;
-    } else {
-        printf("%-24s %-4s %-9s %s\n", "ENDPOINT", "NOW", "STATE", "WHY");
     }
     yyjson_arr_foreach(list, i, max, ep) {
         if (only != NULL && strcmp(answer_text(ep, "endpoint"), only) != 0) continue;
+        if (!headed) printf("%-24s %-4s %-9s %s\n", "ENDPOINT", "NOW", "STATE", "WHY");
+        headed = true;
         print_endpoint(ep);
         code = 0;
     }

@@ -221,12 +221,12 @@ static void print_text(const struct replay_command *c, const struct replay_feed 
     if (r->n_requests > 0)
         printf("received from %s to %s\n", clock__iso(r->first_wall_ns, from, sizeof from),
                clock__iso(r->last_wall_ns, to, sizeof to));
-    printf("\n%-28s %10s %10s  %-32s  %s\n", "TABLE", "ROWS", "STORED", "HASH rows", "HASH log");
+    printf("\n%-29s %10s %10s  %-32s  %s\n", "TABLE", "ROWS", "STORED", "HASH rows", "HASH log");
     for (size_t i = 0; i < r->n_tables; i++) {
         const struct replay_table *t = &r->tables[i];
         char stored[24] = "-";
         if (c->into != NULL) snprintf(stored, sizeof stored, "%" PRIu64, t->n_stored);
-        printf("%-28s %10" PRIu64 " %10s  %s  %s\n", t->table->name, t->n_rows, stored, t->rows,
+        printf("%-29s %10" PRIu64 " %10s  %s  %s\n", t->table->name, t->n_rows, stored, t->rows,
                t->log);
     }
     printf("\nquarantined   %" PRIu64, refused_rows(r));

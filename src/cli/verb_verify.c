@@ -112,12 +112,12 @@ static void print_text(const struct audit_report *r) {
     printf("log %s, positions %" PRIu64 " to %" PRIu64 ", %s to %s, %" PRIu64 " records\n",
            r->store_id, r->from_lsn, r->to_lsn, clock__iso(r->from_wall_ns, from, sizeof from),
            clock__iso(r->to_wall_ns, to, sizeof to), r->n_records);
-    printf("%-28s %9s %9s %9s %7s | %11s %11s %9s %9s %9s %9s %9s\n", "TABLE", "BATCHES", "EQUAL",
+    printf("%-29s %9s %9s %9s %7s | %11s %11s %9s %9s %9s %9s %9s\n", "TABLE", "BATCHES", "EQUAL",
            "DIFFERENT", "PENDING", "ROWS", "EQUAL", "MISSING", "TWICE", "WRONG", "UNCOVERED",
            "PENDING");
     for (size_t i = 0; i < r->n_tables; i++) {
         const struct audit_table *t = &r->tables[i];
-        printf("%-28s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %7" PRIu64 " | %11" PRIu64
+        printf("%-29s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %7" PRIu64 " | %11" PRIu64
                " %11" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 "\n",
                t->name, t->batches, t->batches_equal, t->batches_different, t->batches_pending,
                t->rows, t->equal, t->missing, t->twice, t->wrong, t->uncovered, t->pending);
