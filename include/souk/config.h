@@ -139,7 +139,7 @@ struct config {
         int64_t memory_mib;      /* Of what it remembers; beyond it the oldest stashes go. */
         double snapshot_minutes; /* Between two snapshots. */
     } tape;
-    /* From the environment, never from the file; "" when not set. No room uses these three yet. */
+    /* From the environment, never from the file; "" when not set. */
     char *client_secret, *throttler_url, *throttler_api_key;
     char *psapi_token; /* Value of token_env. */
     char *user_agent;  /* What every request says: built from agent, or POE_USER_AGENT. */

@@ -140,7 +140,6 @@ static int load_tokens(struct settings *s, const char *path, struct err *e) {
 
 int settings__init(struct settings *s, struct config *config, struct err *e) {
     *s = (struct settings){.config = config};
-    /* Sources that are not built in are left out: see registry.c. */
     const struct {
         const char *name;
         const struct config_source *source;
@@ -152,11 +151,9 @@ int settings__init(struct settings *s, struct config *config, struct err *e) {
         {"enrichment", &config->sources.enrichment, &config->alerts.enrichment},
         {"leagues", &config->sources.leagues, &config->alerts.leagues},
         {"trade_data", &config->sources.trade_data, &config->alerts.trade_data}};
-    if (source__find("oauth") != NULL) set_up_oauth(&s->sources[s->n_sources++], config);
+    set_up_oauth(&s->sources[s->n_sources++], config);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (source__find(table[i].name) != NULL)
-            set_up(&s->sources[s->n_sources++], config, table[i].name, table[i].source,
-                   table[i].fresh);
+        set_up(&s->sources[s->n_sources++], config, table[i].name, table[i].source, table[i].fresh);
     set_up_poe_ninja(&s->sources[s->n_sources++], config);
     set_up_psapi(&s->sources[s->n_sources++], config);
     return load_tokens(s, config->hub.tokens_file, e);
