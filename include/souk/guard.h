@@ -36,6 +36,7 @@ struct guard_source {
     bool throttled;              /* The upstream blocks us (429, restriction, Retry-After). */
     int64_t blocked_until_ms;    /* 0: unknown. */
     const char *disabled_reason; /* Not "" nor NULL: switched off by errors, and why. */
+    const char *halted;          /* Not "" nor NULL: somebody paused or killed it, and why. */
     bool rewound;                /* Frozen because its cursor went backwards. */
     bool unavailable;    /* The upstream says that it does not give this: no drift until it does. */
     const char *instead; /* Where rows come from then, as "derived from the tape": an alert says so.

@@ -65,9 +65,9 @@ static void judge_endpoint(struct app *a, const char *name, struct guard_source 
         if (waits)
             out->blocked_until_ms =
                 (a->clock.wall_ns + ep.next_mono_ns - a->clock.mono_ns) / NS_PER_MS;
-        if (ep.state != ENDPOINT_DISABLED) return;
         snprintf(reasons[i], sizeof reasons[i], "%s", ep.reason);
-        out->disabled_reason = reasons[i];
+        if (ep.state == ENDPOINT_DISABLED) out->disabled_reason = reasons[i];
+        else if (ep.state == ENDPOINT_KILLED || ep.paused) out->halted = reasons[i];
         return;
     }
 }

@@ -132,6 +132,10 @@ static double age_s(const struct guard *g, int64_t ms) {
     return s < 0 ? 0 : s;
 }
 
+static bool is_halted(const struct guard_source *s) {
+    return s->halted != NULL && s->halted[0] != '\0';
+}
+
 static bool is_disabled(const struct guard_source *s) {
     return s->disabled_reason != NULL && s->disabled_reason[0] != '\0';
 }
@@ -155,6 +159,7 @@ static void judge_drift(const struct guard *g, const struct guard_facts *facts,
         s->throttled ? "The upstream has blocked us for a while."
                      : "The endpoint is not blocked by a rate limit.",
         is_disabled(s) ? "It is switched off: another alert says why, and how it goes on."
+        : is_halted(s) ? "Somebody stopped it by hand: souk limit resume lets it go on."
                        : "Check the network and the upstream's status page; souk keeps trying "
                          "at the pace the upstream allows.");
 }
@@ -250,6 +255,8 @@ static void set_level(struct subject *u, const struct finding *found, const stru
         u->level = level;
         if (k == RULE_DRIFT && found[k].level == GUARD_GREEN)
             snprintf(u->reason, sizeof u->reason, "recovering");
+        else if (k == RULE_DRIFT && is_halted(s))
+            snprintf(u->reason, sizeof u->reason, "%.120s", s->halted);
         else if (k == RULE_DRIFT)
             snprintf(u->reason, sizeof u->reason, "no answer for %.0f s", age);
         else if (k == RULE_THROTTLED)

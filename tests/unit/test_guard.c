@@ -154,6 +154,12 @@ static void test_guard_tells_throttling_disabling_and_rewinds(void **state) {
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 2);
     assert_int_equal(guard__source(f->guard, "psapi", "pc", &reason), GUARD_RED);
     assert_string_equal(reason, "401 Unauthorized");
+    f->source.disabled_reason = NULL;
+    f->source.halted = "killed: by hand";
+    pass(f, GUARD_HEALTHY);
+    guard__source(f->guard, "psapi", "pc", &reason);
+    assert_string_equal(reason, "killed: by hand");
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
     f->facts.n_sources = 0; /* Out of the configuration: its incidents end. */
     pass(f, 1);
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
