@@ -67,14 +67,18 @@ static bool is_quiet(const char *state) {
 /* Why a stream is not what one would wish: its reason, else its last error; else what its source
  * says of it. */
 static void print_trouble(yyjson_val *s, double now_ms) {
-    char text[512], wait[32];
+    char text[512], error[512], wait[32];
     const char *state = answer_text(s, "state");
     double next_ms = answer_num(s, "next_request_ms");
     plain(s, "reason", text, sizeof text);
-    if (text[0] == '\0') plain(s, "last_error", text, sizeof text);
+    plain(s, "last_error", error, sizeof error);
+    bool both = text[0] != '\0' && error[0] != '\0' && strstr(text, error) == NULL;
+    if (text[0] == '\0') snprintf(text, sizeof text, "%s", error);
     if (text[0] == '\0') plain(s, "note", text, sizeof text);
     if (text[0] == '\0' && !is_quiet(state)) return;
-    printf("    %s%s%s", is_quiet(state) ? state : "", is_quiet(state) ? ": " : "", text);
+    printf("    %s%s%s", is_quiet(state) ? state : "",
+           is_quiet(state) && text[0] != '\0' ? ": " : "", text);
+    if (both) printf("; %s", error);
     if (is_quiet(state) && next_ms > now_ms)
         printf("; asked again in %s", span((next_ms - now_ms) / 1000, wait, sizeof wait));
     printf("\n");
@@ -169,8 +173,9 @@ static void print_store(yyjson_val *root) {
     char error[256];
     plain(store, "last_error", error, sizeof error);
     print_tape(yyjson_obj_get(root, "tape"));
-    printf("store  %s %s %s\n\n%-30s %12s %9s %8s\n", answer_text(store, "state"),
-           answer_text(store, "server"), error, "TABLE", "ROWS", "ROWS/s", "WAITING");
+    printf("store  %s %s%s%s\n\n%-30s %12s %9s %8s  since the start\n", answer_text(store, "state"),
+           answer_text(store, "server"), error[0] == '\0' ? "" : " ", error, "TABLE", "ROWS",
+           "ROWS/s", "WAITING");
     yyjson_arr_foreach(yyjson_obj_get(store, "tables"), i, max, t)
         printf("%-30s %12.0f %9.1f %8.0f\n", answer_text(t, "name"), answer_num(t, "rows"),
                answer_num(t, "rows_per_s"), answer_num(t, "outstanding"));

@@ -176,8 +176,9 @@ static void note(const struct source_settings *settings, const struct stream_spe
                  const struct stream_state *state, struct buf *out) {
     (void)settings;
     struct place p = read_place(stream, state);
-    buf__printf(out, "%" PRIu32 " successes in a row: up to %" PRIu32 " requests a round", p.streak,
-                1 + p.streak / SUCCESSES_A_PAGE);
+    uint32_t n = 1 + p.streak / SUCCESSES_A_PAGE;
+    buf__printf(out, "%" PRIu32 " success%s in a row: up to %" PRIu32 " request%s a round",
+                p.streak, p.streak == 1 ? "" : "es", n, n == 1 ? "" : "s");
 }
 
 static const struct table_desc *const tables[] = {&table_bronze_enrichment,
