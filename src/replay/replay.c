@@ -171,7 +171,7 @@ static void advance(struct replay *r, int64_t wall_ns) {
 static bool is_judged_alike(const struct request_facts *f, const struct source_type *type,
                             struct slice body) {
     struct stream_spec stream;
-    struct stream_state state = {0};
+    struct stream_state state = {.now = {.wall_ns = f->received_wall_ns}};
     struct page_facts page;
     struct err e;
     struct source_header etag = {.name = SLICE_LIT("etag"), .value = f->etag};
