@@ -71,7 +71,8 @@ def everything(answer):
         *(stream(like, "poe_ninja", f"Allflame/item/Unique{n:02}", rows=n, level="amber" if n == 7 else "green",
                  reason="no answer for 200 s" if n == 7 else "") for n in range(30)),
         stream(like, "psapi", "pc", lag_changes=1204, lag_estimate_s=3.4, rows=123456789, rows_per_s=1234.5),
-        stream(like, "psapi", "xbox", lag_changes=None, lag_estimate_s=None),
+        stream(like, "psapi", "xbox", lag_changes=None, lag_estimate_s=None, state="off", level="red",
+               reason="disabled: 10 invalid requests in 10 min", last_error="/public-stash-tabs answered 400"),
         *(stream(like, "trade_data", kind, state="unavailable" if kind == "filters" else "live",
                  reason="HTTP 404; derived from the tape" if kind == "filters" else "")
           for kind in ("static", "items", "stats", "leagues", "filters", "change-ids")),
@@ -118,6 +119,9 @@ def line(page, body, name):
 def test_streams_of_one_source_are_one_line_that_opens(crowded):
     visible = crowded.locator("#sources tr:visible")
     assert visible.count() == 7  # Six sources; psapi has two realms.
+    xbox = line(crowded, "sources", "psapi *xbox")
+    expect(xbox.locator(".badge")).to_have_text("stale")  # Off, and not because somebody wanted it so.
+    expect(xbox).to_contain_text("disabled: 10 invalid requests in 10 min; /public-stash-tabs answered 400")
     group = line(crowded, "sources", "poe_ninja")
     expect(group).to_contain_text("30 streams")
     expect(group).to_contain_text("Allflame/item/Unique07: no answer for 200 s")

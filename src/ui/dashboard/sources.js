@@ -21,12 +21,15 @@ try {
   // Private mode: groups are closed after a reload.
 }
 
-const level = (stream) => (QUIET.has(stream.state) || !(stream.level in FRESH) ? 'idle' : stream.level);
+// What errors or somebody switched off is red, and not quiet.
+const level = (stream) => ((QUIET.has(stream.state) && stream.level !== 'red') || !(stream.level in FRESH) ? 'idle' : stream.level);
 const word = (state) => STATES[state] ?? state ?? '';
 const sum = (streams, of) => streams.reduce((total, stream) => total + (of(stream) || 0), 0);
 
 function trouble(stream) {
-  return stream.reason || (level(stream) !== 'green' || QUIET.has(stream.state) ? stream.last_error : '') || '';
+  const error = (level(stream) !== 'green' || QUIET.has(stream.state) ? stream.last_error : '') || '';
+  const reason = stream.reason || '';
+  return reason && error && !reason.includes(error) ? `${reason}; ${error}` : reason || error;
 }
 
 /** What the cursors lack to the upstream's head, where it is known: changes, and about how many seconds. */
@@ -105,7 +108,7 @@ function updateState(tr, streams, telling) {
   const said = text && streams.length > 1 ? `${telling.stream}: ${text}` : text;
   put(sub, said);
   set(sub, 'title', said);
-  set(sub, 'class', QUIET.has(telling.state) || telling.note ? 'sub whole' : 'sub');
+  set(sub, 'class', QUIET.has(telling.state) || telling.note || telling.last_error ? 'sub whole' : 'sub');
 }
 
 function updateNumbers(tr, streams) {
@@ -152,7 +155,7 @@ function tickRow(tr, now) {
 export function drawSources(sources) {
   const found = lines(sources);
   reconcile(byId('sources'), found, (line) => line.key, build, update);
-  const streams = sources.filter((stream) => stream.state !== 'off').length;
+  const streams = sources.filter((stream) => stream.stream).length; // A source without one is off as a whole.
   const names = new Set(sources.map((stream) => stream.name)).size;
   put(byId('sources-note'), sources.length ? `${count(names)} sources, ${count(streams)} streams` : '');
 }

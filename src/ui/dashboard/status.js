@@ -63,7 +63,7 @@ function drawSpool(now) {
   byId('spool-meter').firstElementChild.style.inlineSize = `${Math.min(100, used * 100).toFixed(1)}%`;
   const waiting = s.unacked_bytes > 0 && s.oldest_unacked_ms > 0 ? `${bytes(s.unacked_bytes)} not stored, oldest ${span(now - s.oldest_unacked_ms)}` : 'all stored';
   put(byId('spool-detail'), waiting);
-  put(byId('spool-disk'), `${count(s.segments)} segments, ${bytes(s.disk_free_bytes)} of disk free`);
+  put(byId('spool-disk'), `${count(s.segments)} ${s.segments === 1 ? 'segment' : 'segments'}, ${bytes(s.disk_free_bytes)} of disk free`);
 }
 
 function drawStore(now) {
