@@ -63,6 +63,13 @@ static uint64_t us_between(int64_t from_ns, int64_t to_ns) {
 }
 
 /* What is known of the request before the body is judged. */
+/* What was asked: the stream's path, or the other one that its first cursor comes from. */
+static struct slice asked_path(const struct poller *p) {
+    const char *host = p->request.seed ? strstr(p->request.url, "://") : NULL;
+    const char *path = host == NULL ? NULL : strchr(host + 3, '/');
+    return path == NULL ? slice__str(p->stream->path) : slice__of(path, strcspn(path, "?"));
+}
+
 static void begin_facts(struct poller *p, const struct http_response *r) {
     const struct stream_spec *s = p->stream;
     p->attempts++;
@@ -77,7 +84,7 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
         .realm = slice__str(s->realm),
         .league = slice__str(s->league),
         .kind = slice__str(s->kind),
-        .path = slice__str(s->path),
+        .path = asked_path(p),
         .method = slice__str(p->http.method),
         .cursor_from = slice__str(p->state.cursor),
         .cursor_to = slice__str(p->state.cursor),

@@ -218,6 +218,7 @@ static void test_the_first_cursor_comes_from_the_seed(void **state) {
     read_spool(f, &kept);
     assert_int_equal(kept.n_pages, 0);
     assert_string_equal(kept.status, "seeded");
+    assert_string_equal(kept.path, "/api/trade/data/change-ids");
     UNTIL(f, status_of(f).counts.fresh == 1);
     assert_non_null(strstr(f->last_request, "/public-stash-tabs?id=7-1 "));
 }

@@ -61,7 +61,7 @@ struct fixture {
 struct kept {
     size_t n_limits, n_pages, n_requests, n_stale, n_unchanged;
     struct request_facts last; /* Its slices are gone but for those below. */
-    char status[32], cursor_to[64];
+    char status[32], cursor_to[64], path[64];
 };
 
 static void read_spool(struct fixture *f, struct kept *out) {
@@ -82,6 +82,7 @@ static void read_spool(struct fixture *f, struct kept *out) {
         out->n_stale += rec.type == SPOOL_PAGE && out->last.freshness == PAGE_STALE;
         out->n_unchanged += rec.type == SPOOL_PAGE && out->last.freshness == PAGE_REVALIDATED;
         snprintf(out->status, sizeof out->status, "%.*s", SLICE_FMT(out->last.status));
+        snprintf(out->path, sizeof out->path, "%.*s", SLICE_FMT(out->last.path));
         snprintf(out->cursor_to, sizeof out->cursor_to, "%.*s", SLICE_FMT(out->last.cursor_to));
     }
     spool_reader__fini(&r);
