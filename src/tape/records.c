@@ -77,6 +77,7 @@ int tape_records__take(struct tape_records *t, const struct spool_record *rec,
     struct err e = {0};
     *rows = (struct rows){0};
     buf__clear(body);
+    if (t->broken) return ERR_NOMEM; /* A page taken in twice would say less the second time. */
     if (rec->type != SPOOL_PAGE && rec->type != SPOOL_REQUEST) return 0;
     int status = journal__decode(rec->payload, &facts, &packed);
     if (status == 0 && !slice__eq(facts.source, SLICE_LIT(SOURCE))) return 0;

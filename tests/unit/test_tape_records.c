@@ -141,6 +141,20 @@ static void test_a_page_that_cannot_be_decoded_is_left_out(void **state) {
     assert_false(f->t.broken);
 }
 
+/* Half of a page was taken in: again, it would say less, and the batches sealed before would not be the same. */
+static void test_a_broken_tape_takes_nothing_more(void **state) {
+    struct fixture *f = *state;
+    struct rows rows;
+    struct tape_status st;
+    take(f, "psapi", 10, STASH("Heist", ITEM("01")), "ok");
+    const struct spool_record rec = {.lsn = 11, .next_lsn = 12, .type = SPOOL_PAGE, .payload = buf__slice(&f->record)};
+    f->t.broken = true;
+    assert_int_equal(tape_records__take(&f->t, &rec, &f->followed, &f->body, &rows), ERR_NOMEM);
+    assert_int_equal(rows.n, 0);
+    tape__status(f->t.tape, &st);
+    assert_int_equal(st.n_versions, 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -149,6 +163,7 @@ int main(void) {
         TEST(test_empty_pages_are_the_end_of_the_stream),
         TEST(test_what_was_told_before_is_only_remembered),
         TEST(test_a_page_that_cannot_be_decoded_is_left_out),
+        TEST(test_a_broken_tape_takes_nothing_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
