@@ -337,7 +337,10 @@ static void consider_snapshot(struct tape_lane *l) {
         every_ns = 30 * NS_PER_S;
     if (l->state == TAPE_PAUSED) {
         if (is_settled(l)) save(l);
-        else if (a->clock.mono_ns - l->tried_mono_ns > PAUSE_MAX_NS) l->state = TAPE_READING;
+        else if (a->clock.mono_ns - l->tried_mono_ns > PAUSE_MAX_NS) {
+            l->state = TAPE_READING; /* From now on, or it would pause again in a second. */
+            l->tried_mono_ns = a->clock.mono_ns;
+        }
         return;
     }
     if (l->state != TAPE_READING || a->clock.mono_ns - l->tried_mono_ns < every_ns ||
