@@ -38,11 +38,11 @@ static int teardown(void **state) {
 }
 
 /* Takes a page of @source, or a request that brought none. @return the number of rows. */
-static size_t take(struct fixture *f, const char *source, uint64_t lsn, const char *stashes, const char *status) {
+static size_t take_of(struct fixture *f, const char *source, const char *stream, uint64_t lsn, const char *stashes, const char *status) {
     char body[8192];
     int n = snprintf(body, sizeof body, "{\"next_change_id\":\"1-2-3-4-5\",\"stashes\":[%s]}", stashes == NULL ? "" : stashes);
     struct buf packed = buf__init(1 << 20);
-    const struct request_facts facts = {.source = slice__str(source), .stream = SLICE_LIT("pc"), .realm = SLICE_LIT("pc"),
+    const struct request_facts facts = {.source = slice__str(source), .stream = slice__str(stream), .realm = SLICE_LIT("pc"),
                                         .cursor_from = SLICE_LIT("1-1-1-1-1"), .status = slice__str(status),
                                         .received_wall_ns = T0 + (int64_t)lsn * NS_PER_S, .retry_after_s = -1};
     buf__clear(&f->record);
@@ -57,6 +57,10 @@ static size_t take(struct fixture *f, const char *source, uint64_t lsn, const ch
     rows__fini(&f->rows);
     assert_int_equal(tape_records__take(&f->t, &rec, &f->followed, &f->body, &f->rows), 0);
     return rows__count(&f->rows);
+}
+
+static size_t take(struct fixture *f, const char *source, uint64_t lsn, const char *stashes, const char *status) {
+    return take_of(f, source, "pc", lsn, stashes, status);
 }
 
 #define STASH(league, items)                                                                                           \
@@ -97,6 +101,23 @@ static void test_other_records_make_none(void **state) {
     struct rows rows;
     assert_int_equal(tape_records__take(&f->t, &seal, &f->followed, &f->body, &rows), 0);
     assert_int_equal(rows.n, 0);
+}
+
+/* A version of yesterday is no news: nothing was sold, and what is there now is not listed again. */
+static void test_a_backfill_tells_nothing(void **state) {
+    struct fixture *f = *state;
+    struct tape_status st;
+    assert_int_equal(take(f, "psapi", 10, STASH("Heist", ITEM("01") "," ITEM("02")), "ok"), 2);
+    assert_int_equal(take_of(f, "psapi", "pc@backfill/1-1-1-1-1-2-2-2-2-2", 11, STASH("Heist", ITEM("03")), "ok"), 0);
+    assert_int_equal(take(f, "psapi", 12, STASH("Heist", ITEM("01") "," ITEM("02")), "ok"), 0);
+    tape__status(f->t.tape, &st);
+    assert_int_equal(st.n_versions, 2);
+    /* Nor does it hide that the stream itself was silent. */
+    uint64_t lsn = 100;
+    for (; lsn < 3700; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
+    for (int i = 0; i < 4; i++, lsn += 100) take_of(f, "psapi", "pc@backfill/1-1-1-1-1-2-2-2-2-2", lsn, NULL, "empty");
+    take(f, "psapi", lsn, STASH("Heist", ITEM("02")), "ok");
+    assert_false(tape__page(f->t.tape, SLICE_LIT("pc"), T0 + (int64_t)lsn * NS_PER_S, false));
 }
 
 /* An hour of pages with the end met between them: removals count from then on. */
@@ -160,6 +181,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_a_page_makes_an_event_a_change),
         TEST(test_other_records_make_none),
+        TEST(test_a_backfill_tells_nothing),
         TEST(test_empty_pages_are_the_end_of_the_stream),
         TEST(test_what_was_told_before_is_only_remembered),
         TEST(test_a_page_that_cannot_be_decoded_is_left_out),
