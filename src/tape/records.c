@@ -86,6 +86,9 @@ int tape_records__take(struct tape_records *t, const struct spool_record *rec,
     if (status == 0 && rec->type == SPOOL_REQUEST) { /* The end of the stream, perhaps. */
         if (slice__eq(facts.status, SLICE_LIT("empty")))
             tape__page(t->tape, facts.realm, facts.received_wall_ns, true);
+        if (slice__eq(facts.method, SLICE_LIT(JOURNAL_CURSOR_METHOD)) &&
+            (facts.flags & REQUEST_ADVANCES))
+            tape__moved(t->tape, facts.realm);
         return 0;
     }
     if (status == 0) status = journal__decompress(packed, body->max, body);

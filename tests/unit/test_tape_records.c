@@ -42,9 +42,13 @@ static size_t take_of(struct fixture *f, const char *source, const char *stream,
     char body[8192];
     int n = snprintf(body, sizeof body, "{\"next_change_id\":\"1-2-3-4-5\",\"stashes\":[%s]}", stashes == NULL ? "" : stashes);
     struct buf packed = buf__init(1 << 20);
-    const struct request_facts facts = {.source = slice__str(source), .stream = slice__str(stream), .realm = SLICE_LIT("pc"),
+    struct request_facts facts = {.source = slice__str(source), .stream = slice__str(stream), .realm = SLICE_LIT("pc"),
                                         .cursor_from = SLICE_LIT("1-1-1-1-1"), .status = slice__str(status),
                                         .received_wall_ns = T0 + (int64_t)lsn * NS_PER_S, .retry_after_s = -1};
+    if (strcmp(status, "set") == 0) {
+        facts.method = SLICE_LIT(JOURNAL_CURSOR_METHOD);
+        facts.flags = REQUEST_ADVANCES;
+    }
     buf__clear(&f->record);
     journal__encode(&facts, &f->record);
     if (stashes != NULL) {
@@ -120,6 +124,17 @@ static void test_a_backfill_tells_nothing(void **state) {
     assert_false(tape__page(f->t.tape, SLICE_LIT("pc"), T0 + (int64_t)lsn * NS_PER_S, false));
 }
 
+/* @return whether a row of the last record says @removal. */
+static bool says_removal(const struct fixture *f, struct slice removal) {
+    const struct batch *b = &f->rows.batches[0].batch;
+    for (size_t i = 0; i < b->table->n_columns; i++)
+        if (strcmp(b->table->columns[i].name, "removal") == 0) {
+            struct reader r = reader__of(buf__slice(&b->columns[i].data));
+            return slice__eq(reader__string(&r), removal);
+        }
+    return false;
+}
+
 /* An hour of pages with the end met between them: removals count from then on. */
 static void test_empty_pages_are_the_end_of_the_stream(void **state) {
     struct fixture *f = *state;
@@ -127,14 +142,21 @@ static void test_empty_pages_are_the_end_of_the_stream(void **state) {
     take(f, "psapi", lsn, STASH("Heist", ITEM("01") "," ITEM("02")), "ok");
     for (; lsn < 3700; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
     assert_int_equal(take(f, "psapi", lsn, STASH("Heist", ITEM("02")), "ok"), 1);
-    const struct batch *b = &f->rows.batches[0].batch;
-    bool found = false;
-    for (size_t i = 0; i < b->table->n_columns; i++)
-        if (strcmp(b->table->columns[i].name, "removal") == 0) {
-            struct reader r = reader__of(buf__slice(&b->columns[i].data));
-            found = slice__eq(reader__string(&r), SLICE_LIT("sold_off"));
-        }
-    assert_true(found); /* Not catching_up. */
+    assert_true(says_removal(f, SLICE_LIT("sold_off"))); /* Not catching_up. */
+}
+
+/* Set back, the stream brings what the stash held before: what is not in it was not sold. */
+static void test_nothing_is_sold_when_a_cursor_is_set_by_hand(void **state) {
+    struct fixture *f = *state;
+    uint64_t lsn = 0;
+    take(f, "psapi", lsn, STASH("Heist", ITEM("01") "," ITEM("02")), "ok");
+    for (; lsn < 3700; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
+    assert_int_equal(take(f, "psapi", lsn++, NULL, "set"), 0);
+    assert_int_equal(take(f, "psapi", lsn++, STASH("Heist", ITEM("02")), "ok"), 1);
+    assert_true(says_removal(f, SLICE_LIT("catching_up")));
+    for (uint64_t end = lsn + 3700; lsn < end; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
+    assert_int_equal(take(f, "psapi", lsn, STASH("Heist", ITEM("03")), "ok"), 2);
+    assert_true(says_removal(f, SLICE_LIT("sold_off")));
 }
 
 static void test_what_was_told_before_is_only_remembered(void **state) {
@@ -183,6 +205,7 @@ int main(void) {
         TEST(test_other_records_make_none),
         TEST(test_a_backfill_tells_nothing),
         TEST(test_empty_pages_are_the_end_of_the_stream),
+        TEST(test_nothing_is_sold_when_a_cursor_is_set_by_hand),
         TEST(test_what_was_told_before_is_only_remembered),
         TEST(test_a_page_that_cannot_be_decoded_is_left_out),
         TEST(test_a_broken_tape_takes_nothing_more),
