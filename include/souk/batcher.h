@@ -33,6 +33,9 @@
 #define FEED_TAPE 2   /* Of derived tables. */
 #define FEEDS_PAGES 2 /* Feeds below it bring the rows of pages. */
 #define FEEDS_MAX 3
+/* Batches of pages after which one of the tape's goes first. It would wait for hours else while a
+ * backlog is worked off, without a snapshot, and the log that is kept for that fills the quota. */
+#define TAPE_PASSED_MAX 8
 /* Age cuts later, up to so many times, while the server says that it has too many parts. */
 #define AGE_SCALE_MAX 32
 
@@ -107,6 +110,7 @@ struct batcher {
     size_t n_lanes;
     struct feed feeds[FEEDS_MAX];
     uint64_t recovered_lsn;      /* The last position of all seals that recovery found. */
+    unsigned tape_passed;        /* Batches of pages that went since one of the tape's did. */
     unsigned age_scale;          /* Of options.age_max_ns; 1 unless there are too many parts. */
     struct sealed *first, *last; /* Sealed and not stored yet. */
     size_t n_sealed, sealed_bytes, open_bytes, open_rows;
@@ -151,7 +155,8 @@ uint64_t batcher__low_water(const struct batcher *b);
 /** @return the same of @feed alone, while it is open. */
 uint64_t batcher__feed_low_water(const struct batcher *b, unsigned feed);
 /** @return the sealed batch to send next at the clock's time, or NULL: the oldest that is ready,
- *  from @feed if it has any, from FEED_TAPE if no other has. Tables that come after data wait for
+ *  from @feed if it has any, from FEED_TAPE if no other has, or after TAPE_PASSED_MAX of others;
+ *  the caller sends it. Tables that come after data wait for
  * the data of their feed; one batch of a table at a time is searched. */
 struct sealed *batcher__next(struct batcher *b, unsigned feed);
 /** @sealed is stored: takes it out and frees it. */

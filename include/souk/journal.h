@@ -47,6 +47,10 @@ int journal__decode(struct slice payload, struct request_facts *out, struct slic
 /** @return whether @facts freeze or unfreeze a stream by hand; @reason is why, "" for unfreezing.
  */
 bool journal__hold(const struct request_facts *facts, struct slice *reason);
+/* Stands in the key of a backfill's stream, behind the key of the stream that it is one of. */
+#define JOURNAL_BACKFILL "@backfill/"
+/** @return whether @facts are of a backfill: of a stretch that the main stream may have passed. */
+bool journal__is_backfill(const struct request_facts *facts);
 /** @return the stream of @facts as judge and decode want it, in @out; texts too long are cut. */
 void journal__stream(const struct request_facts *facts, struct stream_spec *out);
 /** Compresses a body; its length stands in the zstd frame. @return 0 or ERR_NOMEM. */

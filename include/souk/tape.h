@@ -117,6 +117,9 @@ void tape__free(struct tape *t);
  *  @return whether removals count from here: the stream's pages came without a gap of five minutes,
  *  and its end was met at least every five minutes, for an hour. */
 bool tape__page(struct tape *t, struct slice realm, int64_t wall_ns, bool at_end);
+/** Somebody moved the stream of @realm: versions may come again that are older than what is known.
+ *  Removals count again after an hour of coverage. */
+void tape__moved(struct tape *t, struct slice realm);
 /** Takes one version in and tells @cb what happened, items in the order of their ids: what went,
  *  changed and came. @return 0; ERR_MALFORMED for a stash without an id; ERR_LIMIT for more than
  *  65,535 items; ERR_NOMEM with the stash forgotten. */

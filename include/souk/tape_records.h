@@ -23,10 +23,12 @@ struct tape_records {
     struct psapi_versions_count count;
 };
 
-/** Takes @rec in and appends the rows it makes to @rows; other records, and pages of other sources,
- *  make none. @followed: the leagues that are partitions of their own. @body is scratch.
+/** Takes @rec in and appends the rows it makes to @rows; other records, pages of other sources and
+ *  of backfills make none. @followed: the leagues that are partitions of their own. @body is
+ * scratch.
  *  @return 0; ERR_MALFORMED, and the log says why, for a page that cannot be decoded: it is left
- *  out; ERR_NOMEM with @rows empty: take it again, unless broken is set. */
+ *  out; ERR_NOMEM with @rows empty: take it again, unless broken is set, as it then is for good.
+ */
 int tape_records__take(struct tape_records *t, const struct spool_record *rec,
                        const struct followed *followed, struct buf *body, struct rows *rows);
 

@@ -292,11 +292,12 @@ static int read_wish(struct app *a, const struct hub_args *args, struct wish *w,
         return call__refuse(out, 400, "bad_request", "from does not lie before to");
     if (read_budget(args, &w->budget) != 0)
         return call__refuse(out, 400, "bad_request", "budget is requests a second, up to 100");
-    n = snprintf(w->key, sizeof w->key, "%s@backfill/%s-%s", w->of->spec.key, w->from, w->until);
+    n = snprintf(w->key, sizeof w->key, "%s" JOURNAL_BACKFILL "%s-%s", w->of->spec.key, w->from,
+                 w->until);
     if (n >= (int)sizeof w->key) { /* Long ids: by their hash. */
         char both[2 * CURSOR_MAX];
         n = snprintf(both, sizeof both, "%s-%s", w->from, w->until);
-        n = snprintf(w->key, sizeof w->key, "%.80s@backfill/%016" PRIx64, w->of->spec.key,
+        n = snprintf(w->key, sizeof w->key, "%.80s" JOURNAL_BACKFILL "%016" PRIx64, w->of->spec.key,
                      (uint64_t)XXH3_64bits(both, (size_t)n));
     }
     return 0;

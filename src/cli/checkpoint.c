@@ -59,6 +59,7 @@ static void put_holds(struct app *a, struct buf *out) {
 
 void app__checkpoint(struct app *a) {
     struct spool_status status;
+    if (a->closing) return; /* Without pollers it would say that no stream has a cursor. */
     spool__status(a->spool, &status);
     if (status.end_lsn == a->checkpointed_end || status.failed) return;
     uint64_t low_water = store__low_water(a->store);

@@ -118,6 +118,12 @@ static double rate(uint64_t n, int64_t ns) {
     return ns > 0 ? (double)n * (double)NS_PER_S / (double)ns : 0;
 }
 
+/* @return the requests since the last row. A backfill that goes on counts from 0 again. */
+static uint64_t requests_since(const struct told *t, const struct poller_status *p) {
+    uint64_t n = p->counts.requests;
+    return n < t->n_requests ? n : n - t->n_requests;
+}
+
 static void put_row(struct app *a, const struct app_stream *s, const struct poller_status *p,
                     const char *state, struct told *t, struct buf *out) {
     const char *reason = "";
@@ -138,15 +144,15 @@ static void put_row(struct app *a, const struct app_stream *s, const struct poll
     put_text(out, "reason", p->last_error[0] != '\0' ? p->last_error : reason);
     put_text(out, "last_cursor", p->last_cursor);
     put_text(out, "next_change_id", p->state->cursor);
-    buf__printf(
-        out,
-        "\"request_rate\":%.6g,\"error_count\":%" PRIu64 ",\"last_ingest_time\":%" PRId64
-        ",\"avg_req_per_sec\":%.6g,\"stalled_since\":%" PRId64 ",\"updated_at\":%" PRId64 "}",
-        t->at_mono_ns == 0 ? rate(p->counts.requests, age_ns)
-                           : rate(p->counts.requests - t->n_requests, now_ns - t->at_mono_ns),
-        p->counts.errors + p->counts.invalid + p->counts.rewind + p->counts.repeat,
-        p->last_new_wall_ns / NS_PER_MS, rate(p->counts.requests, age_ns),
-        t->stalled_wall_ns / NS_PER_MS, a->clock.wall_ns / NS_PER_MS);
+    buf__printf(out,
+                "\"request_rate\":%.6g,\"error_count\":%" PRIu64 ",\"last_ingest_time\":%" PRId64
+                ",\"avg_req_per_sec\":%.6g,\"stalled_since\":%" PRId64 ",\"updated_at\":%" PRId64
+                "}",
+                t->at_mono_ns == 0 ? rate(p->counts.requests, age_ns)
+                                   : rate(requests_since(t, p), now_ns - t->at_mono_ns),
+                p->counts.errors + p->counts.invalid + p->counts.rewind + p->counts.repeat,
+                p->last_new_wall_ns / NS_PER_MS, rate(p->counts.requests, age_ns),
+                t->stalled_wall_ns / NS_PER_MS, a->clock.wall_ns / NS_PER_MS);
     t->state = state;
     t->n_requests = p->counts.requests;
     t->at_mono_ns = now_ns;

@@ -105,8 +105,16 @@ bool tape_lane__find(struct app *a, uint64_t *lsn) {
 
 /* Reading. */
 
+static void end_if_broken(const struct tape_lane *l) {
+    if (!l->records.broken) return;
+    LOG_ERROR("tape", "no memory for a page; ending", LOG_I("lsn", decoder__at(l->decoder)));
+    _exit(1); /* The log has it, and the next start begins at the snapshot. */
+}
+
+/* Asked between two jobs only. One that broke with its first record hands nothing on. */
 static bool has_room(void *ctx) {
     struct tape_lane *l = ctx;
+    end_if_broken(l);
     return l->state == TAPE_READING && store__has_room(l->app->store, FEED_TAPE);
 }
 
@@ -120,10 +128,7 @@ static void take_rows(void *ctx, uint64_t lsn, uint64_t next_lsn, int64_t wall_n
                       const struct request_facts *facts, struct rows *rows) {
     struct tape_lane *l = ctx;
     (void)facts;
-    if (l->records.broken) {
-        LOG_ERROR("tape", "no memory for a page; ending", LOG_I("lsn", lsn));
-        _exit(1); /* The log has it, and the next start begins at the snapshot. */
-    }
+    end_if_broken(l);
     app__take_rows(l->app, FEED_TAPE, lsn, next_lsn, wall_ns, NULL, rows);
     if (lsn == next_lsn) note_status(l); /* The last of a job. */
 }
@@ -310,8 +315,9 @@ static void on_saved(uv_work_t *work, int status) {
 
 /* @return true when everything that the tape said so far is stored, and it says nothing more. */
 static bool is_settled(const struct tape_lane *l) {
-    return !decoder__works(l->decoder) &&
-           store__feed_low_water(l->app->store, FEED_TAPE) >= decoder__at(l->decoder);
+    if (decoder__works(l->decoder)) return false;
+    end_if_broken(l); /* No snapshot of half a page. */
+    return store__feed_low_water(l->app->store, FEED_TAPE) >= decoder__at(l->decoder);
 }
 
 static void save(struct tape_lane *l) {
@@ -345,7 +351,10 @@ static void consider_snapshot(struct tape_lane *l) {
         every_ns = 30 * NS_PER_S;
     if (l->state == TAPE_PAUSED) {
         if (is_settled(l)) save(l);
-        else if (a->clock.mono_ns - l->tried_mono_ns > PAUSE_MAX_NS) l->state = TAPE_READING;
+        else if (a->clock.mono_ns - l->tried_mono_ns > PAUSE_MAX_NS) {
+            l->state = TAPE_READING; /* From now on, or it would pause again in a second. */
+            l->tried_mono_ns = a->clock.mono_ns;
+        }
         return;
     }
     if (l->state != TAPE_READING || a->clock.mono_ns - l->tried_mono_ns < every_ns ||

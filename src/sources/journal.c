@@ -76,6 +76,12 @@ bool journal__hold(const struct request_facts *facts, struct slice *reason) {
     return slice__eq(facts->status, SLICE_LIT("frozen"));
 }
 
+bool journal__is_backfill(const struct request_facts *facts) {
+    for (struct slice s = facts->stream; s.len > 0; s.base++, s.len--)
+        if (slice__starts(s, SLICE_LIT(JOURNAL_BACKFILL))) return true;
+    return false;
+}
+
 void journal__stream(const struct request_facts *f, struct stream_spec *out) {
     *out = (struct stream_spec){0};
     snprintf(out->key, sizeof out->key, "%.*s", SLICE_FMT(f->stream));

@@ -151,7 +151,10 @@ static void on_checkpoint_synced(void *data, uint64_t lsn, int status) {
     free(c);
 }
 
-void spool__keep(struct spool *s, uint64_t lsn) { s->keep_lsn = lsn; }
+void spool__keep(struct spool *s, uint64_t lsn) {
+    s->keep_lsn = lsn;
+    spool__start_chore(s); /* A full spool takes no record whose sync would do it. */
+}
 
 uint64_t spool__checkpoint(struct spool *s, uint64_t low_water_lsn, struct slice payload,
                            struct err *e) {

@@ -448,9 +448,12 @@ static struct sealed *next_of(struct batcher *b, unsigned feed) {
 }
 
 struct sealed *batcher__next(struct batcher *b, unsigned feed) {
-    struct sealed *s = next_of(b, feed);
+    struct sealed *s = b->tape_passed < TAPE_PASSED_MAX ? NULL : next_of(b, FEED_TAPE);
+    if (s == NULL) s = next_of(b, feed);
     for (unsigned i = 0; s == NULL && i < FEEDS_MAX; i++)
         if (i != feed) s = next_of(b, i);
+    if (s != NULL && s->feed == FEED_TAPE) b->tape_passed = 0;
+    else if (s != NULL && b->tape_passed < TAPE_PASSED_MAX) b->tape_passed++;
     return s;
 }
 

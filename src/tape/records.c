@@ -77,12 +77,18 @@ int tape_records__take(struct tape_records *t, const struct spool_record *rec,
     struct err e = {0};
     *rows = (struct rows){0};
     buf__clear(body);
+    if (t->broken) return ERR_NOMEM; /* A page taken in twice would say less the second time. */
     if (rec->type != SPOOL_PAGE && rec->type != SPOOL_REQUEST) return 0;
     int status = journal__decode(rec->payload, &facts, &packed);
     if (status == 0 && !slice__eq(facts.source, SLICE_LIT(SOURCE))) return 0;
+    /* What it brings may be older than what is known, and would tell of sales that never were. */
+    if (status == 0 && journal__is_backfill(&facts)) return 0;
     if (status == 0 && rec->type == SPOOL_REQUEST) { /* The end of the stream, perhaps. */
         if (slice__eq(facts.status, SLICE_LIT("empty")))
             tape__page(t->tape, facts.realm, facts.received_wall_ns, true);
+        if (slice__eq(facts.method, SLICE_LIT(JOURNAL_CURSOR_METHOD)) &&
+            (facts.flags & REQUEST_ADVANCES))
+            tape__moved(t->tape, facts.realm);
         return 0;
     }
     if (status == 0) status = journal__decompress(packed, body->max, body);

@@ -153,6 +153,8 @@ void stashes__make_room(struct tape *t) {
 
 uint16_t names__number(struct tape *t, struct slice name) {
     if (name.len == 0 || name.len > NAME_MAX_BYTES) return 0;
+    /* It ends there as text, and in a snapshot: two names would be one, and none of length 0. */
+    if (memchr(name.base, 0, name.len) != NULL) return 0;
     void *known = map__get(&t->names_by_text, name);
     if (known != NULL) return (uint16_t)(uintptr_t)known;
     char *copy = t->n_names < NAMES_MAX ? slice__dup(name) : NULL;

@@ -77,6 +77,11 @@ bool tape__page(struct tape *t, struct slice realm, int64_t wall_ns, bool at_end
     return c->since_ns != 0 && wall_ns - c->since_ns >= COVERED_NS;
 }
 
+void tape__moved(struct tape *t, struct slice realm) {
+    struct coverage *c = coverage_of(t, realm);
+    if (c != NULL) c->since_ns = c->last_end_ns = 0;
+}
+
 static void say(struct step *s, enum tape_kind kind, const struct item *item) {
     struct tape_event *e = &s->event;
     e->kind = kind;

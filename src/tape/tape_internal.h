@@ -128,7 +128,7 @@ void stashes__remove(struct tape *t, struct stash *s);
 /** Forgets the oldest until everything fits. */
 void stashes__make_room(struct tape *t);
 size_t tape__bytes(const struct tape *t);
-/** @return the number of @name, 0 when it is too long or there are too many. */
+/** @return the number of @name, 0 when it is too long, has a zero byte, or there are too many. */
 uint16_t names__number(struct tape *t, struct slice name);
 static inline struct slice names__text(const struct tape *t, uint16_t number) {
     return slice__str(t->names[number]);

@@ -326,6 +326,29 @@ static struct sealed *next_of_table(struct fixture *f, const struct table_desc *
     return NULL;
 }
 
+/* A backlog keeps batches ready for hours; the tape's go between them. */
+static void test_the_tape_has_its_turn_while_pages_wait(void **state) {
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    start(f);
+    batcher__open_feed(&f->b, FEED_TAPE, 0);
+    int told = 0;
+    for (uint64_t lsn = 0; lsn < 60; lsn++) {
+        page(f, lsn), tell(f, lsn);
+        batcher__cut(&f->b, true);
+        if (lsn < 20) continue;
+        struct sealed *s = batcher__next(&f->b, 0); /* One goes, more come. */
+        assert_non_null(s);
+        told += s->feed == FEED_TAPE;
+        insert(f, s);
+        batcher__stored(&f->b, s);
+    }
+    assert_in_range(told, 4, 5);
+    assert_true(f->b.n_sealed > 60);
+    batcher__fini(&f->b);
+    free(f);
+}
+
 static void test_the_tapes_feed_is_apart(void **state) {
     (void)state;
     struct fixture *f = calloc(1, sizeof *f);
@@ -392,6 +415,7 @@ static void test_the_tapes_feed_is_apart(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_tapes_feed_is_apart),
+        cmocka_unit_test(test_the_tape_has_its_turn_while_pages_wait),
         cmocka_unit_test(test_every_row_is_stored_once_whatever_crashes),
         cmocka_unit_test(test_two_feeds_store_every_row_once_whatever_crashes),
         cmocka_unit_test(test_a_batch_is_cut_by_rows_and_by_age),

@@ -233,6 +233,26 @@ static void test_segments_are_kept_for_whoever_reads_on(void **state) {
     while (status_of(f).n_segments > 1) uv_run(&f->loop, UV_RUN_ONCE);
 }
 
+/* A full spool takes no pages, and without news nobody writes a checkpoint: what is kept no more goes at once. */
+static void test_a_full_spool_has_room_when_nothing_is_kept(void **state) {
+    struct fixture *f = *state;
+    f->options.quota_bytes = 4 * SEGMENT_BYTES;
+    f->options.keep_all = true;
+    open_spool(f);
+    for (uint32_t n = 0; append_n(f, SPOOL_PAGE, n, 1000) != 0; n++) run_until_synced(f);
+    assert_true(spool__checkpoint(f->spool, status_of(f).synced_lsn, SLICE_LIT("c"), NULL) != 0);
+    run_until_synced(f);
+    for (int i = 0; i < 100; i++) uv_run(&f->loop, UV_RUN_NOWAIT);
+    assert_true(status_of(f).full);
+    spool__keep(f->spool, status_of(f).synced_lsn);
+    for (int i = 0; i < 2000 && status_of(f).full; i++) {
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+        uv_sleep(1);
+    }
+    assert_false(status_of(f).full);
+    assert_true(append_n(f, SPOOL_PAGE, 1, 1000) != 0);
+}
+
 static void test_segments_below_the_low_water_mark_are_not_read_at_opening(void **state) {
     struct fixture *f = *state;
     char path[128];
@@ -350,6 +370,7 @@ int main(void) {
         T(test_full_quota_refuses_pages_alone_until_there_is_room),
         T(test_checkpoint_is_found_and_old_segments_retire),
         T(test_segments_are_kept_for_whoever_reads_on),
+        T(test_a_full_spool_has_room_when_nothing_is_kept),
         T(test_segments_below_the_low_water_mark_are_not_read_at_opening),
         T(test_second_instance_names_the_first),
         T(test_bad_options_and_folders_are_refused),

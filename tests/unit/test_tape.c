@@ -419,6 +419,32 @@ static void test_a_tape_from_a_snapshot_forgets_alike(void **state) {
     assert_int_equal(tape__peek(path, &(uint64_t){0}, &e), ERR_IO);
 }
 
+/* JSON may say \u0000, and a name with it must not keep all others from being read back. */
+static void test_a_zero_in_a_name_does_not_spoil_the_snapshot(void **state) {
+    struct fixture *f = *state;
+    char path[] = "/tmp/souk_tape_XXXXXX";
+    static const struct slice leagues[] = {SLICE_LIT("Heist"), SLICE_LIT("Heist\0x"), SLICE_LIT("\0"), SLICE_LIT("Standard")};
+    struct err e = {0};
+    struct tape *other;
+    uint64_t lsn = 0;
+    close(mkstemp(path));
+    for (int i = 0; i < 4; i++) {
+        const struct tape_item one = item(i + 1, "5");
+        const struct tape_version v = {.realm = SLICE_LIT("pc"), .stash_id = id(200 + i), .is_public = true, .league = leagues[i],
+                                       .seller = SLICE_LIT("a\0nn"), .items = &one, .n_items = 1, .wall_ns = f->now_ns};
+        assert_int_equal(tape__version(f->tape, &v, on_event, f, &e), 0);
+    }
+    assert_int_equal(tape__save(f->tape, path, 7, &e), 0);
+    const struct tape_options options = {.recent_max = 64, .markets_max = 64};
+    assert_int_equal(tape__new(&other, &options), 0);
+    if (tape__load(other, path, &lsn, &e) != 0) fail_msg("%s", e.msg);
+    struct tape_status st;
+    tape__status(other, &st);
+    assert_int_equal(st.n_stashes, 4);
+    tape__free(other);
+    unlink(path);
+}
+
 static void test_a_damaged_snapshot_is_not_believed(void **state) {
     struct fixture *f = *state;
     char path[] = "/tmp/souk_tape_XXXXXX";
@@ -568,6 +594,7 @@ int main(void) {
         TEST(test_random_versions_equal_a_plain_model),
         TEST(test_a_snapshot_forgets_nothing),
         TEST(test_a_tape_from_a_snapshot_forgets_alike),
+        TEST(test_a_zero_in_a_name_does_not_spoil_the_snapshot),
         TEST(test_a_damaged_snapshot_is_not_believed),
         TEST(test_the_recorded_stash_gives_exactly_its_differences),
     };

@@ -38,13 +38,17 @@ static int teardown(void **state) {
 }
 
 /* Takes a page of @source, or a request that brought none. @return the number of rows. */
-static size_t take(struct fixture *f, const char *source, uint64_t lsn, const char *stashes, const char *status) {
+static size_t take_of(struct fixture *f, const char *source, const char *stream, uint64_t lsn, const char *stashes, const char *status) {
     char body[8192];
     int n = snprintf(body, sizeof body, "{\"next_change_id\":\"1-2-3-4-5\",\"stashes\":[%s]}", stashes == NULL ? "" : stashes);
     struct buf packed = buf__init(1 << 20);
-    const struct request_facts facts = {.source = slice__str(source), .stream = SLICE_LIT("pc"), .realm = SLICE_LIT("pc"),
+    struct request_facts facts = {.source = slice__str(source), .stream = slice__str(stream), .realm = SLICE_LIT("pc"),
                                         .cursor_from = SLICE_LIT("1-1-1-1-1"), .status = slice__str(status),
                                         .received_wall_ns = T0 + (int64_t)lsn * NS_PER_S, .retry_after_s = -1};
+    if (strcmp(status, "set") == 0) {
+        facts.method = SLICE_LIT(JOURNAL_CURSOR_METHOD);
+        facts.flags = REQUEST_ADVANCES;
+    }
     buf__clear(&f->record);
     journal__encode(&facts, &f->record);
     if (stashes != NULL) {
@@ -57,6 +61,10 @@ static size_t take(struct fixture *f, const char *source, uint64_t lsn, const ch
     rows__fini(&f->rows);
     assert_int_equal(tape_records__take(&f->t, &rec, &f->followed, &f->body, &f->rows), 0);
     return rows__count(&f->rows);
+}
+
+static size_t take(struct fixture *f, const char *source, uint64_t lsn, const char *stashes, const char *status) {
+    return take_of(f, source, "pc", lsn, stashes, status);
 }
 
 #define STASH(league, items)                                                                                           \
@@ -99,6 +107,34 @@ static void test_other_records_make_none(void **state) {
     assert_int_equal(rows.n, 0);
 }
 
+/* A version of yesterday is no news: nothing was sold, and what is there now is not listed again. */
+static void test_a_backfill_tells_nothing(void **state) {
+    struct fixture *f = *state;
+    struct tape_status st;
+    assert_int_equal(take(f, "psapi", 10, STASH("Heist", ITEM("01") "," ITEM("02")), "ok"), 2);
+    assert_int_equal(take_of(f, "psapi", "pc@backfill/1-1-1-1-1-2-2-2-2-2", 11, STASH("Heist", ITEM("03")), "ok"), 0);
+    assert_int_equal(take(f, "psapi", 12, STASH("Heist", ITEM("01") "," ITEM("02")), "ok"), 0);
+    tape__status(f->t.tape, &st);
+    assert_int_equal(st.n_versions, 2);
+    /* Nor does it hide that the stream itself was silent. */
+    uint64_t lsn = 100;
+    for (; lsn < 3700; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
+    for (int i = 0; i < 4; i++, lsn += 100) take_of(f, "psapi", "pc@backfill/1-1-1-1-1-2-2-2-2-2", lsn, NULL, "empty");
+    take(f, "psapi", lsn, STASH("Heist", ITEM("02")), "ok");
+    assert_false(tape__page(f->t.tape, SLICE_LIT("pc"), T0 + (int64_t)lsn * NS_PER_S, false));
+}
+
+/* @return whether a row of the last record says @removal. */
+static bool says_removal(const struct fixture *f, struct slice removal) {
+    const struct batch *b = &f->rows.batches[0].batch;
+    for (size_t i = 0; i < b->table->n_columns; i++)
+        if (strcmp(b->table->columns[i].name, "removal") == 0) {
+            struct reader r = reader__of(buf__slice(&b->columns[i].data));
+            return slice__eq(reader__string(&r), removal);
+        }
+    return false;
+}
+
 /* An hour of pages with the end met between them: removals count from then on. */
 static void test_empty_pages_are_the_end_of_the_stream(void **state) {
     struct fixture *f = *state;
@@ -106,14 +142,21 @@ static void test_empty_pages_are_the_end_of_the_stream(void **state) {
     take(f, "psapi", lsn, STASH("Heist", ITEM("01") "," ITEM("02")), "ok");
     for (; lsn < 3700; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
     assert_int_equal(take(f, "psapi", lsn, STASH("Heist", ITEM("02")), "ok"), 1);
-    const struct batch *b = &f->rows.batches[0].batch;
-    bool found = false;
-    for (size_t i = 0; i < b->table->n_columns; i++)
-        if (strcmp(b->table->columns[i].name, "removal") == 0) {
-            struct reader r = reader__of(buf__slice(&b->columns[i].data));
-            found = slice__eq(reader__string(&r), SLICE_LIT("sold_off"));
-        }
-    assert_true(found); /* Not catching_up. */
+    assert_true(says_removal(f, SLICE_LIT("sold_off"))); /* Not catching_up. */
+}
+
+/* Set back, the stream brings what the stash held before: what is not in it was not sold. */
+static void test_nothing_is_sold_when_a_cursor_is_set_by_hand(void **state) {
+    struct fixture *f = *state;
+    uint64_t lsn = 0;
+    take(f, "psapi", lsn, STASH("Heist", ITEM("01") "," ITEM("02")), "ok");
+    for (; lsn < 3700; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
+    assert_int_equal(take(f, "psapi", lsn++, NULL, "set"), 0);
+    assert_int_equal(take(f, "psapi", lsn++, STASH("Heist", ITEM("02")), "ok"), 1);
+    assert_true(says_removal(f, SLICE_LIT("catching_up")));
+    for (uint64_t end = lsn + 3700; lsn < end; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
+    assert_int_equal(take(f, "psapi", lsn, STASH("Heist", ITEM("03")), "ok"), 2);
+    assert_true(says_removal(f, SLICE_LIT("sold_off")));
 }
 
 static void test_what_was_told_before_is_only_remembered(void **state) {
@@ -141,14 +184,31 @@ static void test_a_page_that_cannot_be_decoded_is_left_out(void **state) {
     assert_false(f->t.broken);
 }
 
+/* Half of a page was taken in: again, it would say less, and the batches sealed before would not be the same. */
+static void test_a_broken_tape_takes_nothing_more(void **state) {
+    struct fixture *f = *state;
+    struct rows rows;
+    struct tape_status st;
+    take(f, "psapi", 10, STASH("Heist", ITEM("01")), "ok");
+    const struct spool_record rec = {.lsn = 11, .next_lsn = 12, .type = SPOOL_PAGE, .payload = buf__slice(&f->record)};
+    f->t.broken = true;
+    assert_int_equal(tape_records__take(&f->t, &rec, &f->followed, &f->body, &rows), ERR_NOMEM);
+    assert_int_equal(rows.n, 0);
+    tape__status(f->t.tape, &st);
+    assert_int_equal(st.n_versions, 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_a_page_makes_an_event_a_change),
         TEST(test_other_records_make_none),
+        TEST(test_a_backfill_tells_nothing),
         TEST(test_empty_pages_are_the_end_of_the_stream),
+        TEST(test_nothing_is_sold_when_a_cursor_is_set_by_hand),
         TEST(test_what_was_told_before_is_only_remembered),
         TEST(test_a_page_that_cannot_be_decoded_is_left_out),
+        TEST(test_a_broken_tape_takes_nothing_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
