@@ -214,7 +214,7 @@ static void test_secrets_stay_in_memory(void **state) {
 
 struct tokens {
     int status; /* What bearer answers. */
-    char token[32];
+    char token[32], refused[32];
     int n_refused;
 };
 
@@ -227,11 +227,12 @@ static int on_bearer(void *ctx, const char *source, const char *scope, char *out
     return 0;
 }
 
-static void on_bearer_refused(void *ctx, const char *source, const char *scope) {
+static void on_bearer_refused(void *ctx, const char *source, const char *scope, const char *token) {
     struct tokens *t = ((struct fixture *)ctx)->data;
     (void)source;
     (void)scope;
     t->n_refused++;
+    snprintf(t->refused, sizeof t->refused, "%s", token);
     snprintf(t->token, sizeof t->token, "second");
 }
 
@@ -277,7 +278,40 @@ static void test_a_refused_token_is_told(void **state) {
     open_demo(f, (struct behaviour){.wants_token = true}, &script);
     UNTIL(f, status_of(f).counts.fresh == 1);
     assert_int_equal(tokens.n_refused, 1);
+    assert_string_equal(tokens.refused, "first"); /* Which one: there may be another by now. */
     assert_non_null(strstr(f->last_request, "Authorization: Bearer second\r\n"));
+}
+
+static void test_a_token_is_as_old_as_its_departure(void **state) {
+    static const struct script script = {{SAYS("1", "1"), SAYS("2", "2")}, 2};
+    struct fixture *f = *state;
+    struct tokens tokens = {.token = "first"};
+    f->data = &tokens;
+    f->bearer = on_bearer;
+    governor__pause(f->governor, f->endpoint, 100 * NS_PER_MS, "others are first");
+    open_demo(f, (struct behaviour){.wants_token = true}, &script);
+    UNTIL(f, status_of(f).doing == POLL_WAIT);
+    snprintf(tokens.token, sizeof tokens.token, "second"); /* Renewed meanwhile. */
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_non_null(strstr(f->last_request, "Authorization: Bearer second\r\n"));
+}
+
+static void test_a_token_that_is_lost_while_waiting_is_not_sent(void **state) {
+    static const struct script script = {{SAYS("1", "1")}, 1};
+    struct fixture *f = *state;
+    struct tokens tokens = {.token = "first"};
+    f->data = &tokens;
+    f->bearer = on_bearer;
+    governor__pause(f->governor, f->endpoint, 100 * NS_PER_MS, "others are first");
+    open_demo(f, (struct behaviour){.wants_token = true}, &script);
+    UNTIL(f, status_of(f).doing == POLL_WAIT);
+    tokens.status = ERR_REFUSED; /* Another stream was told 401. */
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    assert_int_equal(f->n_requests, 0);
+    assert_string_equal(status_of(f).last_error, "scope service:demo is not granted");
+    tokens.status = 0;
+    poller__poke(f->poller);
+    UNTIL(f, status_of(f).counts.fresh == 1);
 }
 
 static void test_classes_reach_the_governor(void **state) {
@@ -308,6 +342,8 @@ int main(void) {
         CASE(test_a_token_is_waited_for_and_sent),
         CASE(test_without_a_grant_the_stream_is_quiet),
         CASE(test_a_refused_token_is_told),
+        CASE(test_a_token_is_as_old_as_its_departure),
+        CASE(test_a_token_that_is_lost_while_waiting_is_not_sent),
         CASE(test_classes_reach_the_governor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
