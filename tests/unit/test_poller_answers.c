@@ -68,9 +68,15 @@ static int demo_decode(const struct page *page, const struct decode_context *con
     return 0;
 }
 
+static int demo_cursor(const char *text, char out[CURSOR_MAX], struct err *e) {
+    (void)e;
+    snprintf(out, CURSOR_MAX, "%s", text);
+    return 0;
+}
+
 static const struct table_desc *const no_tables[] = {NULL};
 static struct source_type demo = {.name = "demo", .tables = no_tables, .streams = demo_streams, .plan = demo_plan,
-                                  .judge = demo_judge, .decode = demo_decode};
+                                  .judge = demo_judge, .decode = demo_decode, .cursor = demo_cursor};
 
 static void open_demo(struct fixture *f, struct behaviour b, const struct script *script) {
     how = b;
@@ -210,6 +216,26 @@ static void test_secrets_stay_in_memory(void **state) {
     assert_int_equal(n_pages, 2);
 }
 
+static void on_steered(void *data, int status) {
+    assert_int_equal(status, 0);
+    *(bool *)data = true;
+}
+
+static void test_a_cursor_set_by_hand_starts_without_a_memo(void **state) {
+    static const struct script script = {{SAYS("5-skip", "6"), SAYS("2-look", "6")}, 2};
+    struct fixture *f = *state;
+    struct err e = {0};
+    bool done = false;
+    open_demo(f, (struct behaviour){.secret = true, .idle_after_first = true}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 1 && status_of(f).doing == POLL_IDLE);
+    assert_int_equal(poller__steer(f->poller, POLLER_SET, "1", "a test", on_steered, &done, &e), 0);
+    UNTIL(f, done);
+    assert_int_equal(poller__memo(f->poller).len, 0);
+    poller__poke(f->poller);
+    UNTIL(f, status_of(f).counts.fresh == 2);
+    assert_non_null(strstr(f->last_request, "/demo/1?memo= "));
+}
+
 /* Tokens. */
 
 struct tokens {
@@ -339,6 +365,7 @@ int main(void) {
         CASE(test_a_failure_that_judge_saw_is_one),
         CASE(test_an_expected_status_spends_no_budget),
         CASE(test_secrets_stay_in_memory),
+        CASE(test_a_cursor_set_by_hand_starts_without_a_memo),
         CASE(test_a_token_is_waited_for_and_sent),
         CASE(test_without_a_grant_the_stream_is_quiet),
         CASE(test_a_refused_token_is_told),
