@@ -276,6 +276,12 @@ static void on_judge(uv_work_t *work) {
     enum page_verdict v = job->page.verdict;
     if (job->status != 0 && v != PAGE_REWIND && v != PAGE_REPEAT && v != PAGE_UNAVAILABLE)
         job->page.verdict = PAGE_INVALID;
+    /* Half a memo would be believed; and without what is kept instead, the body would be kept. */
+    if (job->page.keep.failed || job->page.memo.failed) {
+        job->page.verdict = PAGE_INVALID;
+        buf__fini(&job->page.memo);
+        err__setf(&job->err, ERR_NOMEM, "%s: no memory for what is kept of a page", p->stream->key);
+    }
     if (job->page.verdict != PAGE_NEW) return;
     bool other = job->page.keep.len > 0;
     buf__clear(&p->packed);

@@ -4,7 +4,7 @@
 
 /* How the source behaves; one a test. */
 static struct behaviour {
-    bool done_at_end, idle_after_first, wants_token, posts, errors, secret;
+    bool done_at_end, idle_after_first, wants_token, posts, errors, secret, keep_fails;
     int expect_status;
     enum source_class class;
 } how;
@@ -54,7 +54,7 @@ static int demo_judge(const struct stream_spec *stream, const struct stream_stat
     snprintf(out->next_cursor, sizeof out->next_cursor, "%.1s", answer->body.base);
     if (!how.secret) return 0;
     out->memo = buf__init(64);
-    out->keep = buf__init(64);
+    out->keep = buf__init(how.keep_fails ? 4 : 64);
     buf__append_slice(&out->memo, answer->body);
     buf__append_str(&out->keep, "redacted");
     return 0;
@@ -216,6 +216,18 @@ static void test_secrets_stay_in_memory(void **state) {
     assert_int_equal(n_pages, 2);
 }
 
+static void test_without_memory_a_secret_is_not_kept_either(void **state) {
+    static const struct script script = {{SAYS("1-s3cret", "8")}, 1};
+    struct fixture *f = *state;
+    struct kept kept;
+    open_demo(f, (struct behaviour){.secret = true, .keep_fails = true}, &script);
+    UNTIL(f, status_of(f).counts.invalid == 1 && status_of(f).doing == POLL_IDLE);
+    read_spool(f, &kept);
+    assert_int_equal(kept.n_pages, 0);
+    assert_int_equal(poller__memo(f->poller).len, 0);
+    assert_non_null(strstr(status_of(f).last_error, "no memory"));
+}
+
 static void on_steered(void *data, int status) {
     assert_int_equal(status, 0);
     *(bool *)data = true;
@@ -365,6 +377,7 @@ int main(void) {
         CASE(test_a_failure_that_judge_saw_is_one),
         CASE(test_an_expected_status_spends_no_budget),
         CASE(test_secrets_stay_in_memory),
+        CASE(test_without_memory_a_secret_is_not_kept_either),
         CASE(test_a_cursor_set_by_hand_starts_without_a_memo),
         CASE(test_a_token_is_waited_for_and_sent),
         CASE(test_without_a_grant_the_stream_is_quiet),
