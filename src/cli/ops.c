@@ -124,6 +124,7 @@ static void put_row(struct app *a, const struct app_stream *s, const struct poll
     int64_t now_ns = a->clock.mono_ns, age_ns = now_ns - a->started_mono_ns;
     enum guard_level level = guard__source(a->guard, p->source, s->spec.key, &reason);
     bool stalled = level == GUARD_AMBER || level == GUARD_RED;
+    if (p->counts.requests < t->n_requests) t->n_requests = 0; /* A backfill that goes on. */
     if (!stalled) t->stalled_wall_ns = 0;
     else if (t->stalled_wall_ns == 0) /* Since it last brought something. */
         t->stalled_wall_ns = p->last_success_wall_ns > a->started_wall_ns ? p->last_success_wall_ns
