@@ -359,14 +359,14 @@ void poller__judge_response(struct poller *p, struct http_response *r) {
     bool poked = p->state.poked;
     tell_governor(p, r);
     begin_facts(p, r);
+    if (r->status == 401 && p->bearer[0] != '\0' && p->deps.bearer_refused != NULL)
+        p->deps.bearer_refused(p->deps.bearer_ctx, p->type->name, p->request.scope,
+                               p->bearer + sizeof POLLER_BEARER_LINE - 1);
     if (p->permit.head) {
         p->state.poked = poked;
         keep_head(p, r);
         return;
     }
-    if (r->status == 401 && p->bearer[0] != '\0' && p->deps.bearer_refused != NULL)
-        p->deps.bearer_refused(p->deps.bearer_ctx, p->type->name, p->request.scope,
-                               p->bearer + sizeof POLLER_BEARER_LINE - 1);
     bool judged = p->type->judges_errors && r->status != 304;
     bool hung_up = r->err.code != 0 && r->status == 0 && strcmp(r->err_kind, "reset") == 0;
     if (judged && (r->err.code == 0 || hung_up)) {

@@ -320,6 +320,23 @@ static void test_a_refused_token_is_told(void **state) {
     assert_non_null(strstr(f->last_request, "Authorization: Bearer second\r\n"));
 }
 
+static void test_a_token_that_head_finds_refused_is_not_tried_again(void **state) {
+    static const struct script script = {{"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", SAYS("1", "1")}, 2};
+    struct fixture *f = *state;
+    struct tokens tokens = {.token = "first"};
+    struct endpoint_options o = {.name = "headed", .host = "h2", .rate_per_s = 1000, .head_at_start = true};
+    f->endpoint = governor__endpoint(f->governor, &o);
+    f->data = &tokens;
+    f->bearer = on_bearer;
+    f->bearer_refused = on_bearer_refused;
+    open_demo(f, (struct behaviour){.wants_token = true}, &script);
+    UNTIL(f, f->n_requests == 1);
+    assert_memory_equal(f->last_request, "HEAD /", 6);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_int_equal(tokens.n_refused, 1);
+    assert_non_null(strstr(f->last_request, "Authorization: Bearer second\r\n"));
+}
+
 static void test_a_token_is_as_old_as_its_departure(void **state) {
     static const struct script script = {{SAYS("1", "1"), SAYS("2", "2")}, 2};
     struct fixture *f = *state;
@@ -382,6 +399,7 @@ int main(void) {
         CASE(test_a_token_is_waited_for_and_sent),
         CASE(test_without_a_grant_the_stream_is_quiet),
         CASE(test_a_refused_token_is_told),
+        CASE(test_a_token_that_head_finds_refused_is_not_tried_again),
         CASE(test_a_token_is_as_old_as_its_departure),
         CASE(test_a_token_that_is_lost_while_waiting_is_not_sent),
         CASE(test_classes_reach_the_governor),
