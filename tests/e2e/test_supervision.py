@@ -123,6 +123,7 @@ def test_a_backfill_fetches_a_stretch_once_and_goes_on_after_a_restart(stack):
     assert "does not lie before" in souk(stack, "backfill", "psapi", "--from", end, "--to", start, code=1).stderr
     assert "has no past" in souk(stack, "backfill", "poe_ninja", "Standard/exchange/Currency", "--from", "1", "--to", "2",
                                  code=1).stderr
+    assert "0.00001 to 100" in souk(stack, *wish, "--budget", "1e-300", code=2).stderr
     souk(stack, *wish, "--budget", "5", "--detach")
     key = f"pc@backfill/{start}-{end}"
     until("it has some", 20, lambda: cursors(stack).get(("psapi", key), {}).get("cursor", start) != start)
