@@ -265,7 +265,8 @@ static int read_budget(const struct hub_args *args, double *out) {
     *out = BACKFILL_BUDGET;
     if (hub_args__text(args, "budget", text, sizeof text) <= 0) return 0;
     *out = strtod(text, &end);
-    return *end == '\0' && *out >= BACKFILL_BUDGET_MIN && *out <= BACKFILL_BUDGET_MAX ? 0 : ERR_CONFIG;
+    return *end == '\0' && *out >= BACKFILL_BUDGET_MIN && *out <= BACKFILL_BUDGET_MAX ? 0
+                                                                                      : ERR_CONFIG;
 }
 
 /* @return 0, or the status of a refusal. */

@@ -91,7 +91,8 @@ void schedule__end_first(struct governor *g, struct endpoint *ep) {
     ep->venue->n_firsts--;
     for (struct policy *p = g->policies; p != NULL; p = p->next)
         if (p->home == ep->venue) schedule__wake(g, p); /* A token was kept for it. */
-    for (size_t i = 0; i < g->n_endpoints; i++) /* Those without a name are in no list. */
+    /* Those without a name are in no list. */
+    for (size_t i = 0; i < g->n_endpoints; i++)
         if (g->endpoints[i]->venue == ep->venue) schedule__wake(g, &g->endpoints[i]->own);
 }
 
