@@ -281,6 +281,9 @@ struct endpoint *share__next(struct governor *g, struct policy *p, int64_t *next
 /** A token of @p went to @class. */
 void share__granted(const struct governor *g, struct policy *p, enum permit_class class,
                     uint32_t cost);
+/** What was granted was never sent: the ceiling has its room again. */
+void share__undone(const struct governor *g, struct policy *p, enum permit_class class,
+                   uint32_t cost);
 /** @return when the ceiling of @class has room. */
 int64_t share__ceiling_ns(const struct governor *g, const struct policy *p,
                           enum permit_class class);
