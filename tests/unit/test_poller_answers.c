@@ -228,20 +228,23 @@ static void test_without_memory_a_secret_is_not_kept_either(void **state) {
     assert_non_null(strstr(status_of(f).last_error, "no memory"));
 }
 
+struct steered {
+    bool done;
+};
 static void on_steered(void *data, int status) {
     assert_int_equal(status, 0);
-    *(bool *)data = true;
+    ((struct steered *)data)->done = true;
 }
 
 static void test_a_cursor_set_by_hand_starts_without_a_memo(void **state) {
     static const struct script script = {{SAYS("5-skip", "6"), SAYS("2-look", "6")}, 2};
     struct fixture *f = *state;
     struct err e = {0};
-    bool done = false;
+    struct steered steered = {0};
     open_demo(f, (struct behaviour){.secret = true, .idle_after_first = true}, &script);
     UNTIL(f, status_of(f).counts.fresh == 1 && status_of(f).doing == POLL_IDLE);
-    assert_int_equal(poller__steer(f->poller, POLLER_SET, "1", "a test", on_steered, &done, &e), 0);
-    UNTIL(f, done);
+    assert_int_equal(poller__steer(f->poller, POLLER_SET, "1", "a test", on_steered, &steered, &e), 0);
+    UNTIL(f, steered.done);
     assert_int_equal(poller__memo(f->poller).len, 0);
     poller__poke(f->poller);
     UNTIL(f, status_of(f).counts.fresh == 2);
