@@ -114,6 +114,7 @@ struct venue {
     struct endpoint *heading;    /* Its HEAD is under way, alone. */
     struct endpoint_queue queue; /* Ready but for the HEAD of another, or for its own. */
     uint32_t n_firsts; /* First requests under way, of endpoints whose policy is unknown. */
+    bool own_waits;    /* A policy without a name, which is in no list, waits for an end. */
     uint32_t retries;  /* Left to spend. */
     struct due due;
     struct venue *next;
