@@ -50,8 +50,9 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
      *  its way; ERR_REFUSED with why in @e when there is none to be had. NULL: there are none. */
     int (*bearer)(void *ctx, const char *source, const char *scope, char *out, size_t size,
                   struct err *e);
-    /** A request with the token of @scope was answered 401: it is worth nothing any more. */
-    void (*bearer_refused)(void *ctx, const char *source, const char *scope);
+    /** A request with @token of @scope was answered 401: it is worth nothing any more. By now
+     *  there may be another. */
+    void (*bearer_refused)(void *ctx, const char *source, const char *scope, const char *token);
     void *bearer_ctx;
     const struct gate *gate; /* NULL: its own permit is enough. Else HEAD at the start is theirs. */
 };

@@ -175,7 +175,7 @@ void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_ls
 /** What pollers ask for tokens; see poller_deps. */
 int app__bearer(void *ctx, const char *source, const char *scope, char *out, size_t size,
                 struct err *e);
-void app__bearer_refused(void *ctx, const char *source, const char *scope);
+void app__bearer_refused(void *ctx, const char *source, const char *scope, const char *token);
 /** Brings souk_oauth_scope_granted{scope} up to date. */
 void app__measure_scopes(struct app *a);
 /** @return why somebody has to do something before @s, whose poller runs, goes on; "" for nothing.

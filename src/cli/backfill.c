@@ -267,7 +267,8 @@ static int read_budget(const struct hub_args *args, double *out) {
     *out = BACKFILL_BUDGET;
     if (hub_args__text(args, "budget", text, sizeof text) <= 0) return 0;
     *out = strtod(text, &end);
-    return *end == '\0' && *out > 0 && *out <= BACKFILL_BUDGET_MAX ? 0 : ERR_CONFIG;
+    return *end == '\0' && *out >= BACKFILL_BUDGET_MIN && *out <= BACKFILL_BUDGET_MAX ? 0
+                                                                                      : ERR_CONFIG;
 }
 
 /* @return 0, or the status of a refusal. */
@@ -291,7 +292,7 @@ static int read_wish(struct app *a, const struct hub_args *args, struct wish *w,
     if (w->of->type->reached(w->from, w->until))
         return call__refuse(out, 400, "bad_request", "from does not lie before to");
     if (read_budget(args, &w->budget) != 0)
-        return call__refuse(out, 400, "bad_request", "budget is requests a second, up to 100");
+        return call__refuse(out, 400, "bad_request", "budget is requests a second, 0.00001 to 100");
     n = snprintf(w->key, sizeof w->key, "%s" JOURNAL_BACKFILL "%s-%s", w->of->spec.key, w->from,
                  w->until);
     if (n >= (int)sizeof w->key) { /* Long ids: by their hash. */

@@ -21,6 +21,7 @@ struct backfills;
 #define BACKFILLS_MAX 8     /* At a time; one that has ended makes room for the next. */
 #define BACKFILL_BUDGET 0.8 /* Requests a second, unless somebody says otherwise. */
 #define BACKFILL_BUDGET_MAX 100.0
+#define BACKFILL_BUDGET_MIN 1e-5 /* One a day or so: less would be no pace but an end. */
 
 /** @return 0 or ERR_NOMEM. */
 int backfill__open(struct app *a);

@@ -101,7 +101,7 @@ void app__measure_scopes(struct app *a) {
     }
 }
 
-void app__bearer_refused(void *ctx, const char *source, const char *scope) {
+void app__bearer_refused(void *ctx, const char *source, const char *scope, const char *token) {
     struct app *a = ctx;
     LOG_WARN("cli", "token is refused", LOG_S("source", source), LOG_S("scope", scope));
     const struct source_setup *c = settings__source(a->settings, source);
@@ -110,6 +110,8 @@ void app__bearer_refused(void *ctx, const char *source, const char *scope) {
     struct oauth_grant grant;
     oauth__read(poller__memo(s->poller), &grant);
     if (grant.standing != OAUTH_GRANTED || is_refused(s, &grant)) return;
+    /* Renewed while the request was under way: the one that is there now was not refused. */
+    if (!slice__eq(grant.token, slice__str(token))) return;
     tables__hash(grant.token, s->refused_token);
     renew(s);
 }

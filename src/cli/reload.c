@@ -132,13 +132,16 @@ static void on_done(uv_work_t *work, int status) {
     series__inc(r->total[applied ? 0 : 1]);
     if (applied) series__set(r->success_at, (double)a->clock.wall_ns / (double)NS_PER_S);
     answer(r->waiters, &r->n_waiters, applied, &why);
-    buf__fini(&why);
     bool again = r->again;
     r->again = false;
     memcpy(r->waiters, r->later, sizeof r->later);
     r->n_waiters = r->n_later;
     r->n_later = 0;
     if (again && !a->closing) reload__begin(a);
+    buf__clear(&why);
+    buf__append_str(&why, "it is ending: nothing was read");
+    if (!r->reads) answer(r->waiters, &r->n_waiters, false, &why);
+    buf__fini(&why);
 }
 
 void reload__begin(struct app *a) {

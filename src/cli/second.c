@@ -24,6 +24,11 @@ static void measure_cpu(struct app *a) {
     a->cpu_at_ns = at;
 }
 
+/* How much a sum over streams grew in a step. It shrinks when a backfill has ended. */
+static double growth(uint64_t now, uint64_t before) {
+    return now > before ? (double)(now - before) / HISTORY_STEP_S : 0;
+}
+
 static void add_history(struct app *a, uint64_t rows, uint64_t pages) {
     if (a->n_history == HISTORY_STEPS) {
         memmove(a->rows_history, a->rows_history + 1,
@@ -32,8 +37,8 @@ static void add_history(struct app *a, uint64_t rows, uint64_t pages) {
                 sizeof *a->pages_history * (HISTORY_STEPS - 1));
         a->n_history--;
     }
-    a->rows_history[a->n_history] = (double)(rows - a->history_rows) / HISTORY_STEP_S;
-    a->pages_history[a->n_history++] = (double)(pages - a->history_pages) / HISTORY_STEP_S;
+    a->rows_history[a->n_history] = growth(rows, a->history_rows);
+    a->pages_history[a->n_history++] = growth(pages, a->history_pages);
     a->history_rows = rows;
     a->history_pages = pages;
 }

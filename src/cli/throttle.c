@@ -4,9 +4,9 @@
  * its number, or the next time at which to ask, with the window that decides. At once nobody who
  * queues is overtaken; with &wait_ms=20000 the caller queues too, and gets its class's share.
  * Whoever got one tells the end (POST /report?permit=N&status=200, with the rate-limit headers of
- * the reply as its own; undone=1 instead of a status: it was never sent), so that the policy
- * learns from it as from a request of ours. A permit that
- * nobody reports counts as ended after a minute: the token is spent in any case. */
+ * the reply as its own; undone=1 instead of a status: it was never sent; block=1: a block page was
+ * shown, as by Cloudflare), so that the policy learns from it as from a request of ours. A permit
+ * that nobody reports counts as ended after a minute: the token is spent in any case. */
 #include "throttle.h"
 #include "souk/core/log.h"
 #include <inttypes.h>
@@ -406,11 +406,13 @@ static int post_report(void *ctx, const struct hub_args *args, struct buf *out) 
             buf__append_str(out, "{\"ok\":true}");
             return 200;
         }
-        const struct governor_reply reply = {.status = (int)status,
-                                             .dispatched = true,
-                                             .headers = headers,
-                                             .n_headers = copy_headers(args, headers),
-                                             .done_mono_ns = t->clock->mono_ns};
+        const struct governor_reply reply = {
+            .status = (int)status,
+            .dispatched = true,
+            .headers = headers,
+            .n_headers = copy_headers(args, headers),
+            .done_mono_ns = t->clock->mono_ns,
+            .block_page = hub_args__text(args, "block", text, sizeof text) > 0};
         end_lease(t, l, &reply, NULL);
         buf__append_str(out, "{\"ok\":true}");
         return 200;

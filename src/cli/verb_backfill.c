@@ -75,8 +75,10 @@ static int read_wish(const struct command *c, struct wish *w, int argc, char **a
     if (code != 0 || (w->source == NULL && w->from == NULL)) return code;
     char *end;
     double r = w->budget == NULL ? BACKFILL_BUDGET : strtod(w->budget, &end);
-    if (w->budget != NULL && (*end != '\0' || !(r > 0) || r > BACKFILL_BUDGET_MAX)) {
-        fprintf(stderr, "souk: --budget takes requests a second, up to 100, not %s\n", w->budget);
+    if (w->budget != NULL &&
+        (*end != '\0' || !(r >= BACKFILL_BUDGET_MIN) || r > BACKFILL_BUDGET_MAX)) {
+        fprintf(stderr, "souk: --budget takes requests a second, 0.00001 to 100, not %s\n",
+                w->budget);
         return EXIT_USAGE;
     }
     if (w->source != NULL && w->from != NULL && (!w->stop || w->until != NULL)) return 0;

@@ -11,9 +11,9 @@
 #define ANSWER_MAX ((size_t)4 << 20)
 
 const char verb_limit_help[] =
-    "[show [ENDPOINT] | show --markdown [--state]] | pause ENDPOINT [--for DURATION] [--reason "
-    "TEXT]\n"
-    "       | resume ENDPOINT | kill ENDPOINT [--reason TEXT]\n\n"
+    "[show [ENDPOINT] | show --markdown [--state]]\n"
+    "       | pause ENDPOINT [--for DURATION] [--reason TEXT] | resume ENDPOINT\n"
+    "       | kill ENDPOINT [--reason TEXT]\n\n"
     "Asks or steers the governor of the running souk.\n\n"
     "  show      for each endpoint: may a request go now; if not, why and until when; the policy\n"
     "            that the upstream announced, how much of each of its windows is used, who waits\n"

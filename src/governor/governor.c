@@ -235,6 +235,7 @@ void governor__undo(struct governor *g, struct permit *p) {
     assert(p->granted);
     struct endpoint *ep = p->endpoint;
     endpoint__forget_key(ep, p->key);
+    share__undone(g, ep->policy, p->class, permit__cost(p));
     permit__land(g, p);
     p->granted = false;
     p->cb = NULL;

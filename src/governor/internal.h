@@ -114,6 +114,7 @@ struct venue {
     struct endpoint *heading;    /* Its HEAD is under way, alone. */
     struct endpoint_queue queue; /* Ready but for the HEAD of another, or for its own. */
     uint32_t n_firsts; /* First requests under way, of endpoints whose policy is unknown. */
+    bool own_waits;    /* A policy without a name, which is in no list, waits for an end. */
     uint32_t retries;  /* Left to spend. */
     struct due due;
     struct venue *next;
@@ -281,6 +282,9 @@ struct endpoint *share__next(struct governor *g, struct policy *p, int64_t *next
 /** A token of @p went to @class. */
 void share__granted(const struct governor *g, struct policy *p, enum permit_class class,
                     uint32_t cost);
+/** What was granted was never sent: the ceiling has its room again. */
+void share__undone(const struct governor *g, struct policy *p, enum permit_class class,
+                   uint32_t cost);
 /** @return when the ceiling of @class has room. */
 int64_t share__ceiling_ns(const struct governor *g, const struct policy *p,
                           enum permit_class class);

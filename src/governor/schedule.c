@@ -91,6 +91,10 @@ void schedule__end_first(struct governor *g, struct endpoint *ep) {
     ep->venue->n_firsts--;
     for (struct policy *p = g->policies; p != NULL; p = p->next)
         if (p->home == ep->venue) schedule__wake(g, p); /* A token was kept for it. */
+    if (!ep->venue->own_waits) return;
+    ep->venue->own_waits = false;
+    for (size_t i = 0; i < g->n_endpoints; i++)
+        if (g->endpoints[i]->venue == ep->venue) schedule__wake(g, &g->endpoints[i]->own);
 }
 
 static void unready(struct endpoint *ep) {
@@ -132,6 +136,7 @@ static void serve_policy(struct governor *g, struct policy *p) {
         int64_t now_ns = g->clock->mono_ns, t = policy__next_ns(g, p, p->n_ready, NULL);
         struct endpoint *ep = t > now_ns ? NULL : share__next(g, p, &t);
         if (ep == NULL) {
+            if (t == NEVER && p->name[0] == '\0') p->queue.head->venue->own_waits = true;
             schedule__at(g, &p->due, t);
             return;
         }

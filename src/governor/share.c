@@ -65,6 +65,12 @@ void share__granted(const struct governor *g, struct policy *p, enum permit_clas
     s->full_ns = (s->full_ns > now_ns ? s->full_ns : now_ns) + gap_ns * cost;
 }
 
+void share__undone(const struct governor *g, struct policy *p, enum permit_class class,
+                   uint32_t cost) {
+    int64_t gap_ns, burst;
+    if (has_ceiling(g, p, class, &gap_ns, &burst)) p->shares[class].full_ns -= gap_ns * cost;
+}
+
 static struct endpoint *first_of(const struct policy *p, enum permit_class class) {
     struct endpoint *ep = p->n_waiting_by_class[class] > 0 ? p->queue.head : NULL;
     for (int i = 0; ep != NULL && i < LOOK_MAX; i++, ep = ep->next)

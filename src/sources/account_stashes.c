@@ -118,8 +118,8 @@ static int64_t list_ns(const struct source_settings *settings, const struct stre
     if (has_memo) return p->begun_mono_ns + settings->period_ns;
     if (!read_cursor(state->cursor, &begun_s, &done, &tabs) || done < tabs) return 0;
     int64_t wait_ns = begun_s * NS_PER_S + settings->period_ns - state->now.wall_ns;
-    if (wait_ns > settings->period_ns) wait_ns = settings->period_ns; /* The clock was set back. */
-    return wait_ns > 0 ? state->now.mono_ns + wait_ns : 0;
+    /* More than a period is a clock that was wrong: counted from now, it would never pass. */
+    return wait_ns > 0 && wait_ns <= settings->period_ns ? state->now.mono_ns + wait_ns : 0;
 }
 
 static void plan(const struct source_settings *settings, const struct stream_spec *stream,

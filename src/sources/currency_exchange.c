@@ -15,14 +15,14 @@
  * not asked for again by the stream: v_exchange_gaps says what a backfill should ask for.
  *
  * What else can go wrong: digests of an earlier hour (refused), of the hour in progress (refused),
- * 403, 405 and 503 of the CDN (five minutes of rest), a scope that is not granted (a state). */
+ * 503 and 400 to 499 of the CDN (five minutes of rest), a scope that is not granted (a state). */
 #include "currency_exchange_internal.h"
 #include "souk/quality.h"
 #include "souk/tables.h"
 #include <stdio.h>
 #include <time.h>
 
-#define REST_NS (300 * NS_PER_S)       /* After 403, 405 and 503. */
+#define REST_NS (300 * NS_PER_S)       /* After a refusal of the CDN. */
 #define SEARCH_GAP_NS (900 * NS_PER_S) /* Between two searches for a later hour. */
 #define CLOCK_SLACK_S 60               /* What the upstream's clock may be ahead of ours. */
 
@@ -166,7 +166,8 @@ static void plan(const struct source_settings *settings, const struct stream_spe
     /* A start at the latest is one at the latest that should be there, not the one to come. */
     int64_t hour = first_missing(stream, state, now_ns - settings->quick_ns, &known);
     if (known) hour += memo.skip * EXCHANGE_HOUR_S;
-    *out = (struct source_request){.expect_status = 404};
+    /* The CDN knows no tokens: its 403 is no second try with a wrong one, and judge rests. */
+    *out = (struct source_request){.expect_status = 404, .expect_4xx = !settings->use_oauth};
     snprintf(out->endpoint, sizeof out->endpoint, "%s", stream->endpoint);
     snprintf(out->url, sizeof out->url, "%s", settings->base_url);
     exchange__path(out->url, sizeof out->url, stream->realm, hour);
@@ -252,7 +253,7 @@ static int judge_refusal(const struct stream_spec *stream, const struct source_a
         out->verdict = PAGE_UNAVAILABLE;
         return err__setf(e, ERR_REFUSED, EXCHANGE_NAME ": service:cxapi is not granted");
     }
-    bool rest = !is_oauth(stream) && (status == 403 || status == 405 || status == 503);
+    bool rest = !is_oauth(stream) && ((status >= 400 && status < 500) || status == 503);
     write_memo(out, (struct memo){.rest = rest});
     if (status == 0) return err__setf(e, ERR_PROTOCOL, EXCHANGE_NAME ": closed without an answer");
     return err__setf(e, ERR_PROTOCOL, EXCHANGE_NAME ": status %d%s", status,

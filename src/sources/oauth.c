@@ -119,8 +119,9 @@ static int64_t denied_rest_ns(const struct stream_spec *stream, const struct str
         !slice__int64(slice__of(state->cursor, n), &at_s) || at_s > INT64_MAX / NS_PER_S - 86400)
         return 0;
     int64_t rest_ns = at_s * NS_PER_S + DENIED_WAIT_NS - state->now.wall_ns;
-    /* A clock that was set back must not make it longer than it is. */
-    return rest_ns > DENIED_WAIT_NS ? DENIED_WAIT_NS : rest_ns;
+    /* More than a day is a clock that was wrong: counted from now, it would never pass. One try
+     * puts the time right. */
+    return rest_ns > DENIED_WAIT_NS ? 0 : rest_ns;
 }
 
 static int64_t next_ns(const struct source_settings *settings, const struct stream_spec *stream,

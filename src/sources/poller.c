@@ -187,7 +187,7 @@ static bool take_bearer(struct poller *p) {
     bool was_quiet = p->quiet;
     p->quiet = code == ERR_REFUSED;
     if (code == 0) {
-        snprintf(p->bearer, sizeof p->bearer, "Authorization: Bearer %s", token);
+        snprintf(p->bearer, sizeof p->bearer, POLLER_BEARER_LINE "%s", token);
         if (was_quiet) p->last_error[0] = '\0';
         return true;
     }
@@ -255,8 +255,25 @@ static void on_response(struct http_request *r, struct http_response *response) 
     poller__judge_response(r->data, response);
 }
 
+/* While the request waited for its turn, its token may have been renewed, or be worth nothing any
+ * more: what is sent with that one is answered 401, and twice in a row shuts the endpoint.
+ * @return false when there is none now; the permit is given back then. */
+static bool refresh_bearer(struct poller *p) {
+    struct err e = {0};
+    char token[POLLER_BEARER_MAX];
+    if (p->bearer[0] == '\0') return true;
+    if (p->deps.bearer(p->deps.bearer_ctx, p->type->name, p->request.scope, token, sizeof token,
+                       &e) == 0) {
+        snprintf(p->bearer, sizeof p->bearer, POLLER_BEARER_LINE "%s", token);
+        return true;
+    }
+    give_back(p, e.msg);
+    return false;
+}
+
 static void fetch(struct poller *p) {
     size_t n = p->request.n_headers;
+    if (!refresh_bearer(p)) return;
     for (size_t i = 0; i < n; i++) p->header_lines[i] = p->request.headers[i];
     if (p->bearer[0] != '\0') p->header_lines[n++] = p->bearer;
     p->http = (struct http_request){.data = p,

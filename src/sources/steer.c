@@ -80,6 +80,8 @@ static void apply(struct poller *p) {
     snprintf(p->last_cursor, sizeof p->last_cursor, "%s", p->state.cursor);
     snprintf(p->state.cursor, sizeof p->state.cursor, "%s", p->steer.cursor);
     p->state.etag[0] = '\0';
+    buf__clear(&p->memo); /* It is about the place that was left, as hours to skip from there. */
+    p->state.memo = buf__slice(&p->memo);
     p->state.caught_up = p->state.unavailable = p->frozen = false;
     p->state.n_failures = p->attempts = 0;
     p->last_error[0] = p->retry_reason[0] = '\0';

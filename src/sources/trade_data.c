@@ -94,9 +94,9 @@ static void plan(const struct source_settings *settings, const struct stream_spe
     if (state->last_reply_mono_ns != 0 && !state->poked)
         out->not_before_mono_ns = state->last_reply_mono_ns + pause_ns(settings, stream, state);
     snprintf(out->endpoint, sizeof out->endpoint, "%s", stream->endpoint);
-    char path[sizeof out->url / 2] = "";
-    fill_path(stream->path, "{cursor}", state->cursor, path, sizeof path);
-    snprintf(out->url, sizeof out->url, "%s%s", settings->base_url, path);
+    snprintf(out->url, sizeof out->url, "%s", settings->base_url);
+    size_t at = strlen(out->url);
+    fill_path(stream->path, "{cursor}", state->cursor, out->url + at, sizeof out->url - at);
     /* A walked page keeps the hash of its body there. */
     if (state->etag[0] != '\0' && !is_listings(stream))
         snprintf(out->headers[out->n_headers++], sizeof out->headers[0], "If-None-Match: %s",

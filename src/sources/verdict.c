@@ -283,6 +283,12 @@ static void on_judge(uv_work_t *work) {
     enum page_verdict v = job->page.verdict;
     if (job->status != 0 && v != PAGE_REWIND && v != PAGE_REPEAT && v != PAGE_UNAVAILABLE)
         job->page.verdict = PAGE_INVALID;
+    /* Half a memo would be believed; and without what is kept instead, the body would be kept. */
+    if (job->page.keep.failed || job->page.memo.failed) {
+        job->page.verdict = PAGE_INVALID;
+        buf__fini(&job->page.memo);
+        err__setf(&job->err, ERR_NOMEM, "%s: no memory for what is kept of a page", p->stream->key);
+    }
     if (job->page.verdict != PAGE_NEW) return;
     bool other = job->page.keep.len > 0;
     buf__clear(&p->packed);
@@ -360,13 +366,14 @@ void poller__judge_response(struct poller *p, struct http_response *r) {
     bool poked = p->state.poked;
     tell_governor(p, r);
     begin_facts(p, r);
+    if (r->status == 401 && p->bearer[0] != '\0' && p->deps.bearer_refused != NULL)
+        p->deps.bearer_refused(p->deps.bearer_ctx, p->type->name, p->request.scope,
+                               p->bearer + sizeof POLLER_BEARER_LINE - 1);
     if (p->permit.head) {
         p->state.poked = poked;
         keep_head(p, r);
         return;
     }
-    if (r->status == 401 && p->bearer[0] != '\0' && p->deps.bearer_refused != NULL)
-        p->deps.bearer_refused(p->deps.bearer_ctx, p->type->name, p->request.scope);
     bool judged = p->type->judges_errors && r->status != 304;
     bool hung_up = r->err.code != 0 && r->status == 0 && strcmp(r->err_kind, "reset") == 0;
     if (judged && (r->err.code == 0 || hung_up)) {

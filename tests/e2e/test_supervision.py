@@ -129,6 +129,7 @@ def test_a_backfill_fetches_a_stretch_once_and_goes_on_after_a_restart(stack):
     assert "does not lie before" in souk(stack, "backfill", "psapi", "--from", end, "--to", start, code=1).stderr
     assert "has no past" in souk(stack, "backfill", "poe_ninja", "Standard/exchange/Currency", "--from", "1", "--to", "2",
                                  code=1).stderr
+    assert "0.00001 to 100" in souk(stack, *wish, "--budget", "1e-300", code=2).stderr
     souk(stack, *wish, "--budget", "5", "--detach")
     key = f"pc@backfill/{start}-{end}"
     until("it has some", 20, lambda: cursors(stack).get(("psapi", key), {}).get("cursor", start) != start)
@@ -145,6 +146,9 @@ def test_a_backfill_fetches_a_stretch_once_and_goes_on_after_a_restart(stack):
     assert stack.simulator()["violations"] == 0
     again = json.loads(souk(stack, "--json", *wish, "--budget", "20", seconds=60).stdout.splitlines()[-1])
     assert again["pages"] == report["pages"], "no page is fetched twice"
+    time.sleep(2.5)  # A step of the history, in which the sum over streams has lost those of the backfill.
+    history = stack.status()["history"]
+    assert all(0 <= n < 1e6 for series in history.values() if isinstance(series, list) for n in series), history
     fetched = "SELECT count(), uniqExact(last_cursor_id) FROM bronze_ingest_checkpoints WHERE service = 'psapi_backfill' " \
               "AND status = 'ok'"
     assert stack.query(fetched) == f"{expected}\t{expected}"

@@ -136,3 +136,12 @@ def test_verbs_say_what_is_wrong(stack):
     assert unknown.returncode == 1 and "no endpoint nobody" in unknown.stderr
     as_json = json.loads(run_souk("--json", "limit", "show", config=stack.config_file).stdout)
     assert {e["endpoint"] for e in as_json["endpoints"]} == {e["endpoint"] for e in endpoints(stack)}
+
+
+def test_a_block_page_that_a_client_was_shown_halts_the_host(stack):
+    """It is about the address, which they share. The last one here: nothing is sent for an hour behind it."""
+    answer = permit(stack, "&class=interactive&wait_ms=20000")
+    assert answer["granted"], answer
+    report(stack, answer["permit"], "403&block=1")
+    psapi = endpoint(stack, "psapi")
+    assert psapi["state"] == "disabled" and "block page" in psapi["reason"] and psapi["wait_ms"] > 3_000_000, psapi

@@ -313,11 +313,12 @@ static void test_other_hours_are_refused(void **state) {
 static void test_the_cdn_is_left_alone_and_a_scope_can_lack(void **state) {
     struct fixture f;
     (void)state;
-    static const int rest[] = {403, 405, 503};
+    static const int rest[] = {403, 405, 410, 503};
     set_up(&f, "latest", false, H + 4000);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         assert_int_equal(answer(&f, rest[i], i == 0 ? "<html>" : ""), PAGE_INVALID);
         assert_int_equal(ask(&f, url(H)), 300);
+        assert_true(f.request.expect_4xx); /* Or the second 403 would be the end of the endpoint. */
     }
     assert_int_equal(answer(&f, 500, ""), PAGE_INVALID); /* The poller's own pace is enough. */
     assert_int_equal(ask(&f, url(H)), 0);
@@ -326,6 +327,7 @@ static void test_the_cdn_is_left_alone_and_a_scope_can_lack(void **state) {
     set_up(&f, "latest", true, H + 4000);
     ask(&f, url(H));
     assert_string_equal(f.request.scope, "service:cxapi");
+    assert_false(f.request.expect_4xx);
     assert_int_equal(answer(&f, 403, "{\"error\":{\"code\":6,\"message\":\"Forbidden\"}}"), PAGE_UNAVAILABLE);
     assert_int_equal(ask(&f, url(H)), 3600);
     assert_int_equal(answer(&f, 403, "<html>"), PAGE_INVALID); /* A block page says nothing of scopes. */

@@ -141,6 +141,34 @@ static void test_first_requests_of_a_host_take_turns(void **state) {
     sim_free(sim);
 }
 
+static void test_who_waits_for_a_first_request_goes_on_behind_it(void **state) {
+    (void)state;
+    struct sim *sim = sim_new(&(struct governor_options){.utilisation = 1, .seed = 7});
+    struct endpoint_options o = sim_endpoint("site");
+    o.venue = "v";
+    sim->ep = governor__endpoint(sim->g, &o);
+    o = sim_endpoint("api");
+    o.host = "elsewhere";
+    o.venue = "v";
+    struct endpoint *other = governor__endpoint(sim->g, &o);
+    sim->server.status = 429; /* Of something in front of the site, which knows no policy. */
+    sim_ask(sim);
+    sim_run(sim, S, 20 * MS);
+    assert_int_equal(sim->n_answered, 1);
+    sim->latency_ns = 100 * S; /* The first of the other is under way when the site is due again. */
+    struct sim_server api = {0};
+    assert_true(sim_ask_of(sim, other, &api, "") != NULL);
+    sim_run(sim, S, 20 * MS);
+    sim->latency_ns = S;
+    sim->server.status = 0;
+    struct sim_request *again = sim_ask(sim);
+    sim_run(sim, 90 * S, 20 * MS);
+    assert_false(again->sent); /* It may be about the same policy. */
+    sim_run(sim, 20 * S, 20 * MS);
+    assert_true(again->sent);
+    sim_free(sim);
+}
+
 static void test_cold_start_with_residue(void **state) {
     (void)state;
     struct sim *sim = new_with("p", 2, stash);
@@ -603,6 +631,7 @@ int main(void) {
         cmocka_unit_test(test_every_bucket_phase_is_safe),
         cmocka_unit_test(test_first_request_goes_alone),
         cmocka_unit_test(test_first_requests_of_a_host_take_turns),
+        cmocka_unit_test(test_who_waits_for_a_first_request_goes_on_behind_it),
         cmocka_unit_test(test_cold_start_with_residue),
         cmocka_unit_test(test_a_policy_without_rules_is_no_licence),
         cmocka_unit_test(test_a_renamed_policy_keeps_its_history),

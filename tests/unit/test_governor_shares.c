@@ -91,6 +91,23 @@ static void test_who_is_alone_takes_what_its_ceiling_allows(void **state) {
     }
 }
 
+static void test_what_is_undone_is_not_of_the_ceiling(void **state) {
+    (void)state;
+    struct sim *sim = new_sim(&(struct governor_options){.utilisation = 1, .seed = 7});
+    sim_ask(sim);
+    sim_run(sim, 400 * S, 20 * MS); /* The policy is known; its windows are free again. */
+    struct permit p = {.class = CLASS_BACKFILL};
+    for (int i = 0; i < 100; i++) { /* Somebody else who governs the address says no each time. */
+        assert_int_equal(governor__try(sim->g, sim->ep, &p, ""), 0);
+        governor__undo(sim->g, &p);
+        sim_run(sim, S, 20 * MS);
+    }
+    struct sim_request *r = ask_as(sim, sim->ep, CLASS_BACKFILL, TIER_HOT);
+    sim_run(sim, S, 20 * MS);
+    assert_true(r->sent);
+    sim_free(sim);
+}
+
 static void test_somebody_who_waits_for_it_is_soon_served(void **state) {
     (void)state;
     struct sim *sim = new_sim(&(struct governor_options){.utilisation = 1, .seed = 7});
@@ -279,6 +296,7 @@ int main(void) {
         cmocka_unit_test(test_a_flood_leaves_the_others_their_share),
         cmocka_unit_test(test_shares_hold_between_endpoints_of_a_policy),
         cmocka_unit_test(test_who_is_alone_takes_what_its_ceiling_allows),
+        cmocka_unit_test(test_what_is_undone_is_not_of_the_ceiling),
         cmocka_unit_test(test_somebody_who_waits_for_it_is_soon_served),
         cmocka_unit_test(test_hot_before_cold_and_cold_all_the_same),
         cmocka_unit_test(test_try_takes_a_token_or_says_when),

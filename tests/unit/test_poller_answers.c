@@ -4,7 +4,7 @@
 
 /* How the source behaves; one a test. */
 static struct behaviour {
-    bool done_at_end, idle_after_first, wants_token, posts, errors, secret;
+    bool done_at_end, idle_after_first, wants_token, posts, errors, secret, keep_fails;
     int expect_status;
     enum source_class class;
 } how;
@@ -54,7 +54,7 @@ static int demo_judge(const struct stream_spec *stream, const struct stream_stat
     snprintf(out->next_cursor, sizeof out->next_cursor, "%.1s", answer->body.base);
     if (!how.secret) return 0;
     out->memo = buf__init(64);
-    out->keep = buf__init(64);
+    out->keep = buf__init(how.keep_fails ? 4 : 64);
     buf__append_slice(&out->memo, answer->body);
     buf__append_str(&out->keep, "redacted");
     return 0;
@@ -68,9 +68,15 @@ static int demo_decode(const struct page *page, const struct decode_context *con
     return 0;
 }
 
+static int demo_cursor(const char *text, char out[CURSOR_MAX], struct err *e) {
+    (void)e;
+    snprintf(out, CURSOR_MAX, "%s", text);
+    return 0;
+}
+
 static const struct table_desc *const no_tables[] = {NULL};
 static struct source_type demo = {.name = "demo", .tables = no_tables, .streams = demo_streams, .plan = demo_plan,
-                                  .judge = demo_judge, .decode = demo_decode};
+                                  .judge = demo_judge, .decode = demo_decode, .cursor = demo_cursor};
 
 static void open_demo(struct fixture *f, struct behaviour b, const struct script *script) {
     how = b;
@@ -217,11 +223,46 @@ static void test_secrets_stay_in_memory(void **state) {
     assert_int_equal(n_pages, 2);
 }
 
+static void test_without_memory_a_secret_is_not_kept_either(void **state) {
+    static const struct script script = {{SAYS("1-s3cret", "8")}, 1};
+    struct fixture *f = *state;
+    struct kept kept;
+    open_demo(f, (struct behaviour){.secret = true, .keep_fails = true}, &script);
+    UNTIL(f, status_of(f).counts.invalid == 1 && status_of(f).doing == POLL_IDLE);
+    read_spool(f, &kept);
+    assert_int_equal(kept.n_pages, 0);
+    assert_int_equal(poller__memo(f->poller).len, 0);
+    assert_non_null(strstr(status_of(f).last_error, "no memory"));
+}
+
+struct steered {
+    bool done;
+};
+static void on_steered(void *data, int status) {
+    assert_int_equal(status, 0);
+    ((struct steered *)data)->done = true;
+}
+
+static void test_a_cursor_set_by_hand_starts_without_a_memo(void **state) {
+    static const struct script script = {{SAYS("5-skip", "6"), SAYS("2-look", "6")}, 2};
+    struct fixture *f = *state;
+    struct err e = {0};
+    struct steered steered = {0};
+    open_demo(f, (struct behaviour){.secret = true, .idle_after_first = true}, &script);
+    UNTIL(f, status_of(f).counts.fresh == 1 && status_of(f).doing == POLL_IDLE);
+    assert_int_equal(poller__steer(f->poller, POLLER_SET, "1", "a test", on_steered, &steered, &e), 0);
+    UNTIL(f, steered.done);
+    assert_int_equal(poller__memo(f->poller).len, 0);
+    poller__poke(f->poller);
+    UNTIL(f, status_of(f).counts.fresh == 2);
+    assert_non_null(strstr(f->last_request, "/demo/1?memo= "));
+}
+
 /* Tokens. */
 
 struct tokens {
     int status; /* What bearer answers. */
-    char token[32];
+    char token[32], refused[32];
     int n_refused;
 };
 
@@ -234,11 +275,12 @@ static int on_bearer(void *ctx, const char *source, const char *scope, char *out
     return 0;
 }
 
-static void on_bearer_refused(void *ctx, const char *source, const char *scope) {
+static void on_bearer_refused(void *ctx, const char *source, const char *scope, const char *token) {
     struct tokens *t = ((struct fixture *)ctx)->data;
     (void)source;
     (void)scope;
     t->n_refused++;
+    snprintf(t->refused, sizeof t->refused, "%s", token);
     snprintf(t->token, sizeof t->token, "second");
 }
 
@@ -284,7 +326,57 @@ static void test_a_refused_token_is_told(void **state) {
     open_demo(f, (struct behaviour){.wants_token = true}, &script);
     UNTIL(f, status_of(f).counts.fresh == 1);
     assert_int_equal(tokens.n_refused, 1);
+    assert_string_equal(tokens.refused, "first"); /* Which one: there may be another by now. */
     assert_non_null(strstr(f->last_request, "Authorization: Bearer second\r\n"));
+}
+
+static void test_a_token_that_head_finds_refused_is_not_tried_again(void **state) {
+    static const struct script script = {{"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", SAYS("1", "1")}, 2};
+    struct fixture *f = *state;
+    struct tokens tokens = {.token = "first"};
+    struct endpoint_options o = {.name = "headed", .host = "h2", .rate_per_s = 1000, .head_at_start = true};
+    f->endpoint = governor__endpoint(f->governor, &o);
+    f->data = &tokens;
+    f->bearer = on_bearer;
+    f->bearer_refused = on_bearer_refused;
+    open_demo(f, (struct behaviour){.wants_token = true}, &script);
+    UNTIL(f, f->n_requests == 1);
+    assert_memory_equal(f->last_request, "HEAD /", 6);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_int_equal(tokens.n_refused, 1);
+    assert_non_null(strstr(f->last_request, "Authorization: Bearer second\r\n"));
+}
+
+static void test_a_token_is_as_old_as_its_departure(void **state) {
+    static const struct script script = {{SAYS("1", "1"), SAYS("2", "2")}, 2};
+    struct fixture *f = *state;
+    struct tokens tokens = {.token = "first"};
+    f->data = &tokens;
+    f->bearer = on_bearer;
+    governor__pause(f->governor, f->endpoint, 100 * NS_PER_MS, "others are first");
+    open_demo(f, (struct behaviour){.wants_token = true}, &script);
+    UNTIL(f, status_of(f).doing == POLL_WAIT);
+    snprintf(tokens.token, sizeof tokens.token, "second"); /* Renewed meanwhile. */
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_non_null(strstr(f->last_request, "Authorization: Bearer second\r\n"));
+}
+
+static void test_a_token_that_is_lost_while_waiting_is_not_sent(void **state) {
+    static const struct script script = {{SAYS("1", "1")}, 1};
+    struct fixture *f = *state;
+    struct tokens tokens = {.token = "first"};
+    f->data = &tokens;
+    f->bearer = on_bearer;
+    governor__pause(f->governor, f->endpoint, 100 * NS_PER_MS, "others are first");
+    open_demo(f, (struct behaviour){.wants_token = true}, &script);
+    UNTIL(f, status_of(f).doing == POLL_WAIT);
+    tokens.status = ERR_REFUSED; /* Another stream was told 401. */
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    assert_int_equal(f->n_requests, 0);
+    assert_string_equal(status_of(f).last_error, "scope service:demo is not granted");
+    tokens.status = 0;
+    poller__poke(f->poller);
+    UNTIL(f, status_of(f).counts.fresh == 1);
 }
 
 static void test_classes_reach_the_governor(void **state) {
@@ -312,9 +404,14 @@ int main(void) {
         CASE(test_a_failure_that_judge_saw_is_one),
         CASE(test_an_expected_status_spends_no_budget),
         CASE(test_secrets_stay_in_memory),
+        CASE(test_without_memory_a_secret_is_not_kept_either),
+        CASE(test_a_cursor_set_by_hand_starts_without_a_memo),
         CASE(test_a_token_is_waited_for_and_sent),
         CASE(test_without_a_grant_the_stream_is_quiet),
         CASE(test_a_refused_token_is_told),
+        CASE(test_a_token_that_head_finds_refused_is_not_tried_again),
+        CASE(test_a_token_is_as_old_as_its_departure),
+        CASE(test_a_token_that_is_lost_while_waiting_is_not_sent),
         CASE(test_classes_reach_the_governor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

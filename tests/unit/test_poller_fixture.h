@@ -51,7 +51,7 @@ struct fixture {
     struct poller *poller;
     int n_closed;
     int (*bearer)(void *ctx, const char *source, const char *scope, char *out, size_t size, struct err *e);
-    void (*bearer_refused)(void *ctx, const char *source, const char *scope);
+    void (*bearer_refused)(void *ctx, const char *source, const char *scope, const char *token);
     const struct gate *gate; /* NULL: none. */
     void *data; /* The test's own. */
 };

@@ -205,6 +205,11 @@ static void test_cursors_are_walked_to_the_end(void **state) {
     assert_string_equal(r.url, "https://www.example/gateway/b%2F2/page");
     assert_int_equal(r.not_before_mono_ns, NS_PER_S); /* At once. */
     buf__fini(&facts.memo);
+    struct stream_state longest = {0}; /* The longest that is taken goes out whole. */
+    memset(longest.cursor, '/', CURSOR_MAX - 1);
+    trade->plan(&s, &specs[0], &longest, &r);
+    assert_int_equal(strlen(r.url), strlen("https://www.example/gateway//page") + 3 * (CURSOR_MAX - 1));
+    assert_string_equal(r.url + strlen(r.url) - 8, "%2F/page");
     /* The last page: kept once, then it is the end until it changes. */
     static const char last[] = "{\"result\":[{}]}";
     assert_int_equal(judge(&at, 200, last, &facts), 0);
