@@ -68,6 +68,12 @@ static void on_closed(uv_handle_t *timer) {
         cb(p, p->status);
     }
     for (size_t i = 0; i < g->n_endpoints; i++) free_endpoint(g->endpoints[i]);
+    for (struct absent *a = g->absent, *next; a != NULL; a = next) {
+        next = a->next;
+        policy__fini(&a->ep.own);
+        free((char *)(uintptr_t)a->ep.o.name);
+        free(a);
+    }
     for (struct policy *p = g->policies, *next; p != NULL; p = next) {
         next = p->next;
         policy__fini(p);

@@ -172,6 +172,14 @@ struct endpoint {
     struct series *s_disabled, *s_invalid, *s_rate, *s_wait;
 };
 
+/* What was saved of an endpoint that this run does not have: its source may be back with the next.
+ */
+struct absent {
+    struct absent *next;
+    struct endpoint ep; /* Of no host and venue; only its name and what is saved are there. */
+    char policy[64];
+};
+
 struct governor {
     struct governor_options o;
     const struct clock *clock;
@@ -183,6 +191,8 @@ struct governor {
     void *close_data;
     struct endpoint **endpoints;
     size_t n_endpoints, cap_endpoints;
+    struct absent *absent; /* Owned. */
+    size_t n_absent;
     struct policy *policies;
     size_t n_policies;
     struct map policy_map, host_map, venue_map;

@@ -3,7 +3,9 @@
  * counts as now. Layout: magic, version, time, policies, endpoints, XXH3-64 of all before it. */
 #include "internal.h"
 #include "souk/core/log.h"
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <xxhash.h>
 
 #define MAGIC 0x564f4753u /* "SGOV" */
@@ -100,17 +102,18 @@ static bool is_fresh(const struct endpoint *ep) {
            ep->paused_until_ns == 0;
 }
 
-static void put_endpoint(const struct governor *g, struct buf *out, struct endpoint *ep) {
+static void put_endpoint(const struct governor *g, struct buf *out, struct endpoint *ep,
+                         const char *policy) {
     uint64_t rate = 0;
     uint32_t n_keys = 0;
     memcpy(&rate, &ep->rate_per_s, sizeof rate);
     buf__string(out, slice__str(ep->o.name));
-    buf__string(out, slice__str(ep->policy->name));
+    buf__string(out, slice__str(policy));
     put_policy(g, out, &ep->own);
-    buf__u32(out, ep->venue->retries);
+    buf__u32(out, ep->venue == NULL ? RETRIES_MAX : ep->venue->retries);
     buf__u8(out, ep->learned);
     /* One that is under way will not be told of, and was sent all the same. */
-    buf__u8(out, ep->head_due && ep->venue->heading != ep);
+    buf__u8(out, ep->head_due && (ep->venue == NULL || ep->venue->heading != ep));
     buf__u64(out, rate);
     put_time(g, out, ep->rate_next_ns);
     put_time(g, out, ep->backoff_ns);
@@ -134,7 +137,7 @@ static void put_endpoint(const struct governor *g, struct buf *out, struct endpo
     }
 }
 
-/** Reads an endpoint into @ep, which is a scratch one when nobody has that name any more. */
+/** Reads an endpoint into @ep, which is an absent one when nobody has that name any more. */
 static void take_endpoint(struct governor *g, struct taking *t, struct endpoint *ep,
                           const char *policy) {
     uint64_t rate = 0;
@@ -180,6 +183,34 @@ static void take_endpoint(struct governor *g, struct taking *t, struct endpoint 
     if (named != NULL) policy__bind(g, ep, named);
 }
 
+/* @return whether nobody has made the endpoint since. */
+static bool is_absent(const struct governor *g, const struct absent *a) {
+    return governor__find((struct governor *)(uintptr_t)g, a->ep.o.name) == NULL;
+}
+
+/* Without memory, or with too many, it is forgotten, as if it had never been asked. */
+static void take_absent(struct governor *g, struct taking *t, const char *name,
+                        const char *policy) {
+    struct absent scratch = {0}, *a = calloc(1, sizeof *a);
+    char *copy = g->n_absent < ENDPOINTS_MAX ? strdup(name) : NULL;
+    struct endpoint *ep = a == NULL || copy == NULL ? &scratch.ep : &a->ep;
+    ep->g = g;
+    ep->o.name = copy;
+    ep->o.rate_per_s = HUGE_VAL; /* Whoever has it again knows its bounds. */
+    ep->head_due = true;
+    take_endpoint(g, t, ep, "");
+    if (ep == &scratch.ep || t->r.failed) {
+        policy__fini(&ep->own);
+        free(copy);
+        free(a);
+        return;
+    }
+    snprintf(a->policy, sizeof a->policy, "%s", policy);
+    a->next = g->absent;
+    g->absent = a;
+    g->n_absent++;
+}
+
 void governor__save(const struct governor *g, struct buf *out) {
     size_t start = out->len;
     uint32_t n = 0;
@@ -194,9 +225,13 @@ void governor__save(const struct governor *g, struct buf *out) {
         put_policy(g, out, p);
     }
     for (size_t i = 0; i < g->n_endpoints; i++) n += !is_fresh(g->endpoints[i]);
+    for (struct absent *a = g->absent; a != NULL; a = a->next) n += is_absent(g, a);
     buf__u32(out, n);
     for (size_t i = 0; i < g->n_endpoints; i++)
-        if (!is_fresh(g->endpoints[i])) put_endpoint(g, out, g->endpoints[i]);
+        if (!is_fresh(g->endpoints[i]))
+            put_endpoint(g, out, g->endpoints[i], g->endpoints[i]->policy->name);
+    for (struct absent *a = g->absent; a != NULL; a = a->next)
+        if (is_absent(g, a)) put_endpoint(g, out, &a->ep, a->policy);
     if (!out->failed) buf__u64(out, XXH3_64bits(out->base + start, out->len - start));
 }
 
@@ -208,7 +243,6 @@ static bool is_intact(struct slice saved) {
 
 static void take_all(struct governor *g, struct taking *t) {
     char venue[64], name[256], policy[64];
-    struct endpoint scratch;
     int64_t saved_wall_ns = (int64_t)reader__u64(&t->r);
     if (__builtin_sub_overflow(g->clock->wall_ns, saved_wall_ns, &t->elapsed_ns) ||
         t->elapsed_ns < 0)
@@ -232,9 +266,7 @@ static void take_all(struct governor *g, struct taking *t) {
             measure__endpoint(ep);
             continue;
         }
-        scratch = (struct endpoint){.g = g};
-        take_endpoint(g, t, &scratch, "");
-        policy__fini(&scratch.own);
+        take_absent(g, t, name, policy);
     }
 }
 

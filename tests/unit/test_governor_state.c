@@ -145,6 +145,41 @@ static void test_a_disabled_endpoint_stays_disabled(void **state) {
     sim_free(sim);
 }
 
+/* Run with other sources once, or twice: what is known of the one that was away is not lost. */
+static void test_who_is_away_for_a_run_is_not_forgotten(void **state) {
+    (void)state;
+    struct sim *sim = new_with(&psapi);
+    struct buf saved = buf__init(1 << 20);
+    struct err e;
+    sim_ask(sim);
+    sim_run(sim, S, 20 * MS);
+    sim->server.status = 401;
+    sim_ask(sim);
+    sim_ask(sim);
+    sim_run(sim, 20 * S, 20 * MS);
+    assert_string_equal(sim_status(sim).policy, "p");
+    governor__save(sim->g, &saved);
+    for (int i = 0; i < 2; i++) {
+        struct sim *other = sim_new(&(struct governor_options){.seed = 3});
+        other->clock.wall_ns = sim->clock.wall_ns + (i + 1) * S;
+        assert_int_equal(governor__restore(other->g, buf__slice(&saved), &e), 0);
+        buf__clear(&saved);
+        governor__save(other->g, &saved);
+        sim_free(other);
+    }
+    sim = restart(sim, buf__slice(&saved), 3 * S);
+    struct endpoint_status s = sim_status(sim);
+    assert_string_equal(s.policy, "p");
+    assert_non_null(strstr(s.reason, "not authorized"));
+    assert_int_equal(sim_ask(sim)->status, ERR_REFUSED);
+    buf__clear(&saved);
+    governor__save(sim->g, &saved); /* It is back, and told of once. */
+    sim = restart(sim, buf__slice(&saved), S);
+    assert_string_equal(sim_status(sim).policy, "p");
+    buf__fini(&saved);
+    sim_free(sim);
+}
+
 static void test_every_damage_is_noticed(void **state) {
     (void)state;
     struct sim *sim = new_with(&psapi);
@@ -201,6 +236,7 @@ int main(void) {
         cmocka_unit_test(test_holds_and_budgets_survive),
         cmocka_unit_test(test_key_gaps_survive),
         cmocka_unit_test(test_a_disabled_endpoint_stays_disabled),
+        cmocka_unit_test(test_who_is_away_for_a_run_is_not_forgotten),
         cmocka_unit_test(test_every_damage_is_noticed),
         cmocka_unit_test(test_damage_makes_careful),
         cmocka_unit_test(test_a_wall_clock_set_back_frees_nothing),
