@@ -55,11 +55,12 @@ def test_an_answer_that_is_no_page_is_refused(stack, fault):
 
 @pytest.mark.parametrize("fault, value", [("truncate", 300), ("reset", 300), ("gzip_bomb", 64), ("big_header", 1 << 20)])
 def test_a_broken_transfer_is_asked_again(stack, fault, value):
-    before = stack.psapi()["errors"]
+    before, held = stack.psapi()["errors"], stack.metric("process_resident_memory_bytes")
     stack.fault(fault, count=1, value=value)
     until("it has failed", 20, lambda: stack.psapi()["errors"] == before + 1, lambda: json.dumps(stack.psapi()) + stack.tail("souk"))
     stack.goes_on()
-    assert stack.metric("process_resident_memory_bytes") < 256 << 20
+    # What it grew, as a sanitized build keeps what is freed; a bomb of 64 MiB is given up at 16.
+    assert stack.metric("process_resident_memory_bytes") - held < 64 << 20
     stack.is_clean()
 
 
