@@ -79,6 +79,7 @@ struct poller_status {
     const char *source; /* Name of the source. */
     const struct stream_spec *stream;
     const struct stream_state *state;
+    const char *endpoint; /* Which its request uses: the stream's, or one of a seed or a list. */
     enum poll_state doing;
     struct poller_counts counts;
     uint64_t body_bytes, entries;

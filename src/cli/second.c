@@ -122,7 +122,7 @@ static void run_guard(struct app *a) {
             .unavailable = p.state->unavailable,
             .instead = s->type->instead,
             .why = why[n]};
-        judge_endpoint(a, s->spec.endpoint, &sources[n++]);
+        judge_endpoint(a, p.endpoint, &sources[n++]);
     }
     struct store_status store;
     store__status(a->store, &store);

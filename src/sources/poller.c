@@ -408,6 +408,8 @@ void poller__status(const struct poller *p, struct poller_status *out) {
     *out = (struct poller_status){.source = p->type->name,
                                   .stream = p->stream,
                                   .state = &p->state,
+                                  .endpoint = p->request.endpoint[0] != '\0' ? p->request.endpoint
+                                                                             : p->stream->endpoint,
                                   .doing = p->doing,
                                   .counts = p->counts,
                                   .body_bytes = p->body_bytes,

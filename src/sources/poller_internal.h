@@ -7,8 +7,8 @@
 
 #define POLLER_META_MAX ((size_t)64 << 10)
 #define POLLER_REFUSED_WAIT_NS (5 * NS_PER_S)
-#define POLLER_TOKEN_WAIT_NS NS_PER_S        /* A token is on its way. */
-#define POLLER_QUIET_WAIT_NS (60 * NS_PER_S) /* There is none; somebody may grant it. */
+#define POLLER_TOKEN_WAIT_NS NS_PER_S               /* A token is on its way. */
+#define POLLER_QUIET_WAIT_NS (60 * NS_PER_S)        /* There is none; somebody may grant it. */
 #define POLLER_BEARER_LINE "Authorization: Bearer " /* In front of a token. */
 #define POLLER_BACKOFF_MAX_NS (60 * NS_PER_S)
 

@@ -212,7 +212,10 @@ static void test_the_first_cursor_comes_from_the_seed(void **state) {
     struct kept kept;
     open_poller(f, "psapi", &script);
     f->settings.start = "head";
+    assert_string_equal(status_of(f).endpoint, "psapi");
     poller__start(f->poller);
+    UNTIL(f, f->n_requests == 1);
+    assert_string_equal(status_of(f).endpoint, "trade_data"); /* Whose limits it waits for. */
     UNTIL(f, status_of(f).state->cursor[0] != '\0');
     assert_string_equal(status_of(f).state->cursor, "7-1");
     read_spool(f, &kept);
@@ -221,6 +224,7 @@ static void test_the_first_cursor_comes_from_the_seed(void **state) {
     assert_string_equal(kept.path, "/api/trade/data/change-ids");
     UNTIL(f, status_of(f).counts.fresh == 1);
     assert_non_null(strstr(f->last_request, "/public-stash-tabs?id=7-1 "));
+    assert_string_equal(status_of(f).endpoint, "psapi");
 }
 
 static void test_a_log_is_replayed_to_the_same_cursor(void **state) {
