@@ -71,6 +71,8 @@ struct sealed {
     bool uncertain; /* What is sent now may have been applied already: by an earlier run, or when
                      * its reply was lost. */
     bool look;      /* It was refused: see whether it is stored all the same, then act on that. */
+    bool proves;    /* The same after it was said to be stored, as its outcome was not certain. */
+    bool missed;    /* It was not found once. */
     bool too_large; /* For the server's memory, it said; else a row is to blame. */
     int32_t code;   /* Of the last exception that a row is to blame for, */
     char *why;      /* and its words. Owned; NULL when there was none. */

@@ -33,6 +33,7 @@ struct store_server {
 /** What is known of one of the store's tables on the server. */
 struct store_table_facts {
     bool exists, deduplicates;
+    bool replicated; /* Tokens and parts are committed together, elsewhere. */
 };
 
 struct store_link; /* The implementation's. */

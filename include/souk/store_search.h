@@ -23,6 +23,7 @@ struct search {
     uint64_t step;      /* Rows of a range at most; 0: no limit. */
     uint32_t n_inserts; /* Since the last refused row; decides whether there is one to spare. */
     uint64_t n_refused; /* Rows. */
+    uint32_t n_renewed; /* Part of the tokens of ranges. */
 };
 
 /** The whole batch of @n_rows was refused or is too large: what follows goes by ranges. */
@@ -40,6 +41,9 @@ void search__skip(struct search *s, uint64_t n_rows);
 void search__recover_refused(struct search *s, uint64_t row, uint64_t n_rows);
 /** [lo, hi) is too large for the server. @return false when it cannot be made smaller. */
 bool search__too_large(struct search *s, uint64_t n_rows);
+/** [lo, hi), or the whole, was taken for stored and is not there: its token is spent. The same rows
+ *  go again, as a range with a token of its own. */
+void search__renew(struct search *s, uint64_t n_rows);
 /** @return true when all @n_rows are settled. */
 static inline bool search__done(const struct search *s, uint64_t n_rows) {
     return s->active && s->lo >= n_rows;

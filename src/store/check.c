@@ -24,6 +24,7 @@ bool store__judge_tables(struct store *s, const struct store_table_facts *tables
     const char *without = NULL;
     for (size_t i = 0; i < s->options.n_tables; i++) {
         const char *name = s->options.tables[i]->name;
+        s->replicated[i] = tables[i].replicated;
         if (!tables[i].exists) {
             snprintf(problem, size, "table %s.%s is missing; run: souk schema apply --yes",
                      s->database, name);

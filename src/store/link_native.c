@@ -155,24 +155,32 @@ static bool cell_is(const struct chn_view *view, uint64_t row, const char *text)
 
 /* engine_full reads: MergeTree PARTITION BY ... SETTINGS non_replicated_deduplication_window =
  * 10000, ... Replicated and shared tables deduplicate unless their own window is set to 0. */
-bool engine_deduplicates(const char *engine, size_t n) {
+bool engine_is_replicated(const char *engine, size_t n) {
     static const char *const prefixes[] = {"Replicated", "Shared"};
-    static const char name[] = " replicated_deduplication_window = ",
-                      plain[] = " non_replicated_deduplication_window = ";
-    bool replicated = false;
     for (size_t i = 0; i < 2; i++) {
         size_t len = strlen(prefixes[i]);
-        replicated |= n >= len && memcmp(engine, prefixes[i], len) == 0;
+        if (n >= len && memcmp(engine, prefixes[i], len) == 0) return true;
     }
+    return false;
+}
+
+bool engine_deduplicates(const char *engine, size_t n) {
+    static const char name[] = " replicated_deduplication_window = ",
+                      plain[] = " non_replicated_deduplication_window = ";
+    bool replicated = engine_is_replicated(engine, n);
     const char *text = replicated ? name : plain, *at = memmem(engine, n, text, strlen(text));
     if (at == NULL) return replicated;
     at += strlen(text);
     return at < engine + n && *at >= '1' && *at <= '9';
 }
 
-static bool deduplicates(const struct chn_view *view, uint64_t row) {
+static struct store_table_facts facts_of(const struct chn_view *engines, uint64_t row) {
     struct chn_slice s;
-    return chn_view__string(view, row, &s) && engine_deduplicates(s.data, s.n);
+    struct store_table_facts facts = {.exists = true};
+    if (!chn_view__string(engines, row, &s)) return facts;
+    facts.deduplicates = engine_deduplicates(s.data, s.n);
+    facts.replicated = engine_is_replicated(s.data, s.n);
+    return facts;
 }
 
 static int on_tables(struct chn_conn *conn, void *data, const struct chn_block *block) {
@@ -184,8 +192,7 @@ static int on_tables(struct chn_conn *conn, void *data, const struct chn_block *
     for (uint64_t row = 0; row < chn_block__n_rows(block); row++)
         for (size_t i = 0; i < l->options->n_tables; i++)
             if (cell_is(names, row, l->options->tables[i]->name))
-                l->tables[i] = (struct store_table_facts){
-                    .exists = true, .deduplicates = deduplicates(engines, row)};
+                l->tables[i] = facts_of(engines, row);
     return 0;
 }
 

@@ -7,12 +7,14 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+/* The first is written as long as it says all, so that earlier programs can read it. */
 #define RANGE_VERSION 1
+#define RANGE_VERSION_RENEWED 2
 #define PAYLOAD_MAX 4096 /* As bronze_quarantine keeps of an entry. */
 
 void sealed__encode_range(const struct sealed *sealed, struct buf *out) {
     const struct search *s = &sealed->search;
-    buf__u8(out, RANGE_VERSION);
+    buf__u8(out, s->n_renewed == 0 ? RANGE_VERSION : RANGE_VERSION_RENEWED);
     buf__string(out, slice__str(sealed->seal.token));
     buf__u64(out, s->lo);
     buf__u64(out, s->hi);
@@ -22,13 +24,15 @@ void sealed__encode_range(const struct sealed *sealed, struct buf *out) {
     buf__u64(out, s->n_refused);
     buf__u32(out, (uint32_t)sealed->code);
     buf__string(out, slice__str(sealed->why == NULL ? "" : sealed->why));
+    if (s->n_renewed > 0) buf__u32(out, s->n_renewed);
 }
 
 int range__decode(struct slice payload, struct range *out) {
     struct reader r = reader__of(payload);
     *out = (struct range){.search.active = true};
     struct search *s = &out->search;
-    if (reader__u8(&r) != RANGE_VERSION) return ERR_CORRUPT;
+    uint8_t version = reader__u8(&r);
+    if (version != RANGE_VERSION && version != RANGE_VERSION_RENEWED) return ERR_CORRUPT;
     out->token = reader__string(&r);
     s->lo = reader__u64(&r);
     s->hi = reader__u64(&r);
@@ -38,6 +42,7 @@ int range__decode(struct slice payload, struct range *out) {
     s->n_refused = reader__u64(&r);
     out->code = (int32_t)reader__u32(&r);
     out->why = reader__string(&r);
+    if (version == RANGE_VERSION_RENEWED) s->n_renewed = reader__u32(&r);
     bool sound = s->lo <= s->hi && (s->bad == 0 || s->bad > s->lo);
     return r.failed || r.pos != r.len || out->token.len != 32 || !sound ? ERR_CORRUPT : 0;
 }
@@ -55,6 +60,7 @@ int sealed__range(struct sealed *sealed, struct batch *out, char token[33]) {
     buf__append_str(&b, sealed->seal.token);
     buf__u64(&b, s->lo);
     buf__u64(&b, s->hi);
+    if (s->n_renewed > 0) buf__u32(&b, s->n_renewed);
     XXH128_canonical_t canonical;
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(b.base, b.len));
     for (size_t i = 0; i < sizeof canonical.digest; i++) {

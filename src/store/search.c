@@ -77,6 +77,11 @@ bool search__too_large(struct search *s, uint64_t n_rows) {
     return true;
 }
 
+void search__renew(struct search *s, uint64_t n_rows) {
+    if (!s->active) search__begin(s, n_rows);
+    s->n_renewed++;
+}
+
 uint64_t search__refused_max(uint64_t n_rows) {
     uint64_t n = n_rows / 10;
     return n < 8 ? 8 : n > 1000 ? 1000 : n;

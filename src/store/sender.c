@@ -11,6 +11,8 @@
 #define BACKOFF_FIRST_NS (NS_PER_S / 5)
 #define CHECK_AGAIN_NS (60 * NS_PER_S) /* Someone may take a deduplication window away. */
 #define BACKOFF_MAX_NS (5 * NS_PER_S)
+/* Between two looks for a block: the first attempt may be about to commit it. */
+#define PROOF_AGAIN_NS (10 * NS_PER_S)
 
 static const unsigned sender_next[] = {
     [SENDER_CLOSED] = 1u << SENDER_CONNECTING | 1u << SENDER_ENDED,
@@ -163,6 +165,14 @@ static void on_refused(struct sender *c, struct sealed *x, const struct store_re
     fail(c, class == REPLY_CONFIGURATION, reply->text);
 }
 
+/* A plain MergeTree writes a token down before it commits the block. When it is stopped in between,
+ * or the insert is cancelled, the block is gone and the token is not: what is sent again is taken
+ * for a duplicate. Seen on 26.7; ClickHouse issue 27667 tells of the like. Replicated tables commit
+ * both at once, and may not show them on another replica yet. */
+static bool needs_proof(const struct store *s, const struct sealed *x) {
+    return x->uncertain && !s->replicated[store__table_index(s, x->batch.table)];
+}
+
 static void on_inserted(void *data, const struct store_reply *reply) {
     struct sender *c = data;
     struct store *s = c->store;
@@ -178,8 +188,27 @@ static void on_inserted(void *data, const struct store_reply *reply) {
     /* An exception that says "deduplicated" closes the connection as any other does. */
     if (c->state != SENDER_ENDED)
         move(c, reply->outcome == STORE_STORED ? SENDER_READY : SENDER_CLOSED);
-    store__stored(s, x, s->clock->mono_ns - c->sent_mono_ns);
+    if (needs_proof(s, x)) {
+        x->state = SEALED_READY;
+        x->look = x->proves = true;
+        x->missed = false;
+    } else {
+        store__stored(s, x, s->clock->mono_ns - c->sent_mono_ns);
+    }
     if (c->state != SENDER_ENDED) sender__pump(c);
+}
+
+/* @x was said to be stored. */
+static void on_proof(struct store *s, struct sealed *x, bool found) {
+    x->look = !found && !x->missed;
+    if (x->look) {
+        x->missed = true;
+        x->not_before_mono_ns = s->clock->mono_ns + PROOF_AGAIN_NS;
+        return;
+    }
+    x->proves = false;
+    if (found) store__stored(s, x, 0);
+    else store__renew(s, x);
 }
 
 static void on_found(void *data, const struct store_reply *reply, bool found) {
@@ -195,8 +224,10 @@ static void on_found(void *data, const struct store_reply *reply, bool found) {
         return;
     }
     move(c, SENDER_READY);
+    bool proves = x->proves;
     x->look = false;
-    if (found) store__stored(s, x, 0);
+    if (proves) on_proof(s, x, found);
+    else if (found) store__stored(s, x, 0);
     else store__split(s, x);
     sender__pump(c);
 }
@@ -216,8 +247,12 @@ static void look_for(struct sender *c, struct sealed *x) {
     move(c, SENDER_LOOKING);
     int status = c->type->find(c->link, &x->batch, sealed__first(x));
     if (status == 0) return;
-    x->look = status != ERR_SCHEMA; /* A table without positions cannot be asked: held. */
+    x->look = status != ERR_SCHEMA; /* A table without positions cannot be asked: held, */
+    bool believed = x->proves && !x->look;
     put_back(c, x, status);
+    if (!believed) return;
+    x->proves = false; /* or believed. */
+    store__stored(c->store, x, 0);
 }
 
 /* Sends what is due. A batch that needs nothing sent any more makes way for the next. */

@@ -41,7 +41,11 @@ static void init_metrics(struct store *s, struct metrics *m) {
                                         "table=\"%s\"", t),
             .search_inserts = metrics__counter(
                 m, "souk_range_inserts_total",
-                "Inserts of a part of a batch that was refused or too large.", "table=\"%s\"", t)};
+                "Inserts of a part of a batch that was refused or too large.", "table=\"%s\"", t),
+            .renewed = metrics__counter(
+                m, "souk_inserts_renewed_total",
+                "Inserts that were said to be stored and were not there: sent under another token.",
+                "table=\"%s\"", t)};
     }
     s->m_held = metrics__gauge(m, "souk_batches_held",
                                "Batches with too many refused rows, which wait for somebody.", "");
@@ -266,6 +270,17 @@ void store__split(struct store *s, struct sealed *x) {
     if (!x->search.active) search__begin(&x->search, n_rows);
     if (!x->too_large) go_on(s, x, search__refused(&x->search, n_rows), 0);
     else if (search__too_large(&x->search, n_rows)) go_on(s, x, false, 0);
+}
+
+void store__renew(struct store *s, struct sealed *x) {
+    size_t i = store__table_index(s, x->batch.table);
+    LOG_WARN("store", "an insert that was said to be stored is not there; it is sent anew",
+             LOG_S("table", x->seal.table), LOG_S("token", x->seal.token));
+    series__inc(s->m[i].renewed);
+    search__renew(&x->search, x->batch.n_rows);
+    x->uncertain = x->rejected = false;
+    x->n_attempts = 0;
+    record(s, x, SEALED_RANGE);
 }
 
 /* Opening, ticking, closing. */

@@ -6,6 +6,8 @@
 
 /** @return whether a table whose engine_full is the @n bytes at @engine stores a token once. */
 bool engine_deduplicates(const char *engine, size_t n);
+/** @return whether such a table keeps its tokens with its parts, for all replicas. */
+bool engine_is_replicated(const char *engine, size_t n);
 /** Fills seal->token from its other fields and the id of the spool that holds its rows. */
 void seal__make_token(struct seal *seal, const char *store_id);
 
@@ -59,7 +61,7 @@ struct sender {
 
 struct table_metrics {
     struct series *stored, *failed, *rows_acked, *batch_rows, *batch_bytes, *insert_seconds,
-        *latency, *retries, *outstanding, *refused, *search_inserts;
+        *latency, *retries, *outstanding, *refused, *search_inserts, *renewed;
 };
 
 struct store {
@@ -71,6 +73,7 @@ struct store {
     char *host, *user, *password, *password_file, *database; /* Owned. */
     struct sender senders[STORE_CONNECTIONS];
     struct store_table_status tables[STORE_TABLES_MAX];
+    bool replicated[STORE_TABLES_MAX]; /* As the last check found them. */
     struct table_metrics m[STORE_TABLES_MAX];
     uv_timer_t tick;
     size_t n_sealing; /* SEAL records on their way to disk. */
@@ -112,6 +115,9 @@ void store__stored(struct store *s, struct sealed *sealed, int64_t took_ns);
 /** What was sent of @sealed last was refused, and the server does not have it: searches for the row
  *  or makes blocks smaller, as its code asks for. */
 void store__split(struct store *s, struct sealed *sealed);
+/** What was sent of @sealed last was said to be stored, and is not there: ClickHouse remembers the
+ *  token of a block that it rolled back. Sends it under another. */
+void store__renew(struct store *s, struct sealed *sealed);
 /** @return true when the server, or its tables, are as they should be; else @problem says what to
  *  do. */
 bool store__judge_server(struct store *s, const struct store_server *v, char *problem, size_t size);

@@ -113,16 +113,22 @@ static bool known(const struct model_table *t, const char *token) {
     return false;
 }
 
-static void apply(struct server_model *m, const struct batch *b, const char *token) {
-    struct model_table *t = server_model__table(m, b->table);
-    struct batch_mark at = {0};
+/* @return false when the token is known already. */
+static bool remember(struct model_table *t, const char *token) {
     if (t->window > 0 && known(t, token)) {
         t->n_duplicates++;
-        return;
+        return false;
     }
     if (t->n_tokens % 256 == 0) t->tokens = realloc(t->tokens, (t->n_tokens + 256) * sizeof *t->tokens);
     if (t->tokens == NULL) abort();
     memcpy(t->tokens[t->n_tokens++], token, 33);
+    return true;
+}
+
+static void apply(struct server_model *m, const struct batch *b, const char *token) {
+    struct model_table *t = server_model__table(m, b->table);
+    struct batch_mark at = {0};
+    if (!remember(t, token)) return;
     t->n_applied++;
     for (size_t row = 0; row < b->n_rows; row++) {
         uint64_t page, ord;
@@ -186,6 +192,9 @@ static void answer_insert(struct model_link *l) {
         m->n_late++;
         apply_late(m, l->batch, l->token);
         fail_insert(l, STORE_UNKNOWN, 0, "timed out");
+    } else if (happens(m, m->odds.rolled_back)) {
+        m->n_rolled_back += remember(t, l->token);
+        fail_insert(l, STORE_UNKNOWN, 0, "connection lost");
     } else if (happens(m, m->odds.refuse)) {
         m->n_refused++;
         fail_insert(l, STORE_REJECTED, codes[server_model__random(m, sizeof codes / sizeof *codes)], "no");

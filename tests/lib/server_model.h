@@ -25,6 +25,7 @@ struct model_odds {
     unsigned not_sent; /* It ends before. */
     unsigned refuse;   /* An exception with one of the codes below. */
     unsigned idle_cut; /* Connections that are lost at a step while idle. */
+    unsigned rolled_back; /* No reply; the token is remembered and the block is gone. */
 };
 
 struct model_row {
@@ -64,7 +65,7 @@ struct server_model {
     void *ctx;
     struct model_link *links; /* Open ones. */
     struct model_late *late;  /* Blocks on their way. */
-    uint64_t n_lost, n_late, n_cut, n_refused, n_found, n_poisoned;
+    uint64_t n_lost, n_late, n_cut, n_refused, n_found, n_poisoned, n_rolled_back;
 };
 
 extern const struct store_link_type server_model__link;

@@ -54,7 +54,8 @@ static void test_killed_at_random(void **state) {
     uint64_t n_seeds = score__times(12, 400);
     for (uint64_t seed = 0; seed < n_seeds; seed++) {
         struct world *w = world_new(seed);
-        w->server.odds = (struct model_odds){.lost = 60, .late = 30, .cut = 30, .not_sent = 20, .refuse = 40, .idle_cut = 5};
+        w->server.odds = (struct model_odds){.lost = 60, .late = 30, .cut = 30, .not_sent = 20, .refuse = 40, .idle_cut = 5,
+                                               .rolled_back = 20};
         w->poison_of = seed % 2 ? 60 : 0;
         w->live_every = seed % 3 ? 15 : 0;
         for (int life = 0; life < 8; life++)
@@ -90,7 +91,8 @@ static void run_with_odds(int case_number, const char *what, struct model_odds o
     w->server.odds = odds;
     w->rows_max = 20;
     assert_true(world_open(w));
-    while (w->server.n_lost + w->server.n_late + w->server.n_cut + w->server.n_refused < n_faults) {
+    while (w->server.n_lost + w->server.n_late + w->server.n_cut + w->server.n_refused + w->server.n_rolled_back <
+           n_faults) {
         world_step(w, true);
         if (world_random(w, 20) == 0) world_checkpoint(w);
         /* Not more than it can take: with so many faults it falls behind. */
@@ -107,6 +109,13 @@ static void run_with_odds(int case_number, const char *what, struct model_odds o
 static void test_lost_replies(void **state) {
     (void)state;
     run_with_odds(40, "applied, reply lost", (struct model_odds){.lost = 400}, score__times(200, 10000));
+}
+
+/* The server is stopped between the token and the block: what comes again passes for a duplicate. */
+static void test_tokens_without_blocks(void **state) {
+    (void)state;
+    run_with_odds(41, "token remembered, block rolled back", (struct model_odds){.rolled_back = 200, .lost = 100, .late = 50},
+                  score__times(200, 5000));
 }
 
 static void test_late_success(void **state) {
@@ -428,6 +437,7 @@ int main(void) {
         cmocka_unit_test(test_killed_at_random),
         cmocka_unit_test(test_killed_at_every_call),
         cmocka_unit_test(test_lost_replies),
+        cmocka_unit_test(test_tokens_without_blocks),
         cmocka_unit_test(test_late_success),
         cmocka_unit_test(test_partial_inserts),
         cmocka_unit_test(test_refusals_for_a_while),
