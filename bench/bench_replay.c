@@ -52,8 +52,10 @@ int main(int argc, char **argv) {
     struct replay_result result;
     struct replay *r;
     struct err e = {0};
-    log__setup(stderr, LOG_FORMAT_LOGFMT, LOG_LEVEL_ERROR); /* One page, many cursors: the judge wonders. */
-    if (journal__compress(buf__slice(&body), &pages.packed) != 0 || replay__new(&r, &options, &e) != 0)
+    log__setup(stderr, LOG_FORMAT_LOGFMT,
+               LOG_LEVEL_ERROR); /* One page, many cursors: the judge wonders. */
+    if (journal__compress(buf__slice(&body), &pages.packed) != 0 ||
+        replay__new(&r, &options, &e) != 0)
         return 1;
     int64_t started_ns = clock__stopwatch_ns();
     clock_t cpu = clock();

@@ -138,7 +138,8 @@ static int run_snapshot(struct bench *b) {
     if (rc != 0) fprintf(stderr, "%s\n", e.msg);
     else
         printf("snapshot of %.0f MB: written and synced in %.2f s, read in %.2f s\n",
-               (double)written.st_size / 1e6, save_s, (double)(clock__stopwatch_ns() - from_ns) / 1e9);
+               (double)written.st_size / 1e6, save_s,
+               (double)(clock__stopwatch_ns() - from_ns) / 1e9);
     close(fd);
     unlink(path);
     return rc != 0;
