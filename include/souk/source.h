@@ -204,6 +204,12 @@ const struct source_type *const *source__all(size_t *n);
 /** @return the value of the header @name (any case) in @answer without blanks, or an empty slice.
  */
 struct slice source__header(const struct source_answer *answer, struct slice name);
+/** The ETag of @answer as it can be sent back, into @out; "" when there is none, or none such. */
+void source__etag(const struct source_answer *answer, char out[CURSOR_MAX]);
+/** A cursor for what has none: made of the bytes of @body. */
+void source__body_cursor(struct slice body, char out[CURSOR_MAX]);
+/** @return whether @s may be kept as a cursor: printable ASCII without blanks, and short. */
+bool source__is_cursor(struct slice s);
 /** @return the partition of @league: itself when @context follows it (and its
  *  name has less than 64 bytes), else "other". */
 struct slice source__league_key(const struct decode_context *context, struct slice league);

@@ -1,6 +1,6 @@
 #include "backfill.h"
 #include "app.h"
-#include "cursor.h"
+#include "call.h"
 #include "souk/core/log.h"
 #include <inttypes.h>
 #include <stdio.h>

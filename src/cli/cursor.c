@@ -1,5 +1,6 @@
 #include "cursor.h"
 #include "app.h"
+#include "call.h"
 #include "souk/core/log.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,15 +12,6 @@ struct change {
     struct hub_reply *reply;
     char source[64], key[128];
 };
-
-int call__refuse(struct buf *out, int status, const char *code, const char *msg) {
-    buf__append_str(out, "{\"error\":{\"code\":");
-    buf__json_string(out, slice__str(code));
-    buf__append_str(out, ",\"msg\":");
-    buf__json_string(out, slice__str(msg));
-    buf__append_str(out, "}}");
-    return status;
-}
 
 static void put_text(struct buf *out, const char *key, const char *text) {
     buf__printf(out, "\"%s\":", key);

@@ -10,7 +10,5 @@ struct app;
 
 /** @return how many were written to @out, which has room for 4. */
 size_t cursor__calls(struct app *a, struct hub_call *out);
-/** Appends an answer that says what is wrong. @return @status. */
-int call__refuse(struct buf *out, int status, const char *code, const char *msg);
 
 #endif

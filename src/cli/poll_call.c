@@ -9,27 +9,18 @@
  * asked is true when a request waits for its permit or is under way, whoever began it. */
 #include "poll_call.h"
 #include "app.h"
+#include "call.h"
 #include "souk/core/log.h"
 #include <stdio.h>
-
-static int refuse(struct buf *out, int status, const char *code, const char *msg) {
-    buf__clear(out);
-    buf__append_str(out, "{\"error\":{\"code\":");
-    buf__json_string(out, slice__str(code));
-    buf__append_str(out, ",\"msg\":");
-    buf__json_string(out, slice__str(msg));
-    buf__append_str(out, "}}");
-    return status;
-}
 
 /* Why nothing is asked of @source, which has no stream that runs. */
 static int refuse_source(const struct app *a, const char *source, struct buf *out) {
     for (size_t i = 0; i < a->n_sources; i++) {
         if (strcmp(a->sources[i].type->name, source) != 0) continue;
         const char *why = a->sources[i].off_reason;
-        return refuse(out, 409, "off", why != NULL ? why : "the source is switched off");
+        return call__refuse(out, 409, "off", why != NULL ? why : "the source is switched off");
     }
-    return refuse(out, 404, "not_found", "no source has this name");
+    return call__refuse(out, 404, "not_found", "no source has this name");
 }
 
 static void poke(struct app_stream *s, bool first, struct buf *out) {
@@ -58,10 +49,11 @@ static int post_poll(void *ctx, const struct hub_args *args, struct buf *out) {
     struct app *a = ctx;
     char source[64], key[sizeof a->streams->spec.key];
     if (hub_args__text(args, "source", source, sizeof source) <= 0)
-        return refuse(out, 400, "bad_request", "source is missing: ?source=NAME[&stream=KEY]");
+        return call__refuse(out, 400, "bad_request",
+                            "source is missing: ?source=NAME[&stream=KEY]");
     int n_key = hub_args__text(args, "stream", key, sizeof key);
     if (a->draining || a->closing || !a->recovered)
-        return refuse(out, 503, "unavailable", "it is starting or ending");
+        return call__refuse(out, 503, "unavailable", "it is starting or ending");
     size_t n = 0, n_source = 0;
     buf__append_str(out, "{\"source\":");
     buf__json_string(out, slice__str(source));
@@ -74,7 +66,7 @@ static int post_poll(void *ctx, const struct hub_args *args, struct buf *out) {
         poke(s, n++ == 0, out);
     }
     if (n_source == 0) return refuse_source(a, source, out);
-    if (n == 0) return refuse(out, 404, "not_found", "the source has no stream of this name");
+    if (n == 0) return call__refuse(out, 404, "not_found", "the source has no stream of this name");
     buf__append_str(out, "]}");
     LOG_INFO("cli", "asked for by hand", LOG_S("source", source), LOG_S("by", hub_args__who(args)),
              LOG_I("streams", (int64_t)n));

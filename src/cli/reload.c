@@ -1,6 +1,6 @@
 #include "reload.h"
 #include "app.h"
-#include "cursor.h"
+#include "call.h"
 #include "reload_diff.h"
 #include "souk/core/log.h"
 #include <stdio.h>

@@ -8,6 +8,7 @@
  * shown, as by Cloudflare), so that the policy learns from it as from a request of ours. A permit
  * that nobody reports counts as ended after a minute: the token is spent in any case. */
 #include "throttle.h"
+#include "call.h"
 #include "souk/core/log.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -92,20 +93,10 @@ void throttle__stop(struct throttle *t) {
     t->g = NULL; /* Its closing tells those who wait. */
 }
 
-static int refuse(struct buf *out, int status, const char *code, const char *msg) {
-    buf__append_str(out, "{\"error\":{\"code\":");
-    buf__json_string(out, slice__str(code));
-    buf__append_str(out, ",\"msg\":");
-    buf__json_string(out, slice__str(msg));
-    buf__append_str(out, "}}");
-    return status;
-}
-
 static void on_saved(void *data, bool ok) {
     struct answer *a = data;
     if (!ok) {
-        buf__clear(&a->body);
-        refuse(&a->body, 503, "unavailable", "the log takes nothing; see souk status");
+        call__refuse(&a->body, 503, "unavailable", "the log takes nothing; see souk status");
     }
     hub_reply__send(a->reply, ok ? 200 : 503, buf__slice(&a->body));
     buf__fini(&a->body);
@@ -117,7 +108,7 @@ static void answer_saved(struct throttle *t, struct hub_reply *reply, struct buf
     struct answer *a = calloc(1, sizeof *a);
     if (a == NULL) {
         buf__clear(out);
-        refuse(out, 503, "unavailable", "out of memory");
+        call__refuse(out, 503, "unavailable", "out of memory");
         hub_reply__send(reply, 503, buf__slice(out));
         return;
     }
@@ -131,7 +122,7 @@ static int save_and_answer(struct throttle *t, const struct hub_args *args, stru
     struct hub_reply *reply = hub_args__later(args);
     if (reply == NULL) {
         buf__clear(out);
-        return refuse(out, 503, "unavailable", "out of memory");
+        return call__refuse(out, 503, "unavailable", "out of memory");
     }
     answer_saved(t, reply, out);
     return 0;
@@ -139,7 +130,7 @@ static int save_and_answer(struct throttle *t, const struct hub_args *args, stru
 
 static bool is_ready(const struct throttle *t, struct buf *out, int *status) {
     if (t->g != NULL) return true;
-    *status = refuse(out, 503, "unavailable", "it is starting or ending");
+    *status = call__refuse(out, 503, "unavailable", "it is starting or ending");
     return false;
 }
 
@@ -155,14 +146,14 @@ static struct endpoint *endpoint_of(struct throttle *t, const struct hub_args *a
                                     struct endpoint_status *st, struct buf *out, int *status) {
     char name[64], msg[160];
     if (hub_args__text(args, "endpoint", name, sizeof name) <= 0) {
-        *status = refuse(out, 400, "bad_request", "endpoint is missing: ?endpoint=NAME");
+        *status = call__refuse(out, 400, "bad_request", "endpoint is missing: ?endpoint=NAME");
         return NULL;
     }
     if (!is_ready(t, out, status)) return NULL;
     struct endpoint *ep = status_of(t, name, st) ? governor__find(t->g, name) : NULL;
     if (ep != NULL) return ep;
     snprintf(msg, sizeof msg, "there is no endpoint %s; GET /api/v1/throttle lists them", name);
-    *status = refuse(out, 404, "not_found", msg);
+    *status = call__refuse(out, 404, "not_found", msg);
     return NULL;
 }
 
@@ -304,7 +295,7 @@ static void on_waited(struct permit *p, int status) {
         snprintf(name, sizeof name, "%s", l->name);
         put_not_granted(t, name, &out);
     } else {
-        refuse(&out, 503, "unavailable", "it is ending");
+        call__refuse(&out, 503, "unavailable", "it is ending");
     }
     if (status == 0) answer_saved(t, reply, &out);
     else hub_reply__send(reply, t->g != NULL ? 200 : 503, buf__slice(&out));
@@ -319,12 +310,12 @@ static int read_wish(const struct hub_args *args, struct permit *p, struct buf *
     if (hub_args__text(args, "class", text, sizeof text) > 0) {
         p->class = permit_class__find(slice__str(text));
         if (p->class == CLASS__N)
-            return refuse(out, 400, "bad_request",
-                          "class is one of tail, metadata, backfill, interactive, probe");
+            return call__refuse(out, 400, "bad_request",
+                                "class is one of tail, metadata, backfill, interactive, probe");
     }
     if (hub_args__text(args, "cost", text, sizeof text) > 0) {
         if (!slice__int64(slice__str(text), &cost) || cost < 1 || cost > COST_MAX)
-            return refuse(out, 400, "bad_request", "cost is a number from 1 to 100");
+            return call__refuse(out, 400, "bad_request", "cost is a number from 1 to 100");
         p->cost = (uint32_t)cost;
     }
     return 0;
@@ -333,7 +324,7 @@ static int read_wish(const struct hub_args *args, struct permit *p, struct buf *
 static int queue_up(struct throttle *t, const struct hub_args *args, struct endpoint *ep,
                     struct lease *l, int64_t wait_ms, struct buf *out) {
     l->reply = hub_args__later(args);
-    if (l->reply == NULL) return refuse(out, 503, "unavailable", "out of memory");
+    if (l->reply == NULL) return call__refuse(out, 503, "unavailable", "out of memory");
     l->until_mono_ns = t->clock->mono_ns + wait_ms * NS_PER_MS;
     int rc = governor__acquire(t->g, ep, &l->permit, "", on_waited);
     if (rc == 0) return 0;
@@ -355,10 +346,10 @@ static int get_permit(void *ctx, const struct hub_args *args, struct buf *out) {
     if ((status = read_wish(args, &wish, out)) != 0) return status;
     if (hub_args__text(args, "wait_ms", text, sizeof text) > 0 &&
         (!slice__int64(slice__str(text), &wait_ms) || wait_ms < 0 || wait_ms > WAIT_MAX_MS))
-        return refuse(out, 400, "bad_request", "wait_ms is a number from 0 to 20000");
+        return call__refuse(out, 400, "bad_request", "wait_ms is a number from 0 to 20000");
     struct lease *l = free_lease(t);
     if (l == NULL)
-        return refuse(out, 503, "full", "256 permits are out or waited for; report them");
+        return call__refuse(out, 503, "full", "256 permits are out or waited for; report them");
     *l = (struct lease){.permit = wish, .throttle = t};
     snprintf(l->name, sizeof l->name, "%s", st.name);
     if (wait_ms > 0) return queue_up(t, args, ep, l, wait_ms, out);
@@ -392,11 +383,12 @@ static int post_report(void *ctx, const struct hub_args *args, struct buf *out) 
     int64_t number = 0, status = 0;
     if (hub_args__text(args, "permit", text, sizeof text) <= 0 ||
         !slice__int64(slice__str(text), &number) || number <= 0)
-        return refuse(out, 400, "bad_request", "permit is missing: ?permit=NUMBER");
+        return call__refuse(out, 400, "bad_request", "permit is missing: ?permit=NUMBER");
     bool undone = hub_args__text(args, "undone", text, sizeof text) > 0;
     if (!undone && (hub_args__text(args, "status", text, sizeof text) <= 0 ||
                     !slice__int64(slice__str(text), &status) || status < 0 || status > 599))
-        return refuse(out, 400, "bad_request", "status is the HTTP status, 0 without a response");
+        return call__refuse(out, 400, "bad_request",
+                            "status is the HTTP status, 0 without a response");
     for (size_t i = 0; i < PERMITS_MAX; i++) {
         struct lease *l = &t->leases[i];
         if (l->number != (uint64_t)number) continue;
@@ -417,7 +409,8 @@ static int post_report(void *ctx, const struct hub_args *args, struct buf *out) 
         buf__append_str(out, "{\"ok\":true}");
         return 200;
     }
-    return refuse(out, 404, "not_found", "no such permit is out; it may have been ended by time");
+    return call__refuse(out, 404, "not_found",
+                        "no such permit is out; it may have been ended by time");
 }
 
 static int steer(struct throttle *t, const struct hub_args *args, struct buf *out,
@@ -438,7 +431,7 @@ static int steer(struct throttle *t, const struct hub_args *args, struct buf *ou
         int n = hub_args__text(args, "for_s", text, sizeof text);
         if (n > 0 &&
             (!slice__int64(slice__str(text), &for_s) || for_s < 1 || for_s > 10 * 365 * 86400))
-            return refuse(out, 400, "bad_request", "for_s is a number of seconds");
+            return call__refuse(out, 400, "bad_request", "for_s is a number of seconds");
         governor__pause(t->g, ep, n > 0 ? for_s * NS_PER_S : INT64_MAX, why);
     }
     LOG_WARN("cli", "limit changed by hand", LOG_S("endpoint", st.name), LOG_S("what", what),

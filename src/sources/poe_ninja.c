@@ -87,16 +87,6 @@ static void plan(const struct source_settings *settings, const struct stream_spe
                  state->etag);
 }
 
-/* Keeps @etag when it can be sent back as it is. */
-static void keep_etag(struct slice etag, char out[CURSOR_MAX]) {
-    out[0] = '\0';
-    if (etag.len >= CURSOR_MAX) return;
-    for (size_t i = 0; i < etag.len; i++)
-        if ((unsigned char)etag.base[i] < ' ' || etag.base[i] == 0x7f) return;
-    if (etag.len > 0) memcpy(out, etag.base, etag.len);
-    out[etag.len] = '\0';
-}
-
 static int judge_body(const struct source_answer *answer, struct page_facts *out, struct err *e) {
     yyjson_doc *doc;
     int code = decode__read(answer->body, &doc, e);
@@ -114,7 +104,7 @@ static int judge(const struct stream_spec *stream, const struct stream_state *st
                  const struct source_answer *answer, struct page_facts *out, struct err *e) {
     (void)stream;
     *out = (struct page_facts){.verdict = PAGE_INVALID};
-    keep_etag(source__header(answer, SLICE_LIT("etag")), out->etag);
+    source__etag(answer, out->etag);
     if (answer->status == 304) {
         if (state->etag[0] == '\0')
             return err__setf(e, ERR_PROTOCOL, "poe_ninja: 304 to a request without a condition");
@@ -131,10 +121,8 @@ static int judge(const struct stream_spec *stream, const struct stream_state *st
         return err__setf(e, ERR_MALFORMED, "poe_ninja: a page for people instead of data");
     int code = judge_body(answer, out, e);
     if (code != 0) return code;
-    char hash[TABLES_HASH_SIZE];
-    tables__hash(answer->body, hash);
     if (out->etag[0] != '\0') snprintf(out->next_cursor, sizeof out->next_cursor, "%s", out->etag);
-    else snprintf(out->next_cursor, sizeof out->next_cursor, "xxh3-%s", hash);
+    else source__body_cursor(answer->body, out->next_cursor);
     return 0;
 }
 

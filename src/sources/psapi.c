@@ -14,20 +14,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What a cursor may hold: printable ASCII without blanks. Anything else never came from psapi. */
-static bool is_cursor(struct slice s) {
-    if (s.len == 0 || s.len >= CURSOR_MAX) return false;
-    for (size_t i = 0; i < s.len; i++)
-        if (s.base[i] <= ' ' || s.base[i] > '~') return false;
-    return true;
-}
-
 int psapi__envelope(yyjson_val *root, struct slice *next_change_id, yyjson_val **stashes,
                     struct err *e) {
     yyjson_val *next = yyjson_obj_get(root, "next_change_id");
     *stashes = yyjson_obj_get(root, "stashes");
     if (!yyjson_is_obj(root)) return err__setf(e, ERR_MALFORMED, "psapi: not an object");
-    if (!yyjson_is_str(next) || !is_cursor(decode__slice(next)))
+    if (!yyjson_is_str(next) || !source__is_cursor(decode__slice(next)))
         return err__setf(e, ERR_MALFORMED, "psapi: \"next_change_id\" is not a change id");
     if (!yyjson_is_arr(*stashes))
         return err__setf(e, ERR_MALFORMED, "psapi: change %.*s: \"stashes\" is not an array",
@@ -148,7 +140,7 @@ static int judge_seed(const struct stream_spec *stream, yyjson_val *root, struct
         out->verdict = PAGE_SEEDED;
         return 0;
     }
-    if (!yyjson_is_str(id) || !is_cursor(decode__slice(id)))
+    if (!yyjson_is_str(id) || !source__is_cursor(decode__slice(id)))
         return err__setf(e, ERR_MALFORMED, "psapi: change-ids: \"%s\" is not a change id", name);
     memcpy(out->next_cursor, unsafe_yyjson_get_str(id), unsafe_yyjson_get_len(id));
     out->verdict = PAGE_SEEDED;

@@ -1,5 +1,6 @@
 /* The table of sources, and what they share. */
 #include "souk/source.h"
+#include "souk/tables.h"
 #include <stdio.h>
 
 extern const struct source_type source_account_stashes, source_currency_exchange, source_enrichment,
@@ -26,6 +27,29 @@ struct slice source__header(const struct source_answer *answer, struct slice nam
     for (size_t i = 0; i < answer->n_headers; i++)
         if (slice__ieq(answer->headers[i].name, name)) return slice__trim(answer->headers[i].value);
     return slice__of(NULL, 0);
+}
+
+void source__etag(const struct source_answer *answer, char out[CURSOR_MAX]) {
+    struct slice etag = source__header(answer, SLICE_LIT("etag"));
+    out[0] = '\0';
+    if (etag.len == 0 || etag.len >= CURSOR_MAX) return;
+    for (size_t i = 0; i < etag.len; i++)
+        if ((unsigned char)etag.base[i] < ' ' || etag.base[i] == 0x7f) return;
+    memcpy(out, etag.base, etag.len);
+    out[etag.len] = '\0';
+}
+
+void source__body_cursor(struct slice body, char out[CURSOR_MAX]) {
+    char hash[TABLES_HASH_SIZE];
+    tables__hash(body, hash);
+    snprintf(out, CURSOR_MAX, "xxh3-%s", hash);
+}
+
+bool source__is_cursor(struct slice s) {
+    if (s.len == 0 || s.len >= CURSOR_MAX) return false;
+    for (size_t i = 0; i < s.len; i++)
+        if (s.base[i] <= ' ' || s.base[i] > '~') return false;
+    return true;
 }
 
 struct slice source__league_key(const struct decode_context *context, struct slice league) {

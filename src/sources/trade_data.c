@@ -119,29 +119,6 @@ yyjson_val *trade_data__entries(yyjson_val *group) {
     return NULL;
 }
 
-/* What a cursor may hold: printable ASCII without blanks, and short. */
-static bool is_cursor(struct slice s) {
-    if (s.len == 0 || s.len >= CURSOR_MAX) return false;
-    for (size_t i = 0; i < s.len; i++)
-        if (s.base[i] <= ' ' || s.base[i] > '~') return false;
-    return true;
-}
-
-/* Keeps @etag when it can be sent back as it is. */
-static void keep_etag(struct slice etag, char out[CURSOR_MAX]) {
-    if (etag.len == 0 || etag.len >= CURSOR_MAX) return;
-    for (size_t i = 0; i < etag.len; i++)
-        if ((unsigned char)etag.base[i] < ' ' || etag.base[i] == 0x7f) return;
-    memcpy(out, etag.base, etag.len);
-    out[etag.len] = '\0';
-}
-
-static void hash_body(struct slice body, char out[CURSOR_MAX]) {
-    char hash[TABLES_HASH_SIZE];
-    tables__hash(body, hash);
-    snprintf(out, CURSOR_MAX, "xxh3-%s", hash);
-}
-
 static int judge_resource(const struct stream_state *state, const struct source_answer *answer,
                           yyjson_val *root, struct page_facts *out, struct err *e) {
     yyjson_val *list = trade_data__result(root, e), *group;
@@ -154,8 +131,8 @@ static int judge_resource(const struct stream_state *state, const struct source_
     /* An empty list is never what the site offers, so it must not become the last known state. */
     if (out->n_entries == 0)
         return err__setf(e, ERR_MALFORMED, "trade_data: \"result\" is without entries");
-    keep_etag(source__header(answer, SLICE_LIT("etag")), out->etag);
-    hash_body(answer->body, out->next_cursor);
+    source__etag(answer, out->etag);
+    source__body_cursor(answer->body, out->next_cursor);
     out->verdict = strcmp(out->next_cursor, state->cursor) == 0 ? PAGE_UNCHANGED : PAGE_NEW;
     return 0;
 }
@@ -170,7 +147,9 @@ static int judge_heads(const struct stream_state *state, const struct source_ans
         return err__setf(e, ERR_MALFORMED, "trade_data: change-ids is not an object");
     yyjson_obj_foreach(root, i, n, key, value) {
         struct slice name = decode__slice(key);
-        if (!yyjson_is_str(value) || !is_cursor(name) || !is_cursor(decode__slice(value))) continue;
+        if (!yyjson_is_str(value) || !source__is_cursor(name) ||
+            !source__is_cursor(decode__slice(value)))
+            continue;
         size_t more = name.len + decode__slice(value).len + (len > 0 ? 2 : 1);
         if (len + more >= CURSOR_MAX) continue;
         len +=
@@ -179,7 +158,7 @@ static int judge_heads(const struct stream_state *state, const struct source_ans
         out->n_entries++;
     }
     if (len == 0) return err__setf(e, ERR_MALFORMED, "trade_data: change-ids holds no change id");
-    keep_etag(source__header(answer, SLICE_LIT("etag")), out->etag);
+    source__etag(answer, out->etag);
     out->verdict = strcmp(out->next_cursor, state->cursor) == 0 ? PAGE_UNCHANGED : PAGE_NEW;
     return 0;
 }
@@ -194,12 +173,13 @@ static int judge_listings(const struct stream_state *state, const struct source_
                           yyjson_val *root, struct page_facts *out, struct err *e) {
     yyjson_val *list = trade_data__result(root, e), *next = yyjson_obj_get(root, "next_cursor");
     if (list == NULL) return ERR_MALFORMED;
-    if (!decode__is_absent(next) && (!yyjson_is_str(next) || !is_cursor(decode__slice(next))))
+    if (!decode__is_absent(next) &&
+        (!yyjson_is_str(next) || !source__is_cursor(decode__slice(next))))
         return err__setf(e, ERR_MALFORMED, "trade_data: \"next_cursor\" is not a cursor");
     struct slice to = yyjson_is_str(next) ? decode__slice(next) : slice__str(state->cursor);
     bool moves = !slice__eq(to, slice__str(state->cursor));
     char hash[CURSOR_MAX];
-    hash_body(answer->body, hash);
+    source__body_cursor(answer->body, hash);
     out->n_entries = (uint32_t)yyjson_arr_size(list);
     if (to.len > 0) memcpy(out->next_cursor, to.base, to.len);
     /* The last page may be there without a next one, and may grow: it is kept once for each of its
