@@ -77,7 +77,8 @@ struct governor_options {
 };
 
 struct permit;
-/** Told 0: send now, then call governor__report; or ERR_CANCELED, ERR_REFUSED (disabled). */
+/** Told 0: send now, then call governor__report; or ERR_CANCELED, ERR_REFUSED (disabled), ERR_LIMIT
+ *  (it costs more than the windows, which were learned meanwhile, can ever hold). */
 typedef void (*permit_cb)(struct permit *p, int status);
 
 enum permit_where { PERMIT_IDLE, PERMIT_WAITING, PERMIT_FLYING, PERMIT_ENDING };
@@ -179,13 +180,14 @@ struct endpoint *governor__endpoint(struct governor *g, const struct endpoint_op
  * when the saved state is older than a minute or knows nothing. Full headers set the state without
  * counting; a reply without them is an error of the policy (governor_verdict.error), never "no
  * limit": the next request goes alone, as if there had been no HEAD.
- *  @return 0, which promises @cb from the loop; ERR_REFUSED when the endpoint is disabled, ERR_FULL
- *  when 256 wait there already. */
+ *  @return 0, which promises @cb from the loop; ERR_REFUSED when the endpoint is disabled,
+ * ERR_LIMIT when it costs more than governor__cost_max(), ERR_FULL when 256 wait there already. */
 int governor__acquire(struct governor *g, struct endpoint *ep, struct permit *p, const char *key,
                       permit_cb cb);
 /** Takes a token now or not at all, for work of others that is not queued here: nobody who waits is
  *  overtaken. @return 0 with @p granted, @p->cb not called; ERR_UNAVAILABLE, when governor__status
- * says until when and why; ERR_REFUSED when the endpoint is disabled or killed. */
+ * says until when and why; ERR_REFUSED when the endpoint is disabled or killed; ERR_LIMIT when it
+ * costs more than governor__cost_max(). */
 int governor__try(struct governor *g, struct endpoint *ep, struct permit *p, const char *key);
 /** Withdraws @p: its callback runs with ERR_CANCELED from the loop. Does nothing when idle, granted
  * or refused already. */
@@ -212,7 +214,8 @@ void governor__undo(struct governor *g, struct permit *p);
  *  Waiting permits of a disabled endpoint are told ERR_REFUSED from the loop. */
 void governor__report(struct governor *g, struct permit *p, const struct governor_reply *reply,
                       struct governor_verdict *out);
-/** Grants what is due at the clock's time; the timer calls it, and tests do. */
+/** Grants what is due at the clock's time; the timer calls it, and tests do. It takes a bounded
+ * number of steps: what is due beyond them stays due, for the next tick. */
 void governor__tick(struct governor *g);
 /** @return when governor__tick has something to do next; INT64_MAX when nothing is due by time. For
  *  who drives the clock by hand. */
@@ -225,6 +228,9 @@ void governor__resume(struct governor *g, struct endpoint *ep);
 void governor__pause(struct governor *g, struct endpoint *ep, int64_t for_ns, const char *why);
 /** Refuses everything of @ep until governor__resume. */
 void governor__kill(struct governor *g, struct endpoint *ep, const char *why);
+/** @return the most that one permit may cost: what the smallest window that governs @ep can hold.
+ */
+uint32_t governor__cost_max(const struct governor *g, const struct endpoint *ep);
 size_t governor__n_endpoints(const struct governor *g);
 /** @return the endpoint called @name, or NULL. Scans all: for people and other processes. */
 struct endpoint *governor__find(struct governor *g, const char *name);

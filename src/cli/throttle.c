@@ -255,6 +255,17 @@ static struct lease *free_lease(struct throttle *t) {
     return NULL;
 }
 
+/* No window can ever hold it: nobody should wait for that. @return the status of the refusal. */
+static int refuse_cost(const struct throttle *t, const struct lease *l, const char *name,
+                       struct buf *out) {
+    char msg[192];
+    const struct endpoint *ep = governor__find(t->g, name);
+    snprintf(msg, sizeof msg,
+             "cost=%u is more than the windows of %s can ever hold at once: it is at most %u",
+             l->permit.cost, name, ep == NULL ? 0 : governor__cost_max(t->g, ep));
+    return call__refuse(out, 400, "bad_request", msg);
+}
+
 static void put_granted(struct throttle *t, struct lease *l, struct buf *out) {
     l->number = ++t->n_given;
     l->until_mono_ns = t->clock->mono_ns + REPORT_NS;
@@ -284,21 +295,24 @@ static void on_waited(struct permit *p, int status) {
     struct throttle *t = l->throttle;
     struct hub_reply *reply = l->reply;
     struct buf out = buf__init(4096);
+    int code = 200;
     l->reply = NULL;
     if (status == 0 && !hub_reply__is_awaited(reply)) {
         governor__undo(t->g, p);
         status = ERR_CANCELED;
     } else if (status == 0) {
         put_granted(t, l, &out);
+    } else if (t->g != NULL && status == ERR_LIMIT) {
+        code = refuse_cost(t, l, l->name, &out);
     } else if (t->g != NULL) {
         char name[64];
         snprintf(name, sizeof name, "%s", l->name);
         put_not_granted(t, name, &out);
     } else {
-        call__refuse(&out, 503, "unavailable", "it is ending");
+        code = call__refuse(&out, 503, "unavailable", "it is ending");
     }
     if (status == 0) answer_saved(t, reply, &out);
-    else hub_reply__send(reply, t->g != NULL ? 200 : 503, buf__slice(&out));
+    else hub_reply__send(reply, code, buf__slice(&out));
     buf__fini(&out);
 }
 
@@ -352,6 +366,7 @@ static int get_permit(void *ctx, const struct hub_args *args, struct buf *out) {
         return call__refuse(out, 503, "full", "256 permits are out or waited for; report them");
     *l = (struct lease){.permit = wish, .throttle = t};
     snprintf(l->name, sizeof l->name, "%s", st.name);
+    if (wish.cost > governor__cost_max(t->g, ep)) return refuse_cost(t, l, st.name, out);
     if (wait_ms > 0) return queue_up(t, args, ep, l, wait_ms, out);
     if (governor__try(t->g, ep, &l->permit, "") != 0) {
         put_not_granted(t, st.name, out);

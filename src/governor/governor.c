@@ -28,6 +28,7 @@ int governor__open(struct governor **out, uv_loop_t *loop, const struct clock *c
     g->armed_ns = NEVER;
     g->reaper = (struct due){.kind = DUE_REAPER, .owner = g};
     int rc = map__init(&g->policy_map, POLICIES_MAX);
+    measure__init(g);
     if (rc == 0) rc = map__init(&g->host_map, HOSTS_MAX);
     if (rc == 0) rc = map__init(&g->venue_map, HOSTS_MAX);
     if (rc == 0) rc = uv_timer_init(loop, &g->timer);
@@ -199,7 +200,7 @@ struct endpoint *governor__endpoint(struct governor *g, const struct endpoint_op
 
 static void wait_at(struct governor *g, struct endpoint *ep, struct permit *p, const char *key,
                     permit_cb cb) {
-    assert(p->class < CLASS__N && p->tier < TIER__N && p->cost <= RING_MAX);
+    assert(p->class < CLASS__N && p->tier < TIER__N);
     p->endpoint = ep;
     p->cb = cb;
     p->asked_mono_ns = g->clock->mono_ns;
@@ -211,6 +212,7 @@ static void wait_at(struct governor *g, struct endpoint *ep, struct permit *p, c
 int governor__try(struct governor *g, struct endpoint *ep, struct permit *p, const char *key) {
     assert(p->where == PERMIT_IDLE && !p->granted);
     if (g->closing || endpoint__disabled(ep, g->clock->mono_ns)) return ERR_REFUSED;
+    if (p->cost > policy__cost_max(g, ep->policy)) return ERR_LIMIT;
     wait_at(g, ep, p, key, NULL);
     bool granted = schedule__grant_now(g, ep, p);
     if (!granted) permit__land(g, p);
@@ -222,6 +224,7 @@ int governor__acquire(struct governor *g, struct endpoint *ep, struct permit *p,
                       permit_cb cb) {
     assert(p->where == PERMIT_IDLE && !p->granted && cb != NULL);
     if (g->closing || endpoint__disabled(ep, g->clock->mono_ns)) return ERR_REFUSED;
+    if (p->cost > policy__cost_max(g, ep->policy)) return ERR_LIMIT;
     if (ep->n_waiting >= WAITERS_MAX) return ERR_FULL;
     wait_at(g, ep, p, key, cb);
     if (ep->queue == NULL) schedule__place(g, ep);
@@ -279,6 +282,10 @@ void governor__kill(struct governor *g, struct endpoint *ep, const char *why) {
     g->revision++;
     endpoint__disable(ep, NEVER, why);
     schedule__arm(g);
+}
+
+uint32_t governor__cost_max(const struct governor *g, const struct endpoint *ep) {
+    return policy__cost_max(g, ep->policy);
 }
 
 size_t governor__n_endpoints(const struct governor *g) { return g->n_endpoints; }

@@ -4,7 +4,10 @@
  *         -> queue of its host (gap, global rate, first requests alone) -> grant
  *
  * Each of the three has one entry in a heap of due times, so a tick costs what is due. An endpoint
- * in a host's queue holds a reservation of its policy (n_ready), so no more wait there than may go.
+ * in a host's queue holds a reservation of its policy (n_ready) of as many tokens as its request
+ * costs, so no more wait there than may go. Whether it may be there is asked with the same question
+ * on the way in and on the way out (schedule.c: may_go_ns): two questions that can differ would
+ * hand an endpoint to and fro for ever. And a tick has so many steps and no more, whatever is due.
  */
 #ifndef SOUK_GOVERNOR_INTERNAL_H
 #define SOUK_GOVERNOR_INTERNAL_H
@@ -30,7 +33,8 @@
 #define DISABLE_NS (24 * 3600 * NS_PER_S)
 #define BLOCK_NS (3600 * NS_PER_S)
 #define INVALID_SPAN_NS (600 * NS_PER_S)
-#define RECOVER_STAGES 2 /* A quarter, then half. */
+#define RECOVER_STAGES 2     /* A quarter, then half. */
+#define TICK_STEPS_MAX 4096u /* Of one tick; what is due beyond it waits for the next. */
 #define RETRIES_MAX 100u
 #define RETRY_COST_FAILURE 14u
 #define RETRY_COST_THROTTLE 5u
@@ -75,7 +79,7 @@ struct policy {
     int64_t hold_ns; /* The server said: not before. Never falls by a reply. */
     int64_t last_grant_ns;
     uint32_t n_inflight; /* Tokens of requests that are granted and not answered. */
-    uint32_t n_ready;    /* Endpoints in a host's queue: tokens as good as spent. */
+    uint32_t n_ready;    /* Tokens as good as spent: of its endpoints in a host's queue. */
     uint32_t n_endpoints;
     uint32_t n_refusals;      /* 429 in a row: until a success, one request at a time. */
     uint32_t recover;         /* Stages left of coming back; 0: none. */
@@ -148,7 +152,9 @@ struct endpoint {
     /* Where it stands; at most one of: due in the heap, in a queue. */
     struct endpoint_queue *queue;
     struct endpoint *prev, *next;
-    bool ready; /* Counted in policy->n_ready. */
+    bool ready;          /* Counted in policy->n_ready, */
+    uint32_t n_reserved; /* with so many tokens. */
+    uint32_t turn_cost;  /* What its turn took from its class's deficit. */
     struct due due;
     /* Health. */
     double rate_per_s;
@@ -187,6 +193,7 @@ struct governor {
     uv_timer_t timer;
     int64_t armed_ns; /* What the timer is set to; NEVER when it is not. */
     bool ticking, closing;
+    uint32_t steps_left; /* Of this tick. */
     void (*close_cb)(void *data);
     void *close_data;
     struct endpoint **endpoints;
@@ -208,6 +215,7 @@ struct governor {
     struct due reaper;
     bool suspect; /* The saved state was damaged: new windows start full. */
     size_t n_series_policies, n_series_windows;
+    struct series *s_cuts; /* NULL without metrics. */
 };
 
 /* schedule.c: the heap and who stands where. */
@@ -224,6 +232,9 @@ void schedule__wake_venue(struct governor *g, struct venue *v);
 void schedule__end_first(struct governor *g, struct endpoint *ep);
 /** Sets the timer to the first due time. */
 void schedule__arm(struct governor *g);
+/** Tells ERR_LIMIT to all who wait for more tokens than the windows of @p, which changed, can hold.
+ */
+void schedule__refuse_too_costly(struct governor *g, const struct policy *p);
 /** Moves all who wait at @ep to those that are told @status from the loop. */
 void schedule__refuse_all(struct governor *g, struct endpoint *ep, int status);
 /** @return true, with the token spent, when @p, which waits at @ep, may go before all who queue. */
@@ -267,6 +278,9 @@ struct policy *policy__named(struct governor *g, const char *venue, const char *
  *  window that says so, or NULL when it is the hold or nothing. */
 int64_t policy__next_ns(struct governor *g, struct policy *p, uint32_t ready,
                         const struct window **why);
+/** @return the most tokens that one request can ever have of @p: RING_MAX while no window is known.
+ */
+uint32_t policy__cost_max(const struct governor *g, const struct policy *p);
 /** Least time between the grants of a paced endpoint. */
 int64_t policy__pace_ns(const struct governor *g, const struct policy *p);
 void policy__spend(struct policy *p, uint32_t cost, int64_t done_ns);
@@ -295,6 +309,8 @@ void share__granted(const struct governor *g, struct policy *p, enum permit_clas
 /** What was granted was never sent: the ceiling has its room again. */
 void share__undone(const struct governor *g, struct policy *p, enum permit_class class,
                    uint32_t cost);
+/** @ep, which share__next chose, cannot go after all: its class keeps what the turn took. */
+void share__not_taken(struct policy *p, const struct endpoint *ep);
 /** @return when the ceiling of @class has room. */
 int64_t share__ceiling_ns(const struct governor *g, const struct policy *p,
                           enum permit_class class);
@@ -327,6 +343,7 @@ bool endpoint__holds(struct endpoint *ep, const struct key_gap *k);
 int64_t governor__random_ns(struct governor *g, int64_t max_ns);
 
 /* measure.c: series. */
+void measure__init(struct governor *g);
 void measure__endpoint_init(struct endpoint *ep);
 void measure__policy_init(struct governor *g, struct policy *p);
 void measure__policy(struct governor *g, struct policy *p);

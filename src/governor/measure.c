@@ -18,6 +18,12 @@ static struct series *throttled_series(struct governor *g, const char *venue, co
                             "venue=\"%s\",policy=\"%s\"", venue, policy);
 }
 
+void measure__init(struct governor *g) {
+    if (g->metrics != NULL)
+        g->s_cuts = metrics__counter(g->metrics, "souk_governor_tick_cuts_total",
+                                     "Ticks that ended at their bound with more to do.", "");
+}
+
 void measure__endpoint_init(struct endpoint *ep) {
     struct governor *g = ep->g;
     char venue[96], class[96];

@@ -65,6 +65,18 @@ struct policy *policy__named(struct governor *g, const char *venue, const char *
     return p;
 }
 
+/* The shortest window decides how long a stage is: it is what a burst would break first. */
+static int64_t stage_ns(const struct policy *p) {
+    int64_t ns = p->n_windows == 0 ? 5 * NS_PER_S : NEVER;
+    for (size_t i = 0; i < p->n_windows; i++)
+        if (window__span_ns(&p->windows[i]) < ns) ns = window__span_ns(&p->windows[i]);
+    return ns;
+}
+
+static int64_t stage_end_ns(const struct policy *p, int64_t now_ns) {
+    return now_ns < p->recover_until_ns ? p->recover_until_ns : p->recover_until_ns + stage_ns(p);
+}
+
 int64_t policy__next_ns(struct governor *g, struct policy *p, uint32_t ready,
                         const struct window **why) {
     int64_t next_ns = p->hold_ns;
@@ -73,15 +85,26 @@ int64_t policy__next_ns(struct governor *g, struct policy *p, uint32_t ready,
     if (why != NULL) *why = NULL;
     /* After a 429 one request tells whether it is over; its end wakes the queue. */
     if (p->n_refusals > 0 && p->n_inflight + ready > 0) return NEVER;
+    double share = policy__share(p, g->clock->mono_ns);
     for (size_t i = 0; i < p->n_windows; i++) {
-        int64_t t =
-            window__next_ns(&p->windows[i], g->o.utilisation, policy__share(p, g->clock->mono_ns),
-                            p->n_inflight + ready, g->clock->mono_ns);
+        int64_t t = window__next_ns(&p->windows[i], g->o.utilisation, share, p->n_inflight + ready,
+                                    g->clock->mono_ns);
+        /* More than a part of the window holds, while it comes back: no reply would wake it. */
+        if (t == NEVER && share < 1 && p->n_inflight == 0) t = stage_end_ns(p, g->clock->mono_ns);
         if (t <= next_ns || t <= g->clock->mono_ns) continue;
         next_ns = t;
         if (why != NULL) *why = &p->windows[i];
     }
     return next_ns;
+}
+
+uint32_t policy__cost_max(const struct governor *g, const struct policy *p) {
+    uint32_t fewest = RING_MAX;
+    for (size_t i = 0; i < p->n_windows; i++) {
+        uint32_t n = window__usable(&p->windows[i], g->o.utilisation, 1);
+        if (n < fewest) fewest = n;
+    }
+    return fewest;
 }
 
 int64_t policy__pace_ns(const struct governor *g, const struct policy *p) {
@@ -97,14 +120,6 @@ int64_t policy__pace_ns(const struct governor *g, const struct policy *p) {
 void policy__spend(struct policy *p, uint32_t cost, int64_t done_ns) {
     for (size_t i = 0; i < p->n_windows; i++)
         for (uint32_t k = 0; k < cost && k < RING_MAX; k++) window__spend(&p->windows[i], done_ns);
-}
-
-/* The shortest window decides how long a stage is: it is what a burst would break first. */
-static int64_t stage_ns(const struct policy *p) {
-    int64_t ns = p->n_windows == 0 ? 5 * NS_PER_S : NEVER;
-    for (size_t i = 0; i < p->n_windows; i++)
-        if (window__span_ns(&p->windows[i]) < ns) ns = window__span_ns(&p->windows[i]);
-    return ns;
 }
 
 void policy__recover(struct governor *g, struct policy *p) {

@@ -13,7 +13,7 @@ static int64_t jitter_ns(struct governor *g) {
 }
 
 static void learn(struct governor *g, struct endpoint *ep, const struct rate_headers *h) {
-    struct policy *to = ep->policy;
+    struct policy *before = ep->policy, *to = before;
     if (!h->seen) return;
     if (h->policy[0] != '\0' && strcmp(h->policy, to->name) != 0) {
         to = policy__named(g, ep->o.venue, h->policy);
@@ -25,10 +25,14 @@ static void learn(struct governor *g, struct endpoint *ep, const struct rate_hea
                      LOG_S("policy", h->policy), LOG_S("before", ep->policy->name));
         policy__bind(g, ep, to);
     }
-    if (h->complete && policy__learn(g, to, h, ep->o.hidden_first_ns, ep->o.hidden_next_ns))
+    if (h->complete && policy__learn(g, to, h, ep->o.hidden_first_ns, ep->o.hidden_next_ns)) {
         LOG_INFO("governor", "policy has windows", LOG_S("policy", to->name),
                  LOG_I("windows", to->n_windows), LOG_S("rule", to->windows[0].rule),
                  LOG_I("limit", to->windows[0].limit), LOG_I("period_s", to->windows[0].period_s));
+        schedule__refuse_too_costly(g, to);
+    } else if (ep->policy == to && to != before) {
+        schedule__refuse_too_costly(g, to);
+    }
 }
 
 /** Closes the policy for what the reply asked, or for @own_ns when it is a 429 without a usable

@@ -99,7 +99,7 @@ void schedule__end_first(struct governor *g, struct endpoint *ep) {
 
 static void unready(struct endpoint *ep) {
     ep->ready = false;
-    ep->policy->n_ready--;
+    ep->policy->n_ready -= ep->n_reserved;
     ep->policy->shares[ep->turn].n_ready--;
 }
 
@@ -131,23 +131,72 @@ void schedule__refuse_all(struct governor *g, struct endpoint *ep, int status) {
     schedule__unplace(g, ep);
 }
 
+void schedule__refuse_too_costly(struct governor *g, const struct policy *p) {
+    uint32_t most = policy__cost_max(g, p);
+    for (size_t i = 0; i < g->n_endpoints; i++) {
+        struct endpoint *ep = g->endpoints[i];
+        if (ep->policy != p) continue;
+        for (struct permit *w = ep->head, *next; w != NULL; w = next) {
+            next = w->next;
+            if (permit__cost(w) > most) permit__end(g, w, ERR_LIMIT);
+        }
+        if (ep->head == NULL) schedule__unplace(g, ep);
+    }
+}
+
+/* One more step of the tick. @return false when it has had all that a tick may have: @d stays due,
+ * in its place, for the next one, so that the loop does other things between. */
+static bool may_step(struct governor *g, struct due *d) {
+    uint64_t order = d->order;
+    if (g->steps_left > 0) {
+        g->steps_left--;
+        return true;
+    }
+    schedule__at(g, d, d->at_ns);
+    d->order = order;
+    sift(g, d);
+    return false;
+}
+
+/* When the policy lets @ep's request @who go, all its tokens at once. */
+static int64_t may_go_ns(struct governor *g, struct policy *p, const struct permit *who) {
+    uint32_t cost = who == NULL ? 1 : permit__cost(who);
+    return policy__next_ns(g, p, p->n_ready + cost - 1, NULL);
+}
+
+static void look_again_at(struct governor *g, struct policy *p, int64_t at_ns) {
+    if (at_ns == NEVER && p->name[0] == '\0') p->queue.head->venue->own_waits = true;
+    schedule__at(g, &p->due, at_ns);
+}
+
 static void serve_policy(struct governor *g, struct policy *p) {
     while (p->queue.head != NULL) {
+        if (!may_step(g, &p->due)) return;
         int64_t now_ns = g->clock->mono_ns, t = policy__next_ns(g, p, p->n_ready, NULL);
         struct endpoint *ep = t > now_ns ? NULL : share__next(g, p, &t);
         if (ep == NULL) {
-            if (t == NEVER && p->name[0] == '\0') p->queue.head->venue->own_waits = true;
-            schedule__at(g, &p->due, t);
+            look_again_at(g, p, t);
             return;
         }
-        dequeue(ep);
-        t = endpoint__next_ns(ep, now_ns, NULL);
+        struct permit *who = NULL;
+        t = endpoint__next_ns(ep, now_ns, &who);
         if (t > now_ns) {
+            share__not_taken(p, ep);
+            dequeue(ep);
             schedule__at(g, &ep->due, t);
             continue;
         }
+        /* One that costs more than is there waits in front, or the cheap would starve it. */
+        t = may_go_ns(g, p, who);
+        if (t > now_ns) {
+            share__not_taken(p, ep);
+            look_again_at(g, p, t);
+            return;
+        }
+        dequeue(ep);
         ep->ready = true;
-        p->n_ready++;
+        ep->n_reserved = permit__cost(who);
+        p->n_ready += ep->n_reserved;
         p->shares[ep->turn].n_ready++;
         enqueue(&ep->host->queue, ep, false);
         schedule__wake_host(g, ep->host);
@@ -201,6 +250,7 @@ static void serve_venue(struct governor *g, struct venue *v) {
     struct endpoint *last = v->queue.tail;
     if (v->heading != NULL || (v->n_want > 0 && v->n_inflight > 0)) return; /* An end wakes it. */
     for (struct endpoint *ep = v->queue.head, *next; ep != NULL; ep = next) {
+        if (!may_step(g, &v->due)) return;
         next = ep == last ? NULL : ep->next;
         schedule__place(g, ep);
     }
@@ -238,6 +288,7 @@ int64_t governor__depart(struct governor *g, const struct permit *p) {
 
 static void serve_host(struct governor *g, struct host *h) {
     while (!g->closing) {
+        if (!may_step(g, &h->due)) return;
         /* First requests first: behind those that use up the policy, they might be too many. */
         struct endpoint *ep = h->first == NULL ? h->first_queue.head : NULL;
         if (ep == NULL) ep = h->queue.head;
@@ -258,11 +309,10 @@ static void serve_host(struct governor *g, struct host *h) {
         unready(ep);
         /* The world may have changed since it was found ready. */
         t = endpoint__next_ns(ep, now_ns, &who);
-        uint32_t more = who == NULL ? 0 : permit__cost(who) - 1;
         if (t <= now_ns && who != NULL && venue_blocks(ep, who)) {
             wait_for_venue(ep, who);
             schedule__wake(g, p);
-        } else if (policy__next_ns(g, p, p->n_ready + more, NULL) > now_ns) {
+        } else if (may_go_ns(g, p, who) > now_ns) {
             enqueue(&p->queue, ep, true);
             schedule__wake(g, p);
         } else if (t > now_ns || who == NULL) {
@@ -280,6 +330,7 @@ static void reap(struct governor *g) {
     struct permit *p;
     int64_t now_ns = g->clock->mono_ns;
     while ((p = g->flying_head) != NULL && p->granted_mono_ns + UNANSWERED_NS <= now_ns) {
+        if (!may_step(g, &g->reaper)) return;
         struct endpoint *ep = p->endpoint;
         permit__land(g, p); /* It stays granted: its owner still owes the report. */
         policy__spend(ep->policy, permit__cost(p), now_ns);
@@ -306,9 +357,14 @@ static void tell_ending(struct governor *g) {
 void governor__tick(struct governor *g) {
     if (g->ticking || g->closing) return; /* A callback called: the loop below goes on. */
     g->ticking = true;
+    g->steps_left = TICK_STEPS_MAX;
     tell_ending(g);
     while (!g->closing && g->n_heap > 0 && g->heap[0]->at_ns <= g->clock->mono_ns) {
         struct due *d = g->heap[0];
+        if (!may_step(g, d)) {
+            if (g->s_cuts != NULL) series__inc(g->s_cuts);
+            break;
+        }
         schedule__remove(g, d);
         if (d->kind == DUE_ENDPOINT) schedule__place(g, d->owner);
         else if (d->kind == DUE_POLICY) serve_policy(g, d->owner);

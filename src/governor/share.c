@@ -84,11 +84,12 @@ static uint32_t cost_of(const struct endpoint *ep, enum permit_class class) {
     return 1;
 }
 
-/* One of @may has a deficit of its cost, after as many rounds as it takes. A class that has not
- * used up its turn, but whose endpoint stands in its host's queue already, keeps it: @return NULL.
+/* One of @may has a deficit of its cost after at most as many rounds as it costs tokens, and no
+ * cost is above RING_MAX. A class that has not used up its turn, but whose endpoint stands in its
+ * host's queue already, keeps it: @return NULL.
  */
 static struct endpoint *take_turn(struct policy *p, struct endpoint *const *may) {
-    for (;;) {
+    for (uint32_t i = 0; i < CLASS__N * (RING_MAX + 2); i++) {
         struct share *s = &p->shares[p->turn];
         struct endpoint *ep = may[p->turn];
         uint32_t cost = ep == NULL ? 0 : cost_of(ep, p->turn);
@@ -96,12 +97,18 @@ static struct endpoint *take_turn(struct policy *p, struct endpoint *const *may)
         if (ep != NULL && s->deficit >= cost) {
             s->deficit -= cost;
             ep->turn = p->turn;
+            ep->turn_cost = cost;
             return ep;
         }
         p->turn = (enum permit_class)((p->turn + 1) % CLASS__N);
         if (may[p->turn] != NULL || p->shares[p->turn].n_ready > 0)
             p->shares[p->turn].deficit += weights[p->turn];
     }
+    return NULL;
+}
+
+void share__not_taken(struct policy *p, const struct endpoint *ep) {
+    p->shares[ep->turn].deficit += ep->turn_cost;
 }
 
 struct endpoint *share__next(struct governor *g, struct policy *p, int64_t *next_ns) {

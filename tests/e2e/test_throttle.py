@@ -100,9 +100,21 @@ def test_what_a_client_reports_is_learned_from(stack):
     ("/api/v1/throttle/permit?endpoint=PSAPI&cost=0", "cost is a number"),
     ("/api/v1/throttle/permit?endpoint=PSAPI&wait_ms=99999", "wait_ms is a number"),
     ("/api/v1/throttle/permit?endpoint=PSAPI&cost=1e9", "cost is a number"),
+    ("/api/v1/throttle/permit?endpoint=PSAPI&cost=100", "it is at most 10"),
+    ("/api/v1/throttle/permit?endpoint=PSAPI&cost=11&wait_ms=1000", "it is at most 10"),
 ])
 def test_a_wrong_call_says_what_is_expected(stack, path, words):
     assert words in refused(stack, path.replace("PSAPI", endpoint(stack, "psapi")["endpoint"]))
+
+
+def test_a_wish_for_all_tokens_while_one_is_out_waits_and_no_more(stack):
+    """It used to hang the process for good."""
+    one = permit(stack, "&class=interactive&wait_ms=20000")
+    assert one["granted"]
+    answer = permit(stack, "&class=interactive&cost=10&wait_ms=1000")
+    assert not answer["granted"] and answer["reason"]
+    report(stack, one["permit"])
+    stack.goes_on()
 
 
 def test_people_can_pause_kill_and_resume(stack):

@@ -186,7 +186,7 @@ static void test_a_request_may_cost_more_than_one(void **state) {
     sim_run(sim, 400 * S, 20 * MS);
     struct permit big = {.cost = 20}, more = {.cost = 11}, small = {.cost = 10};
     /* 20 of 15 in the first window can never go; then 11 and 4 may not be had in one. */
-    assert_int_equal(governor__try(sim->g, sim->ep, &big, ""), ERR_UNAVAILABLE);
+    assert_int_equal(governor__try(sim->g, sim->ep, &big, ""), ERR_LIMIT);
     assert_int_equal(governor__try(sim->g, sim->ep, &more, ""), 0);
     sim_run(sim, S, 20 * MS);
     assert_int_equal(governor__try(sim->g, sim->ep, &small, ""), ERR_UNAVAILABLE);

@@ -1,0 +1,2 @@
+#include "test_governor_sim.h"
+int main(void) { return 0; }
