@@ -24,7 +24,9 @@ enum endpoint_state {
     ENDPOINT_PENALTY,  /* The server said until when. */
     ENDPOINT_BACKOFF,  /* Failures; next try is due later. */
     ENDPOINT_PROBE,    /* One request tells whether it is over. */
-    ENDPOINT_DISABLED, /* The budget of invalid requests is spent, or the reply was a block page. */
+    ENDPOINT_DISABLED, /* Not authorized, or a block page: until a stated time, then one probe. The
+                        * budget of invalid requests is spent, or the server asked for more than a
+                        * day of silence: until governor__resume. */
     ENDPOINT_RECOVER,  /* It is over: a quarter, then half of the tokens, for a window each. */
     ENDPOINT_KILLED,   /* Somebody stopped it; only somebody lets it go again. */
     ENDPOINT__STATES,
@@ -55,7 +57,8 @@ struct endpoint_options {
                                 type). */
     int64_t hidden_first_ns, hidden_next_ns; /* The server's counting buckets; 0: 5 s, 60 s. */
     uint32_t inflight_max;                   /* 0: 1. */
-    uint32_t invalid_max; /* 4xx in 10 minutes before it is disabled. 0: 10; at most 64. */
+    uint32_t invalid_max; /* 4xx in 10 minutes before it is disabled, but for those of single
+                           * subjects (governor_reply.subject). 0: 10; at most 64. */
     bool use_global_rate; /* Counts in global_rate_per_s. */
     bool head_at_start;   /* The vendor sanctions one HEAD at the start, which tells the state and
                            * does not count: see permit.head. */
@@ -96,6 +99,8 @@ struct permit {
     enum permit_class class; /* Set by the owner before it asks, as tier and cost are. */
     enum permit_tier tier;
     uint32_t cost; /* Tokens of each window; 0: 1. */
+    bool proven;   /* Its owner's last request was not refused. While the venue's budget of refused
+                    * subjects is spent (30 in 10 minutes), only such go; the others wait. */
     bool may_head; /* Its owner can send a HEAD; set before it asks. */
     bool head;     /* Granted for a HEAD of the same URL and nothing else: it costs no token. Once
                     * it was reported, the owner asks again for what it wanted. */
@@ -112,6 +117,8 @@ struct governor_reply {
     const struct governor_header *headers;
     size_t n_headers;
     int64_t done_mono_ns;
+    bool subject; /* A 4xx but 401 and 403 is about what was asked for (a league, a tab, an hour, a
+                   * page) and not about the endpoint: whoever asked for it rests, nobody else. */
     bool block_page; /* HTML where data was due, or cf-mitigated: halt, don't retry. */
 };
 struct governor_header {
@@ -152,6 +159,7 @@ struct endpoint_status {
     enum endpoint_state state;
     char reason[128];     /* Why a request waits, for people. */
     bool paused;          /* By somebody; its requests wait. */
+    bool unproven;        /* It is disabled by errors, or was, and no reply has been good since. */
     int64_t next_mono_ns; /* When one may go; <= now when at once; INT64_MAX when disabled. */
     double rate_per_s;    /* The learned or configured rate. */
     struct governor_window_status windows[16];
@@ -204,8 +212,9 @@ void governor__undo(struct governor *g, struct permit *p);
  *  - 2xx and 3xx are successes. 0, 408, 418, 425, 429 and 5xx are failures: backoff with full
  *    jitter, from the third on the circuit is open and one probe tells whether it is over. A venue
  *    has 100 retries to spend, 14 for a failure and 5 for a 429, and a success earns one: without
- *    any, the circuit opens at the first failure. Other 4xx spend the budget; 401 or 403 twice in a
- *    row disables at once.
+ *    any, the circuit opens at the first failure. Other 4xx spend the budget of the endpoint, or
+ *    with @reply->subject that of the venue. 401 or 403 twice in a row disables for 5 minutes, and
+ *    twice as long each time again, up to an hour; one request tells whether it is over.
  *  - After a 429 (or 418) one request of the policy goes, alone. A second 429 in a row suspends the
  *    policy for a minute, doubled each time, up to ten.
  *  - An active restriction, or Retry-After (RFC 9110 § 10.2.3), holds the policy until the later of
@@ -228,6 +237,9 @@ void governor__resume(struct governor *g, struct endpoint *ep);
 void governor__pause(struct governor *g, struct endpoint *ep, int64_t for_ns, const char *why);
 /** Refuses everything of @ep until governor__resume. */
 void governor__kill(struct governor *g, struct endpoint *ep, const char *why);
+/** @return until when requests of @ep are refused: 0: they are not; INT64_MAX: until somebody lets
+ * it go again. */
+int64_t governor__refused_until_ns(const struct governor *g, const struct endpoint *ep);
 /** @return the most that one permit may cost: what the smallest window that governs @ep can hold.
  */
 uint32_t governor__cost_max(const struct governor *g, const struct endpoint *ep);

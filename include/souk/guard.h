@@ -8,7 +8,8 @@
  * class        raised                                                        labels
  * drift        no successful answer for amber_s (warning), red_s (critical)   source, stream
  * throttled    the endpoint is blocked by the upstream (warning)              source, stream
- * disabled     the source was switched off by errors (critical)               source, stream
+ * disabled     the source was switched off by errors (critical); ends with    source, stream
+ *              an answer that proves it over, not when asking becomes due
  * rewind       the cursor went backwards; the source is frozen (critical)     source, stream
  * unavailable  the upstream does not give it; another way stands in (warning) source, stream
  * store_away   ClickHouse away for 5 s (warning), 60 s (critical)             -
@@ -35,7 +36,10 @@ struct guard_source {
     bool caught_up;
     bool throttled;              /* The upstream blocks us (429, restriction, Retry-After). */
     int64_t blocked_until_ms;    /* 0: unknown. */
-    const char *disabled_reason; /* Not "" nor NULL: switched off by errors, and why. */
+    const char *disabled_reason; /* Not "" nor NULL: switched off by errors, or was, and nothing has
+                                    proven since that it is over; and why. */
+    int64_t again_ms;            /* Of disabled: when it is asked again by itself; 0: a person has
+                                    to let it. */
     const char *halted;          /* Not "" nor NULL: somebody paused or killed it, and why. */
     bool rewound;                /* Frozen because its cursor went backwards. */
     bool unavailable;    /* The upstream says that it does not give this: no drift until it does. */

@@ -47,7 +47,9 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
     struct endpoint *(*endpoint)(void *ctx, const char *name); /* For a stream's endpoint name. */
     void *endpoint_ctx;
     /** The bearer token of @scope for @source, into @out. @return 0; ERR_UNAVAILABLE when it is on
-     *  its way; ERR_REFUSED with why in @e when there is none to be had. NULL: there are none. */
+     *  its way; with why in @e, ERR_REFUSED when there is none to be had, which is a normal state,
+     * as a scope that was never granted, and ERR_AUTH when there should be one and the upstream
+     * takes none for now. NULL: there are none. */
     int (*bearer)(void *ctx, const char *source, const char *scope, char *out, size_t size,
                   struct err *e);
     /** A request with @token of @scope was answered 401: it is worth nothing any more. By now
@@ -80,20 +82,25 @@ struct poller_status {
     const struct stream_spec *stream;
     const struct stream_state *state;
     const char *endpoint; /* Which its request uses: the stream's, or one of a seed or a list. */
+    const char *scope;    /* Of the token that its request needs; NULL: none. */
     enum poll_state doing;
     struct poller_counts counts;
     uint64_t body_bytes, entries;
     int64_t started_wall_ns;
     int64_t last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns; /* 0: never. */
-    int64_t next_mono_ns;    /* When the next request is due, while idle. */
+    int64_t next_mono_ns;    /* When the next request is due, while idle: also when its endpoint is
+                              * disabled. INT64_MAX: not by itself, or nobody knows when. */
     const char *last_cursor; /* In front of the present one; "" when it has not moved. */
     bool frozen;             /* The last answer was a rewind or a repeat. */
     bool held;               /* Frozen by hand; last_error says why. */
     bool seeding, spool_full;
-    bool refused;                 /* The governor disabled its endpoint. */
-    bool quiet;                   /* It has no token, and last_error says why: a normal state. */
-    bool done;                    /* Its plan is at its end. */
-    int64_t throttled_wall_ns;    /* When it was last told 429. */
+    bool refused;              /* The governor disabled its endpoint. */
+    bool quiet;                /* It has no token, and last_error says why: a normal state, */
+    bool tokenless;            /* unless this is set too: the upstream takes none for now. */
+    uint32_t n_refusals;       /* Answers in a row that refused what it asks for: it rests, ever */
+    uint16_t refused_http;     /* longer, up to an hour. Their status. */
+    bool done;                 /* Its plan is at its end. */
+    int64_t throttled_wall_ns; /* When it was last told 429. */
     char last_error[ERR_MSG_MAX]; /* Of the last failure; "" once all is well again. */
 };
 

@@ -65,7 +65,7 @@ struct app_absent {
 #define APP_ABSENT_MAX 1024 /* More are dropped with a warning. */
 #define APP_SOURCES_MAX 16
 #define APP_ENDPOINTS_MAX 64
-#define APP_RENEW_NS (3600 * NS_PER_S) /* Between two tokens because of 401. */
+#define APP_RENEW_NS (300 * NS_PER_S) /* Between two tokens because of 401. */
 
 struct app {
     struct settings *settings; /* Borrowed; reload changes what may change while it runs. */
@@ -181,6 +181,9 @@ void app__measure_scopes(struct app *a);
 /** @return why somebody has to do something before @s, whose poller runs, goes on; "" for nothing.
  */
 const char *app__why_disabled(const struct app_stream *s);
+/** @return when another token is asked for, for a stream that is tokenless; INT64_MAX when not by
+ *  itself. */
+int64_t app__token_again_ns(const struct app *a, const struct poller_status *p);
 /** @return how many streams there are, those that run for a time only included; and the one at @i,
  *  which may change once the loop runs. */
 size_t app__n_streams(const struct app *a);

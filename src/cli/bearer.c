@@ -2,8 +2,9 @@
  * are scopes.
  *
  * A token that an upstream answers with 401 is worth nothing any more: another is asked for at
- * once. If that is refused too, the next try is an hour later; until then what needs it stays
- * quiet. */
+ * once, for it may have been revoked. If that is refused too, the trouble is the vendor's, and it
+ * passes: after APP_RENEW_NS another is asked for, and so on. Until then what needs it rests, and
+ * is red. Only a scope that was never granted, or is not configured, is a normal state. */
 #include "app.h"
 #include "souk/core/log.h"
 #include "souk/oauth.h"
@@ -40,7 +41,7 @@ static int none_yet(const struct app_stream *s, const char *why, struct err *e) 
     if (p.refused) why = "the token endpoint is disabled, see souk limit show oauth";
     else if (soon || p.state->n_failures > 0)
         return err__setf(e, ERR_UNAVAILABLE, "the token with scope %s is on its way", s->spec.kind);
-    return err__setf(e, ERR_REFUSED, "no token with scope %s: %s", s->spec.kind, why);
+    return err__setf(e, ERR_AUTH, "no token with scope %s: %s", s->spec.kind, why);
 }
 
 static int take_granted(struct app_stream *s, char *out, size_t size, struct err *e) {
@@ -52,13 +53,17 @@ static int take_granted(struct app_stream *s, char *out, size_t size, struct err
         return err__setf(e, ERR_REFUSED, "scope %s is not granted (%.*s)", s->spec.kind,
                          SLICE_FMT(grant.reason));
     case OAUTH_DENIED:
-        return err__setf(e, ERR_REFUSED, "no token with scope %s: client id and secret are refused",
+        return err__setf(e, ERR_AUTH, "no token with scope %s: client id and secret are refused",
                          s->spec.kind);
     case OAUTH_UNKNOWN: return none_yet(s, "client id and secret were refused within a day", e);
     }
     if (is_refused(s, &grant)) {
+        char why[96];
         renew(s);
-        return none_yet(s, "the server answers 401 to it", e);
+        snprintf(
+            why, sizeof why, "the server answers 401 to it; another is asked for in %lld s",
+            (long long)((s->renewed_mono_ns + APP_RENEW_NS - s->app->clock.mono_ns) / NS_PER_S));
+        return none_yet(s, why, e);
     }
     if (!oauth__is_good(&grant, s->app->clock.mono_ns)) return none_yet(s, "it has expired", e);
     if ((size_t)snprintf(out, size, "%.*s", SLICE_FMT(grant.token)) < size) return 0;
@@ -86,6 +91,20 @@ const char *app__why_disabled(const struct app_stream *s) {
     if (strcmp(s->type->name, "oauth") != 0) return "";
     oauth__read(poller__memo(s->poller), &grant);
     return grant.standing == OAUTH_DENIED ? "client id and secret are refused" : "";
+}
+
+int64_t app__token_again_ns(const struct app *a, const struct poller_status *p) {
+    const struct app_stream *s =
+        p->scope == NULL
+            ? NULL
+            : app__stream((struct app *)(uintptr_t)a, SLICE_LIT("oauth"), slice__str(p->scope));
+    struct oauth_grant grant;
+    struct poller_status tokens;
+    if (s == NULL || s->poller == NULL) return INT64_MAX;
+    oauth__read(poller__memo(s->poller), &grant);
+    if (is_refused(s, &grant)) return s->renewed_mono_ns + APP_RENEW_NS;
+    poller__status(s->poller, &tokens);
+    return tokens.next_mono_ns;
 }
 
 void app__measure_scopes(struct app *a) {

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#define REFUSALS_TOLD 3 /* In a row: once or twice may be a blunder of the upstream's. */
+
 static double seconds(int64_t ns) { return (double)ns / (double)NS_PER_S; }
 
 static int64_t cpu_ns(void) {
@@ -58,6 +60,33 @@ static void measure_rates(struct app *a) {
     if ((a->clock.mono_ns / NS_PER_S) % HISTORY_STEP_S == 0) add_history(a, rows, pages);
 }
 
+/* A time of the monotonic clock that has not gone by yet; 0 for never. */
+static int64_t again_ms(const struct app *a, int64_t mono_ns) {
+    int64_t wait_ns = mono_ns - a->clock.mono_ns;
+    if (mono_ns == INT64_MAX) return 0;
+    return (a->clock.wall_ns + (wait_ns > 0 ? wait_ns : 0)) / NS_PER_MS;
+}
+
+/* What switches a stream off beside its endpoint: no token that is taken, or it rests because what
+ * it asks for is refused. */
+static void judge_stream(const struct app *a, const struct app_stream *s,
+                         const struct poller_status *p, char text[ERR_MSG_MAX],
+                         struct guard_source *out) {
+    out->disabled_reason = app__why_disabled(s);
+    if (out->disabled_reason[0] != '\0') {
+        out->again_ms = again_ms(a, p->next_mono_ns);
+    } else if (p->tokenless) {
+        snprintf(text, ERR_MSG_MAX, "%s", p->last_error);
+        out->disabled_reason = text;
+        out->again_ms = again_ms(a, app__token_again_ns(a, p));
+    } else if (p->n_refusals >= REFUSALS_TOLD) {
+        snprintf(text, ERR_MSG_MAX, "what it asks for is refused: HTTP %u, %u times in a row",
+                 p->refused_http, p->n_refusals);
+        out->disabled_reason = text;
+        out->again_ms = again_ms(a, p->next_mono_ns);
+    }
+}
+
 /* Disabled or blocked, as the governor says of the stream's endpoint. */
 static void judge_endpoint(struct app *a, const char *name, struct guard_source *out) {
     static char reasons[APP_ENDPOINTS_MAX][128];
@@ -71,8 +100,12 @@ static void judge_endpoint(struct app *a, const char *name, struct guard_source 
             out->blocked_until_ms =
                 (a->clock.wall_ns + ep.next_mono_ns - a->clock.mono_ns) / NS_PER_MS;
         snprintf(reasons[i], sizeof reasons[i], "%s", ep.reason);
-        if (ep.state == ENDPOINT_DISABLED) out->disabled_reason = reasons[i];
-        else if (ep.state == ENDPOINT_KILLED || ep.paused) out->halted = reasons[i];
+        if (ep.state == ENDPOINT_DISABLED || ep.unproven) {
+            out->disabled_reason = reasons[i];
+            out->again_ms = again_ms(a, ep.state == ENDPOINT_DISABLED ? ep.next_mono_ns : 0);
+            /* Also one that its upstream does not give: off is more than that. */
+            out->enabled |= out->unavailable && out->again_ms == 0;
+        } else if (ep.state == ENDPOINT_KILLED || ep.paused) out->halted = reasons[i];
         return;
     }
 }
@@ -85,16 +118,17 @@ static double recent_rate(const struct app *a) {
     return sum / (double)n;
 }
 
-/* Not to be asked for freshness: what somebody has frozen or waits to be asked for, or has no
- * token. The status says why. */
+/* Not to be asked for freshness: what somebody has frozen or waits to be asked for, or was never
+ * granted a token. The status says why. What should bring rows and is kept from it is no such. */
 static bool rests(const struct poller_status *p) {
-    bool sleeps = p->doing == POLL_IDLE && p->next_mono_ns == INT64_MAX;
-    return p->held || p->quiet || p->done || sleeps;
+    bool quiet = p->quiet && !p->tokenless;
+    bool sleeps = p->doing == POLL_IDLE && p->next_mono_ns == INT64_MAX && !p->refused && !p->quiet;
+    return p->held || quiet || p->done || sleeps;
 }
 
 static void run_guard(struct app *a) {
     static struct guard_source sources[GUARD_SOURCES_MAX];
-    static char why[GUARD_SOURCES_MAX][ERR_MSG_MAX];
+    static char why[GUARD_SOURCES_MAX][ERR_MSG_MAX], off[GUARD_SOURCES_MAX][ERR_MSG_MAX];
     size_t n = 0;
     for (size_t i = 0; i < a->n_streams && n < GUARD_SOURCES_MAX; i++) {
         const struct app_stream *s = &a->streams[i];
@@ -108,7 +142,6 @@ static void run_guard(struct app *a) {
             .stream = s->spec.key,
             /* What is not granted is no failure, and nobody waits for it. */
             .enabled = !rests(&p) && !(c->settings.use_oauth && p.state->unavailable),
-            .disabled_reason = app__why_disabled(s),
             /* What was fetched in an earlier run says nothing about this one's health. */
             .last_success_ms =
                 (p.last_success_wall_ns > p.started_wall_ns ? p.last_success_wall_ns : 0) /
@@ -122,6 +155,7 @@ static void run_guard(struct app *a) {
             .unavailable = p.state->unavailable,
             .instead = s->type->instead,
             .why = why[n]};
+        judge_stream(a, s, &p, off[n], &sources[n]);
         judge_endpoint(a, p.endpoint, &sources[n++]);
     }
     struct store_status store;

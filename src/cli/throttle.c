@@ -5,8 +5,9 @@
  * queues is overtaken; with &wait_ms=20000 the caller queues too, and gets its class's share.
  * Whoever got one tells the end (POST /report?permit=N&status=200, with the rate-limit headers of
  * the reply as its own; undone=1 instead of a status: it was never sent; block=1: a block page was
- * shown, as by Cloudflare), so that the policy learns from it as from a request of ours. A permit
- * that nobody reports counts as ended after a minute: the token is spent in any case. */
+ * shown, as by Cloudflare; subject=1: a 4xx is about what was asked for, as a league), so that the
+ * policy learns from it as from a request of ours. A permit that nobody reports counts as ended
+ * after a minute: the token is spent in any case. */
 #include "throttle.h"
 #include "call.h"
 #include "souk/core/log.h"
@@ -320,7 +321,7 @@ static void on_waited(struct permit *p, int status) {
 static int read_wish(const struct hub_args *args, struct permit *p, struct buf *out) {
     char text[32];
     int64_t cost;
-    *p = (struct permit){.cost = 1};
+    *p = (struct permit){.cost = 1, .proven = true}; /* Its own process knows what it asks for. */
     if (hub_args__text(args, "class", text, sizeof text) > 0) {
         p->class = permit_class__find(slice__str(text));
         if (p->class == CLASS__N)
@@ -419,6 +420,7 @@ static int post_report(void *ctx, const struct hub_args *args, struct buf *out) 
             .headers = headers,
             .n_headers = copy_headers(args, headers),
             .done_mono_ns = t->clock->mono_ns,
+            .subject = hub_args__text(args, "subject", text, sizeof text) > 0,
             .block_page = hub_args__text(args, "block", text, sizeof text) > 0};
         end_lease(t, l, &reply, NULL);
         buf__append_str(out, "{\"ok\":true}");

@@ -186,8 +186,8 @@ static void report(struct throttler *t, uint64_t permit, const struct governor_r
     if (reply == NULL || (reply->status == 0 && !reply->dispatched))
         snprintf(c->url + n, sizeof c->url - (size_t)n, "&undone=1");
     else
-        snprintf(c->url + n, sizeof c->url - (size_t)n, "&status=%d%s", reply->status,
-                 reply->block_page ? "&block=1" : "");
+        snprintf(c->url + n, sizeof c->url - (size_t)n, "&status=%d%s%s", reply->status,
+                 reply->block_page ? "&block=1" : "", reply->subject ? "&subject=1" : "");
     if (reply != NULL) add_limits(c, reply);
     if (http__start(t->o.http, &c->request, &e) != 0) {
         free(c);

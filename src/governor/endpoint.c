@@ -73,7 +73,8 @@ static bool goes_before(const struct endpoint *ep, const struct permit *a, const
 int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **who) {
     /* One at a time until a reply was read, and while it is not known whether the trouble is over.
      */
-    uint32_t most = !ep->learned || ep->n_fail > 0 ? 1 : ep->o.inflight_max;
+    bool unsure = !ep->learned || ep->n_fail > 0 || ep->unproven;
+    uint32_t most = unsure ? 1 : ep->o.inflight_max;
     int64_t next_ns = ep->backoff_ns, best_ns = NEVER;
     if (ep->disabled_until_ns > next_ns) next_ns = ep->disabled_until_ns;
     if (ep->paused_until_ns > next_ns) next_ns = ep->paused_until_ns;
@@ -88,6 +89,8 @@ int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **w
     const struct permit *best = NULL;
     for (struct permit *p = ep->head; p != NULL; p = p->next) {
         int64_t t = key_next_ns(ep, p->key, now_ns);
+        int64_t venue_ns = p->proven ? now_ns : venue__unproven_ns(ep->venue, now_ns);
+        if (venue_ns > t) t = venue_ns;
         if (t > now_ns ? t >= best_ns : best_ns <= now_ns && !goes_before(ep, p, best)) continue;
         best_ns = t;
         best = p;
@@ -113,6 +116,7 @@ void endpoint__succeeded(struct endpoint *ep, int64_t now_ns) {
     /* The circuit was open: all at once would be the burst that opens it again. */
     if (ep->n_fail >= TRIES) policy__recover(ep->g, ep->policy);
     ep->n_fail = ep->n_auth = 0;
+    ep->unproven = false;
     ep->last_error[0] = '\0';
     if (ep->venue->retries < RETRIES_MAX) ep->venue->retries++;
     if (ep->backoff_ns > now_ns) ep->backoff_ns = now_ns;
@@ -169,19 +173,61 @@ void endpoint__invalid(struct endpoint *ep, int status, int64_t now_ns) {
     forget_old_invalid(ep, now_ns);
     if (ep->n_invalid < INVALID_MAX) ep->invalid_ns[ep->n_invalid++] = now_ns;
     snprintf(ep->last_error, sizeof ep->last_error, "HTTP %d", status);
-    ep->n_auth = status == 401 || status == 403 ? ep->n_auth + 1 : 0;
-    if (ep->n_auth >= 2) { /* Once may be an old token, which its owner refreshes. */
-        snprintf(why, sizeof why, "not authorized: HTTP %d twice in a row", status);
-        endpoint__disable(ep, NEVER, why);
-    } else if (ep->n_invalid >= ep->o.invalid_max) {
+    bool auth = status == 401 || status == 403;
+    ep->n_auth = !auth ? 0 : ep->n_auth < 30 ? ep->n_auth + 1 : ep->n_auth;
+    bool spent = ep->n_invalid >= ep->o.invalid_max;
+    if (auth && (ep->n_auth >= 2 || spent)) {
+        /* Once may be an old token, which its owner refreshes. Twice can be trouble of the
+         * vendor's, which passes: who stopped for good then would stay away from an upstream that
+         * is well. */
+        uint32_t doublings = ep->n_auth <= 2 ? 0 : ep->n_auth > 6 ? 4 : ep->n_auth - 2;
+        int64_t rest_ns = REST_NS << doublings;
+        snprintf(why, sizeof why, "not authorized: HTTP %d %s", status,
+                 ep->n_auth >= 2 ? "twice in a row" : "again and again");
+        endpoint__disable(ep, now_ns + (rest_ns < REST_MAX_NS ? rest_ns : REST_MAX_NS), why);
+    } else if (spent) {
         snprintf(why, sizeof why, "%u invalid requests in 10 min, last HTTP %d", ep->n_invalid,
                  status);
         endpoint__disable(ep, NEVER, why);
     }
 }
 
+static void forget_old_refusals(struct venue *v, int64_t now_ns) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < v->n_refused; i++)
+        if (v->refused_ns[i] + INVALID_SPAN_NS > now_ns) v->refused_ns[n++] = v->refused_ns[i];
+    v->n_refused = n;
+}
+
+uint32_t venue__refusals_left(const struct venue *v, int64_t now_ns) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < v->n_refused; i++) n += v->refused_ns[i] + INVALID_SPAN_NS > now_ns;
+    return REFUSALS_MAX - n;
+}
+
+int64_t venue__unproven_ns(struct venue *v, int64_t now_ns) {
+    if (v == NULL || venue__refusals_left(v, now_ns) > 0) return now_ns;
+    return v->refused_ns[0] + INVALID_SPAN_NS;
+}
+
+void endpoint__refused_subject(struct endpoint *ep, int status, int64_t now_ns) {
+    struct venue *v = ep->venue;
+    ep->n_errors++;
+    snprintf(ep->last_error, sizeof ep->last_error, "HTTP %d", status);
+    forget_old_refusals(v, now_ns);
+    if (v->n_refused == REFUSALS_MAX) /* The newest count: of those that were under way. */
+        memmove(v->refused_ns, v->refused_ns + 1, --v->n_refused * sizeof *v->refused_ns);
+    v->refused_ns[v->n_refused++] = now_ns;
+    if (v->n_refused == REFUSALS_MAX)
+        LOG_ERROR("governor", "so many subjects are refused that only proven ones are asked for",
+                  LOG_S("venue", v->name), LOG_I("refusals", REFUSALS_MAX), LOG_I("in_s", 600));
+    if (v->s_refused != NULL) series__inc(v->s_refused);
+    measure__venue(ep->g, v);
+}
+
 void endpoint__disable(struct endpoint *ep, int64_t until_ns, const char *why) {
     if (until_ns > ep->disabled_until_ns) ep->disabled_until_ns = until_ns;
+    ep->unproven |= !ep->killed; /* What a person stopped says nothing of the upstream. */
     snprintf(ep->disabled_reason, sizeof ep->disabled_reason, "%s", why);
     LOG_ERROR(
         "governor", "endpoint disabled", LOG_S("endpoint", ep->o.name), LOG_S("reason", why),
@@ -194,7 +240,7 @@ enum endpoint_state endpoint__state(struct endpoint *ep, int64_t now_ns, int64_t
     if (endpoint__disabled(ep, now_ns)) return ep->killed ? ENDPOINT_KILLED : ENDPOINT_DISABLED;
     if (ep->policy->hold_ns > now_ns) return ENDPOINT_PENALTY;
     if (ep->backoff_ns > now_ns) return ENDPOINT_BACKOFF;
-    if (ep->n_fail >= TRIES || ep->policy->n_refusals > 0) return ENDPOINT_PROBE;
+    if (ep->n_fail >= TRIES || ep->policy->n_refusals > 0 || ep->unproven) return ENDPOINT_PROBE;
     if (policy__share(ep->policy, now_ns) < 1) return ENDPOINT_RECOVER;
     return next_ns > now_ns ? ENDPOINT_PACED : ENDPOINT_OPEN;
 }

@@ -136,6 +136,7 @@ static struct venue *get_venue(struct governor *g, const char *name) {
     }
     v->next = g->venues;
     g->venues = v;
+    measure__venue_init(g, v);
     return v;
 }
 
@@ -282,6 +283,10 @@ void governor__kill(struct governor *g, struct endpoint *ep, const char *why) {
     g->revision++;
     endpoint__disable(ep, NEVER, why);
     schedule__arm(g);
+}
+
+int64_t governor__refused_until_ns(const struct governor *g, const struct endpoint *ep) {
+    return endpoint__disabled(ep, g->clock->mono_ns) ? ep->disabled_until_ns : 0;
 }
 
 uint32_t governor__cost_max(const struct governor *g, const struct endpoint *ep) {

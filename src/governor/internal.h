@@ -33,8 +33,11 @@
 #define DISABLE_NS (24 * 3600 * NS_PER_S)
 #define BLOCK_NS (3600 * NS_PER_S)
 #define INVALID_SPAN_NS (600 * NS_PER_S)
-#define RECOVER_STAGES 2     /* A quarter, then half. */
-#define TICK_STEPS_MAX 4096u /* Of one tick; what is due beyond it waits for the next. */
+#define REST_NS (300 * NS_PER_S)      /* After 401 or 403 twice; doubled each time again, */
+#define REST_MAX_NS (3600 * NS_PER_S) /* up to this. */
+#define REFUSALS_MAX 30u              /* Of single subjects, a venue's in INVALID_SPAN_NS. */
+#define RECOVER_STAGES 2              /* A quarter, then half. */
+#define TICK_STEPS_MAX 4096u          /* Of one tick; what is due beyond it waits for the next. */
 #define RETRIES_MAX 100u
 #define RETRY_COST_FAILURE 14u
 #define RETRY_COST_THROTTLE 5u
@@ -120,8 +123,11 @@ struct venue {
     uint32_t n_firsts; /* First requests under way, of endpoints whose policy is unknown. */
     bool own_waits;    /* A policy without a name, which is in no list, waits for an end. */
     uint32_t retries;  /* Left to spend. */
+    int64_t refused_ns[REFUSALS_MAX]; /* When single subjects were refused, oldest first. */
+    uint32_t n_refused;
     struct due due;
     struct venue *next;
+    struct series *s_refused, *s_refusals_left;
 };
 
 /** The last grants by key. A ring in order of time with a map on top. */
@@ -166,6 +172,7 @@ struct endpoint {
     int64_t backoff_ns;        /* Not before. */
     int64_t disabled_until_ns; /* 0: enabled; NEVER: until governor__resume. */
     bool killed;               /* Disabled by somebody. */
+    bool unproven;             /* It was disabled, and no reply has said since that all is well. */
     int64_t paused_until_ns;   /* Likewise, but its requests wait. */
     char paused_reason[64];
     char disabled_reason[96];
@@ -330,6 +337,12 @@ void endpoint__succeeded(struct endpoint *ep, int64_t now_ns);
 /** @return the backoff that it chose, from now. */
 int64_t endpoint__failed(struct endpoint *ep, bool throttled, int64_t now_ns);
 void endpoint__invalid(struct endpoint *ep, int status, int64_t now_ns);
+/** A refusal that is about the subject of the request alone. */
+void endpoint__refused_subject(struct endpoint *ep, int status, int64_t now_ns);
+/** @return when a request may go that may well be refused: whose owner's last one was, or that is
+ *  its first. */
+int64_t venue__unproven_ns(struct venue *v, int64_t now_ns);
+uint32_t venue__refusals_left(const struct venue *v, int64_t now_ns);
 void endpoint__disable(struct endpoint *ep, int64_t until_ns, const char *why);
 uint32_t endpoint__invalid_left(const struct endpoint *ep, int64_t now_ns);
 enum endpoint_state endpoint__state(struct endpoint *ep, int64_t now_ns, int64_t next_ns);
@@ -348,5 +361,7 @@ void measure__endpoint_init(struct endpoint *ep);
 void measure__policy_init(struct governor *g, struct policy *p);
 void measure__policy(struct governor *g, struct policy *p);
 void measure__endpoint(struct endpoint *ep);
+void measure__venue_init(struct governor *g, struct venue *v);
+void measure__venue(const struct governor *g, struct venue *v);
 
 #endif

@@ -24,6 +24,24 @@ void measure__init(struct governor *g) {
                                      "Ticks that ended at their bound with more to do.", "");
 }
 
+void measure__venue_init(struct governor *g, struct venue *v) {
+    char venue[96];
+    if (g->metrics == NULL || g->n_endpoints >= SERIES_ENDPOINTS) return;
+    metric__label(slice__str(v->name), venue, sizeof venue);
+    v->s_refused = metrics__counter(g->metrics, "souk_subject_refusals_total",
+                                    "Replies that refused one subject: a league, a tab, a page.",
+                                    "venue=\"%s\"", venue);
+    v->s_refusals_left = metrics__gauge(
+        g->metrics, "souk_subject_refusals_remaining",
+        "Such replies left before only proven subjects are asked for.", "venue=\"%s\"", venue);
+    measure__venue(g, v);
+}
+
+void measure__venue(const struct governor *g, struct venue *v) {
+    if (v->s_refusals_left == NULL) return;
+    series__set(v->s_refusals_left, venue__refusals_left(v, g->clock->mono_ns));
+}
+
 void measure__endpoint_init(struct endpoint *ep) {
     struct governor *g = ep->g;
     char venue[96], class[96];
@@ -127,6 +145,7 @@ void governor__measure(struct governor *g) {
     for (size_t i = 0; i < g->n_endpoints && i < SERIES_ENDPOINTS; i++)
         measure__endpoint(g->endpoints[i]);
     for (struct policy *p = g->policies; p != NULL; p = p->next) measure__policy(g, p);
+    for (struct venue *v = g->venues; v != NULL; v = v->next) measure__venue(g, v);
 }
 
 static void say_why(const struct governor *g, struct endpoint *ep, const struct window *w,
@@ -151,10 +170,15 @@ static void say_why(const struct governor *g, struct endpoint *ep, const struct 
     else if (out->state == ENDPOINT_BACKOFF)
         snprintf(why, size, "waits %.1f s after %u failures, last: %.50s", wait_s, ep->n_fail,
                  ep->last_error);
+    else if (ep->unproven)
+        snprintf(why, size, "one request tries whether it is over: %.80s", ep->disabled_reason);
     else if (wait_s <= 0)
         snprintf(why, size,
                  out->state == ENDPOINT_PROBE ? "one request tries whether it is over"
                                               : "may go now");
+    else if (venue__refusals_left(ep->venue, now_ns) == 0 &&
+             out->next_mono_ns >= venue__unproven_ns(ep->venue, now_ns))
+        snprintf(why, size, "waits %.1f s: %u subjects refused in 10 min", wait_s, REFUSALS_MAX);
     else if (w != NULL)
         snprintf(why, size, "waits %.1f s for %s %u:%u:%u", wait_s, w->rule, w->limit, w->period_s,
                  w->restriction_s);
@@ -197,6 +221,7 @@ void governor__status(const struct governor *g, size_t i, struct endpoint_status
     *out = (struct endpoint_status){.name = ep->o.name,
                                     .host = ep->o.host,
                                     .paused = ep->paused_until_ns > now_ns,
+                                    .unproven = ep->unproven && !ep->killed,
                                     .rate_per_s = rate_of(ep),
                                     .n_windows = (uint32_t)p->n_windows,
                                     .n_waiting = ep->n_waiting,

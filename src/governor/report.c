@@ -75,6 +75,14 @@ static void set_blocks(struct governor *g, const struct host *h, uint32_t n) {
         if (g->endpoints[i]->host == h) g->endpoints[i]->n_blocks = n;
 }
 
+/** One of them is answered again: the address is fine, and so are the others. */
+static void end_blocks(struct governor *g, const struct host *h) {
+    for (size_t i = 0; i < g->n_endpoints; i++)
+        if (g->endpoints[i]->host == h && !endpoint__disabled(g->endpoints[i], g->clock->mono_ns))
+            g->endpoints[i]->unproven = false;
+    set_blocks(g, h, 0);
+}
+
 /** A block page is about our address, so it is about all endpoints of the host. */
 static void halt_host(struct governor *g, struct endpoint *ep) {
     uint32_t n_blocks = ep->n_blocks;
@@ -121,6 +129,9 @@ static void judge(struct governor *g, struct endpoint *ep, const struct governor
         ep->refused = throttled;
         snprintf(ep->last_error, sizeof ep->last_error,
                  reply->status == 0 ? "no response" : "HTTP %d", reply->status);
+    } else if (reply->status >= 400 && reply->subject && reply->status != 401 &&
+               reply->status != 403) {
+        endpoint__refused_subject(ep, reply->status, now_ns);
     } else if (reply->status >= 400) {
         endpoint__invalid(ep, reply->status, now_ns);
     } else {
@@ -128,7 +139,7 @@ static void judge(struct governor *g, struct endpoint *ep, const struct governor
         /* It is over, but all at once would be the burst that begins it again. */
         if (ep->policy->n_refusals > 1) policy__recover(g, ep->policy);
         ep->policy->n_refusals = 0;
-        if (ep->n_blocks > 0) set_blocks(g, ep->host, 0);
+        if (ep->n_blocks > 0) end_blocks(g, ep->host);
         endpoint__succeeded(ep, now_ns);
     }
     if (restrict_policy(g, ep, h, own_ns)) throttled = true;

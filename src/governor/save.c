@@ -9,7 +9,7 @@
 #include <xxhash.h>
 
 #define MAGIC 0x564f4753u /* "SGOV" */
-#define VERSION 3u
+#define VERSION 4u
 #define HOLD_MAX_NS (25 * 3600 * NS_PER_S)
 #define DAMAGED_HOLD_NS (66 * NS_PER_S)
 
@@ -22,7 +22,7 @@ static void put_time(const struct governor *g, struct buf *out, int64_t mono_ns)
 /** What is read from a saved state: the bytes, and how long ago they were saved. */
 struct taking {
     struct reader r;
-    uint32_t version;   /* 1 had neither pauses nor kills, 2 no refusals and retries. */
+    uint32_t version;   /* 1 had neither pauses nor kills, 2 no refusals and retries, 3 no rests. */
     int64_t elapsed_ns; /* Not negative: a wall clock that was set back has aged nothing. */
 };
 
@@ -99,7 +99,8 @@ static void take_policy(struct governor *g, struct taking *t, struct policy *p) 
 static bool is_fresh(const struct endpoint *ep) {
     return !ep->learned && ep->n_requests == 0 && ep->n_fail == 0 && ep->disabled_until_ns == 0 &&
            ep->n_invalid == 0 && ep->backoff_ns == 0 && ep->own.hold_ns == 0 &&
-           ep->paused_until_ns == 0;
+           ep->paused_until_ns == 0 && !ep->unproven &&
+           (ep->venue == NULL || ep->venue->n_refused == 0);
 }
 
 static void put_endpoint(const struct governor *g, struct buf *out, struct endpoint *ep,
@@ -111,6 +112,10 @@ static void put_endpoint(const struct governor *g, struct buf *out, struct endpo
     buf__string(out, slice__str(policy));
     put_policy(g, out, &ep->own);
     buf__u32(out, ep->venue == NULL ? RETRIES_MAX : ep->venue->retries);
+    uint32_t n_refused = ep->venue == NULL ? 0 : ep->venue->n_refused;
+    buf__u32(out, n_refused);
+    for (uint32_t i = 0; i < n_refused; i++) put_time(g, out, ep->venue->refused_ns[i]);
+    buf__u8(out, ep->unproven);
     buf__u8(out, ep->learned);
     /* One that is under way will not be told of, and was sent all the same. */
     buf__u8(out, ep->head_due && (ep->venue == NULL || ep->venue->heading != ep));
@@ -137,6 +142,18 @@ static void put_endpoint(const struct governor *g, struct buf *out, struct endpo
     }
 }
 
+/* Each endpoint of the venue brings them; the longest list is what all knew. */
+static void take_refusals(struct governor *g, struct taking *t, struct venue *v) {
+    uint32_t n = reader__u32(&t->r);
+    if (n > REFUSALS_MAX) t->r.failed = true;
+    bool better = v != NULL && n > v->n_refused && !t->r.failed;
+    for (uint32_t i = 0; i < n && !t->r.failed; i++) {
+        int64_t at_ns = take_time(g, t, 0);
+        if (better) v->refused_ns[i] = at_ns;
+    }
+    if (better) v->n_refused = n;
+}
+
 /** Reads an endpoint into @ep, which is an absent one when nobody has that name any more. */
 static void take_endpoint(struct governor *g, struct taking *t, struct endpoint *ep,
                           const char *policy) {
@@ -144,6 +161,10 @@ static void take_endpoint(struct governor *g, struct taking *t, struct endpoint 
     take_policy(g, t, &ep->own);
     uint32_t retries = t->version >= 3 ? reader__u32(&t->r) : RETRIES_MAX;
     if (ep->venue != NULL && retries < ep->venue->retries) ep->venue->retries = retries;
+    if (t->version >= 4) {
+        take_refusals(g, t, ep->venue);
+        ep->unproven = reader__u8(&t->r) != 0;
+    }
     ep->learned = reader__u8(&t->r) != 0;
     if (t->version >= 3) {
         bool head_due = reader__u8(&t->r) != 0;
@@ -165,6 +186,10 @@ static void take_endpoint(struct governor *g, struct taking *t, struct endpoint 
     ep->n_auth = reader__u32(&t->r);
     ep->n_blocks = reader__u32(&t->r);
     copy_string(ep->disabled_reason, sizeof ep->disabled_reason, reader__string(&t->r));
+    if (t->version < 4 && ep->n_auth >= 2 && !ep->killed && ep->disabled_until_ns == NEVER) {
+        ep->disabled_until_ns = g->clock->mono_ns + REST_NS; /* It was for good then. */
+        ep->unproven = true;
+    }
     uint32_t n = reader__u32(&t->r);
     if (n > INVALID_MAX) t->r.failed = true;
     ep->n_invalid = 0;

@@ -178,10 +178,22 @@ static void judge_throttled(const struct guard *g, const struct guard_source *s,
                                      : "it allows it again");
 }
 
+/* It ends when the governor, or the stream, has had a good answer: while nothing is asked, nothing
+ * is known to be over. */
 static void judge_disabled(const struct guard_source *s, struct finding *f) {
+    char at[40];
     bool disabled = is_disabled(s);
     f->level = disabled ? GUARD_RED : GUARD_GREEN;
     snprintf(f->title, sizeof f->title, "%s %s is switched off", s->name, s->stream);
+    if (disabled && s->again_ms > 0) {
+        snprintf(
+            f->body, sizeof f->body,
+            "souk rests because of errors: %.160s. It asks again by itself at %s, once, and "
+            "goes on if that is answered well. If it lasts, look at credentials, rights, and what "
+            "is asked for.",
+            s->disabled_reason, clock_text(s->again_ms, at));
+        return;
+    }
     snprintf(f->body, sizeof f->body,
              "souk stopped asking because of errors that asking again would not cure: %.160s. "
              "Correct the cause (credentials, address, permissions, the cursor), then let it ask "
@@ -387,7 +399,8 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
     g->level = g->store.level > g->spool.level ? g->store.level : g->spool.level;
     for (size_t i = 0; i < facts->n_sources; i++) {
         const struct guard_source *s = &facts->sources[i];
-        if (!s->enabled) continue;
+        /* What an upstream does not give is no failure, and not fresh either. */
+        if (!s->enabled || (s->unavailable && s->instead == NULL)) continue;
         enum guard_level level = guard__source(g, s->name, s->stream, NULL);
         n++;
         n_fresh += level == GUARD_GREEN;

@@ -143,6 +143,14 @@ static enum permit_class class_of(enum source_class class) {
     return classes[class];
 }
 
+/* Somebody may open the endpoint at any time, so it is looked at again soon; but asked it is when
+ * it opens, and not before. */
+static void wait_refused(struct poller *p, const struct endpoint *ep) {
+    int64_t until_ns = p->refused ? governor__refused_until_ns(p->deps.governor, ep) : 0;
+    poller__wait(p, POLLER_REFUSED_WAIT_NS);
+    if (until_ns > p->next_mono_ns) p->next_mono_ns = until_ns;
+}
+
 static void ask_permit(struct poller *p) {
     poller__move(p, POLL_WAIT);
     p->permit.data = p;
@@ -150,6 +158,7 @@ static void ask_permit(struct poller *p) {
     p->permit.tier = poller_recent__tier(&p->recent, p->permit.tier);
     /* One address asks once: where somebody else governs it, the HEAD is theirs. */
     p->permit.may_head = p->request.method == NULL && p->deps.gate == NULL;
+    p->permit.proven = p->counts.requests > 0 && !p->is_refusal;
     struct endpoint *ep = p->deps.endpoint(p->deps.endpoint_ctx, p->request.endpoint);
     int status = ep == NULL ? ERR_NOT_FOUND
                             : governor__acquire(p->deps.governor, ep, &p->permit,
@@ -157,7 +166,7 @@ static void ask_permit(struct poller *p) {
     if (status != 0) {
         p->refused = status == ERR_REFUSED;
         poller__move(p, POLL_IDLE);
-        poller__wait(p, POLLER_REFUSED_WAIT_NS);
+        wait_refused(p, ep);
     }
 }
 
@@ -185,7 +194,8 @@ static bool take_bearer(struct poller *p) {
                    : p->deps.bearer(p->deps.bearer_ctx, p->type->name, p->request.scope, token,
                                     sizeof token, &e);
     bool was_quiet = p->quiet;
-    p->quiet = code == ERR_REFUSED;
+    p->quiet = code == ERR_REFUSED || code == ERR_AUTH;
+    p->tokenless = code == ERR_AUTH;
     if (code == 0) {
         snprintf(p->bearer, sizeof p->bearer, POLLER_BEARER_LINE "%s", token);
         if (was_quiet) p->last_error[0] = '\0';
@@ -195,7 +205,10 @@ static bool take_bearer(struct poller *p) {
     if (p->quiet && !was_quiet) /* Once: not granted is a normal state. */
         LOG_WARN("sources", "stream stays quiet", LOG_S("source", p->type->name),
                  LOG_S("stream", p->stream->key), LOG_S("reason", e.msg));
-    poller__wait(p, p->quiet ? POLLER_QUIET_WAIT_NS : POLLER_TOKEN_WAIT_NS);
+    poller__wait(p, p->tokenless ? POLLER_REFUSED_WAIT_NS
+                    : p->quiet   ? POLLER_QUIET_WAIT_NS
+                                 : POLLER_TOKEN_WAIT_NS);
+    if (p->quiet) p->next_mono_ns = INT64_MAX; /* A look for a token is no request. */
     return false;
 }
 
@@ -219,7 +232,9 @@ void poller__plan(struct poller *p) {
     p->type->plan(p->settings, p->stream, &p->state, &p->request);
     if (p->bound.until != NULL) apply_bound(p);
     int64_t due_ns = p->request.not_before_mono_ns;
-    if (p->backoff_until_mono_ns > due_ns) due_ns = p->backoff_until_mono_ns;
+    bool rests = p->backoff_until_mono_ns > due_ns;
+    /* Somebody who asks for it now may know that what was refused is there. */
+    if (rests && !(p->state.poked && p->is_refusal)) due_ns = p->backoff_until_mono_ns;
     p->done = p->request.done;
     p->next_mono_ns = due_ns;
     if (p->done || due_ns == INT64_MAX) return; /* Idle until it is poked or closed. */
@@ -356,7 +371,7 @@ static void on_permit(struct permit *permit, int status) {
         return;
     }
     poller__move(p, POLL_IDLE);
-    if (!settle(p)) poller__wait(p, POLLER_REFUSED_WAIT_NS);
+    if (!settle(p)) wait_refused(p, permit->endpoint);
 }
 
 /* Keeping: one record, then its sync, then the cursor moves. */
@@ -410,6 +425,7 @@ void poller__status(const struct poller *p, struct poller_status *out) {
                                   .state = &p->state,
                                   .endpoint = p->request.endpoint[0] != '\0' ? p->request.endpoint
                                                                              : p->stream->endpoint,
+                                  .scope = p->request.scope,
                                   .doing = p->doing,
                                   .counts = p->counts,
                                   .body_bytes = p->body_bytes,
@@ -426,6 +442,9 @@ void poller__status(const struct poller *p, struct poller_status *out) {
                                   .spool_full = p->spool_full,
                                   .refused = p->refused,
                                   .quiet = p->quiet,
+                                  .tokenless = p->tokenless,
+                                  .n_refusals = p->n_refusals,
+                                  .refused_http = p->refused_http,
                                   .done = p->done,
                                   .throttled_wall_ns = p->throttled_wall_ns};
     if (p->held) snprintf(out->last_error, sizeof out->last_error, "frozen: %s", p->held_reason);

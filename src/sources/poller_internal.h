@@ -7,8 +7,11 @@
 
 #define POLLER_META_MAX ((size_t)64 << 10)
 #define POLLER_REFUSED_WAIT_NS (5 * NS_PER_S)
-#define POLLER_TOKEN_WAIT_NS NS_PER_S               /* A token is on its way. */
-#define POLLER_QUIET_WAIT_NS (60 * NS_PER_S)        /* There is none; somebody may grant it. */
+#define POLLER_TOKEN_WAIT_NS NS_PER_S        /* A token is on its way. */
+#define POLLER_QUIET_WAIT_NS (60 * NS_PER_S) /* There is none; somebody may grant it. */
+/* After a refusal of what it asks for; doubled each time again. */
+#define POLLER_REST_NS (10 * NS_PER_S)
+#define POLLER_REST_MAX_NS (3600 * NS_PER_S)
 #define POLLER_BEARER_LINE "Authorization: Bearer " /* In front of a token. */
 #define POLLER_BACKOFF_MAX_NS (60 * NS_PER_S)
 
@@ -56,6 +59,9 @@ struct poller {
     int64_t last_rows_mono_ns;
     int64_t backoff_until_mono_ns;
     uint32_t attempts;
+    bool is_refusal;       /* The last answer refused what was asked for, and nothing else. */
+    uint32_t n_refusals;   /* Such answers in a row. */
+    uint16_t refused_http; /* The status of the last of them. */
     char retry_reason[64];
     uv_timer_t timer;
     int64_t next_mono_ns;
@@ -63,7 +69,7 @@ struct poller {
     uint64_t body_bytes, entries;
     int64_t started_wall_ns, last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns,
         throttled_wall_ns;
-    bool frozen, spool_full, refused, quiet, done;
+    bool frozen, spool_full, refused, quiet, tokenless, done;
     struct poller_bound bound; /* until NULL: none. */
     bool held;                 /* Frozen by hand. */
     char held_reason[POLLER_REASON_MAX];

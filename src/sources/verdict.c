@@ -36,14 +36,26 @@ static bool is_block_page(const struct http_response *r) {
     return r->status == 403 && slice__starts(type, SLICE_LIT("text/html"));
 }
 
+/* Whether a status is about what was asked for alone: one league, tab, hour or page that is not
+ * there, or is asked for wrongly. Tokens, rights, methods, rates and trouble of the moment are the
+ * endpoint's. */
+static bool is_about_subject(int status) {
+    static const int others[] = {401, 402, 403, 405, 407, 408, 418, 421, 425, 426, 429, 431, 451};
+    if (status < 400 || status > 499) return false;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (status == others[i]) return false;
+    return true;
+}
+
 static void tell_governor(struct poller *p, const struct http_response *r) {
     struct governor_header headers[HTTP_HEADERS_MAX];
     size_t n = r->n_headers < HTTP_HEADERS_MAX ? r->n_headers : HTTP_HEADERS_MAX;
     for (size_t i = 0; i < n; i++)
         headers[i] =
             (struct governor_header){.name = r->headers[i].name, .value = r->headers[i].value};
+    bool block = is_block_page(r);
     /* What the source expects is no mistake of ours, and does not spend the budget of those. */
-    bool refused = r->status >= 400 && r->status < 500 && r->status != 429 && !is_block_page(r);
+    bool refused = r->status >= 400 && r->status < 500 && r->status != 429 && !block;
     bool expected = (r->status != 0 && r->status == p->request.expect_status) ||
                     (refused && p->request.expect_4xx);
     struct governor_reply reply = {.status = expected ? 200 : r->status,
@@ -51,7 +63,9 @@ static void tell_governor(struct poller *p, const struct http_response *r) {
                                    .headers = headers,
                                    .n_headers = n,
                                    .done_mono_ns = p->deps.clock->mono_ns,
-                                   .block_page = is_block_page(r)};
+                                   .subject = is_about_subject(r->status) && !block,
+                                   .block_page = block};
+    p->is_refusal = reply.subject && !expected;
     governor__report(p->deps.governor, &p->permit, &reply, &p->limits);
     if (p->gate.permit != 0) p->deps.gate->end(p->deps.gate->ctx, &p->gate, &reply);
     p->gate.permit = 0;
@@ -108,10 +122,22 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
     p->state.unavailable = false;
 }
 
+static int64_t doubled_ns(int64_t first_ns, uint32_t n, int64_t most_ns) {
+    int64_t ns = first_ns;
+    for (uint32_t i = 1; i < n && ns < most_ns; i++) ns *= 2;
+    return ns < most_ns ? ns : most_ns;
+}
+
+/* The answer refused what this stream asks for: it rests, and nobody else. */
+static void rest(struct poller *p) {
+    if (p->n_refusals < UINT32_MAX) p->n_refusals++;
+    p->refused_http = p->facts.http_status;
+    p->backoff_until_mono_ns =
+        p->deps.clock->mono_ns + doubled_ns(POLLER_REST_NS, p->n_refusals, POLLER_REST_MAX_NS);
+}
+
 static int64_t backoff_ns(uint32_t n_failures) {
-    int64_t ns = NS_PER_S / 2;
-    for (uint32_t i = 1; i < n_failures && ns < POLLER_BACKOFF_MAX_NS; i++) ns *= 2;
-    return ns < POLLER_BACKOFF_MAX_NS ? ns : POLLER_BACKOFF_MAX_NS;
+    return doubled_ns(NS_PER_S / 2, n_failures, POLLER_BACKOFF_MAX_NS);
 }
 
 /* The request or its answer was no good: the cursor stays. Sources that repeat show their last
@@ -120,6 +146,7 @@ static void keep_failure(struct poller *p, const char *status, const char *reaso
     const struct clock *now = p->deps.clock;
     p->state.n_failures++;
     p->backoff_until_mono_ns = now->mono_ns + backoff_ns(p->state.n_failures);
+    if (p->is_refusal) rest(p);
     snprintf(p->retry_reason, sizeof p->retry_reason, "%s", reason);
     p->facts.status = slice__str(status);
     p->facts.error = slice__str(p->error);
@@ -146,7 +173,7 @@ static void keep_failure(struct poller *p, const char *status, const char *reaso
 static void keep_success(struct poller *p, const char *status, bool is_page) {
     if (!p->request.seed)
         poller_recent__add(&p->recent, is_page && p->facts.flags & REQUEST_ADVANCES);
-    p->state.n_failures = 0;
+    p->state.n_failures = p->n_refusals = 0;
     p->backoff_until_mono_ns = 0;
     p->facts.status = slice__str(status);
     /* Also when nothing was new: how old the newest row is says how fresh the cursor is. */
@@ -205,7 +232,7 @@ static void keep_unavailable(struct poller *p) {
     p->counts.unavailable++;
     series__inc(p->m.unavailable);
     p->state.unavailable = true;
-    p->state.n_failures = 0;
+    p->state.n_failures = p->n_refusals = 0; /* plan says when to look again. */
     p->backoff_until_mono_ns = 0;
     snprintf(p->error, sizeof p->error, "%s", p->job.err.msg);
     p->facts.status = SLICE_LIT("unavailable");

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 from stacks import ask, run_souk, stack_of, until
@@ -107,8 +108,15 @@ def test_a_token_that_is_refused_is_renewed_once(stack):
     again = stream(stack, "oauth", "service:psapi")["pages"]["new"]
     stack.fault("status", value=401, count=1)
     until("it is quiet", 30, lambda: stack.psapi()["state"] == "off", tell(stack))
-    assert "the server answers 401 to it" in stack.psapi()["last_error"]
+    assert "the server answers 401 to it; another is asked for in " in stack.psapi()["last_error"]
     assert stream(stack, "oauth", "service:psapi")["pages"]["new"] == again
+    # Which is no normal state: it brings nothing, so it is red and told, and says of no time that it asks then.
+    until("it is red", 10, lambda: stack.psapi()["level"] == "red", tell(stack))
+    told = [a for a in stack.alerts("disabled") if a["status"] == "firing"]
+    assert told and "asks again by itself at" in told[0]["body"], told
+    assert stack.psapi()["next_request_ms"] == 0
+    time.sleep(6)
+    assert [a["id"] for a in stack.alerts("disabled") if a["status"] == "firing"] == [a["id"] for a in told]
 
 
 def test_secrets_are_nowhere(stack):
@@ -140,6 +148,7 @@ def test_wrong_credentials_are_tried_once(stack):
     until("what needs a token is quiet", 30, lambda: stack.psapi()["state"] == "off", tell(stack))
     assert "client id and secret are refused" in stack.psapi()["last_error"]
     until("it is told", 10, lambda: stream(stack, "oauth", "service:psapi")["level"] == "red", tell(stack))
+    until("so it is where it is missed", 10, lambda: stack.psapi()["level"] == "red", tell(stack))
     asked = stack.simulator()
     # Nor by the next process, with the same credentials.
     stack.stop("souk")

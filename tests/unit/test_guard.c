@@ -165,6 +165,41 @@ static void test_guard_tells_throttling_disabling_and_rewinds(void **state) {
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
 }
 
+/* Whether the list of what fires has @text in it. */
+static bool is_told(const struct fixture *f, const char *text) {
+    struct buf all = buf__init(1 << 20);
+    alerts__list(f->alerts, SLICE_LIT("firing"), &all);
+    buf__u8(&all, 0);
+    bool found = strstr(all.base, text) != NULL;
+    buf__fini(&all);
+    return found;
+}
+
+static void test_guard_says_whether_it_goes_on_by_itself(void **state) {
+    struct fixture *f = *state;
+    f->source.disabled_reason = "not authorized: HTTP 401 twice in a row";
+    f->source.again_ms = START_MS + 300000;
+    pass(f, 1);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+    assert_int_equal(guard__source(f->guard, "psapi", "pc", NULL), GUARD_RED);
+    assert_true(is_told(f, "asks again by itself at"));
+    assert_false(is_told(f, "souk limit resume"));
+    f->source.again_ms = 0; /* It is off for good: a person is needed. */
+    pass(f, 6);
+    assert_true(is_told(f, "souk limit resume"));
+    assert_false(is_told(f, "by itself"));
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+}
+
+static void test_what_is_not_given_is_not_fresh(void **state) {
+    struct fixture *f = *state;
+    pass(f, 1);
+    assert_non_null(strstr(guard__summary(f->guard), "1 of 1 source fresh"));
+    f->source.unavailable = true; /* A normal state, and no rows. */
+    pass(f, 1);
+    assert_non_null(strstr(guard__summary(f->guard), "0 of 0 sources fresh"));
+}
+
 static void test_guard_tells_what_is_not_available_and_what_stands_in(void **state) {
     struct fixture *f = *state;
     const char *reason;
@@ -223,6 +258,8 @@ int main(void) {
         T(test_guard_rests_while_the_clock_jumps),
         T(test_guard_watches_store_and_spool),
         T(test_guard_tells_throttling_disabling_and_rewinds),
+        T(test_guard_says_whether_it_goes_on_by_itself),
+        T(test_what_is_not_given_is_not_fresh),
         T(test_guard_tells_what_is_not_available_and_what_stands_in),
         T(test_guard_ends_what_was_left_from_an_earlier_run),
     };

@@ -201,8 +201,13 @@ static void test_a_disabled_endpoint_is_asked_again_later(void **state) {
     poller__start(f->poller);
     UNTIL(f, status_of(f).refused); /* A block page: the governor disables the host. */
     assert_int_equal(status_of(f).doing, POLL_IDLE);
-    assert_true(status_of(f).next_mono_ns > f->clock.mono_ns);
+    /* When it opens, not when it is looked at again. */
+    assert_true(status_of(f).next_mono_ns > f->clock.mono_ns + 3000 * NS_PER_S);
+    for (int i = 0; i < 6000; i++) turn(f);
     assert_int_equal(f->n_requests, 1);
+    assert_true(status_of(f).next_mono_ns > f->clock.mono_ns + 3000 * NS_PER_S);
+    governor__resume(f->governor, f->endpoint); /* Somebody opens it: it is seen soon. */
+    UNTIL(f, f->n_requests == 2);
 }
 
 static void test_the_first_cursor_comes_from_the_seed(void **state) {

@@ -316,6 +316,44 @@ static void test_without_a_grant_the_stream_is_quiet(void **state) {
     assert_false(status_of(f).quiet);
 }
 
+/* There should be a token, and the upstream takes none for now: no normal state, and it ends by itself. */
+static void test_while_no_token_is_taken_the_stream_says_so_and_goes_on(void **state) {
+    static const struct script script = {{SAYS("1", "1")}, 1};
+    struct fixture *f = *state;
+    struct tokens tokens = {.status = ERR_AUTH, .token = "first"};
+    f->data = &tokens;
+    f->bearer = on_bearer;
+    open_demo(f, (struct behaviour){.wants_token = true}, &script);
+    UNTIL(f, status_of(f).quiet);
+    assert_true(status_of(f).tokenless);
+    assert_string_equal(status_of(f).scope, "service:demo");
+    assert_true(status_of(f).next_mono_ns == INT64_MAX); /* A look for a token is no request. */
+    tokens.status = 0;
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_false(status_of(f).tokenless || status_of(f).quiet);
+    assert_string_equal(status_of(f).last_error, "");
+}
+
+static void test_a_refused_subject_rests_alone(void **state) {
+    static const struct script script = {{STATUS("404 Not Found"), STATUS("400 Bad Request"), SAYS("1", "1")}, 3};
+    struct fixture *f = *state;
+    struct endpoint_status ep;
+    open_demo(f, (struct behaviour){.class = SOURCE_TAIL}, &script);
+    UNTIL(f, status_of(f).n_refusals == 1 && status_of(f).doing == POLL_IDLE);
+    assert_int_equal(status_of(f).refused_http, 404);
+    assert_in_range((status_of(f).next_mono_ns - f->clock.mono_ns) / NS_PER_S, 8, 10);
+    governor__status(f->governor, 0, &ep); /* The others of the endpoint do not rest. */
+    assert_true(ep.next_mono_ns <= f->clock.mono_ns + NS_PER_S);
+    assert_int_not_equal(ep.state, ENDPOINT_BACKOFF);
+    UNTIL(f, status_of(f).n_refusals == 2 && status_of(f).doing == POLL_IDLE);
+    assert_int_equal(status_of(f).refused_http, 400);
+    assert_in_range((status_of(f).next_mono_ns - f->clock.mono_ns) / NS_PER_S, 18, 20); /* Twice as long, */
+    poller__poke(f->poller);                                                            /* or until somebody wants it. */
+    for (int i = 0; i < 2000 && status_of(f).counts.fresh == 0; i++) turn(f);
+    assert_int_equal(status_of(f).counts.fresh, 1);
+    assert_int_equal(status_of(f).n_refusals, 0);
+}
+
 static void test_a_refused_token_is_told(void **state) {
     static const struct script script = {{STATUS("401 Unauthorized"), SAYS("1", "1")}, 2};
     struct fixture *f = *state;
@@ -408,6 +446,8 @@ int main(void) {
         CASE(test_a_cursor_set_by_hand_starts_without_a_memo),
         CASE(test_a_token_is_waited_for_and_sent),
         CASE(test_without_a_grant_the_stream_is_quiet),
+        CASE(test_while_no_token_is_taken_the_stream_says_so_and_goes_on),
+        CASE(test_a_refused_subject_rests_alone),
         CASE(test_a_refused_token_is_told),
         CASE(test_a_token_that_head_finds_refused_is_not_tried_again),
         CASE(test_a_token_is_as_old_as_its_departure),
