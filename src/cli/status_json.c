@@ -80,6 +80,15 @@ static void put_lag(struct buf *out, const char *key, double v, bool *first) {
     else buf__printf(out, "%.0f", v);
 }
 
+/* When a stream asks again, as far as that is known: not while its endpoint refuses everything, of
+ * which the poller hears only when it is due. 0: it is asking, or nobody knows. */
+static int64_t next_request_ns(const struct app *a, const struct poller_status *p) {
+    const struct endpoint *ep = governor__find(a->governor, p->endpoint);
+    int64_t until_ns = ep == NULL ? 0 : governor__refused_until_ns(a->governor, ep);
+    if (p->doing != POLL_IDLE) return 0;
+    return wall_of(a, until_ns > p->next_mono_ns ? until_ns : p->next_mono_ns);
+}
+
 static void put_stream(const struct app *a, const struct app_stream *s, struct buf *out) {
     struct poller_status p;
     poller__status(s->poller, &p);
@@ -113,7 +122,7 @@ static void put_stream(const struct app *a, const struct app_stream *s, struct b
     put_text(out, "last_error", p.last_error, &first);
     put_key(out, "note", &first);
     put_note(a, s, &p, out);
-    put_ms(out, "next_request_ms", p.doing == POLL_IDLE ? wall_of(a, p.next_mono_ns) : 0, &first);
+    put_ms(out, "next_request_ms", next_request_ns(a, &p), &first);
     buf__append_str(out, "}");
 }
 

@@ -213,6 +213,8 @@ int64_t venue__unproven_ns(struct venue *v, int64_t now_ns) {
 void endpoint__refused_subject(struct endpoint *ep, int status, int64_t now_ns) {
     struct venue *v = ep->venue;
     ep->n_errors++;
+    ep->n_auth = 0; /* Whoever looks for what was asked for has let us in. */
+    ep->unproven = false;
     snprintf(ep->last_error, sizeof ep->last_error, "HTTP %d", status);
     forget_old_refusals(v, now_ns);
     if (v->n_refused == REFUSALS_MAX) /* The newest count: of those that were under way. */

@@ -172,7 +172,7 @@ struct endpoint {
     int64_t backoff_ns;        /* Not before. */
     int64_t disabled_until_ns; /* 0: enabled; NEVER: until governor__resume. */
     bool killed;               /* Disabled by somebody. */
-    bool unproven;             /* It was disabled, and no reply has said since that all is well. */
+    bool unproven;             /* It was disabled, and no reply has said since that it is open. */
     int64_t paused_until_ns;   /* Likewise, but its requests wait. */
     char paused_reason[64];
     char disabled_reason[96];

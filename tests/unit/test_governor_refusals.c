@@ -93,6 +93,38 @@ static void test_it_is_unproven_until_an_answer(void **state) {
     sim_free(sim);
 }
 
+/* What does not pass by itself is off until somebody comes: it says so, asks nothing, and is well only when it was
+ * answered. */
+static void test_what_is_off_for_good_says_so(void **state) {
+    (void)state;
+    static const struct {
+        int status;
+        const char *retry_after, *reason;
+    } ways[] = {{405, NULL, "disabled: 10 invalid requests in 10 min, last HTTP 405"},
+                {404, NULL, "disabled: 10 invalid requests in 10 min, last HTTP 404"}, /* Nobody said it is a subject's. */
+                {429, "90000", "disabled: the server asked for more than 24 h of silence"}};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct sim *sim = new_sim();
+        sim->server.status = ways[i].status;
+        sim->server.retry_after = ways[i].retry_after;
+        want(sim, 100 * S, S);
+        uint32_t n = sim->server.n_hits;
+        assert_string_equal(sim_status(sim).reason, ways[i].reason);
+        want(sim, 100 * 3600 * S, 1200 * S);
+        assert_int_equal(sim->server.n_hits, n);
+        assert_int_equal(sim_status(sim).state, ENDPOINT_DISABLED);
+        assert_true(governor__refused_until_ns(sim->g, sim->ep) == INT64_MAX);
+        assert_true(sim_status(sim).next_mono_ns == INT64_MAX); /* It promises nothing. */
+        sim->server.status = 0;
+        sim->server.retry_after = NULL;
+        governor__resume(sim->g, sim->ep);
+        assert_true(sim_status(sim).unproven);
+        want(sim, 60 * S, S);
+        assert_false(sim_status(sim).unproven);
+        sim_free(sim);
+    }
+}
+
 /* What a person stopped is no failure. */
 static void test_a_kill_is_not_unproven(void **state) {
     (void)state;
@@ -226,6 +258,7 @@ int main(void) {
         cmocka_unit_test(test_not_authorized_rests_probes_and_goes_on),
         cmocka_unit_test(test_a_refused_endpoint_is_probed_once_an_hour_at_last),
         cmocka_unit_test(test_it_is_unproven_until_an_answer),
+        cmocka_unit_test(test_what_is_off_for_good_says_so),
         cmocka_unit_test(test_a_kill_is_not_unproven),
         cmocka_unit_test(test_one_dead_subject_stops_nobody_else),
         cmocka_unit_test(test_many_dead_subjects_do_not_hammer),
