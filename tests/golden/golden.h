@@ -3,6 +3,7 @@
 #ifndef SOUK_TESTS_GOLDEN_H
 #define SOUK_TESTS_GOLDEN_H
 
+#include "../lib/data_dir.h"
 #include "souk/core/batch.h"
 #include "souk/source.h"
 #include <assert.h>
@@ -10,13 +11,9 @@
 #include <stdlib.h>
 #include <zlib.h>
 
-/* Reads @file below the directory that the environment names in @root, through gzip where it is.
- * @return false when it is not there. @out is the caller's. */
-static inline bool golden__load(const char *root, const char *file, struct buf *out) {
-    char path[1024];
-    const char *dir = getenv(root);
-    if (dir == NULL) return false;
-    snprintf(path, sizeof path, "%s/%s", dir, file);
+/* Reads the file at @path, through gzip where it is. @return false when it is not there. @out is
+ * the caller's. */
+static inline bool golden__read(const char *path, struct buf *out) {
     gzFile f = gzopen(path, "rb");
     if (f == NULL) return false;
     *out = buf__init((size_t)64 << 20);
@@ -30,6 +27,62 @@ static inline bool golden__load(const char *root, const char *file, struct buf *
     }
     gzclose(f);
     return true;
+}
+
+/* Reads @file below the directory that the environment names in @root, as golden__read(). */
+static inline bool golden__load(const char *root, const char *file, struct buf *out) {
+    char path[2048];
+    const char *dir = getenv(root);
+    if (dir == NULL) return false;
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    return golden__read(path, out);
+}
+
+/* Reads the body @file of @origin, which must be there. @out is the caller's. */
+static inline void golden__body(enum data_origin origin, const char *file, struct buf *out) {
+    char path[2048];
+    data__path(origin, file, path, sizeof path);
+    if (!golden__read(path, out)) {
+        fprintf(stderr, "no %s\n", path);
+        abort();
+    }
+}
+
+/* Adds a line for each batch: @file, table, part, rows, hash of the rows. */
+static inline void golden__digest(const struct rows *rows, const char *file, struct buf *out) {
+    for (size_t i = 0; i < rows->n; i++) {
+        char hash[33];
+        const struct batch *b = &rows->batches[i].batch;
+        batch__hash(b, hash);
+        buf__printf(out, "%s %s %s %zu %s\n", file, b->table->name, rows->batches[i].part,
+                    b->n_rows, hash);
+    }
+}
+
+/* Compares what the bodies of @origin make with the lines of tests/golden/NAME.digest, or
+ * NAME_recorded.digest. tests/golden/refresh sets SOUK_GOLDEN_REFRESH: then the file becomes @got.
+ * @return whether they are equal; what differs was printed. */
+static inline bool golden__same(const char *name, enum data_origin origin, const struct buf *got) {
+    char file[128], path[2048];
+    struct buf want = {0};
+    assert(got->len > 0 && !got->failed);
+    snprintf(file, sizeof file, "tests/golden/%s%s.digest", name,
+             origin == DATA_RECORDED ? "_recorded" : "");
+    if (getenv("SOUK_GOLDEN_REFRESH") != NULL) {
+        snprintf(path, sizeof path, "%s/%s", getenv("SOUK_SOURCE"), file);
+        FILE *out = fopen(path, "wb");
+        bool written = out != NULL && fwrite(got->base, 1, got->len, out) == got->len;
+        return out != NULL && fclose(out) == 0 && written;
+    }
+    bool same =
+        golden__load("SOUK_SOURCE", file, &want) && slice__eq(buf__slice(got), buf__slice(&want));
+    if (!same)
+        fprintf(stderr,
+                "the rows are not those of %s; when that is meant, run tests/golden/refresh. They "
+                "are\n%.*s",
+                file, SLICE_FMT(buf__slice(got)));
+    buf__fini(&want);
+    return same;
 }
 
 /* Puts a bare array of stashes into the envelope that psapi sends. */

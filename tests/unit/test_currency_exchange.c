@@ -384,42 +384,97 @@ static void test_a_digest_becomes_rows(void **state) {
     tear_down(&f);
 }
 
-static void test_recorded_digests_become_rows(void **state) {
-    struct buf body;
+/* The markets of a digest: none refused, and what trades cleared at lies between the two ratios. */
+static void check_markets(struct fixture *f, struct slice body, size_t n_markets) {
     struct rows rows;
-    struct fixture f;
-    (void)state;
-    if (!golden__load("SOUK_SHARED_DATA", "poe/cx/digest-allflame-2026-08-excerpt.json", &body)) {
-        print_message("no shared data\n");
-        skip();
-    }
-    set_up(&f, "1785999600", false, H);
-    assert_int_equal(ask(&f, url(1785999600)), 0);
-    const struct source_answer a = {.status = 200, .body = buf__slice(&body)};
-    assert_int_equal(cx->judge(&f.spec, &f.at, &a, &f.facts, &f.e), 0);
-    assert_int_equal(f.facts.verdict, PAGE_NEW);
-    assert_string_equal(f.facts.next_cursor, "1785999600");
-    buf__fini(&f.facts.memo);
-    decode(&f, "", buf__slice(&body), &rows);
-    const struct batch *b = golden__batch(&rows, &table_bronze_exchange_events, "other");
-    assert_int_equal(b->n_rows, 7);
+    decode(f, "", body, &rows);
+    assert_int_equal(golden__count(&rows, &table_bronze_exchange_events), n_markets);
     assert_int_equal(golden__count(&rows, &table_bronze_quarantine), 0);
-    double vwap = (double)golden__int(b, "volume_base", 0) / (double)golden__int(b, "volume_quote", 0);
-    assert_true(vwap > 201.3 && vwap < 201.5);
-    for (size_t i = 0; i < b->n_rows; i++) {
+    const struct batch *b = golden__batch(&rows, &table_bronze_exchange_events, "other");
+    for (size_t i = 0; b != NULL && i < b->n_rows; i++) {
         double base = (double)golden__int(b, "volume_base", i), quote = (double)golden__int(b, "volume_quote", i);
-        if (base == 0) continue; /* What trades cleared at lies between the two ratios. */
+        if (base == 0) continue;
         assert_true(quote / base >= golden__f64(b, "lowest_ratio", i) * (1 - 1e-12));
         assert_true(quote / base <= golden__f64(b, "highest_ratio", i) * (1 + 1e-12));
     }
     rows__fini(&rows);
-    buf__fini(&body);
-    assert_true(golden__load("SOUK_SHARED_DATA", "poe/cx/digest-poe2-2026-07-excerpt.json", &body));
+}
+
+/* Of the CDN and of OAuth, by paths and by the short ids of old digests. */
+static void test_digests_become_rows(enum data_origin origin) {
+    static const struct {
+        enum data_origin origin;
+        const char *file;
+        bool oauth, dated; /* dated: of the hour 1785999600, which is then judged. */
+        size_t n_markets;
+    } digests[] = {
+        {DATA_MADE, "cx/digest-allflame-2026-08-excerpt.json", false, true, 6},
+        {DATA_MADE, "cx/digest-allflame-2026-08-excerpt.json", true, true, 6},
+        {DATA_MADE, "cx/digest-short-ids-2024.json", true, true, 3},
+        {DATA_MADE, "cx/digest-poe2.json", false, true, 2},
+        {DATA_RECORDED, "cx/digest-allflame-2026-08-excerpt.json", false, true, 7},
+        {DATA_RECORDED, "cx/digest-poe2-2026-07-excerpt.json", false, false, 2},
+    };
+    for (size_t i = 0; i < sizeof digests / sizeof *digests; i++) {
+        struct fixture f;
+        struct buf body;
+        if (digests[i].origin != origin) continue;
+        golden__body(origin, digests[i].file, &body);
+        set_up(&f, "1785999600", digests[i].oauth, H);
+        if (digests[i].dated) {
+            assert_int_equal(ask(&f, url(1785999600)), 0);
+            const struct source_answer a = {.status = 200, .body = buf__slice(&body)};
+            assert_int_equal(cx->judge(&f.spec, &f.at, &a, &f.facts, &f.e), 0);
+            assert_int_equal(f.facts.verdict, PAGE_NEW);
+            assert_string_equal(f.facts.next_cursor, "1785999600");
+            buf__fini(&f.facts.memo);
+        }
+        check_markets(&f, buf__slice(&body), digests[i].n_markets);
+        buf__fini(&body);
+        tear_down(&f);
+    }
+}
+DATA_TESTS_OF(test_digests_become_rows)
+
+static void test_the_recorded_price_is_that_of_its_day(void **state) {
+    (void)state;
+    struct fixture f;
+    struct buf body;
+    struct rows rows;
+    DATA_OR_SKIP(DATA_RECORDED);
+    golden__body(DATA_RECORDED, "cx/digest-allflame-2026-08-excerpt.json", &body);
+    set_up(&f, "1785999600", false, H);
     decode(&f, "", buf__slice(&body), &rows);
-    assert_int_equal(golden__count(&rows, &table_bronze_exchange_events), 2);
+    const struct batch *b = golden__batch(&rows, &table_bronze_exchange_events, "other");
+    double vwap =
+        (double)golden__int(b, "volume_base", 0) / (double)golden__int(b, "volume_quote", 0);
+    assert_true(vwap > 201.3 && vwap < 201.5);
     rows__fini(&rows);
     buf__fini(&body);
     tear_down(&f);
+}
+
+/* An hour that still runs is answered with 404, and a past one in which nobody traded with no
+ * markets. */
+static void test_hours_without_markets_make_no_rows(void **state) {
+    static const struct {
+        const char *file;
+        int status;
+    } hours[] = {{"cx/digest-running-hour.json", 404}, {"cx/digest-nothing-traded.json", 200}};
+    (void)state;
+    for (size_t i = 0; i < sizeof hours / sizeof *hours; i++) {
+        struct fixture f;
+        struct buf body;
+        golden__body(DATA_MADE, hours[i].file, &body);
+        buf__append(&body, "", 1);
+        set_up(&f, "1785999600", false, 1785999600 + 1800 + 3600 * (int64_t)i);
+        enum page_verdict v = answer(&f, hours[i].status, body.base);
+        if (v != PAGE_EMPTY) fail_msg("%s: %d", hours[i].file, v);
+        assert_string_equal(f.at.cursor, "");
+        check_markets(&f, slice__of(body.base, body.len - 1), 0);
+        buf__fini(&body);
+        tear_down(&f);
+    }
 }
 
 int main(void) {
@@ -435,7 +490,9 @@ int main(void) {
         cmocka_unit_test(test_other_hours_are_refused),
         cmocka_unit_test(test_the_cdn_is_left_alone_and_a_scope_can_lack),
         cmocka_unit_test(test_a_digest_becomes_rows),
-        cmocka_unit_test(test_recorded_digests_become_rows),
+        DATA_TESTS(test_digests_become_rows),
+        cmocka_unit_test(test_the_recorded_price_is_that_of_its_day),
+        cmocka_unit_test(test_hours_without_markets_make_no_rows),
     };
     return cmocka_run_group_tests(tests, find_source, NULL);
 }

@@ -1,6 +1,7 @@
-/* Rate-limit headers as bytes: the grammar, what is refused, Retry-After, and the corpus of header
- * sets seen in public when the shared data is there. */
+/* Rate-limit headers as bytes: the grammar, what is refused, Retry-After, and corpora of header
+ * sets. */
 #include "../../src/governor/headers.h"
+#include "../lib/data_dir.h"
 #include "test_governor_sim.h"
 #include <yyjson.h>
 
@@ -201,19 +202,18 @@ static void check_case(yyjson_val *c) {
     else assert_string_not_equal(h.error, "");
 }
 
-static void test_corpus(void **state) {
-    (void)state;
-    char path[512];
-    const char *data = getenv("SOUK_SHARED_DATA");
-    snprintf(path, sizeof path, "%s/poe/ratelimit/header-corpus.json", data == NULL ? "" : data);
+static void test_corpus(enum data_origin origin) {
+    char path[2048];
+    data__path(origin, "ratelimit/header-corpus.json", path, sizeof path);
     yyjson_doc *doc = yyjson_read_file(path, 0, NULL, NULL);
-    if (doc == NULL) skip();
+    assert_non_null(doc);
     size_t i, max;
     yyjson_val *c;
     yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "cases"), i, max, c) check_case(c);
     assert_true(max > 10);
     yyjson_doc_free(doc);
 }
+DATA_TESTS_OF(test_corpus)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -224,7 +224,7 @@ int main(void) {
         cmocka_unit_test(test_retry_after_is_waited_for),
         cmocka_unit_test(test_http_date_of_all_months),
         cmocka_unit_test(test_verdict_is_bounded_and_printable),
-        cmocka_unit_test(test_corpus),
+        DATA_TESTS(test_corpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,19 +1,16 @@
-/* A recorded session of a compliant client (facts on rate limits § 3.4): its reply headers drive
+/* A session of a compliant client (facts on rate limits § 3.4): its reply headers drive
  * the governor, which must reach 90 % of its speed and never be earlier than the padding rule
  * allows. */
+#include "../lib/data_dir.h"
 #include "test_governor_sim.h"
 #include <yyjson.h>
 #include <zlib.h>
 
 #define BYTES_MAX ((size_t)4 << 20)
 
-static yyjson_doc *read_capture(void) {
-    char path[512];
-    const char *data = getenv("SOUK_SHARED_DATA");
-    snprintf(path, sizeof path, "%s/poe/ratelimit/capture-oauth-vpn-2026-08-13.json.gz",
-             data == NULL ? "" : data);
+static yyjson_doc *read_session(const char *path) {
     gzFile file = gzopen(path, "rb");
-    if (file == NULL) return NULL;
+    assert_non_null(file);
     char *text = malloc(BYTES_MAX);
     assert_non_null(text);
     int n = gzread(file, text, BYTES_MAX);
@@ -90,17 +87,22 @@ static void replay(yyjson_val *records, const char *endpoint) {
     sim_free(sim);
 }
 
-static void test_a_recorded_session(void **state) {
-    (void)state;
-    yyjson_doc *doc = read_capture();
-    if (doc == NULL) skip();
+static void test_a_session(enum data_origin origin) {
+    char path[2048];
+    data__path(origin,
+               origin == DATA_MADE ? "ratelimit/session.json.gz"
+                                   : "ratelimit/capture-oauth-vpn-2026-08-13.json.gz",
+               path, sizeof path);
+    yyjson_doc *doc = read_session(path);
+    assert_non_null(doc);
     yyjson_val *records = yyjson_obj_get(yyjson_doc_get_root(doc), "records");
     replay(records, "get-stash");
     replay(records, "get-character");
     yyjson_doc_free(doc);
 }
+DATA_TESTS_OF(test_a_session)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_recorded_session)};
+    const struct CMUnitTest tests[] = {DATA_TESTS(test_a_session)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

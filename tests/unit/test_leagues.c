@@ -1,4 +1,5 @@
-/* leagues are asked for once a period, kept when they change and else once a day, in every shape. */
+/* leagues are asked for once a period, kept when they change and else once a day, in every shape.
+ */
 #include "../golden/golden.h"
 #include "souk/tables.h"
 #include "test_cells.h"
@@ -10,8 +11,8 @@
 #define NOW_S INT64_C(1800000000)
 static const struct source_type *leagues;
 static const char *const realms[] = {"pc", "xbox"};
-static const struct source_settings open_form = {.base_url = "http://h/api", .realms = realms, .n_realms = 2,
-                                                 .period_ns = 86400 * NS_PER_S};
+static const struct source_settings open_form = {
+    .base_url = "http://h/api", .realms = realms, .n_realms = 2, .period_ns = 86400 * NS_PER_S};
 
 static int find_source(void **state) {
     (void)state;
@@ -19,12 +20,13 @@ static int find_source(void **state) {
     return leagues == NULL;
 }
 
-static enum page_verdict judge(const struct stream_spec *s, const struct stream_state *at, int status, const char *body,
-                               struct page_facts *facts) {
+static enum page_verdict judge(const struct stream_spec *s, const struct stream_state *at,
+                               int status, const char *body, struct page_facts *facts) {
     struct err e = {0};
     const struct source_answer answer = {.status = status, .body = slice__str(body)};
     int code = leagues->judge(s, at, &answer, facts, &e);
-    assert_int_equal(code == 0, facts->verdict != PAGE_INVALID && facts->verdict != PAGE_UNAVAILABLE);
+    assert_int_equal(code == 0,
+                     facts->verdict != PAGE_INVALID && facts->verdict != PAGE_UNAVAILABLE);
     assert_int_equal(code != 0, e.msg[0] != '\0');
     return facts->verdict;
 }
@@ -104,7 +106,8 @@ static void test_an_unchanged_list_is_kept_once_a_day(void **state) {
 }
 
 static void test_what_is_not_given_is_a_state(void **state) {
-    const struct stream_spec open = {.kind = "public", .path = "/leagues"}, oauth = {.kind = "oauth", .path = "/league"};
+    const struct stream_spec open = {.kind = "public", .path = "/leagues"},
+                             oauth = {.kind = "oauth", .path = "/league"};
     const struct stream_state at = {0};
     struct page_facts facts;
     (void)state;
@@ -116,14 +119,16 @@ static void test_what_is_not_given_is_a_state(void **state) {
     static const int failures[] = {0, 400, 401, 429, 500, 503};
     for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
         assert_int_equal(judge(&oauth, &at, failures[i], "", &facts), PAGE_INVALID);
-    static const char *const bodies[] = {"", "{}", "null", "<html>", "[{", "{\"leagues\":{}}", "{\"error\":{\"code\":3}}"};
+    static const char *const bodies[] = {
+        "", "{}", "null", "<html>", "[{", "{\"leagues\":{}}", "{\"error\":{\"code\":3}}"};
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
         assert_int_equal(judge(&open, &at, 200, bodies[i], &facts), PAGE_INVALID);
 }
 
 static void decode(struct slice body, struct rows *rows) {
     static const struct stream_spec s = {.realm = "pc", .kind = "public"};
-    const struct page page = {.stream = &s, .received_wall_ns = NOW_S * NS_PER_S, .lsn = 3, .body = body};
+    const struct page page = {
+        .stream = &s, .received_wall_ns = NOW_S * NS_PER_S, .lsn = 3, .body = body};
     static const struct decode_context context = {0};
     struct err e = {0};
     *rows = (struct rows){0};
@@ -147,12 +152,15 @@ static void test_a_list_becomes_rows(void **state) {
     assert_str(b, "category", 1, "Made up");
     assert_int_equal(golden__int(b, "is_current", 1), 1);
     assert_int_equal(golden__int(b, "is_event", 1), 1);
-    assert_str(b, "rules", 1, "[{\"id\":\"Hardcore\",\"name\":\"Hardcore\",\"description\":\"\\\"One\\\" life\"}]");
+    assert_str(
+        b, "rules", 1,
+        "[{\"id\":\"Hardcore\",\"name\":\"Hardcore\",\"description\":\"\\\"One\\\" life\"}]");
     assert_str(b, "payload", 2, "{\"id\":\"Short\",\"text\":\"Short\"}");
     assert_str(b, "realm", 2, "pc"); /* That of the request. */
-    static const char *const refused[][2] = {{"leagues[3].startAt", "bad_time"},    {"leagues[4].id", "missing_field"},
-                                             {"leagues[5].id", "missing_field"},    {"leagues[6].rules", "wrong_type"},
-                                             {"leagues[7].category", "wrong_type"}, {"leagues[8]", "wrong_type"}};
+    static const char *const refused[][2] = {
+        {"leagues[3].startAt", "bad_time"},    {"leagues[4].id", "missing_field"},
+        {"leagues[5].id", "missing_field"},    {"leagues[6].rules", "wrong_type"},
+        {"leagues[7].category", "wrong_type"}, {"leagues[8]", "wrong_type"}};
     b = golden__batch(&rows, &table_bronze_quarantine, "");
     assert_int_equal(b->n_rows, sizeof refused / sizeof *refused);
     for (size_t i = 0; i < b->n_rows; i++) {
@@ -163,35 +171,41 @@ static void test_a_list_becomes_rows(void **state) {
     buf__fini(&body);
 }
 
-static void test_recorded_lists_of_every_age_become_rows(void **state) {
+static void test_lists_of_every_age_become_rows(enum data_origin origin) {
     static const struct {
+        enum data_origin origin;
         const char *file;
         size_t n;
-    } files[] = {{"poe/psapi/leagues-2019.json", 8}, {"poe/trade/data-leagues-2020-delirium.json.gz", 4},
-                 {"poe/trade/leagues-poe1-2026-08.json", 8}};
-    (void)state;
+        int64_t start_at; /* Of the last league, ms; 0: the list has no times. */
+    } files[] = {
+        {DATA_MADE, "psapi/leagues-2019.json", 8, INT64_C(1559937600000)},
+        {DATA_MADE, "trade/data-leagues-2020.json", 4, 0},
+        {DATA_MADE, "trade/leagues-poe1-2026-08.json", 6, 0},
+        {DATA_RECORDED, "psapi/leagues-2019.json", 8,
+         INT64_C(1559937600000)}, /* Legion began on 2019-06-07. */
+        {DATA_RECORDED, "trade/data-leagues-2020-delirium.json.gz", 4, 0},
+        {DATA_RECORDED, "trade/leagues-poe1-2026-08.json", 8, 0},
+    };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         const struct stream_spec s = {.kind = "public"};
         const struct stream_state at = {.now = {.wall_ns = NOW_S * NS_PER_S}};
         struct page_facts facts;
         struct buf body;
         struct rows rows;
-        if (!golden__load("SOUK_SHARED_DATA", files[i].file, &body)) {
-            print_message("no shared data\n");
-            skip();
-        }
+        if (files[i].origin != origin) continue;
+        golden__body(origin, files[i].file, &body);
         buf__append(&body, "", 1); /* Terminated, for judge() above. */
         assert_int_equal(judge(&s, &at, 200, body.base, &facts), PAGE_NEW);
         decode(slice__of(body.base, body.len - 1), &rows);
         const struct batch *b = golden__batch(&rows, &table_bronze_leagues, "");
         assert_int_equal(b->n_rows, files[i].n);
         assert_int_equal(golden__count(&rows, &table_bronze_quarantine), 0);
-        bool has_times = i == 0; /* Legion began on 2019-06-07. */
-        assert_int_equal(golden__int(b, "start_at", files[i].n - 1), has_times ? INT64_C(1559937600000) : 0);
+        assert_int_equal(golden__int(b, "start_at", files[i].n - 1), files[i].start_at);
         rows__fini(&rows);
         buf__fini(&body);
     }
 }
+DATA_TESTS_OF(test_lists_of_every_age_become_rows)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -200,7 +214,7 @@ int main(void) {
         cmocka_unit_test(test_an_unchanged_list_is_kept_once_a_day),
         cmocka_unit_test(test_what_is_not_given_is_a_state),
         cmocka_unit_test(test_a_list_becomes_rows),
-        cmocka_unit_test(test_recorded_lists_of_every_age_become_rows),
+        DATA_TESTS(test_lists_of_every_age_become_rows),
     };
     return cmocka_run_group_tests(tests, find_source, NULL);
 }

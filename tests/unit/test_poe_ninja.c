@@ -192,47 +192,67 @@ static void test_item_and_currency_rows(void **state) {
     buf__fini(&body);
 }
 
-/* @return rows of the recorded answer @key (or the whole file when NULL), all of whose lines must
- * be accepted; SIZE_MAX when there is no such file. */
-static size_t count_recorded(const char *file, const char *key, const char *kind, size_t n_lines) {
-    struct buf body;
+/* Each line of @overview must become a row of @kind. @return how many. */
+static size_t check_overview(yyjson_val *overview, const char *kind) {
+    size_t len, n_lines = yyjson_arr_size(yyjson_obj_get(overview, "lines"));
     struct rows rows;
-    if (!golden__load("SOUK_SHARED_DATA", file, &body)) return SIZE_MAX;
-    yyjson_doc *doc = yyjson_read(body.base, body.len, 0);
-    yyjson_val *root = yyjson_doc_get_root(doc);
-    if (key != NULL) root = yyjson_obj_get(root, key);
-    assert_int_equal(yyjson_arr_size(yyjson_obj_get(root, "lines")), n_lines);
-    size_t len;
-    char *text = yyjson_val_write(root, 0, &len);
+    char *text = yyjson_val_write(overview, 0, &len);
     decode("Standard", kind, slice__of(text, len), PAGE_FRESH, &rows);
     assert_int_equal(golden__count(&rows, &table_bronze_quarantine), 0);
-    size_t n = golden__count(&rows, &table_bronze_poeninja_snapshot);
+    assert_int_equal(golden__count(&rows, &table_bronze_poeninja_snapshot), n_lines);
     rows__fini(&rows);
     free(text);
-    yyjson_doc_free(doc);
-    buf__fini(&body);
-    return n;
+    return n_lines;
 }
 
-static void test_recorded_answers_are_accepted_whole(void **state) {
-    (void)state;
-    static const char new_shapes[] = "poe/ninja/overview-2026-08-new-shapes.json.gz";
-    if (count_recorded(new_shapes, "currency", "exchange/Currency", 5) == SIZE_MAX) {
-        print_message("no shared data\n");
-        skip();
-    }
-    assert_int_equal(count_recorded(new_shapes, "currency", "exchange/Currency", 5), 5);
-    assert_int_equal(count_recorded(new_shapes, "fragment", "exchange/Fragment", 2), 2);
-    assert_int_equal(count_recorded(new_shapes, "base-type", "item/BaseType", 73), 73);
-    assert_int_equal(count_recorded(new_shapes, "invitation", "item/Invitation", 2), 2);
-    assert_int_equal(count_recorded(new_shapes, "skill-gem", "item/SkillGem", 10), 10);
-    assert_int_equal(count_recorded(new_shapes, "unique-accessory", "item/UniqueAccessory", 4), 4);
-    assert_int_equal(count_recorded(new_shapes, "unique-armour", "item/UniqueArmour", 4), 4);
-    assert_int_equal(count_recorded(new_shapes, "unique-flask", "item/UniqueFlask", 3), 3);
-    assert_int_equal(count_recorded("poe/ninja/exchange-overview-2026-08-15-excerpt.json", NULL,
-                                    "exchange/Currency", 3),
-                     3);
+static yyjson_doc *read_body(enum data_origin origin, const char *file) {
+    struct buf body;
+    golden__body(origin, file, &body);
+    yyjson_doc *doc = yyjson_read(body.base, body.len, 0);
+    assert_non_null(doc);
+    buf__fini(&body);
+    return doc;
 }
+
+static void test_answers_are_accepted_whole(enum data_origin origin) {
+    static const struct {
+        const char *key, *kind;
+        size_t n[2]; /* By origin. */
+    } several[] = {
+        {"currency", "exchange/Currency", {4, 5}},
+        {"fragment", "exchange/Fragment", {2, 2}},
+        {"base-type", "item/BaseType", {24, 73}},
+        {"invitation", "item/Invitation", {2, 2}},
+        {"skill-gem", "item/SkillGem", {9, 10}},
+        {"unique-accessory", "item/UniqueAccessory", {4, 4}},
+        {"unique-armour", "item/UniqueArmour", {1, 4}},
+        {"unique-flask", "item/UniqueFlask", {3, 3}},
+    };
+    static const struct {
+        enum data_origin origin;
+        const char *file, *kind;
+        size_t n;
+    } alone[] = {
+        {DATA_MADE, "ninja/exchange-overview-2026.json", "exchange/Currency", 3},
+        {DATA_MADE, "ninja/legacy-currency-2019.json", "currency/Currency", 5},
+        {DATA_MADE, "ninja/legacy-items-2019.json", "item/UniqueArmour", 8},
+        {DATA_RECORDED, "ninja/exchange-overview-2026-08-15-excerpt.json", "exchange/Currency", 3},
+    };
+    yyjson_doc *doc = read_body(origin, "ninja/overview-2026-08-new-shapes.json.gz");
+    assert_int_equal(yyjson_obj_size(yyjson_doc_get_root(doc)), sizeof several / sizeof *several);
+    for (size_t i = 0; i < sizeof several / sizeof *several; i++) {
+        yyjson_val *overview = yyjson_obj_get(yyjson_doc_get_root(doc), several[i].key);
+        assert_int_equal(check_overview(overview, several[i].kind), several[i].n[origin]);
+    }
+    yyjson_doc_free(doc);
+    for (size_t i = 0; i < sizeof alone / sizeof *alone; i++) {
+        if (alone[i].origin != origin) continue;
+        doc = read_body(origin, alone[i].file);
+        assert_int_equal(check_overview(yyjson_doc_get_root(doc), alone[i].kind), alone[i].n);
+        yyjson_doc_free(doc);
+    }
+}
+DATA_TESTS_OF(test_answers_are_accepted_whole)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -240,7 +260,7 @@ int main(void) {
         cmocka_unit_test(test_judge),
         cmocka_unit_test(test_exchange_rows),
         cmocka_unit_test(test_item_and_currency_rows),
-        cmocka_unit_test(test_recorded_answers_are_accepted_whole),
+        DATA_TESTS(test_answers_are_accepted_whole),
     };
     return cmocka_run_group_tests(tests, find_ninja, NULL);
 }

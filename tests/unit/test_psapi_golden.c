@@ -26,47 +26,9 @@ static void decode(const char *source, const char *kind, struct slice body, stru
     if (source__find(source)->decode(&page, &context, rows, &e) != 0) fail_msg("%s", e.msg);
 }
 
-/* One line a batch: table, part, rows, hash of the rows. */
-static void digest(const struct rows *rows, const char *file, struct buf *out) {
-    for (size_t i = 0; i < rows->n; i++) {
-        char hash[33];
-        const struct batch *b = &rows->batches[i].batch;
-        batch__hash(b, hash);
-        buf__printf(out, "%s %s %s %zu %s\n", file, b->table->name, rows->batches[i].part,
-                    b->n_rows, hash);
-    }
-}
-
-static void test_committed_bodies_make_committed_digests(void **state) {
-    (void)state;
-    static const char *const bodies[][3] = {
-        {"psapi", "", "tests/data/psapi/page.json"},
-        {"poe_ninja", "exchange/Currency", "tests/data/ninja/exchange.json"},
-        {"poe_ninja", "item/UniqueAccessory", "tests/data/ninja/item.json"},
-        {"poe_ninja", "currency/Currency", "tests/data/ninja/currency.json"},
-    };
-    struct buf got = buf__init(1 << 20), want;
-    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
-        struct buf body;
-        struct rows rows;
-        assert_true(golden__load("SOUK_SOURCE", bodies[i][2], &body));
-        decode(bodies[i][0], bodies[i][1], buf__slice(&body), &rows);
-        digest(&rows, bodies[i][2], &got);
-        rows__fini(&rows);
-        buf__fini(&body);
-    }
-    assert_true(golden__load("SOUK_SOURCE", "tests/golden/sources.digest", &want));
-    if (!slice__eq(buf__slice(&got), buf__slice(&want)))
-        fail_msg("the rows have changed; when that is meant, the new digests are\n%.*s",
-                 SLICE_FMT(buf__slice(&got)));
-    buf__fini(&got);
-    buf__fini(&want);
-}
-
 struct recorded {
+    enum data_origin origin;
     const char *file;
-    bool bare; /* The array of stashes without its envelope. */
-    size_t n_stashes, n_items, n_by_note, n_by_tab, n_refused;
 };
 
 static size_t count_str(const struct rows *rows, const char *column, const char *value) {
@@ -81,54 +43,110 @@ static size_t count_str(const struct rows *rows, const char *column, const char 
     return n;
 }
 
-static void check_recorded(const struct recorded *page) {
-    struct buf body, first = buf__init(1 << 16), again = buf__init(1 << 16);
+/* Puts what was stored without its envelope, stashes or one stash, into one. */
+static void put_into_envelope(struct buf *body) {
+    yyjson_doc *doc = yyjson_read(body->base, body->len, 0);
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    bool is_page = yyjson_obj_get(root, "stashes") != NULL, is_stash = yyjson_is_obj(root);
+    yyjson_doc_free(doc);
+    if (is_page) return;
+    if (is_stash) {
+        struct buf list = buf__init((size_t)64 << 20);
+        buf__append_str(&list, "[");
+        buf__append_slice(&list, buf__slice(body));
+        buf__append_str(&list, "]");
+        buf__fini(body);
+        *body = list;
+    }
+    golden__envelope(body);
+}
+
+/* Counts by other means than the room's. */
+static size_t count_items(struct slice body, size_t *n_stashes) {
+    yyjson_doc *doc = yyjson_read(body.base, body.len, 0);
+    yyjson_val *stashes = yyjson_obj_get(yyjson_doc_get_root(doc), "stashes"), *stash;
+    size_t i, n, n_items = 0;
+    yyjson_arr_foreach(stashes, i, n, stash) n_items +=
+        yyjson_arr_size(yyjson_obj_get(stash, "items"));
+    *n_stashes = n;
+    yyjson_doc_free(doc);
+    return n_items;
+}
+
+/* A row for each item, nothing refused, the same on each run. */
+static void check_page(const struct recorded *page, struct buf *out) {
+    struct buf body, again = buf__init(1 << 16);
     struct rows rows;
-    assert_true(golden__load("SOUK_SHARED_DATA", page->file, &body));
-    if (page->bare) golden__envelope(&body);
-    decode("psapi", "", buf__slice(&body), &rows);
-    const struct batch *raw = golden__batch(&rows, &table_raw_public_stash_pages, "");
+    size_t n_stashes, before = out->len;
+    golden__body(page->origin, page->file, &body);
+    put_into_envelope(&body);
+    size_t n_items = count_items(buf__slice(&body), &n_stashes);
     print_message("%s\n", page->file);
-    assert_int_equal(golden__int(raw, "stash_count", 0), page->n_stashes);
-    assert_int_equal(golden__count(&rows, &table_bronze_public_stash), page->n_items);
-    assert_int_equal(count_str(&rows, "price_source", "note"), page->n_by_note);
-    assert_int_equal(count_str(&rows, "price_source", "stash_name"), page->n_by_tab);
-    assert_int_equal(golden__count(&rows, &table_bronze_quarantine), page->n_refused);
-    digest(&rows, page->file, &first);
-    rows__fini(&rows);
-    decode("psapi", "", buf__slice(&body), &rows);
-    digest(&rows, page->file, &again);
-    assert_true(slice__eq(buf__slice(&first), buf__slice(&again)));
-    rows__fini(&rows);
-    buf__fini(&first);
+    assert_true(n_stashes > 0 && n_items > 0);
+    for (int run = 0; run < 2; run++) {
+        struct buf *to = run == 0 ? out : &again;
+        decode("psapi", "", buf__slice(&body), &rows);
+        const struct batch *raw = golden__batch(&rows, &table_raw_public_stash_pages, "");
+        assert_int_equal(golden__int(raw, "stash_count", 0), n_stashes);
+        assert_int_equal(golden__count(&rows, &table_bronze_public_stash), n_items);
+        assert_int_equal(golden__count(&rows, &table_bronze_quarantine), 0);
+        buf__printf(to,
+                    "%s has %zu stashes, %zu items, %zu prices by note, %zu by the tab's name\n",
+                    page->file, n_stashes, n_items, count_str(&rows, "price_source", "note"),
+                    count_str(&rows, "price_source", "stash_name"));
+        golden__digest(&rows, page->file, to);
+        rows__fini(&rows);
+    }
+    assert_int_equal(out->len - before, again.len);
+    assert_memory_equal(out->base + before, again.base, again.len);
     buf__fini(&again);
     buf__fini(&body);
 }
 
-static bool have_shared_data(void) {
-    struct buf probe;
-    if (!golden__load("SOUK_SHARED_DATA", "poe/README.md", &probe)) {
-        print_message("no shared data\n");
-        return false;
-    }
-    buf__fini(&probe);
-    return true;
-}
-
-static void test_recorded_pages_make_a_row_for_each_item(void **state) {
-    (void)state;
-    if (!have_shared_data()) skip();
-    static const struct recorded pages[] = {
-        {"poe/psapi/page-pc-2024-04.stashes.json.gz", true, 893, 2868, 247, 292, 0},
-        {"poe/psapi/page-pc-2019-tombstones.json.gz", false, 1041, 2385, 143, 176, 0},
-        {"poe/psapi/page-pc-2017-harbinger.json.gz", false, 21, 1292, 276, 172, 0},
-        {"poe/psapi/page-small-2019.json.gz", false, 5, 40, 2, 24, 0},
-        {"poe/psapi/stashes-2017-harbinger-1.json.gz", true, 86, 1685, 730, 710, 0},
-        {"poe/psapi/stashes-pom-a.json.gz", true, 44, 115, 21, 26, 0},
-        {"poe/psapi/stashes-pom-c.json.gz", true, 1, 1, 1, 0, 0},
+static void test_bodies_make_committed_digests(enum data_origin origin) {
+    static const char *const by_hand[][3] = {
+        {"psapi", "", "tests/data/psapi/page.json"},
+        {"poe_ninja", "exchange/Currency", "tests/data/ninja/exchange.json"},
+        {"poe_ninja", "item/UniqueAccessory", "tests/data/ninja/item.json"},
+        {"poe_ninja", "currency/Currency", "tests/data/ninja/currency.json"},
+        {"poe_ninja", "currency/Currency", "tests/data/made/ninja/legacy-currency-2019.json"},
+        {"poe_ninja", "item/UniqueArmour", "tests/data/made/ninja/legacy-items-2019.json"},
+        {"poe_ninja", "exchange/Currency", "tests/data/made/ninja/exchange-overview-2026.json"},
     };
-    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) check_recorded(&pages[i]);
+    static const struct recorded pages[] = {
+        {DATA_MADE, "psapi/page-2024.stashes.json.gz"},
+        {DATA_MADE, "psapi/page-2019.json.gz"},
+        {DATA_MADE, "psapi/page-2019-small.json.gz"},
+        {DATA_MADE, "psapi/page-2017.json.gz"},
+        {DATA_MADE, "psapi/stashes-2017.json.gz"},
+        {DATA_MADE, "psapi/stashes-unique.json.gz"},
+        {DATA_MADE, "psapi/stashes-full.json.gz"},
+        {DATA_MADE, "psapi/stash-quad.json.gz"},
+        {DATA_RECORDED, "psapi/page-pc-2024-04.stashes.json.gz"},
+        {DATA_RECORDED, "psapi/page-pc-2019-tombstones.json.gz"},
+        {DATA_RECORDED, "psapi/page-pc-2017-harbinger.json.gz"},
+        {DATA_RECORDED, "psapi/page-small-2019.json.gz"},
+        {DATA_RECORDED, "psapi/stashes-2017-harbinger-1.json.gz"},
+        {DATA_RECORDED, "psapi/stashes-pom-a.json.gz"},
+        {DATA_RECORDED, "psapi/stashes-pom-c.json.gz"},
+        {DATA_RECORDED, "psapi/stash-quad-2018.json.gz"},
+    };
+    struct buf got = buf__init(1 << 20);
+    for (size_t i = 0; origin == DATA_MADE && i < sizeof by_hand / sizeof *by_hand; i++) {
+        struct buf body;
+        struct rows rows;
+        assert_true(golden__load("SOUK_SOURCE", by_hand[i][2], &body));
+        decode(by_hand[i][0], by_hand[i][1], buf__slice(&body), &rows);
+        golden__digest(&rows, by_hand[i][2], &got);
+        rows__fini(&rows);
+        buf__fini(&body);
+    }
+    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++)
+        if (pages[i].origin == origin) check_page(&pages[i], &got);
+    assert_true(golden__same("sources", origin, &got));
+    buf__fini(&got);
 }
+DATA_TESTS_OF(test_bodies_make_committed_digests)
 
 static void assert_str(const struct batch *b, const char *column, size_t row, const char *want) {
     struct slice got = golden__str(b, column, row);
@@ -136,13 +154,52 @@ static void assert_str(const struct batch *b, const char *column, size_t row, co
         fail_msg("%s[%zu] is %.*s, not %s", column, row, SLICE_FMT(got), want);
 }
 
-static void test_a_recorded_item_is_read_exactly(void **state) {
+/* The first rare ring of the page with a whole price, as it stands in the file. */
+static void test_an_item_is_read_exactly_made(void **state) {
     (void)state;
-    if (!have_shared_data()) skip();
     struct buf body;
     struct rows rows;
-    assert_true(
-        golden__load("SOUK_SHARED_DATA", "poe/psapi/page-pc-2024-04.stashes.json.gz", &body));
+    golden__body(DATA_MADE, "psapi/page-2024.stashes.json.gz", &body);
+    golden__envelope(&body);
+    decode("psapi", "", buf__slice(&body), &rows);
+    const struct batch *b = golden__batch(&rows, &table_bronze_public_stash, "Standard");
+    size_t row = 0;
+    while (
+        row < b->n_rows &&
+        !slice__eq(golden__str(b, "item_id", row),
+                   SLICE_LIT("5184c0b727250da4de66283f43780ff12d6c4cdd0ec5df385900fefc57f6cbde")))
+        row++;
+    assert_true(row < b->n_rows);
+    assert_str(b, "stash_id", row,
+               "10bbac9cfded031edbe9095b73ec0e90bf71a8452664f36d0c2a33ac24f19da9");
+    assert_str(b, "seller", row, "IthdorHul796");
+    assert_str(b, "stash_name", row, "~skip");
+    assert_str(b, "name", row, "Hulgar Lum");
+    assert_str(b, "base_type", row, "Beryl Ring");
+    assert_str(b, "rarity", row, "Rare");
+    assert_str(b, "item_type_id", row, "accessories.ring");
+    assert_str(b, "note", row, "~b/o 345 fusing");
+    assert_str(b, "price_kind", row, "b/o");
+    assert_str(b, "price_currency", row, "fusing");
+    assert_int_equal(golden__int(b, "price_amount", row), 345000000);
+    assert_int_equal(golden__int(b, "ilvl", row), 57);
+    assert_int_equal(golden__int(b, "corrupted", row), 1);
+    assert_int_equal(golden__int(b, "frame_type", row), 2);
+    assert_str(b, "extra", row,
+               "{\"w\":1,\"h\":1,\"prefixes\":2,\"suffixes\":2,\"x\":1,\"y\":0,"
+               "\"inventoryId\":\"Stash19\","
+               "\"explicitMods\":[\"51% increased Attack Speed\",\"Regenerate 13 Life per second\","
+               "\"47% increased Rarity of Items found\",\"65% increased Attack Speed\"]}");
+    rows__fini(&rows);
+    buf__fini(&body);
+}
+
+static void test_an_item_is_read_exactly_recorded(void **state) {
+    (void)state;
+    DATA_OR_SKIP(DATA_RECORDED);
+    struct buf body;
+    struct rows rows;
+    golden__body(DATA_RECORDED, "psapi/page-pc-2024-04.stashes.json.gz", &body);
     golden__envelope(&body);
     decode("psapi", "", buf__slice(&body), &rows);
     const struct batch *b = golden__batch(&rows, &table_bronze_public_stash, "Standard");
@@ -177,13 +234,30 @@ static void test_a_recorded_item_is_read_exactly(void **state) {
 }
 
 /* Items of October 2026 have modifiers as objects. */
-static void test_items_of_2026_are_accepted(void **state) {
-    (void)state;
-    if (!have_shared_data()) skip();
+static void test_items_of_2026_are_accepted(enum data_origin origin) {
+    static const struct {
+        size_t n_rows;
+        const char *base_type, *extra; /* Of the second. */
+    } want[] = {
+        [DATA_MADE] = {15, "Banded Hood",
+                       "{\"prefixes\":1,\"suffixes\":3,\"fractured\":true,\"w\":2,\"h\":2,"
+                       "\"explicitMods\":[\"+48 to maximum Mana\",\"16% increased Attack Speed\"],"
+                       "\"craftedMods\":[\"Adds 47 to 99 Cold Damage\",\"+6 to Strength\"],"
+                       "\"fracturedMods\":[\"62% increased Attack Speed\"]}"},
+        [DATA_RECORDED] =
+            {9, "Helical Ring",
+             "{\"fractured\":true,\"prefixes\":1,\"suffixes\":4,\"explicitMods\":[\"Grants Level "
+             "20 "
+             "Aspect of Lunaris Skill\",\"+93 to Strength\",\"+52% to Chaos Resistance\"],"
+             "\"craftedMods\":[\"+55 to maximum Life\"],\"fracturedMods\":[\"+63% to Lightning "
+             "Resistance\"]}"},
+    };
     struct buf file, body = buf__init(1 << 20);
     struct rows rows;
-    assert_true(
-        golden__load("SOUK_SHARED_DATA", "poe/psapi/item-excerpts-pc-2026-10-07.json", &file));
+    golden__body(origin,
+                 origin == DATA_MADE ? "psapi/items-2026.json"
+                                     : "psapi/item-excerpts-pc-2026-10-07.json",
+                 &file);
     yyjson_doc *doc = yyjson_read(file.base, file.len, 0);
     yyjson_val *page;
     size_t i, n;
@@ -198,26 +272,21 @@ static void test_items_of_2026_are_accepted(void **state) {
     golden__envelope(&body);
     decode("psapi", "", buf__slice(&body), &rows);
     const struct batch *b = golden__batch(&rows, &table_bronze_public_stash, "Standard");
-    assert_int_equal(b->n_rows, 9);
+    assert_int_equal(b->n_rows, want[origin].n_rows);
     assert_int_equal(golden__count(&rows, &table_bronze_quarantine), 0);
-    assert_str(b, "base_type", 1, "Helical Ring");
+    assert_str(b, "base_type", 1, want[origin].base_type);
     assert_str(b, "listing_id", 1, "0:1");
-    assert_str(
-        b, "extra", 1,
-        "{\"fractured\":true,\"prefixes\":1,\"suffixes\":4,\"explicitMods\":[\"Grants Level 20 "
-        "Aspect of Lunaris Skill\",\"+93 to Strength\",\"+52% to Chaos Resistance\"],"
-        "\"craftedMods\":[\"+55 to maximum Life\"],\"fracturedMods\":[\"+63% to Lightning "
-        "Resistance\"]}");
+    assert_str(b, "extra", 1, want[origin].extra);
     rows__fini(&rows);
     yyjson_doc_free(doc);
     buf__fini(&file);
     buf__fini(&body);
 }
 
-/* 33 versions of one stash with their real cursors, over 11 days. */
-static void test_recorded_cursors_move_forward_only(void **state) {
-    (void)state;
-    if (!have_shared_data()) skip();
+DATA_TESTS_OF(test_items_of_2026_are_accepted)
+
+/* 33 versions of one stash with their cursors, over 11 days. */
+static void test_cursors_move_forward_only(enum data_origin origin) {
     static const struct stream_spec pc = {.key = "pc", .realm = "pc"};
     const struct source_type *psapi = source__find("psapi");
     struct stream_state at = {0}, last = {0};
@@ -225,8 +294,10 @@ static void test_recorded_cursors_move_forward_only(void **state) {
     struct err e;
     struct buf file;
     size_t n_pages = 0;
-    assert_true(golden__load("SOUK_SHARED_DATA",
-                             "poe/psapi/stash-history-heist-2020-11.pages.jsonl.gz", &file));
+    golden__body(origin,
+                 origin == DATA_MADE ? "psapi/stash-history.pages.jsonl.gz"
+                                     : "psapi/stash-history-heist-2020-11.pages.jsonl.gz",
+                 &file);
     for (size_t from = 0; from < file.len; n_pages++) {
         const char *end = memchr(file.base + from, '\n', file.len - from);
         size_t len = end == NULL ? file.len - from : (size_t)(end - file.base) - from;
@@ -264,14 +335,15 @@ static void test_recorded_cursors_move_forward_only(void **state) {
     yyjson_doc_free(doc);
     buf__fini(&file);
 }
+DATA_TESTS_OF(test_cursors_move_forward_only)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_committed_bodies_make_committed_digests),
-        cmocka_unit_test(test_recorded_pages_make_a_row_for_each_item),
-        cmocka_unit_test(test_a_recorded_item_is_read_exactly),
-        cmocka_unit_test(test_items_of_2026_are_accepted),
-        cmocka_unit_test(test_recorded_cursors_move_forward_only),
+        DATA_TESTS(test_bodies_make_committed_digests),
+        cmocka_unit_test(test_an_item_is_read_exactly_made),
+        cmocka_unit_test(test_an_item_is_read_exactly_recorded),
+        DATA_TESTS(test_items_of_2026_are_accepted),
+        DATA_TESTS(test_cursors_move_forward_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Pages to versions of stashes: prices, keys, bounds; and the recorded stash through this face and
- * the tape, against the differences that were recorded with it. */
+/* Pages to versions of stashes: prices, keys, bounds; and one stash over days through this face and
+ * the tape, against the differences that came with it. */
+#include "../lib/data_dir.h"
 #include "souk/psapi_versions.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -139,7 +140,7 @@ static void test_the_caller_ends_a_page(void **state) {
     assert_int_equal(s.n_versions, 2);
 }
 
-/* --- The recorded stash --- */
+/* --- One stash over days --- */
 
 static char *read_gz(const char *path) {
     gzFile file = gzopen(path, "rb");
@@ -180,17 +181,14 @@ static int on_recorded(void *ctx, const struct tape_version *v) {
     return 0;
 }
 
-static void test_the_recorded_stash_gives_exactly_its_differences(void **state) {
-    (void)state;
-    const char *data = getenv("SOUK_SHARED_DATA");
-    char path[4096];
-    snprintf(path, sizeof path, "%s/poe/psapi/stash-history-heist-2020-11.pages.jsonl.gz", data == NULL ? "" : data);
+static void test_a_history_gives_exactly_its_differences(enum data_origin origin) {
+    const char *stem =
+        origin == DATA_MADE ? "psapi/stash-history" : "psapi/stash-history-heist-2020-11";
+    char path[2048];
+    snprintf(path, sizeof path, "%s/%s.pages.jsonl.gz", data__dir(origin), stem);
     char *pages = read_gz(path);
-    if (pages == NULL) {
-        print_message("the recorded data is not here\n");
-        skip();
-    }
-    snprintf(path, sizeof path, "%s/poe/psapi/stash-history-heist-2020-11.expected-diff.json", data);
+    assert_non_null(pages);
+    snprintf(path, sizeof path, "%s/%s.expected-diff.json", data__dir(origin), stem);
     yyjson_doc *expected = yyjson_read_file(path, 0, NULL, NULL);
     assert_non_null(expected);
     yyjson_val *steps = yyjson_obj_get(yyjson_doc_get_root(expected), "steps");
@@ -222,6 +220,7 @@ static void test_the_recorded_stash_gives_exactly_its_differences(void **state) 
     yyjson_doc_free(expected);
     free(pages);
 }
+DATA_TESTS_OF(test_a_history_gives_exactly_its_differences)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -229,7 +228,7 @@ int main(void) {
         cmocka_unit_test(test_what_competes_has_one_key),
         cmocka_unit_test(test_broken_entries_are_left_out_alone),
         cmocka_unit_test(test_the_caller_ends_a_page),
-        cmocka_unit_test(test_the_recorded_stash_gives_exactly_its_differences),
+        DATA_TESTS(test_a_history_gives_exactly_its_differences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Recorded bodies in files and pages in a real spool make the hashes that are committed in
- * tests/golden/replay.digest, and equal ones where they are the same pages. */
+/* Bodies in files and pages in a real spool make the hashes that are committed in tests/golden, and
+ * equal ones where they are the same pages. */
 #include "../golden/golden.h"
 #include "../lib/river_pages.h"
 #include "souk/core/log.h"
@@ -120,25 +120,7 @@ static void digest(const char *name, const struct replay_result *r, struct buf *
     buf__printf(out, "%s all %llu %s %s\n", name, (unsigned long long)r->n_pages, r->rows, r->log);
 }
 
-/* Fails unless the lines of @name in the committed file are @got. */
-static void assert_golden(const char *name, const struct buf *got) {
-    struct buf file = {0}, want = buf__init(1 << 16);
-    assert_true(golden__load("SOUK_SOURCE", "tests/golden/replay.digest", &file));
-    size_t len = strlen(name);
-    for (size_t at = 0; at < file.len;) {
-        const char *end = memchr(file.base + at, '\n', file.len - at);
-        size_t n = end == NULL ? file.len - at : (size_t)(end + 1 - (file.base + at));
-        if (n > len && memcmp(file.base + at, name, len) == 0 && file.base[at + len] == ' ')
-            buf__append(&want, file.base + at, n);
-        at += n;
-    }
-    if (!slice__eq(buf__slice(got), buf__slice(&want)))
-        fail_msg("the rows have changed; when that is meant, the new lines are\n%.*s", SLICE_FMT(buf__slice(got)));
-    buf__fini(&file);
-    buf__fini(&want);
-}
-
-static void test_recorded_bodies_make_the_committed_hashes(void **state) {
+static void test_bodies_by_hand_make_the_committed_hashes(void **state) {
     struct fixture *f = *state;
     struct buf got = buf__init(1 << 16);
     struct replay_result first, again;
@@ -152,8 +134,8 @@ static void test_recorded_bodies_make_the_committed_hashes(void **state) {
         run_bodies(f->dir, &again);
         assert_memory_equal(&first, &again, sizeof first);
     }
-    digest("synthetic", &first, &got);
-    assert_golden("synthetic", &got);
+    digest("by_hand", &first, &got);
+    assert_true(golden__same("replay_by_hand", DATA_MADE, &got));
     buf__fini(&got);
 }
 
@@ -164,8 +146,8 @@ static void test_packed_files_are_the_same_bodies(void **state) {
     make_folders(f);
     make_recording(f, f->clock.mono_ns == 0 ? GZIP : ZSTD);
     run_bodies(f->dir, &result);
-    digest("synthetic", &result, &got);
-    assert_golden("synthetic", &got);
+    digest("by_hand", &result, &got);
+    assert_true(golden__same("replay_by_hand", DATA_MADE, &got));
     buf__fini(&got);
 }
 
@@ -313,23 +295,15 @@ static void test_damage_in_the_spool_is_passed_and_counted(void **state) {
     assert_string_not_equal(damaged.rows, whole.rows);
 }
 
-static void test_shared_recordings_make_the_committed_hashes(void **state) {
-    (void)state;
-    struct buf probe, got = buf__init(1 << 16);
+static void test_folders_make_the_committed_hashes(enum data_origin origin) {
+    struct buf got = buf__init(1 << 16);
     struct replay_result result;
-    char dir[1024];
-    if (!golden__load("SOUK_SHARED_DATA", "poe/README.md", &probe)) {
-        print_message("no shared data\n");
-        skip();
-    }
-    buf__fini(&probe);
-    snprintf(dir, sizeof dir, "%s/poe", getenv("SOUK_SHARED_DATA"));
-    assert_int_equal(run_bodies(dir, &result), 0);
-    digest("recorded", &result, &got);
-    print_message("%.*s", SLICE_FMT(buf__slice(&got)));
-    assert_golden("recorded", &got);
+    assert_int_equal(run_bodies(data__dir(origin), &result), 0);
+    digest("folder", &result, &got);
+    assert_true(golden__same("replay", origin, &got));
     buf__fini(&got);
 }
+DATA_TESTS_OF(test_folders_make_the_committed_hashes)
 
 static int setup(void **state) {
     struct fixture *f = calloc(1, sizeof *f);
@@ -363,13 +337,14 @@ static int teardown(void **state) {
 int main(void) {
     log__setup(fopen("/dev/null", "w"), LOG_FORMAT_LOGFMT, LOG_LEVEL_ERROR);
     const struct CMUnitTest tests[] = {
-        TEST(test_recorded_bodies_make_the_committed_hashes),
+        TEST(test_bodies_by_hand_make_the_committed_hashes),
         TEST(test_packed_files_are_the_same_bodies),
-        cmocka_unit_test_setup_teardown(test_packed_files_are_the_same_bodies, setup_later, teardown),
+        cmocka_unit_test_setup_teardown(test_packed_files_are_the_same_bodies, setup_later,
+                                        teardown),
         TEST(test_files_that_cannot_be_read_whole_end_it),
         TEST(test_a_spool_makes_the_rows_of_its_bodies),
         TEST(test_damage_in_the_spool_is_passed_and_counted),
-        cmocka_unit_test(test_shared_recordings_make_the_committed_hashes),
+        DATA_TESTS(test_folders_make_the_committed_hashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

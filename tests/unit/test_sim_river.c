@@ -3,6 +3,7 @@
 #include <xxhash.h>
 #include <yyjson.h>
 
+#include "../lib/data_dir.h"
 #include "test_sim.h"
 
 static char *max_rate[] = {"--rate", "max", "--limits",       "off",
@@ -299,15 +300,20 @@ static void test_realms_are_rivers_of_their_own(void **state) {
     fixture__fini(&f);
 }
 
-static void test_recorded_pages_are_replayed(void **state) {
-    const char *data = getenv("SOUK_SHARED_DATA");
+static void test_pages_are_replayed(enum data_origin origin) {
+    static const struct {
+        size_t n_pages, n_changes;
+        const char *unique;
+    } want[] = {
+        [DATA_MADE] = {4 + 3 + 1 + 33, 24 + 170 + 5 + 150 + 16 + 1 + 18 + 1 + 33,
+                       "Ferryman's Patience"},
+        [DATA_RECORDED] = {4 + 4 + 1 + 33, 21 + 1041 + 893 + 5 + 86 + 44 + 64 + 1 + 1 + 33,
+                           "Ralakesh"},
+    };
     struct fixture f;
-    char dir[400], *words[] = {"--replay", dir, "--limits", "off"}, cursor[CURSOR_MAX] = "";
+    char dir[1024], *words[] = {"--replay", dir, "--limits", "off"}, cursor[CURSOR_MAX] = "";
     size_t n_changes = 0, n_pages = 0;
-    (void)state;
-    snprintf(dir, sizeof dir, "%s/poe/psapi/stash-quad-2018.json.gz", data != NULL ? data : "");
-    if (data == NULL || access(dir, R_OK) != 0) skip();
-    snprintf(dir, sizeof dir, "%s/poe", data);
+    snprintf(dir, sizeof dir, "%s", data__dir(origin));
     fixture__init(&f, 4, words);
     f.options.state_dir = f.dir;
     fixture__open(&f);
@@ -334,16 +340,17 @@ static void test_recorded_pages_are_replayed(void **state) {
         n_changes += n;
         next_cursor(r, cursor);
     }
-    assert_int_equal(n_pages, 4 + 4 + 1 + 33);
-    assert_int_equal(n_changes, 21 + 1041 + 893 + 5 + 86 + 44 + 64 + 1 + 1 + 33);
+    assert_int_equal(n_pages, want[origin].n_pages);
+    assert_int_equal(n_changes, want[origin].n_changes);
     assert_int_equal(
         fixture__get(
             &f, "/poe1/api/economy/stash/current/item/overview?league=Allflame&type=UniqueArmour")
             ->status,
         200);
-    assert_non_null(strstr(f.reply.body->data, "Ralakesh"));
+    assert_non_null(strstr(f.reply.body->data, want[origin].unique));
     fixture__fini(&f);
 }
+DATA_TESTS_OF(test_pages_are_replayed)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -358,7 +365,7 @@ int main(void) {
         cmocka_unit_test(test_the_ledger_has_each_page_once_and_only_if_whole),
         cmocka_unit_test(test_change_ids_tells_the_head),
         cmocka_unit_test(test_realms_are_rivers_of_their_own),
-        cmocka_unit_test(test_recorded_pages_are_replayed),
+        DATA_TESTS(test_pages_are_replayed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
  * says, when it says nothing yet, how it is limited, and that the ledger counts what went out. */
 #include <yyjson.h>
 
+#include "../lib/data_dir.h"
 #include "account.h"
 #include "exchange.h"
 #include "test_sim.h"
@@ -529,27 +530,29 @@ static void test_options_of_the_new_routes(void **state) {
     assert_true(o.trade_etag && o.cx_late_s == 0 && o.token_life_s == 5);
 }
 
-static void test_recorded_bodies_are_replayed(void **state) {
-    const char *data = getenv("SOUK_SHARED_DATA");
-    char dir[400], target[80], *words[] = {"--replay", dir, "--limits", "off"};
+static void test_bodies_are_replayed(enum data_origin origin) {
+    static const struct {
+        size_t n_groups, n_tabs, n_items;
+        const char *traded;
+    } want[] = {
+        [DATA_MADE] = {15, 18, 166, "LanternPack"},
+        [DATA_RECORDED] = {23, 20, 1084, "ToadAllflamePack"},
+    };
+    char dir[1024], target[80], *words[] = {"--replay", dir, "--limits", "off"};
     struct fixture f;
     yyjson_doc *doc;
     yyjson_val *one;
     size_t i, n, n_items = 0;
-    (void)state;
-    if (data == NULL) {
-        print_message("SOUK_SHARED_DATA is not set\n");
-        skip();
-    }
-    snprintf(dir, sizeof dir, "%s/poe", data);
+    snprintf(dir, sizeof dir, "%s", data__dir(origin));
     fixture__init(&f, 4, words);
     fixture__open(&f);
     fixture__get(&f, "/api/trade/data/static");
     doc = parse(&f.reply);
-    assert_int_equal(yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(doc), "result")), 23);
+    assert_int_equal(yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(doc), "result")),
+                     want[origin].n_groups);
     yyjson_doc_free(doc);
     assert_int_equal(fixture__get(&f, "/currency-exchange")->status, 200);
-    assert_non_null(strstr(f.reply.body->data, "ToadAllflamePack"));
+    assert_non_null(strstr(f.reply.body->data, want[origin].traded));
     fixture__get(&f, "/stash/Standard");
     doc = parse(&f.reply);
     yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "stashes"), i, n, one) {
@@ -562,11 +565,12 @@ static void test_recorded_bodies_are_replayed(void **state) {
         yyjson_doc_free(tab);
     }
     yyjson_doc_free(doc);
-    assert_int_equal(n, 20);
-    assert_int_equal(n_items, 1084);
+    assert_int_equal(n, want[origin].n_tabs);
+    assert_int_equal(n_items, want[origin].n_items);
     assert_int_equal(fixture__get(&f, "/league")->status, 200); /* What has no recording is made. */
     fixture__fini(&f);
 }
+DATA_TESTS_OF(test_bodies_are_replayed)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
@@ -591,7 +595,7 @@ int main(void) {
         CASE(test_what_is_spoiled_is_not_promised),
         CASE(test_a_restart_does_not_promise_twice),
         cmocka_unit_test(test_options_of_the_new_routes),
-        cmocka_unit_test(test_recorded_bodies_are_replayed),
+        DATA_TESTS(test_bodies_are_replayed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* The tape: versions of stashes in, events out. The sequence of real snapshots of one stash (shared
- * data) must give exactly the differences that set arithmetic finds. */
+/* The tape: versions of stashes in, events out. The snapshots of one stash over days must give
+ * exactly the differences that set arithmetic finds. */
+#include "../lib/data_dir.h"
 #include "souk/core/buf.h"
 #include "souk/tape.h"
 #include <setjmp.h>
@@ -481,7 +482,7 @@ static void test_a_damaged_snapshot_is_not_believed(void **state) {
     tape__free(other);
 }
 
-/* --- The recorded stash --- */
+/* --- One stash over days --- */
 
 static char *read_gz(const char *path) {
     gzFile file = gzopen(path, "rb");
@@ -542,20 +543,18 @@ static void take_recorded(struct tally *t, yyjson_val *stash, int64_t wall_ns) {
     if (tape__version(t->f->tape, &v, on_recorded, t, &e) != 0) fail_msg("%s", e.msg);
 }
 
-static void test_the_recorded_stash_gives_exactly_its_differences(void **state) {
-    const char *data = getenv("SOUK_SHARED_DATA");
-    char path[4096];
-    snprintf(path, sizeof path, "%s/poe/psapi/stash-history-heist-2020-11.pages.jsonl.gz", data == NULL ? "" : data);
+static void check_history(struct fixture *f, enum data_origin origin) {
+    const char *stem =
+        origin == DATA_MADE ? "psapi/stash-history" : "psapi/stash-history-heist-2020-11";
+    char path[2048];
+    snprintf(path, sizeof path, "%s/%s.pages.jsonl.gz", data__dir(origin), stem);
     char *pages = read_gz(path);
-    if (pages == NULL) {
-        print_message("the recorded data is not here\n");
-        skip();
-    }
-    snprintf(path, sizeof path, "%s/poe/psapi/stash-history-heist-2020-11.expected-diff.json", data);
+    assert_non_null(pages);
+    snprintf(path, sizeof path, "%s/%s.expected-diff.json", data__dir(origin), stem);
     yyjson_doc *expected = yyjson_read_file(path, 0, NULL, NULL);
     assert_non_null(expected);
     yyjson_val *steps = yyjson_obj_get(yyjson_doc_get_root(expected), "steps");
-    struct tally t = {.f = *state};
+    struct tally t = {.f = f};
     size_t n = 0;
     for (char *line = strtok(pages, "\n"); line != NULL; line = strtok(NULL, "\n"), n++) {
         static const char *const lists[] = {"added", "note_changed", "stack_changed", "removed"};
@@ -571,6 +570,15 @@ static void test_the_recorded_stash_gives_exactly_its_differences(void **state) 
     assert_int_equal(yyjson_arr_size(steps), 33);
     yyjson_doc_free(expected);
     free(pages);
+}
+
+static void test_a_history_gives_exactly_its_differences_made(void **state) {
+    check_history(*state, DATA_MADE);
+}
+
+static void test_a_history_gives_exactly_its_differences_recorded(void **state) {
+    DATA_OR_SKIP(DATA_RECORDED);
+    check_history(*state, DATA_RECORDED);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -596,7 +604,8 @@ int main(void) {
         TEST(test_a_tape_from_a_snapshot_forgets_alike),
         TEST(test_a_zero_in_a_name_does_not_spoil_the_snapshot),
         TEST(test_a_damaged_snapshot_is_not_believed),
-        TEST(test_the_recorded_stash_gives_exactly_its_differences),
+        TEST(test_a_history_gives_exactly_its_differences_made),
+        TEST(test_a_history_gives_exactly_its_differences_recorded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -363,88 +363,82 @@ static void test_a_page_that_is_none_makes_no_rows(void **state) {
     }
 }
 
-/* One line a batch: table, part, rows, hash of the rows. */
-static void digest(const struct rows *rows, const char *file, struct buf *out) {
-    for (size_t i = 0; i < rows->n; i++) {
-        char hash[33];
-        const struct batch *b = &rows->batches[i].batch;
-        batch__hash(b, hash);
-        buf__printf(out, "%s %s %s %zu %s\n", file, b->table->name, rows->batches[i].part, b->n_rows, hash);
-    }
+/* The bodies written by hand, and bodies of 2019, 2020 and 2026 with the entries that they hold.
+ * Lists of 2026 were stored without their envelope, and the stats without their groups. */
+static const struct {
+    enum data_origin origin;
+    const char *kind, *file;
+    size_t n_entries, n_separators;
+} lists[] = {
+    {DATA_MADE, "static", "data-static-2026-08.json.gz", 122, 5},
+    {DATA_MADE, "static", "data-static-2019.json.gz", 95, 0},
+    {DATA_MADE, "items", "data-items-2019-12.json.gz", 126, 0},
+    {DATA_MADE, "items", "data-items-2019-09.json.gz", 86, 0},
+    {DATA_MADE, "stats", "data-stats-2026-08.json.gz", 300, 0},
+    {DATA_MADE, "stats", "data-stats-2019.json.gz", 180, 0},
+    {DATA_MADE, "filters", "data-filters-2026-08.json.gz", 5, 0},
+    {DATA_MADE, "leagues", "data-leagues-2020.json", 4, 0},
+    {DATA_MADE, "leagues", "leagues-poe1-2026-08.json", 6, 0},
+    {DATA_RECORDED, "static", "data-static-2026-08.json.gz", 1434, 14},
+    {DATA_RECORDED, "static", "data-static-2019-12.json.gz", 1265, 0},
+    {DATA_RECORDED, "items", "data-items-2019-12.json.gz", 4231, 0},
+    {DATA_RECORDED, "items", "data-items-2019-09.json.gz", 3863, 0},
+    {DATA_RECORDED, "stats", "data-stats-2026-08.json.gz", 18279, 0},
+    {DATA_RECORDED, "stats", "data-stats-2019-12.json.gz", 5263, 0},
+    {DATA_RECORDED, "stats", "data-stats-2019-09.json.gz", 4809, 0},
+    {DATA_RECORDED, "filters", "data-filters-2026-08.json.gz", 93, 0},
+    {DATA_RECORDED, "leagues", "data-leagues-2020-delirium.json.gz", 4, 0},
+    {DATA_RECORDED, "leagues", "leagues-poe1-2026-08.json", 8, 0},
+};
+
+static void check_list(size_t i, struct buf *digest) {
+    struct buf body;
+    struct rows rows = {0};
+    struct stream_state at = {0};
+    struct page_facts facts;
+    struct err e = {0};
+    char path[128];
+    snprintf(path, sizeof path, "trade/%s", lists[i].file);
+    golden__body(lists[i].origin, path, &body);
+    struct stream_spec stream = {.key = "k"};
+    snprintf(stream.kind, sizeof stream.kind, "%s", lists[i].kind);
+    const struct source_answer answer = {.status = 200, .body = buf__slice(&body)};
+    if (trade->judge(&stream, &at, &answer, &facts, &e) != 0) fail_msg("%s: %s", path, e.msg);
+    assert_int_equal(facts.verdict, PAGE_NEW);
+    if (facts.n_entries != lists[i].n_entries)
+        fail_msg("%s has %zu entries", path, facts.n_entries);
+    const struct page page = {.stream = &stream,
+                              .received_wall_ns = WALL_NS,
+                              .http_status = 200,
+                              .lsn = 5,
+                              .body = buf__slice(&body)};
+    if (trade->decode(&page, &context, &rows, &e) != 0) fail_msg("%s: %s", path, e.msg);
+    assert_int_equal(golden__count(&rows, &table_bronze_trade_metadata),
+                     lists[i].n_entries - lists[i].n_separators);
+    assert_int_equal(golden__count(&rows, &table_bronze_quarantine), 0);
+    golden__digest(&rows, lists[i].file, digest);
+    rows__fini(&rows);
+    buf__fini(&body);
 }
 
-static void compare(const struct buf *got, const char *file) {
-    struct buf want;
-    assert_true(golden__load("SOUK_SOURCE", file, &want));
-    if (!slice__eq(buf__slice(got), buf__slice(&want)))
-        fail_msg("the rows have changed; when that is meant, the new digests are\n%.*s", SLICE_FMT(buf__slice(got)));
-    buf__fini(&want);
-}
-
-static void test_committed_bodies_make_committed_digests(void **state) {
-    (void)state;
-    static const char *const kinds[] = {"static", "items", "stats", "filters", "leagues", "listings"};
+static void test_bodies_of_every_age_make_committed_digests(enum data_origin origin) {
+    static const char *const by_hand[] = {"static",  "items",   "stats",
+                                          "filters", "leagues", "listings"};
     struct buf got = buf__init(1 << 16);
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    for (size_t i = 0; origin == DATA_MADE && i < sizeof by_hand / sizeof *by_hand; i++) {
         struct rows rows;
         char file[64];
-        snprintf(file, sizeof file, "%s.json", kinds[i]);
-        decode(kinds[i], file, &rows);
-        digest(&rows, file, &got);
+        snprintf(file, sizeof file, "%s.json", by_hand[i]);
+        decode(by_hand[i], file, &rows);
+        golden__digest(&rows, file, &got);
         rows__fini(&rows);
     }
-    compare(&got, "tests/golden/trade.digest");
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        if (lists[i].origin == origin) check_list(i, &got);
+    assert_true(golden__same("trade", origin, &got));
     buf__fini(&got);
 }
-
-/* Bodies of 2019, 2020 and 2026, with the entries that they hold. Some were stored without their
- * envelope, and the stats of 2026 without their groups. */
-static void test_recorded_bodies_of_every_age_make_committed_digests(void **state) {
-    (void)state;
-    static const struct {
-        const char *kind, *file;
-        size_t n_entries, n_separators;
-    } recorded[] = {
-        {"static", "data-static-2026-08.json.gz", 1434, 14},  {"static", "data-static-2019-12.json.gz", 1265, 0},
-        {"items", "data-items-2019-12.json.gz", 4231, 0},     {"items", "data-items-2019-09.json.gz", 3863, 0},
-        {"stats", "data-stats-2026-08.json.gz", 18279, 0},    {"stats", "data-stats-2019-12.json.gz", 5263, 0},
-        {"stats", "data-stats-2019-09.json.gz", 4809, 0},     {"filters", "data-filters-2026-08.json.gz", 93, 0},
-        {"leagues", "data-leagues-2020-delirium.json.gz", 4, 0}, {"leagues", "leagues-poe1-2026-08.json", 8, 0},
-    };
-    struct buf probe, got = buf__init(1 << 16);
-    if (!golden__load("SOUK_SHARED_DATA", "poe/README.md", &probe)) {
-        print_message("no shared data\n");
-        skip();
-    }
-    buf__fini(&probe);
-    for (size_t i = 0; i < sizeof recorded / sizeof *recorded; i++) {
-        struct buf body;
-        struct rows rows = {0};
-        struct stream_state at = {0};
-        struct page_facts facts;
-        struct err e = {0};
-        char path[128];
-        snprintf(path, sizeof path, "poe/trade/%s", recorded[i].file);
-        assert_true(golden__load("SOUK_SHARED_DATA", path, &body));
-        struct stream_spec stream = {.key = "k"};
-        snprintf(stream.kind, sizeof stream.kind, "%s", recorded[i].kind);
-        const struct source_answer answer = {.status = 200, .body = buf__slice(&body)};
-        if (trade->judge(&stream, &at, &answer, &facts, &e) != 0) fail_msg("%s: %s", path, e.msg);
-        assert_int_equal(facts.verdict, PAGE_NEW);
-        assert_int_equal(facts.n_entries, recorded[i].n_entries);
-        const struct page page = {
-            .stream = &stream, .received_wall_ns = WALL_NS, .http_status = 200, .lsn = 5, .body = buf__slice(&body)};
-        if (trade->decode(&page, &context, &rows, &e) != 0) fail_msg("%s: %s", path, e.msg);
-        assert_int_equal(golden__count(&rows, &table_bronze_trade_metadata),
-                         recorded[i].n_entries - recorded[i].n_separators);
-        assert_int_equal(golden__count(&rows, &table_bronze_quarantine), 0);
-        digest(&rows, recorded[i].file, &got);
-        rows__fini(&rows);
-        buf__fini(&body);
-    }
-    compare(&got, "tests/golden/trade_recorded.digest");
-    buf__fini(&got);
-}
+DATA_TESTS_OF(test_bodies_of_every_age_make_committed_digests)
 
 /* Truncated anywhere, a body is refused as a whole or read as a whole. */
 static void test_truncated_bodies_are_refused(void **state) {
@@ -479,8 +473,7 @@ int main(void) {
         cmocka_unit_test(test_entries_become_rows),
         cmocka_unit_test(test_listings_become_rows),
         cmocka_unit_test(test_a_page_that_is_none_makes_no_rows),
-        cmocka_unit_test(test_committed_bodies_make_committed_digests),
-        cmocka_unit_test(test_recorded_bodies_of_every_age_make_committed_digests),
+        DATA_TESTS(test_bodies_of_every_age_make_committed_digests),
         cmocka_unit_test(test_truncated_bodies_are_refused),
     };
     return cmocka_run_group_tests(tests, find_source, NULL);
