@@ -4,6 +4,13 @@ Reads Meson's testlog.json files (one JSON object a line) and pytest's JUnit XML
 skipped and each failed test with its reason, and ends with "N passed, N failed, N skipped". A cmocka
 program counts as the test cases it printed; a program that prints none counts as one test.
 
+A skip has to be explained, or it is a failure. There are two explanations:
+
+  - The test wants recorded data, and says so (NO_DATA, of tests/lib/data_dir.h). It stands where
+    there is none (--bare), or in the suite "bare X", which runs the programs of suite "unit X" a
+    second time with the data hidden, when the same test passed in "unit X". These are one line.
+  - It says what this machine lacks or this souk has not (LACKS).
+
 Exit status: 0 when something ran and nothing failed, 1 otherwise.
 """
 
@@ -14,6 +21,15 @@ import xml.etree.ElementTree as ElementTree
 
 CASE = re.compile(r"^\[\s*(OK|FAILED|ERROR|SKIPPED)\s*\]\s+(\S.*)$")
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+NO_DATA = "no recorded data at "
+LACKS = re.compile(
+    r"(is|are) not installed$"
+    r"|^strace may not trace here"
+    r"|^no file system can be mounted here"
+    r"|^souk has no streaming venue yet"
+    r"|^only of the embedded server$"
+    r"|^no program here shows case "
+)
 VERDICT = {"OK": PASSED, "EXPECTEDFAIL": PASSED, "SKIP": SKIPPED}
 
 
@@ -86,16 +102,45 @@ def from_lines(_label, path):
             yield tuple((line.rstrip("\n").split("\t") + ["", ""])[:3])
 
 
+def explain(name, reason, passed, bare):
+    """Why the test @name may have been skipped: NO_DATA, LACKS, or None."""
+    if reason.startswith(NO_DATA):
+        with_data = re.sub(r"^bare ", "unit ", name)
+        return NO_DATA if bare or (with_data != name and with_data in passed) else None
+    return LACKS if LACKS.search(reason) else None
+
+
 def main(arguments):
     counts = {PASSED: 0, FAILED: 0, SKIPPED: 0}
     notes = {FAILED: [], SKIPPED: []}
+    passed, skips, without_data = set(), [], []
+    bare = "--bare" in arguments
     for argument in arguments:
+        if argument == "--bare":
+            continue
         label, _, path = argument.partition("=")
         read = from_junit if path.endswith(".xml") else from_lines if path.endswith(".tsv") else from_meson
         for verdict, name, reason in read(label, path):
+            if verdict == SKIPPED:
+                skips.append((name, reason))
+                continue
             counts[verdict] += 1
-            if verdict in notes:
-                notes[verdict].append(f"{verdict}: {name}" + (f": {reason}" if reason else ""))
+            if verdict == PASSED:
+                passed.add(name)
+            else:
+                notes[FAILED].append(f"failed: {name}" + (f": {reason}" if reason else ""))
+    for name, reason in skips:
+        why = explain(name, reason, passed, bare)
+        counts[SKIPPED if why else FAILED] += 1
+        if why is NO_DATA:
+            without_data.append(name.rpartition(": ")[2])
+        elif why:
+            notes[SKIPPED].append(f"skipped: {name}: {reason}")
+        else:
+            notes[FAILED].append(f"failed: {name}: skipped, which nothing explains: {reason or 'no reason given'}")
+    if without_data:
+        tests = sorted(set(without_data))
+        print(f"skipped: {len(without_data)} of {len(tests)} tests of recorded data, " + ("of which there is none here" if bare else "which passed with it") + f": {' '.join(tests)}")
     for line in notes[SKIPPED] + notes[FAILED]:
         print(line)
     print(f"{counts[PASSED]} passed, {counts[FAILED]} failed, {counts[SKIPPED]} skipped")

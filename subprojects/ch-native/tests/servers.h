@@ -15,6 +15,15 @@ struct server {
     bool embedded;
 };
 
+/** Skips a cmocka test of what the old server has not, and says so. */
+#define ONLY_EMBEDDED(server)                                                                      \
+    do {                                                                                           \
+        if (!(server).embedded) {                                                                  \
+            print_message("only of the embedded server\n");                                        \
+            skip();                                                                                \
+        }                                                                                          \
+    } while (0)
+
 /** Starts one on free ports. @return NULL, or why it cannot be (the test is skipped then). */
 const char *server__start_embedded(struct server *s);
 const char *server__start_old(struct server *s);

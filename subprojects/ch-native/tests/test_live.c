@@ -100,7 +100,7 @@ static void expect_count(struct client *c, const char *count) {
 
 static void test_a_token_is_stored_once(void **state) {
     (void)state;
-    if (!server.embedded) skip();
+    ONLY_EMBEDDED(server);
     struct client c;
     struct sample p;
     open_at(&c, 54460);
@@ -329,7 +329,7 @@ static void test_parameters_come_as_they_are(void **state) {
 
 static void test_settings_and_query_id_arrive(void **state) {
     (void)state;
-    if (!server.embedded) skip();
+    ONLY_EMBEDDED(server);
     struct client c;
     open_at(&c, 54429);
     const struct chn_setting settings[] = {{"max_threads", "3", 1},
@@ -380,7 +380,7 @@ static void on_keeper_closed(void *data) { *(bool *)data = true; }
 
 static void test_a_keeper_connects_again(void **state) {
     (void)state;
-    if (!server.embedded) skip();
+    ONLY_EMBEDDED(server);
     uv_loop_t loop;
     struct chn_err err = {0};
     struct keeper_log log = {0};

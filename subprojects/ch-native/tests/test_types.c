@@ -199,7 +199,7 @@ static void on_floats_end(struct chn_conn *conn, void *data, const struct chn_qu
 
 static void test_floats_are_printed_as_the_server_does(void **state) {
     (void)state;
-    if (!server.embedded) skip();
+    ONLY_EMBEDDED(server);
     struct client c;
     struct floats floats = {0};
     open_client(&c);
@@ -219,7 +219,7 @@ static void test_floats_are_printed_as_the_server_does(void **state) {
 
 static void test_json_goes_as_text(void **state) {
     (void)state;
-    if (!server.embedded) skip();
+    ONLY_EMBEDDED(server);
     struct client c;
     struct chn_err err;
     static const char *const documents[] = {"{\"a\":{\"b\":[1,\"x\"]}}", "{}", "{\"p\":\"1.25\"}"};
@@ -277,7 +277,7 @@ static void ask(struct client *c, const char *sql, struct chn_parameter paramete
 
 static void test_parameters_of_many_types(void **state) {
     (void)state;
-    if (!server.embedded) skip();
+    ONLY_EMBEDDED(server);
     struct client c;
     open_client(&c);
     static const struct {
@@ -368,7 +368,7 @@ static void on_events_insert(struct chn_conn *conn, void *data,
 
 static void test_profile_events_and_progress_come(void **state) {
     (void)state;
-    if (!server.embedded) skip();
+    ONLY_EMBEDDED(server);
     struct client c;
     struct events events = {0};
     open_client(&c);
@@ -410,7 +410,8 @@ static void test_profile_events_and_progress_come(void **state) {
 static void test_the_example_runs(void **state) {
     (void)state;
     const char *example = getenv("CHN_EXAMPLE");
-    if (!server.embedded || example == NULL) skip();
+    ONLY_EMBEDDED(server);
+    assert_non_null(example);
     char command[600], out[256] = "";
     snprintf(command, sizeof command, "'%s' 127.0.0.1 %u", example, (unsigned)server.port);
     for (int i = 0; i < 2; i++) { /* The second time its rows are known by their token. */
