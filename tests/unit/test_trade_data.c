@@ -406,7 +406,7 @@ static void check_list(size_t i, struct buf *digest) {
     if (trade->judge(&stream, &at, &answer, &facts, &e) != 0) fail_msg("%s: %s", path, e.msg);
     assert_int_equal(facts.verdict, PAGE_NEW);
     if (facts.n_entries != lists[i].n_entries)
-        fail_msg("%s has %zu entries", path, facts.n_entries);
+        fail_msg("%s has %u entries", path, facts.n_entries);
     const struct page page = {.stream = &stream,
                               .received_wall_ns = WALL_NS,
                               .http_status = 200,
