@@ -67,3 +67,16 @@ def test_recorded_data_that_is_there_has_no_test_skipped(tmp_path):
 def test_other_skips_are_known_or_failures(tmp_path, why, failed):
     status, last, _ = tally(tmp_path, {"unit gcc": {"a": "ok", "b": why}})
     assert (status, last) == (failed, f"1 passed, {failed} failed, {1 - failed} skipped")
+
+
+def test_a_file_of_pytest_that_was_skipped_says_why(tmp_path):
+    (tmp_path / "test_one.py").write_text("import pytest\npytest.importorskip('no_such_module', reason='the package no_such_module is not installed')\n")
+    (tmp_path / "test_two.py").write_text("import pytest\ndef test_a():\n    pass\ndef test_b():\n    pytest.skip('not today')\n")
+    xml = tmp_path / "report.xml"
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={xml}", str(tmp_path)], capture_output=True)
+    done = subprocess.run([sys.executable, TALLY, f"e2e={xml}"], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert lines[-1] == "1 passed, 1 failed, 1 skipped", lines
+    assert any(line.startswith("skipped: ") and line.endswith("is not installed") for line in lines), lines
+    assert any(line.startswith("failed: ") and line.endswith("nothing explains: not today") for line in lines), lines

@@ -90,7 +90,10 @@ def from_junit(label, path):
         if failure is not None:
             yield FAILED, name, (failure.get("message") or "").splitlines()[0][:200] if failure.get("message") else ""
         elif skipped is not None:
-            yield SKIPPED, name, skipped.get("message") or "no reason given"
+            reason = skipped.get("message") or ""
+            if reason == "collection skipped":  # A whole file, whose reason is the last of a tuple that is printed.
+                reason = (skipped.text or "").partition("Skipped: ")[2].rstrip("'\")")
+            yield SKIPPED, name, reason
         else:
             yield PASSED, name, ""
 
