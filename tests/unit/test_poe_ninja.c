@@ -236,6 +236,16 @@ static void test_answers_are_accepted_whole(enum data_origin origin) {
         {DATA_MADE, "ninja/exchange-overview-2026.json", "exchange/Currency", 3},
         {DATA_MADE, "ninja/legacy-currency-2019.json", "currency/Currency", 5},
         {DATA_MADE, "ninja/legacy-items-2019.json", "item/UniqueArmour", 8},
+        {DATA_RECORDED, "ninja/legacy-2017-08-currency-standard.json.gz", "currency/Currency", 37},
+        {DATA_RECORDED, "ninja/legacy-2019-12-currencyoverview.json.gz", "currency/Currency", 60},
+        {DATA_RECORDED, "ninja/legacy-2019-12-currencyoverview_fragment.json.gz",
+         "currency/Fragment", 56},
+        {DATA_RECORDED, "ninja/legacy-2020-01-itemoverview.json.gz", "item/UniqueArmour", 234},
+        {DATA_RECORDED, "ninja/legacy-2023-11-beasts.json.gz", "item/Beast", 194},
+        {DATA_RECORDED, "ninja/legacy-2023-11-currency.json.gz", "currency/Currency", 108},
+        {DATA_RECORDED, "ninja/legacy-2023-11-fragments.json.gz", "currency/Fragment", 69},
+        {DATA_RECORDED, "ninja/legacy-2023-11-invitations.json.gz", "item/Invitation", 11},
+        {DATA_RECORDED, "ninja/legacy-2023-11-maps.json.gz", "item/Map", 367},
         {DATA_RECORDED, "ninja/exchange-overview-2026-08-15-excerpt.json", "exchange/Currency", 3},
     };
     yyjson_doc *doc = read_body(origin, "ninja/overview-2026-08-new-shapes.json.gz");
