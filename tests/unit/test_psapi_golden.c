@@ -252,7 +252,7 @@ static void test_items_of_2026_are_accepted(enum data_origin origin) {
              "\"craftedMods\":[\"+55 to maximum Life\"],\"fracturedMods\":[\"+63% to Lightning "
              "Resistance\"]}"},
     };
-    struct buf file, body = buf__init(1 << 20);
+    struct buf file, body = buf__init(1 << 20), got = buf__init(1 << 16);
     struct rows rows;
     golden__body(origin,
                  origin == DATA_MADE ? "psapi/items-2026.json"
@@ -277,6 +277,9 @@ static void test_items_of_2026_are_accepted(enum data_origin origin) {
     assert_str(b, "base_type", 1, want[origin].base_type);
     assert_str(b, "listing_id", 1, "0:1");
     assert_str(b, "extra", 1, want[origin].extra);
+    golden__digest(&rows, "items", &got);
+    assert_true(golden__same("items_2026", origin, &got));
+    buf__fini(&got);
     rows__fini(&rows);
     yyjson_doc_free(doc);
     buf__fini(&file);
