@@ -160,7 +160,7 @@ def full(w):
               "extended": {"category": "accessories", "subcategories": ["amulet"], "prefixes": 1, "suffixes": 1}, "x": 0, "y": 11, "inventoryId": "Stash1", "socket": 0, "colour": "G",
               "crucible": {"layout": "https://web.example/tree.png", "nodes": {"0": {"skill": 5, "tier": 1, "icon": "n.png", "allocated": True, "isReward": False, "stats": ["+1"], "orbit": 1, "orbitIndex": 0, "out": ["1"], "in": []}}}}
     inner = dict(every, id=w.id(), socketedItems=[dict(every, id=w.id(), socketedItems=[], note=None)])
-    return [{"id": w.id(), "public": True, "accountName": w.seller(), "stash": "Торговля", "stashType": "PremiumStash", "league": "Standard", "items": [every | lists | {"socketedItems": [inner]}]}]
+    return [{"id": w.id(), "public": True, "accountName": w.seller(), "stash": "Ярмарка", "stashType": "PremiumStash", "league": "Standard", "items": [every | lists | {"socketedItems": [inner]}]}]
 
 
 def today(w):
@@ -183,7 +183,7 @@ def today(w):
             if i == 2:
                 one |= {"implicitMods": lines(1), "frameTypeId": "Rare", "hybrid": [], "influences": []}
             if i == 3:
-                one |= {"properties": [prop("Quality (Life and Mana Modifiers)", "+20%", 6, 1)], "crucible": {"nodes": [], "layout": ""}}
+                one |= {"properties": [prop("Quality (Fire Modifiers)", "+20%", 6, 1)], "crucible": {"nodes": [], "layout": ""}}
             if i == 4:
                 one = {"baseType": "Orb of Trials", "typeLine": "Orb of Trials", "frameTypeId": "Currency", "stackSize": w.int(1, 20), "identified": True}
             items.append(one)

@@ -28,7 +28,7 @@ def items(w, n):
         _, _, base, _, _ = w.pick(RARES)
         name = f"{w.pick(UNIQUES)[0]} {w.name(1)}"
         out[0]["entries"].append({"name": name, "type": base, "text": f"{name} {base}", "flags": {"unique": True}})
-        out[1]["entries"].append({"type": base, "text": base} | ({"disc": "warfortheatlas", "text": f"{base} ({k})"} if k % 5 == 0 else {}))
+        out[1]["entries"].append({"type": base, "text": base} | ({"disc": "otheratlas", "text": f"{base} ({k})"} if k % 5 == 0 else {}))
     out[2]["entries"] += [{"name": name, "type": "Prophecy", "text": name, "flags": {"prophecy": True}} for name, _ in STACKS]
     return {"result": out}
 
