@@ -136,14 +136,14 @@ def main(arguments):
         why = explain(name, reason, passed, bare)
         counts[SKIPPED if why else FAILED] += 1
         if why is NO_DATA:
-            without_data.append(name.rpartition(": ")[2])
+            without_data.append(re.sub(r": [^:]*$", "", name).split(" ")[-1])
         elif why:
             notes[SKIPPED].append(f"skipped: {name}: {reason}")
         else:
             notes[FAILED].append(f"failed: {name}: skipped, which nothing explains: {reason or 'no reason given'}")
     if without_data:
-        tests = sorted(set(without_data))
-        print(f"skipped: {len(without_data)} of {len(tests)} tests of recorded data, " + ("of which there is none here" if bare else "which passed with it") + f": {' '.join(tests)}")
+        why = "of which there is none here" if bare else "which passed with it"
+        print(f"skipped: {len(without_data)} tests of recorded data, {why}; of {', '.join(sorted(set(without_data)))}")
     for line in notes[SKIPPED] + notes[FAILED]:
         print(line)
     print(f"{counts[PASSED]} passed, {counts[FAILED]} failed, {counts[SKIPPED]} skipped")
