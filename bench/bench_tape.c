@@ -59,7 +59,7 @@ static void see(struct bench *b, uint32_t stash, uint32_t age) {
         b->items[i] = (struct tape_item){.id = slice__of(b->ids[i], 64),
                                          .item_key = r % 5000,
                                          .fingerprint = r | 1,
-                                         .note = SLICE_LIT("~price 5 chaos"),
+                                         .ask = 5,
                                          .currency = SLICE_LIT("chaos"),
                                          .price_e6 = (int64_t)(r % 100 + 1) * 1000000,
                                          .stack_size = 1};

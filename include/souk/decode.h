@@ -43,6 +43,10 @@ struct decode_fault {
 /** Notes a fault at the path that @fmt makes, unless there is one already. @return false. */
 bool decode__failf(struct decode_fault *f, enum decode_fault_kind kind, yyjson_val *value,
                    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/** A side field of an unexpected shape costs itself, not its entry: takes the fault back and counts
+ *  it in @n_lost. @return false, with the fault as it is, for a number that is one and impossible
+ *  (DECODE_OUT_OF_RANGE): that is no shape but a claim, and a claim is refused. */
+bool decode__lose(struct decode_fault *f, uint32_t *n_lost);
 /** Notes in @e that the field @f of @where is wrong. @return ERR_MALFORMED. */
 int decode__err(const struct decode_fault *f, const char *where, struct err *e);
 
@@ -58,6 +62,19 @@ bool decode__u32(yyjson_val *v, const char *name, uint32_t max, uint32_t *out,
 bool decode__num(yyjson_val *v, const char *name, double *out, struct decode_fault *f);
 /** As the others, and the field must be there. */
 bool decode__need(yyjson_val *v, const char *name, struct decode_fault *f);
+
+/** A list, as it should be or as the vendor's servers may send it: an array, or an object that is
+ *  keyed by index. {} is an empty one, and so is an absent value. */
+bool decode__is_list(yyjson_val *v);
+struct decode_list {
+    yyjson_val *at;
+    size_t left;
+    bool keyed;
+};
+/** To walk one: anything but a list has no entries. */
+struct decode_list decode__list(yyjson_val *v);
+/** @return the next entry, or NULL at the end. */
+yyjson_val *decode__next(struct decode_list *list);
 
 static inline struct slice decode__slice(yyjson_val *v) {
     return slice__of(unsafe_yyjson_get_str(v), unsafe_yyjson_get_len(v));

@@ -34,6 +34,24 @@ const char *quality__text(enum quality_reason reason);
 /** @return the reason whose code is @text, or QUALITY__N. */
 enum quality_reason quality__find(struct slice text);
 
+/* What a note or a tab's name is as a price: PRICE_GOOD, or the reason why an item has none. Not
+ * refusals: sellers write what they like. */
+#define QUALITY_PRICE_VERDICTS(X)                                                                  \
+    X(PRICE_GOOD, "")                                                                              \
+    X(PRICE_ABSENT, "no_note")            /* Nothing is said, or free text. */                     \
+    X(PRICE_SKIP, "skip")                 /* "~skip": the seller takes the item out. */            \
+    X(PRICE_UNSET, "unset")               /* No amount or currency, or amount 0. */                \
+    X(PRICE_UNREADABLE, "unreadable")     /* Begins as a price and cannot be one. */               \
+    X(PRICE_UNKNOWN_WORD, "unknown_word") /* No currency is called that. */                        \
+    X(PRICE_OUT_OF_RANGE, "out_of_range") /* More than we can hold, or rounds to 0. */             \
+    X(PRICE_RATIO, "ratio")               /* The price of a lot, on what is no bulk good. */
+
+#define QUALITY_ENUM(code, text) code,
+enum price_verdict { QUALITY_PRICE_VERDICTS(QUALITY_ENUM) PRICE__N };
+#undef QUALITY_ENUM
+/** @return the verdict as rows and metrics carry it, e.g. unknown_word; "" for PRICE_GOOD. */
+const char *quality__price_text(enum price_verdict verdict);
+
 #define QUALITY_VALUE_MAX 1e12
 /** A price or value as a number: finite, above 0, at most QUALITY_VALUE_MAX.
  *  @return QUALITY_OK or QUALITY_BAD_PRICE. */
@@ -61,18 +79,21 @@ struct quality {
         struct series *dropped[QUALITY__N][2]; /* Unintentional, intentional. */
         struct series *rows;
         struct series *gaps; /* Pieces that upstream did not have. */
+        struct series *fields_lost;
     } sources[QUALITY_SOURCES_MAX];
     size_t n_sources;
+    struct series *unpriced[PRICE__N];
 };
 
 /** Makes the series of @n_sources sources at 0: souk_source_rows_total{source},
- *  souk_source_gaps_total{source}, souk_rows_quarantined_total{source,reason} and
- * souk_rows_dropped_total{source,reason, intentional}. @names and @m are borrowed. @return 0, or
+ *  souk_source_gaps_total{source}, souk_source_fields_lost_total{source},
+ *  souk_items_unpriced_total{reason}, souk_rows_quarantined_total{source,reason} and
+ *  souk_rows_dropped_total{source,reason,intentional}. @names and @m are borrowed. @return 0, or
  * ERR_FULL beyond QUALITY_SOURCES_MAX. */
 int quality__init(struct quality *q, struct metrics *m, const char *const *names, size_t n_sources);
-/** Counts what one page of @source became: its data rows, its rows about gaps, and by reason what
- * was refused. A refusal of reason too_many stands for as many as its value says. An unknown source
- * is ours to fix: it asserts. */
+/** Counts what one page of @source became: its data rows, its rows about gaps, fields that could
+ * not be read, items without a price by reason, and by reason what was refused. A refusal of reason
+ * too_many stands for as many as its value says. An unknown source is ours to fix: it asserts. */
 void quality__count(struct quality *q, const char *source, const struct rows *rows);
 /** Counts @n rows that were dropped without a quarantine row; @intentional when we chose to. */
 void quality__drop(struct quality *q, const char *source, enum quality_reason reason,

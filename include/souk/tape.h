@@ -60,7 +60,7 @@ struct tape_item {
     /* Equal for items that a buyer could not tell apart; 0 for goods of which a seller has many
      * alike, as stacks of currency: one more of them says nothing about the one that went. */
     uint64_t fingerprint;
-    struct slice note;     /* As sent; a change of it is a change of the price. */
+    uint64_t ask;          /* Equal when the same is asked in the same way, in the same lots. */
     struct slice currency; /* "" when it is not priced. */
     int64_t price_e6;      /* Of one item, in millionths of the currency; 0 when not priced. */
     uint32_t stack_size;   /* 1 at least. */

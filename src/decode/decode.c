@@ -96,6 +96,43 @@ bool decode__failf(struct decode_fault *f, enum decode_fault_kind kind, yyjson_v
     return false;
 }
 
+bool decode__lose(struct decode_fault *f, uint32_t *n_lost) {
+    if (f->kind == DECODE_OUT_OF_RANGE) return false;
+    *f = (struct decode_fault){.kind = DECODE_FINE};
+    ++*n_lost;
+    return true;
+}
+
+bool decode__is_list(yyjson_val *v) {
+    size_t i, n;
+    yyjson_val *key, *entry;
+    if (decode__is_absent(v) || yyjson_is_arr(v)) return true;
+    if (!yyjson_is_obj(v)) return false;
+    yyjson_obj_foreach(v, i, n, key, entry) {
+        struct slice digits = decode__slice(key);
+        for (size_t k = 0; k < digits.len; k++)
+            if (digits.base[k] < '0' || digits.base[k] > '9') return false;
+        if (digits.len == 0) return false;
+    }
+    return true;
+}
+
+struct decode_list decode__list(yyjson_val *v) {
+    if (decode__is_absent(v) || !decode__is_list(v)) return (struct decode_list){0};
+    bool keyed = yyjson_is_obj(v);
+    size_t n = unsafe_yyjson_get_len(v);
+    /* The entries lie behind their container, in an object each behind its key. */
+    return (struct decode_list){
+        .at = n == 0 ? NULL : unsafe_yyjson_get_first(v), .left = n, .keyed = keyed};
+}
+
+yyjson_val *decode__next(struct decode_list *list) {
+    if (list->left == 0) return NULL;
+    yyjson_val *entry = list->keyed ? list->at + 1 : list->at;
+    if (--list->left > 0) list->at = unsafe_yyjson_get_next(entry);
+    return entry;
+}
+
 int decode__err(const struct decode_fault *f, const char *where, struct err *e) {
     static const char *const texts[] = {
         [DECODE_FINE] = "is fine",

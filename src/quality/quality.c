@@ -7,6 +7,8 @@
 
 #define QUALITY_TEXT(code, text) text,
 static const char *const reason_texts[] = {QUALITY_REASONS(QUALITY_TEXT)};
+static const char *const price_texts[] = {QUALITY_PRICE_VERDICTS(QUALITY_TEXT)};
+_Static_assert((unsigned)PRICE__N <= ROWS_REASONS_MAX, "rows count every verdict");
 
 /* 2013-01-23T00:00:00Z. Nothing that we ask for is older. */
 #define EPOCH_WALL_NS (INT64_C(1358899200) * NS_PER_S)
@@ -88,11 +90,19 @@ enum quality_reason quality__book(double bid, double ask) {
     return bid < ask ? QUALITY_OK : QUALITY_CROSSED_BOOK;
 }
 
+const char *quality__price_text(enum price_verdict verdict) {
+    return verdict < PRICE__N ? price_texts[verdict] : "";
+}
+
 int quality__init(struct quality *q, struct metrics *m, const char *const *names,
                   size_t n_sources) {
     *q = (struct quality){0};
     if (n_sources > QUALITY_SOURCES_MAX) return ERR_FULL;
     q->n_sources = n_sources;
+    for (unsigned v = PRICE_GOOD + 1; v < PRICE__N; v++)
+        q->unpriced[v] = metrics__counter(m, "souk_items_unpriced_total",
+                                          "Listed items without a price, by why they have none.",
+                                          "reason=\"%s\"", price_texts[v]);
     for (size_t i = 0; i < n_sources; i++) {
         struct quality_source *s = &q->sources[i];
         s->name = names[i];
@@ -101,6 +111,9 @@ int quality__init(struct quality *q, struct metrics *m, const char *const *names
         s->gaps = metrics__counter(m, "souk_source_gaps_total",
                                    "Pieces of a source that its upstream did not have.",
                                    "source=\"%s\"", s->name);
+        s->fields_lost = metrics__counter(m, "souk_source_fields_lost_total",
+                                          "Fields of an unexpected shape; their rows were kept.",
+                                          "source=\"%s\"", s->name);
         for (unsigned r = QUALITY_OK + 1; r < QUALITY__N; r++) {
             s->quarantined[r] =
                 metrics__counter(m, "souk_rows_quarantined_total", "Rows that a rule refused.",
@@ -144,6 +157,9 @@ static void count_refused(struct quality_source *s, const struct batch *b) {
 
 void quality__count(struct quality *q, const char *source, const struct rows *rows) {
     struct quality_source *s = find_source(q, source);
+    series__add(s->fields_lost, (double)rows->n_fields_lost);
+    for (unsigned v = PRICE_GOOD + 1; v < PRICE__N; v++)
+        series__add(q->unpriced[v], (double)rows->n_unpriced[v]);
     for (size_t i = 0; i < rows->n; i++) {
         const struct batch *b = &rows->batches[i].batch;
         if (strcmp(b->table->name, "bronze_quarantine") == 0) count_refused(s, b);

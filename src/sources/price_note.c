@@ -1,5 +1,6 @@
-/* Reading price notes. Everything is borrowed from the text or static; nothing allocates. */
+/* Reading price notes. What is said of a currency is static; nothing allocates. */
 #include "souk/price_note.h"
+#include "souk/currency.h"
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -8,7 +9,7 @@ struct decimal {
     unsigned places;   /* At most 12. */
 };
 enum { DIGITS_MAX = 18, PLACES_MAX = 12 };
-enum number { NUMBER_GOOD, NUMBER_NONE, NUMBER_BAD };
+enum number { NUMBER_NONE, NUMBER_BAD, NUMBER_LONG, NUMBER_GOOD }; /* LONG: well formed. */
 
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -55,7 +56,7 @@ static enum number read_decimal(struct slice *s, struct decimal *out) {
         if (!too_long) out->mantissa = out->mantissa * 10 + (uint64_t)(c - '0');
     }
     if (!any) return point ? NUMBER_BAD : NUMBER_NONE;
-    return too_long ? NUMBER_BAD : NUMBER_GOOD;
+    return too_long ? NUMBER_LONG : NUMBER_GOOD;
 }
 
 static u128 pow10_of(unsigned n) {
@@ -73,7 +74,6 @@ static int64_t divide(u128 num, u128 den) {
 
 /* 10^18 * 10^12 * 10^6 is below 2^128. */
 static bool make_price(const struct decimal *total, const struct decimal *lot, struct price *out) {
-    if (total->mantissa == 0 || lot->mantissa == 0) return false;
     out->total = divide((u128)total->mantissa * (u128)PRICE_SCALE, pow10_of(total->places));
     out->lot = divide((u128)lot->mantissa * (u128)PRICE_SCALE, pow10_of(lot->places));
     out->unit = divide((u128)total->mantissa * pow10_of(lot->places) * (u128)PRICE_SCALE,
@@ -82,72 +82,76 @@ static bool make_price(const struct decimal *total, const struct decimal *lot, s
            out->unit > 0 && out->unit <= PRICE_MAX;
 }
 
-struct slice price_note__currency(struct slice currency) {
-    static const struct {
-        struct slice old, now;
-    } aliases[] = {
-        {SLICE_LIT("exa"), SLICE_LIT("exalted")},
-        {SLICE_LIT("fuse"), SLICE_LIT("fusing")},
-        {SLICE_LIT("chrom"), SLICE_LIT("chrome")},
-        {SLICE_LIT("jew"), SLICE_LIT("jewellers")},
-        {SLICE_LIT("mir"), SLICE_LIT("mirror")},
-        {SLICE_LIT("engineers-orb"), SLICE_LIT("engineers")},
-        {SLICE_LIT("orb-of-annulment"), SLICE_LIT("annul")},
-        {SLICE_LIT("wis"), SLICE_LIT("wisdom")},
-        {SLICE_LIT("port"), SLICE_LIT("portal")},
-        {SLICE_LIT("scr"), SLICE_LIT("scrap")},
-        {SLICE_LIT("whe"), SLICE_LIT("whetstone")},
-        {SLICE_LIT("ba"), SLICE_LIT("bauble")},
-        {SLICE_LIT("tra"), SLICE_LIT("transmute")},
-        {SLICE_LIT("ete"), SLICE_LIT("eternal")},
-    };
-    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
-        if (slice__eq(aliases[i].old, currency)) return aliases[i].now;
-    return currency;
-}
-
-/* Reads a currency id off the front of @s: a letter, then letters, digits, _, - and '. */
-static struct slice read_currency(struct slice *s) {
+/* Reads a word off the front of @s, up to the next blank. */
+static struct slice read_word(struct slice *s) {
     struct slice word = {.base = s->base};
-    if (s->len == 0 || !is_alpha(*s->base)) return word;
-    while (word.len < s->len) {
-        char c = s->base[word.len];
-        if (!is_alpha(c) && !is_digit(c) && c != '_' && c != '-' && c != '\'') break;
-        word.len++;
-    }
+    while (word.len < s->len && !is_blank(s->base[word.len])) word.len++;
     s->base += word.len, s->len -= word.len;
     return word;
 }
 
-enum price_verdict price_note__read(struct slice text, enum price_where where, struct price *out) {
+static bool is_word(struct slice s, struct slice word) {
+    return skip_lit(&s, word) && (s.len == 0 || is_blank(*s.base));
+}
+
+enum price_verdict price_note__read(struct slice text, struct price *out) {
     *out = (struct price){0};
-    struct slice s = slice__trim(text);
-    if (slice__starts(s, SLICE_LIT("~skip"))) return PRICE_SKIP;
-    struct slice kind = SLICE_LIT("price");
-    if (!skip_lit(&s, SLICE_LIT("~price"))) {
-        if (!skip_lit(&s, SLICE_LIT("~b/o"))) return PRICE_ABSENT;
+    struct slice s = slice__trim(text), kind = SLICE_LIT("price");
+    if (is_word(s, SLICE_LIT("~skip"))) return PRICE_SKIP;
+    if (!slice__starts(s, SLICE_LIT("~"))) return PRICE_ABSENT;
+    if (!is_word(s, SLICE_LIT("~price"))) {
+        if (!is_word(s, SLICE_LIT("~b/o"))) return PRICE_UNREADABLE; /* ~c/o, ~pricecheck. */
         kind = SLICE_LIT("b/o");
     }
-    if (s.len == 0) return PRICE_UNSET;
-    if (!is_blank(*s.base)) return PRICE_ABSENT; /* Another word, such as ~pricecheck. */
+    s = slice__of(s.base + 1 + kind.len, s.len - 1 - kind.len);
     skip_blanks(&s);
 
     struct decimal total, lot = {.mantissa = 1};
-    enum number got = read_decimal(&s, &total);
-    if (got == NUMBER_NONE && s.len > 0 && is_alpha(*s.base)) return PRICE_UNSET; /* No amount. */
-    if (got != NUMBER_GOOD) return PRICE_BAD;
+    enum number got = read_decimal(&s, &total), lot_got = NUMBER_GOOD;
+    if (got == NUMBER_NONE && (s.len == 0 || is_alpha(*s.base)))
+        return PRICE_UNSET; /* No amount. */
     bool ratio = skip_lit(&s, SLICE_LIT("/"));
-    if (ratio && read_decimal(&s, &lot) != NUMBER_GOOD) return PRICE_BAD;
+    if (ratio) lot_got = read_decimal(&s, &lot);
+    if (got <= NUMBER_BAD || lot_got <= NUMBER_BAD) return PRICE_UNREADABLE;
     if (s.len == 0) return PRICE_UNSET; /* No currency. */
-    if (!is_blank(*s.base)) return PRICE_BAD;
+    if (!is_blank(*s.base)) return PRICE_UNREADABLE;
     skip_blanks(&s);
-    struct slice currency = read_currency(&s);
-    if (currency.len == 0 || currency.len > PRICE_CURRENCY_MAX) return PRICE_BAD;
-    if (s.len > 0 && (where == PRICE_IN_NOTE || !is_blank(*s.base))) return PRICE_BAD;
-    if (ratio && where == PRICE_IN_TAB_NAME) return PRICE_UNSET; /* The game does not take it. */
-    if (!ratio && total.mantissa == 0) return PRICE_UNSET;       /* Amount 0. */
-    struct price price = {.kind = kind, .currency = price_note__currency(currency)};
-    if (!make_price(&total, &lot, &price)) return PRICE_BAD;
+    uint16_t number = currency__find(read_word(&s)); /* What follows it does not matter. */
+    if (number == CURRENCY_NONE) return PRICE_UNKNOWN_WORD;
+    if (got == NUMBER_LONG || lot_got == NUMBER_LONG) return PRICE_OUT_OF_RANGE;
+    if (lot.mantissa == 0) return PRICE_UNREADABLE;
+    if (total.mantissa == 0) return PRICE_UNSET;
+    struct price price = {
+        .kind = kind, .currency = currency__id(number), .number = number, .is_ratio = ratio};
+    if (!make_price(&total, &lot, &price)) return PRICE_OUT_OF_RANGE;
     *out = price;
     return PRICE_GOOD;
+}
+
+/* @return whether the site looks no further than to what was read as @verdict. */
+static bool ends_search(enum price_verdict verdict) {
+    return verdict == PRICE_GOOD || verdict == PRICE_SKIP || verdict == PRICE_OUT_OF_RANGE;
+}
+
+enum price_verdict price_note__resolve(const struct price_notes *said, struct price *out,
+                                       enum price_source *source) {
+    enum price_verdict first = PRICE_ABSENT, verdict = PRICE_ABSENT;
+    struct price price = {0};
+    const struct slice notes[] = {said->note, said->forum_note};
+    enum price_source from = PRICE_FROM_NOTE;
+    for (; from < PRICE_FROM_TAB; from++) {
+        verdict = price_note__read(notes[from - PRICE_FROM_NOTE], &price);
+        if (first == PRICE_ABSENT) first = verdict;
+        if (ends_search(verdict)) break;
+    }
+    if (from == PRICE_FROM_TAB) {
+        verdict = said->tab->verdict;
+        price = said->tab->price;
+        if (!ends_search(verdict) && first != PRICE_ABSENT)
+            verdict = first; /* The nearest reason. */
+    }
+    if (verdict == PRICE_GOOD && price.is_ratio && !said->is_bulk) verdict = PRICE_RATIO;
+    *out = verdict == PRICE_GOOD ? price : (struct price){0};
+    *source = verdict == PRICE_GOOD ? from : PRICE_FROM_NOWHERE;
+    return verdict;
 }

@@ -30,18 +30,17 @@ bool psapi_stash__read(yyjson_val *json, struct psapi_stash *out, struct decode_
     yyjson_obj_foreach(json, i, n, key, v) {
         struct slice k = decode__slice(key);
         bool ok = true;
+        struct slice *side = NULL;
         if (slice__eq(k, SLICE_LIT("id"))) ok = decode__str(v, "id", PSAPI_TEXT_MAX, &out->id, f);
         else if (slice__eq(k, SLICE_LIT("public"))) ok = decode__bool(v, "public", &out->listed, f);
-        else if (slice__eq(k, SLICE_LIT("accountName")))
-            ok = decode__str(v, "accountName", PSAPI_TEXT_MAX, &out->seller, f);
-        else if (slice__eq(k, SLICE_LIT("stash")))
-            ok = decode__str(v, "stash", PSAPI_TEXT_MAX, &out->name, f);
-        else if (slice__eq(k, SLICE_LIT("stashType")))
-            ok = decode__str(v, "stashType", PSAPI_TEXT_MAX, &out->type, f);
-        else if (slice__eq(k, SLICE_LIT("league")))
-            ok = decode__str(v, "league", PSAPI_TEXT_MAX, &out->league, f);
+        else if (slice__eq(k, SLICE_LIT("accountName"))) side = &out->seller;
+        else if (slice__eq(k, SLICE_LIT("stash"))) side = &out->name;
+        else if (slice__eq(k, SLICE_LIT("stashType"))) side = &out->type;
+        else if (slice__eq(k, SLICE_LIT("league"))) side = &out->league;
         else if (slice__eq(k, SLICE_LIT("items"))) out->items = v;
         if (!ok) return false;
+        if (side != NULL && !decode__str(v, "", PSAPI_TEXT_MAX, side, f))
+            decode__lose(f, &out->n_fields_lost);
     }
     if (!out->listed) return true;
     if (!decode__is_absent(out->items) && !yyjson_is_arr(out->items))
@@ -50,22 +49,17 @@ bool psapi_stash__read(yyjson_val *json, struct psapi_stash *out, struct decode_
 }
 
 void psapi_stash__price_tab(struct psapi_stash *stash) {
-    stash->tab_verdict = price_note__read(stash->name, PRICE_IN_TAB_NAME, &stash->tab_price);
+    stash->tab.verdict = price_note__read(stash->name, &stash->tab.price);
 }
 
-static const struct slice price_sources[] = {
-    {"", 0}, {"note", 4}, {"forum_note", 10}, {"stash_name", 10}};
-
-int psapi_stash__price(const struct psapi_stash *stash, const struct psapi_item *item,
-                       struct price *out, enum price_verdict *verdict) {
-    *verdict = price_note__read(item->note, PRICE_IN_NOTE, out);
-    if (*verdict != PRICE_ABSENT) return FROM_NOTE;
-    *verdict = price_note__read(item->forum_note, PRICE_IN_NOTE, out);
-    if (*verdict != PRICE_ABSENT) return FROM_FORUM;
-    if (item->note.len > 0 || item->forum_note.len > 0) return FROM_NOWHERE;
-    *verdict = stash->tab_verdict;
-    *out = stash->tab_price;
-    return FROM_TAB;
+enum price_verdict psapi_stash__price(const struct psapi_stash *stash,
+                                      const struct psapi_item *item, struct price *out,
+                                      enum price_source *source) {
+    const struct price_notes said = {.note = item->note,
+                                     .forum_note = item->forum_note,
+                                     .tab = &stash->tab,
+                                     .is_bulk = item->is_stackable};
+    return price_note__resolve(&said, out, source);
 }
 
 /* Takes the memory for the rows of a page at once: growing 36 columns step by step copies each of
@@ -84,14 +78,21 @@ static void reserve_columns(const struct walk *w, struct batch *b) {
 }
 
 static void write_item(struct walk *w, const struct psapi_stash *stash,
-                       const struct psapi_item *item, size_t index, const struct price *price,
-                       int source) {
+                       const struct psapi_item *item, size_t index) {
+    static const char *const sources[] = {[PRICE_FROM_NOWHERE] = "",
+                                          [PRICE_FROM_NOTE] = "note",
+                                          [PRICE_FROM_FORUM] = "forum_note",
+                                          [PRICE_FROM_TAB] = "stash_name"};
     const struct page *page = w->page;
     struct slice league = stash->league.len > 0 ? stash->league : item->league;
     struct slice league_key = source__league_key(w->context, league);
     struct batch *b = rows__batch(w->out, &table_bronze_public_stash, league_key);
     if (b == NULL) return;
     if (b->n_rows == 0) reserve_columns(w, b);
+    struct price price;
+    enum price_source source;
+    enum price_verdict verdict = psapi_stash__price(stash, item, &price, &source);
+    w->out->n_unpriced[verdict]++; /* Priced ones too, which nobody asks for. */
     char listing[PSAPI_TEXT_MAX + 24];
     struct slice listing_id = item->id;
     if (listing_id.len == 0) {
@@ -123,18 +124,19 @@ static void write_item(struct walk *w, const struct psapi_stash *stash,
     batch__u8(b, item->corrupted);
     batch__u32(b, item->stack_size);
     batch__str(b, item->note.len > 0 ? item->note : item->forum_note);
-    batch__str(b, price->currency);
-    batch__i64(b, price->unit);
-    batch__i64(b, price->total);
-    batch__i64(b, price->lot);
-    batch__str(b, price->kind);
-    batch__str(b, price_sources[source]);
+    batch__str(b, price.currency);
+    batch__i64(b, price.unit);
+    batch__i64(b, price.total);
+    batch__i64(b, price.lot);
+    batch__str(b, price.kind);
+    batch__cstr(b, sources[source]);
     batch__i64(b, w->received_ms);
     batch__u64(b, item->mods_hash);
     batch__str(b, item->extra);
     batch__str(b, SLICE_LIT(PSAPI_NAME));
     batch__u64(b, page->lsn);
     batch__u32(b, w->n_items);
+    batch__cstr(b, quality__price_text(verdict));
     batch__end(b);
 }
 
@@ -152,17 +154,7 @@ static void walk_item(struct walk *w, const struct psapi_stash *stash, size_t st
         refusals__fault(&w->refusals, at, &fault, json);
         return;
     }
-    struct price price;
-    enum price_verdict verdict;
-    int source = psapi_stash__price(stash, &item, &price, &verdict);
-    /* A bad price refuses the price, not the item. The tab's own was refused with the tab. */
-    if (verdict == PRICE_BAD && source != FROM_TAB) {
-        const char *field = source == FROM_NOTE ? "note" : "forum_note";
-        snprintf(at, sizeof at, "stashes[%zu].items[%zu]", stash_index, index);
-        refusals__add(&w->refusals, QUALITY_BAD_PRICE, at, field, yyjson_obj_get(json, field),
-                      json);
-    }
-    write_item(w, stash, &item, index, &price, verdict == PRICE_GOOD ? source : FROM_NOWHERE);
+    write_item(w, stash, &item, index);
 }
 
 static void walk_stash(struct walk *w, yyjson_val *json, size_t stash_index) {
@@ -174,13 +166,9 @@ static void walk_stash(struct walk *w, yyjson_val *json, size_t stash_index) {
         refusals__fault(&w->refusals, at, &fault, json);
         return;
     }
+    w->out->n_fields_lost += stash.n_fields_lost;
     if (!stash.listed) return;
     psapi_stash__price_tab(&stash);
-    if (stash.tab_verdict == PRICE_BAD) {
-        snprintf(at, sizeof at, "stashes[%zu]", stash_index);
-        refusals__add(&w->refusals, QUALITY_BAD_PRICE, at, "stash", yyjson_obj_get(json, "stash"),
-                      NULL);
-    }
     size_t i, n;
     yyjson_val *item;
     yyjson_arr_foreach(stash.items, i, n, item) {
@@ -235,6 +223,7 @@ int psapi__decode(const struct page *page, const struct decode_context *context,
         w.n_expected += yyjson_arr_size(yyjson_obj_getn(stash, "items", 5));
     }
     yyjson_arr_foreach(stashes, i, n, stash) walk_stash(&w, stash, i);
+    out->n_fields_lost += w.scratch.n_fields_lost;
     refusals__end(&w.refusals);
     refusals__fini(&w.refusals);
     psapi_scratch__fini(&w.scratch);

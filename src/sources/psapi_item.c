@@ -24,6 +24,7 @@ enum item_key {
     KEY_IDENTIFIED,
     KEY_CORRUPTED,
     KEY_STACK_SIZE,
+    KEY_MAX_STACK_SIZE,
     KEY_FORUM_NOTE,
     KEY_LEAGUE,
     KEY_EXTENDED,
@@ -80,7 +81,7 @@ static const struct {
     SLOT("incubatedItem", 'i', 'b', KEY_VERBATIM),
     SLOT("scourged", 's', 'o', KEY_VERBATIM),
     SLOT("crucible", 'c', 'u', KEY_VERBATIM),
-    SLOT("maxStackSize", 'm', 't', KEY_VERBATIM),
+    SLOT("maxStackSize", 'm', 't', KEY_MAX_STACK_SIZE),
     SLOT("gemSockets", 'g', 'S', KEY_VERBATIM),
     SLOT("foilVariation", 'f', 'V', KEY_VERBATIM),
     SLOT("x", 'x', 'x', KEY_VERBATIM),
@@ -123,6 +124,7 @@ static enum item_key find_key(const char *text, size_t len) {
 }
 
 void psapi_scratch__init(struct psapi_scratch *s) {
+    s->n_fields_lost = 0;
     s->extra = buf__init(2 * DECODE_BODY_MAX);
     s->mods = buf__init(DECODE_BODY_MAX);
     s->type_id = buf__init(PSAPI_TEXT_MAX);
@@ -183,14 +185,14 @@ static void read_category(struct buf *out, yyjson_val *name, yyjson_val *subs) {
 
 /* Sockets as the trade site writes them: links are dashes, groups are apart: "R-G-B W". */
 static bool read_sockets(struct buf *extra, yyjson_val *sockets, struct decode_fault *f) {
-    size_t i, n;
     yyjson_val *socket;
     int64_t group_before = -1;
-    if (!yyjson_is_arr(sockets)) return decode__failf(f, DECODE_WRONG_TYPE, sockets, "sockets");
-    if (yyjson_arr_size(sockets) == 0) return true;
+    if (!decode__is_list(sockets)) return decode__failf(f, DECODE_WRONG_TYPE, sockets, "sockets");
+    if (yyjson_get_len(sockets) == 0) return true;
     extra_key(extra, SLICE_LIT("sockets"));
     buf__append(extra, "\"", 1);
-    yyjson_arr_foreach(sockets, i, n, socket) {
+    struct decode_list list = decode__list(sockets);
+    for (size_t i = 0; (socket = decode__next(&list)) != NULL; i++) {
         yyjson_val *group = yyjson_obj_getn(socket, "group", 5);
         yyjson_val *colour = yyjson_obj_getn(socket, "sColour", 7);
         if (colour == NULL) colour = yyjson_obj_getn(socket, "attr", 4);
@@ -244,22 +246,22 @@ static void write_mod(struct mods_writer *w, yyjson_val *text) {
 
 /* Writes the entries of @mods which are of @kind, or all of them when @kind is negative. Adds to
  * @n_others how many were not. */
-static bool write_mods(struct mods_writer *w, yyjson_val *mods, int kind, size_t *n_others,
-                       struct decode_fault *f) {
-    size_t i, n;
+static void write_mods(struct mods_writer *w, yyjson_val *mods, int kind, size_t *n_others) {
     yyjson_val *mod;
-    yyjson_arr_foreach(mods, i, n, mod) {
+    struct decode_list list = decode__list(mods);
+    while ((mod = decode__next(&list)) != NULL) {
         int this_kind;
         yyjson_val *text = mod_text(mod, &this_kind);
-        if (text == NULL)
-            return decode__failf(f, DECODE_WRONG_TYPE, mod, "%.*s[%zu]", SLICE_FMT(w->name), i);
+        if (text == NULL) { /* Explicit ones are walked again for their flags: counted once. */
+            if (kind <= MOD_PLAIN) w->s->n_fields_lost++;
+            continue;
+        }
         if (kind < 0 || kind == this_kind) write_mod(w, text);
         else ++*n_others;
     }
-    return true;
 }
 
-static bool read_mods(struct psapi_item *item, struct psapi_scratch *s, struct decode_fault *f) {
+static void read_mods(struct psapi_item *item, struct psapi_scratch *s) {
     static const struct slice names[MODS__N] = {
         [MODS_ENCHANT] = {"enchantMods", 11},     [MODS_IMPLICIT] = {"implicitMods", 12},
         [MODS_EXPLICIT] = {"explicitMods", 12},   [MODS_CRAFTED] = {"craftedMods", 11},
@@ -269,15 +271,12 @@ static bool read_mods(struct psapi_item *item, struct psapi_scratch *s, struct d
     for (int list = 0; list < MODS__N; list++) {
         struct mods_writer w = {.s = s, .name = names[list]};
         int flagged = list == MODS_CRAFTED ? MOD_CRAFTED : MOD_FRACTURED;
-        bool ok = true;
-        if (list == MODS_EXPLICIT) ok = write_mods(&w, item->mods[list], MOD_PLAIN, &n_flagged, f);
+        if (list == MODS_EXPLICIT) write_mods(&w, item->mods[list], MOD_PLAIN, &n_flagged);
         else if (list > MODS_EXPLICIT && n_flagged > 0)
-            ok = write_mods(&w, item->mods[MODS_EXPLICIT], flagged, &n_ignored, f);
-        if (ok && list != MODS_EXPLICIT) ok = write_mods(&w, item->mods[list], -1, &n_ignored, f);
-        if (!ok) return false;
+            write_mods(&w, item->mods[MODS_EXPLICIT], flagged, &n_ignored);
+        if (list != MODS_EXPLICIT) write_mods(&w, item->mods[list], -1, &n_ignored);
         if (w.open) buf__append(&s->extra, "]", 1);
     }
-    return true;
 }
 
 /* Lists that we do not know by name. Entries which are not texts in either shape stay as they are,
@@ -307,7 +306,7 @@ static bool read_other_mods(struct psapi_scratch *s, yyjson_val *key, yyjson_val
 static bool set_mods(struct psapi_item *item, int list, yyjson_val *v, const char *name,
                      struct decode_fault *f) {
     if (decode__is_absent(v)) return true;
-    if (!yyjson_is_arr(v)) return decode__failf(f, DECODE_WRONG_TYPE, v, "%s", name);
+    if (!decode__is_list(v)) return decode__failf(f, DECODE_WRONG_TYPE, v, "%s", name);
     item->mods[list] = v;
     return true;
 }
@@ -327,6 +326,7 @@ static bool read_unknown(struct psapi_scratch *s, yyjson_val *key, yyjson_val *v
 
 static bool read_extended(struct psapi_scratch *s, yyjson_val *v, struct decode_fault *f) {
     if (decode__is_absent(v)) return true;
+    if (yyjson_is_arr(v) && yyjson_arr_size(v) == 0) return true; /* An empty object, as sent. */
     if (!yyjson_is_obj(v)) return decode__failf(f, DECODE_WRONG_TYPE, v, "extended");
     yyjson_val *category = yyjson_obj_getn(v, "category", 8);
     if (category != NULL)
@@ -353,10 +353,16 @@ static bool read_field(struct psapi_item *item, struct psapi_scratch *s, yyjson_
     case KEY_BASE_TYPE: return decode__str(v, name, PSAPI_TEXT_MAX, &item->base_type, f);
     case KEY_RARITY: return decode__str(v, name, PSAPI_TEXT_MAX, &item->rarity, f);
     case KEY_LEAGUE: return decode__str(v, name, PSAPI_TEXT_MAX, &item->league, f);
-    case KEY_ILVL: return decode__u32(v, name, UINT16_MAX, &item->ilvl, f);
-    case KEY_ITEM_LEVEL: return item->ilvl > 0 || decode__u32(v, name, UINT16_MAX, &item->ilvl, f);
+    case KEY_ILVL: return decode__u32(v, name, PSAPI_ILVL_UNKNOWN - 1, &item->ilvl, f);
+    case KEY_ITEM_LEVEL:
+        return (item->ilvl > 0 && item->ilvl != PSAPI_ILVL_UNKNOWN) ||
+               decode__u32(v, name, PSAPI_ILVL_UNKNOWN - 1, &item->ilvl, f);
     case KEY_FRAME_TYPE: return decode__u32(v, name, UINT8_MAX, &item->frame_type, f);
-    case KEY_STACK_SIZE: return decode__u32(v, name, UINT32_MAX, &item->stack_size, f);
+    case KEY_STACK_SIZE:
+        if (decode__is_absent(v)) return true;
+        item->is_stackable = true;
+        item->stack_size = 0; /* Until it could be read. */
+        return decode__u32(v, name, UINT32_MAX, &item->stack_size, f);
     case KEY_IDENTIFIED: return decode__bool(v, name, &item->identified, f);
     case KEY_CORRUPTED: return decode__bool(v, name, &item->corrupted, f);
     case KEY_ENCHANT: return set_mods(item, MODS_ENCHANT, v, name, f);
@@ -373,6 +379,9 @@ static bool read_field(struct psapi_item *item, struct psapi_scratch *s, yyjson_
         return true;
     }
     case KEY_SOCKETS: return decode__is_absent(v) || read_sockets(&s->extra, v, f);
+    case KEY_MAX_STACK_SIZE:
+        item->is_stackable = item->is_stackable || yyjson_is_uint(v);
+        __attribute__((fallthrough));
     case KEY_VERBATIM:
         if (decode__is_absent(v)) return true;
         extra_key(&s->extra, decode__slice(key));
@@ -391,7 +400,8 @@ static struct slice rarity_of(const struct psapi_item *item, bool has_frame) {
 
 bool psapi_item__read(yyjson_val *json, struct psapi_scratch *s, struct psapi_item *out,
                       struct decode_fault *f) {
-    *out = (struct psapi_item){.identified = true, .stack_size = 1, .frame_type = UINT32_MAX};
+    *out = (struct psapi_item){
+        .identified = true, .ilvl = PSAPI_ILVL_UNKNOWN, .stack_size = 1, .frame_type = UINT32_MAX};
     buf__clear(&s->extra);
     buf__clear(&s->mods);
     buf__clear(&s->type_id);
@@ -399,7 +409,11 @@ bool psapi_item__read(yyjson_val *json, struct psapi_scratch *s, struct psapi_it
     size_t i, n;
     yyjson_val *key, *v;
     yyjson_obj_foreach(json, i, n, key, v) {
-        if (!read_field(out, s, key, v, f)) return false;
+        size_t extra_len = s->extra.len, mods_len = s->mods.len;
+        if (read_field(out, s, key, v, f)) continue;
+        bool is_id = find_key(unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key)) == KEY_ID;
+        s->extra.len = extra_len, s->mods.len = mods_len;
+        if (is_id || !decode__lose(f, &s->n_fields_lost)) return false;
     }
     bool has_frame = out->frame_type != UINT32_MAX;
     if (!has_frame) out->frame_type = 0;
@@ -408,7 +422,7 @@ bool psapi_item__read(yyjson_val *json, struct psapi_scratch *s, struct psapi_it
     out->rarity = rarity_of(out, has_frame);
     if (out->type_line.len == 0 && out->base_type.len == 0 && out->name.len == 0)
         return decode__failf(f, DECODE_MISSING, NULL, "typeLine");
-    if (!read_mods(out, s, f)) return false;
+    read_mods(out, s);
     buf__append(&s->extra, s->extra.len == 0 ? "{}" : "}", s->extra.len == 0 ? 2 : 1);
     if (s->extra.failed || s->mods.failed || s->extra.len > PSAPI_EXTRA_MAX)
         return decode__failf(f, DECODE_TOO_LONG, NULL, "extra");

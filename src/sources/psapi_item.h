@@ -8,6 +8,7 @@
 
 #define PSAPI_TEXT_MAX 1024                 /* Names, notes, ids. */
 #define PSAPI_EXTRA_MAX ((size_t)256 << 10) /* The JSON of one item's further fields. */
+#define PSAPI_ILVL_UNKNOWN UINT16_MAX
 
 /* Lists of modifiers in the order in which they are hashed and written. */
 enum psapi_mods {
@@ -21,9 +22,12 @@ enum psapi_mods {
 
 struct psapi_item {
     struct slice id, name, type_line, base_type, rarity, note, forum_note, league;
-    uint32_t ilvl, frame_type, stack_size;
+    uint32_t ilvl; /* PSAPI_ILVL_UNKNOWN when it is not sent; 0 is what currency has. */
+    uint32_t frame_type;
+    uint32_t stack_size; /* 1 when it is not sent, 0 when it cannot be read. */
     bool identified, corrupted;
-    yyjson_val *mods[MODS__N]; /* Arrays, or NULL. */
+    bool is_stackable;         /* It says how many there are, or can be. */
+    yyjson_val *mods[MODS__N]; /* Lists as decode__list walks them, or NULL. */
     uint64_t mods_hash;
     struct slice extra;   /* Of the scratch. */
     struct slice type_id; /* Of the scratch. */
@@ -32,6 +36,7 @@ struct psapi_item {
 /** Memory that items are taken apart in; one for a page. */
 struct psapi_scratch {
     struct buf extra, mods, type_id;
+    uint32_t n_fields_lost; /* Of all items so far. */
 };
 void psapi_scratch__init(struct psapi_scratch *s);
 void psapi_scratch__fini(struct psapi_scratch *s);
@@ -39,8 +44,10 @@ void psapi_scratch__fini(struct psapi_scratch *s);
 bool psapi_scratch__no_memory(const struct psapi_scratch *s);
 
 /** Reads @json into @out, whose strings are good until @json's document or the next call with @s
- *  goes. Unknown keys are never an error. @return false with @f filled when a field breaks a rule.
- */
+ *  goes. Unknown keys are never an error. Only an item that cannot be told from others is refused:
+ *  one whose id is no text, that has no name at all, or that claims an impossible number. Any other
+ *  field of an unexpected shape is lost, as if it had not been sent, and counted in @s. @return false with @f filled
+ *  when the item is refused. */
 bool psapi_item__read(yyjson_val *json, struct psapi_scratch *s, struct psapi_item *out,
                       struct decode_fault *f);
 

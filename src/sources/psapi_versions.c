@@ -65,21 +65,30 @@ static void hash_market(XXH3_state_t *h, const struct psapi_item *item, yyjson_v
     if (by_mods) hash_u64(h, item->mods_hash);
 }
 
-static bool is_stackable(const struct psapi_item *item, yyjson_val *json) {
-    return item->stack_size > 1 || yyjson_obj_getn(json, "stackSize", 9) != NULL;
-}
-
 static void name_item(const struct psapi_item *item, yyjson_val *json, struct tape_item *out) {
     XXH3_state_t h;
     XXH3_INITSTATE(&h);
     hash_market(&h, item, json);
     out->item_key = XXH3_64bits_digest(&h);
-    if (is_stackable(item, json)) return;
+    if (item->is_stackable) return;
     hash_text(&h, item->type_line);
     hash_text(&h, item->name);
     hash_u64(&h, (uint64_t)item->ilvl << 2 | (uint64_t)item->corrupted << 1 | item->identified);
     hash_u64(&h, item->mods_hash);
     out->fingerprint = XXH3_64bits_digest(&h) | 1; /* 0 says that it has none. */
+}
+
+/* What is asked, and how: fixed or negotiable, in which lots. Not who says so, nor the words behind
+ * it: the same price on a renamed tab is the same price. */
+static uint64_t hash_ask(const struct price *price) {
+    XXH3_state_t h;
+    XXH3_INITSTATE(&h);
+    XXH3_64bits_reset(&h);
+    hash_text(&h, price->kind);
+    hash_text(&h, price->currency);
+    hash_u64(&h, (uint64_t)price->total);
+    hash_u64(&h, (uint64_t)price->lot);
+    return XXH3_64bits_digest(&h);
 }
 
 /* @return false without memory; an item that breaks a rule is counted and true. */
@@ -88,23 +97,21 @@ static bool walk_item(struct walk *w, const struct psapi_stash *stash, yyjson_va
     struct psapi_item item;
     struct decode_fault fault = {.kind = DECODE_FINE};
     struct price price;
-    enum price_verdict verdict;
+    enum price_source source;
     if (!psapi_item__read(json, &w->scratch, &item, &fault)) {
         if (psapi_scratch__no_memory(&w->scratch)) return false;
         w->count->n_refused_items++;
         return true;
     }
     struct tape_item *out = &w->items[v->n_items++];
-    int source = psapi_stash__price(stash, &item, &price, &verdict);
+    enum price_verdict verdict = psapi_stash__price(stash, &item, &price, &source);
     *out = (struct tape_item){.id = item.id, .stack_size = item.stack_size};
     if (out->stack_size == 0) out->stack_size = 1;
     if (verdict == PRICE_GOOD) {
         out->currency = price.currency;
         out->price_e6 = price.unit;
+        out->ask = hash_ask(&price);
     }
-    /* Whatever says the price: a change of it is a change of the price. */
-    out->note = source == FROM_TAB ? stash->name : item.note.len > 0 ? item.note : item.forum_note;
-    if (source == FROM_TAB && verdict != PRICE_GOOD) out->note = (struct slice){0};
     name_item(&item, json, out);
     if (v->league.len == 0) v->league = item.league;
     return true;

@@ -27,6 +27,7 @@ static const struct column_desc public_stash_columns[] = {
     WORD("price_kind"),     WORD("price_source"),
     TIME("timestamp"),      U64("mods_hash"),
     TEXT("extra"),          ORIGIN,
+    WORD("price_none"),
 };
 
 static const struct column_desc poeninja_columns[] = {

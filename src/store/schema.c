@@ -1,6 +1,6 @@
 /* The expected schema, read from the program's own migrations: CREATE TABLE, CREATE VIEW and ALTER
- * TABLE ... ADD COLUMN, as these files write them. Anything else is an error, which a test meets
- * before a user does. */
+ * TABLE ... ADD COLUMN or COMMENT COLUMN, as these files write them. Anything else is an error,
+ * which a test meets before a user does. */
 #include "souk/schema.h"
 #include "store_internal.h"
 #include <ctype.h>
@@ -214,9 +214,12 @@ static int take_alter(struct schema *s, struct cursor *c, struct err *e) {
     int status = t == NULL ? err__setf(e, ERR_SCHEMA, "ALTER of an unknown table %s", name) : 0;
     free(name);
     while (status == 0) {
-        if (!take(c, "ADD COLUMN IF NOT EXISTS") && !take(c, "ADD COLUMN"))
-            return err__setf(e, ERR_SCHEMA, "ALTER TABLE %s: only ADD COLUMN is known", t->name);
-        status = add_column(t, c, e);
+        if (take(c, "ADD COLUMN IF NOT EXISTS") || take(c, "ADD COLUMN"))
+            status = add_column(t, c, e);
+        else if (!take(c, "COMMENT COLUMN")) /* Which changes nothing that is compared. */
+            return err__setf(e, ERR_SCHEMA,
+                             "ALTER TABLE %s: only ADD COLUMN and COMMENT COLUMN are known",
+                             t->name);
         c->p = text_end(c->p, c->end, true, NULL); /* AFTER: places do not count. */
         if (!take(c, ",")) break;
     }

@@ -9,7 +9,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define MAGIC 0x31455041544b5553ull /* SUKTAPE1 */
+#define MAGIC                                                                                      \
+    0x32455041544b5553ull /* SUKTAPE2: in 1, asks were compared by the text of the note. */
 #define IO_BYTES ((size_t)1 << 20)
 
 struct head {

@@ -171,7 +171,7 @@ static void add_item(struct step *s, struct item *item) {
 }
 
 static bool has_price_changed(const struct item *a, const struct item *b) {
-    return a->note_hash != b->note_hash || a->price_e6 != b->price_e6 || a->currency != b->currency;
+    return a->ask != b->ask || a->price_e6 != b->price_e6 || a->currency != b->currency;
 }
 
 static void keep_item(struct step *s, const struct item *was, struct item *is) {
@@ -242,7 +242,7 @@ static int read_items(struct tape *t, const struct tape_version *v, uint32_t now
         item->price_e6 = item->currency == 0 ? 0 : in->price_e6;
         item->stack_size = in->stack_size;
         item->listed_s = now_s;
-        item->note_hash = (uint32_t)tape__hash(in->note.base, in->note.len);
+        item->ask = (uint32_t)in->ask;
         item->spare = 0;
         n++;
     }

@@ -82,16 +82,15 @@ def test_an_upstream_in_trouble_is_left_alone_for_a_while(stack, value):
     stack.is_clean()
 
 
-def test_impossible_prices_are_set_aside_and_their_neighbours_kept(stack):
-    quarantined = stack.count("bronze_quarantine", "source = 'psapi'")
+def test_notes_that_are_no_prices_leave_their_items_unpriced(stack):
+    odd = "price_none IN ('unreadable', 'unset', 'out_of_range')"
+    unpriced, counted = stack.count("bronze_public_stash", odd), stack.metric("souk_items_unpriced_total")
     stack.fault("bad_price", count=2, value=3)
-    until("they are in quarantine", 20, lambda: stack.count("bronze_quarantine", "source = 'psapi'") > quarantined,
+    until("the items are there, with the reason", 20, lambda: stack.count("bronze_public_stash", odd) > unpriced,
           lambda: stack.tail("souk"))
-    reasons = stack.query("SELECT DISTINCT reason FROM bronze_quarantine WHERE source = 'psapi'").splitlines()
-    assert reasons and all(re.fullmatch(r"[a-z_]+", reason) for reason in reasons), reasons
-    # A tab's name stands in value; the whole tab is not repeated for it.
-    whole = "field != '' AND value != '' AND (payload != '' OR endsWith(field, '.stash'))"
-    assert stack.count("bronze_quarantine", f"reason = 'bad_price' AND NOT ({whole})") == 0
+    assert stack.metric("souk_items_unpriced_total") > counted
+    assert stack.count("bronze_quarantine", "source = 'psapi' AND reason = 'bad_price'") == 0
+    assert stack.count("bronze_public_stash", "(price_none = '') != (price_currency != '')") == 0
     # No price that nobody could mean has got through.
     assert stack.count("bronze_public_stash", "price_currency != '' AND (price_amount <= 0 OR price_lot <= 0)") == 0
     stack.goes_on()

@@ -117,6 +117,39 @@ static void test_texts_are_cut_between_characters(void **state) {
     for (size_t max = 0; max < 8; max++) assert_int_equal(tables__cut(s, max).len, lens[max]);
 }
 
+static void test_lists_in_all_the_shapes_in_which_they_come(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *entries; /* NULL: no list. */
+    } lists[] = {{"[]", ""},       {"{}", ""},           {"null", ""},       {"[1,[2],3]", "1[2]3"}, {"{\"0\":1,\"1\":{\"a\":2},\"7\":3}", "1{\"a\":2}3"},
+                 {"{\"a\":1}", NULL}, {"{\"\":1}", NULL}, {"{\"0\":1,\"x\":2}", NULL}, {"\"text\"", NULL},  {"7", NULL}};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        yyjson_doc *doc = yyjson_read(lists[i].text, strlen(lists[i].text), 0);
+        yyjson_val *v = yyjson_doc_get_root(doc), *entry;
+        struct buf got = buf__init(256);
+        struct decode_list list = decode__list(v);
+        while ((entry = decode__next(&list)) != NULL) decode__write(&got, entry, SIZE_MAX);
+        assert_int_equal(decode__is_list(v), lists[i].entries != NULL);
+        assert_true(slice__eq(buf__slice(&got), slice__str(lists[i].entries == NULL ? "" : lists[i].entries)));
+        buf__fini(&got);
+        yyjson_doc_free(doc);
+    }
+    assert_true(decode__is_list(NULL));
+}
+
+static void test_a_shape_is_lost_and_an_impossible_number_is_not(void **state) {
+    (void)state;
+    uint32_t n_lost = 0;
+    struct decode_fault f = {.kind = DECODE_FINE};
+    decode__failf(&f, DECODE_WRONG_TYPE, NULL, "%s", "a");
+    assert_true(decode__lose(&f, &n_lost));
+    assert_int_equal(f.kind, DECODE_FINE);
+    decode__failf(&f, DECODE_OUT_OF_RANGE, NULL, "%s", "b");
+    assert_false(decode__lose(&f, &n_lost));
+    assert_string_equal(f.field, "b");
+    assert_int_equal(n_lost, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reading_refuses_what_is_not_json),
@@ -124,6 +157,8 @@ int main(void) {
         cmocka_unit_test(test_fields_are_named_when_they_are_wrong),
         cmocka_unit_test(test_documents_are_written_back),
         cmocka_unit_test(test_texts_are_cut_between_characters),
+        cmocka_unit_test(test_lists_in_all_the_shapes_in_which_they_come),
+        cmocka_unit_test(test_a_shape_is_lost_and_an_impossible_number_is_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,7 @@
 struct seen {
     struct tape_item items[ITEMS_MAX];
     size_t n_items, n_versions, n_tombstones;
-    char notes[ITEMS_MAX][64], currencies[ITEMS_MAX][32];
+    char currencies[ITEMS_MAX][32];
     char league[64], seller[64];
     int stop_after; /* Versions; 0: never. */
 };
@@ -30,7 +30,6 @@ static int on_version(void *ctx, const struct tape_version *v) {
     copy(s->seller, sizeof s->seller, v->seller);
     for (size_t i = 0; i < v->n_items && s->n_items < ITEMS_MAX; i++, s->n_items++) {
         s->items[s->n_items] = v->items[i];
-        copy(s->notes[s->n_items], 64, v->items[i].note);
         copy(s->currencies[s->n_items], 32, v->items[i].currency);
     }
     return (int)s->n_versions == s->stop_after ? ERR_CANCELED : 0;
@@ -56,7 +55,7 @@ static void test_the_note_then_the_forum_then_the_tab(void **state) {
     struct psapi_versions_count count;
     assert_int_equal(see(STASH("~price 3 divine",
                                ITEM(",\"note\":\"~price 5 chaos\",\"forum_note\":\"~price 9 chaos\"") "," ITEM(
-                                   ",\"forum_note\":\"~price 1/2 chaos\"") "," ITEM("") "," ITEM(",\"note\":\"hands off\"")),
+                                   ",\"stackSize\":4,\"forum_note\":\"~price 1/2 chaos\"") "," ITEM("") "," ITEM(",\"note\":\"hands off\"")),
                          &s, &count),
                      0);
     assert_int_equal(s.n_items, 4);
@@ -64,14 +63,13 @@ static void test_the_note_then_the_forum_then_the_tab(void **state) {
     assert_int_equal(s.items[1].price_e6, 500000);
     assert_int_equal(s.items[2].price_e6, 3000000);
     assert_string_equal(s.currencies[2], "divine");
-    assert_string_equal(s.notes[2], "~price 3 divine");
-    assert_int_equal(s.items[3].price_e6, 0); /* Free text: not the tab's price either. */
-    assert_string_equal(s.currencies[3], "");
-    assert_string_equal(s.notes[3], "hands off");
-    /* A tab's name that is no price is no note: a new name changes nothing. */
+    assert_int_equal(s.items[3].price_e6, 3000000); /* Free text says nothing of the price. */
+    assert_true(s.items[2].ask == s.items[3].ask && s.items[2].ask != 0);
+    assert_true(s.items[0].ask != s.items[2].ask);
+    /* What is no price asks nothing, whatever it says: new words change nothing. */
     s = (struct seen){0};
-    assert_int_equal(see(STASH("things", ITEM("")), &s, &count), 0);
-    assert_string_equal(s.notes[0], "");
+    assert_int_equal(see(STASH("things", ITEM("") "," ITEM(",\"note\":\"~price 9\"")), &s, &count), 0);
+    assert_true(s.items[0].ask == 0 && s.items[1].ask == 0);
 }
 
 static uint64_t key_of(const char *item, uint64_t *fingerprint) {
@@ -112,7 +110,7 @@ static void test_broken_entries_are_left_out_alone(void **state) {
     (void)state;
     struct seen s = {0};
     struct psapi_versions_count count;
-    assert_int_equal(see(STASH("a", ITEM(",\"ilvl\":\"x\"") "," ITEM(",\"league\":\"Heist\"")) ","
+    assert_int_equal(see(STASH("a", "{\"id\":7,\"typeLine\":\"Sword\"}," ITEM(",\"ilvl\":\"x\",\"league\":\"Heist\"")) ","
                          "{\"id\":7,\"public\":true,\"items\":[]},{\"id\":\"t\",\"public\":false}", &s, &count), 0);
     assert_int_equal(s.n_versions, 2);
     assert_int_equal(s.n_tombstones, 1);

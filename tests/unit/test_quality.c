@@ -63,7 +63,13 @@ static void test_counts_come_from_the_rows(void **state) {
     tables__raw_page_row(rows__batch(&rows, &table_raw_public_stash_pages, SLICE_LIT("")), &page);
     tables__exchange_gap_row(rows__batch(&rows, &table_bronze_exchange_gaps, SLICE_LIT("")),
                              &(struct exchange_gap_row){.origin = {.src = "psapi"}});
+    rows.n_fields_lost = 5;
+    for (unsigned v = 0; v < PRICE__N; v++) rows.n_unpriced[v] = 10 + v;
     quality__count(&q, "psapi", &rows);
+    for (unsigned v = PRICE_GOOD + 1; v < PRICE__N; v++) {
+        assert_true(quality__price_text((enum price_verdict)v)[0] != '\0');
+        assert_int_equal(q.unpriced[v]->value, 10 + v);
+    }
     quality__drop(&q, "psapi", QUALITY_REJECTED, true, 3);
 
     struct buf text = buf__init(1 << 20);
@@ -77,6 +83,9 @@ static void test_counts_come_from_the_rows(void **state) {
         "souk_rows_dropped_total{source=\"psapi\",reason=\"rejected\",intentional=\"true\"} 3\n",
         "souk_source_rows_total{source=\"psapi\"} 1\n",
         "souk_source_gaps_total{source=\"psapi\"} 1\n",
+        "souk_source_fields_lost_total{source=\"psapi\"} 5\n",
+        "souk_source_fields_lost_total{source=\"poe_ninja\"} 0\n",
+        "souk_items_unpriced_total{reason=\"skip\"} 12\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         if (strstr(text.base, lines[i]) == NULL) fail_msg("not exposed: %s", lines[i]);

@@ -50,7 +50,7 @@ static void test_later_statements_add_columns_and_replace_views(void **state) {
     struct schema s = parse(one);
     struct err e = {0};
     assert_int_equal(schema__parse(&s, "ALTER TABLE t ADD COLUMN IF NOT EXISTS `n` UInt64 COMMENT 'x' AFTER ts, "
-                                       "ADD COLUMN m String;\nCREATE OR REPLACE VIEW v AS SELECT 1;\n"
+                                       "ADD COLUMN m String, COMMENT COLUMN `n` 'y, z';\nCREATE OR REPLACE VIEW v AS SELECT 1;\n"
                                        "CREATE OR REPLACE VIEW v AS SELECT 2;\n"
                                        "CREATE MATERIALIZED VIEW IF NOT EXISTS m TO t AS SELECT ts FROM v", &e), 0);
     assert_int_equal(s.n_tables, 3);
@@ -67,7 +67,7 @@ static void test_later_statements_add_columns_and_replace_views(void **state) {
 
 static void test_a_statement_that_is_not_known_is_an_error(void **state) {
     (void)state;
-    static const char *const wrong[] = {"DROP TABLE t", "ALTER TABLE t ADD COLUMN a UInt8", "CREATE TABLE IF NOT EXISTS t",
+    static const char *const wrong[] = {"DROP TABLE t", "ALTER TABLE t ADD COLUMN a UInt8", "CREATE TABLE IF NOT EXISTS t (a UInt8) ENGINE = Memory; ALTER TABLE t DROP COLUMN a", "CREATE TABLE IF NOT EXISTS t",
                                         "CREATE TABLE IF NOT EXISTS t (a UInt8", "CREATE TABLE IF NOT EXISTS t (a UInt8) WHAT"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct schema s = {0};

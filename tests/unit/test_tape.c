@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 #include <yyjson.h>
 #include <zlib.h>
 #include <cmocka.h>
@@ -65,10 +67,11 @@ static struct slice id(int n) {
 }
 
 static struct tape_item item(int n, const char *price) {
-    struct tape_item out = {.id = id(n), .item_key = 5, .fingerprint = (uint64_t)n, .note = slice__str(price), .stack_size = 1};
+    struct tape_item out = {.id = id(n), .item_key = 5, .fingerprint = (uint64_t)n, .stack_size = 1};
     if (price[0] != '\0') {
         out.currency = SLICE_LIT("chaos");
         out.price_e6 = atoll(price) * 1000000;
+        out.ask = XXH3_64bits(price, strlen(price));
     }
     return out;
 }
@@ -534,7 +537,8 @@ static void take_recorded(struct tally *t, yyjson_val *stash, int64_t wall_ns) {
     yyjson_val *in;
     yyjson_arr_foreach(yyjson_obj_get(stash, "items"), i, max, in) {
         yyjson_val *stack = yyjson_obj_get(in, "stackSize");
-        items[n++] = (struct tape_item){.id = text_of(in, "id"), .note = text_of(in, "note"),
+        struct slice note = text_of(in, "note");
+        items[n++] = (struct tape_item){.id = text_of(in, "id"), .ask = XXH3_64bits(note.base, note.len),
                                         .stack_size = stack == NULL ? 1 : (uint32_t)yyjson_get_uint(stack)};
     }
     struct tape_version v = {.realm = SLICE_LIT("pc"), .stash_id = text_of(stash, "id"), .is_public = true,

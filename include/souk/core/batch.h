@@ -97,6 +97,7 @@ void batch__hash(const struct batch *b, char out[33]);
 
 /* The rows that one page makes: a batch for each table and partition key it touches. */
 #define ROWS_BATCHES_MAX 256
+#define ROWS_REASONS_MAX 8
 
 struct rows_batch {
     struct batch batch;
@@ -107,6 +108,9 @@ struct rows {
     size_t n, cap;
     bool failed;    /* Out of memory, or more batches than the bound. */
     bool no_memory; /* It was memory. */
+    /* Counted beside the rows, for metrics: fields that could not be read and left their rows
+     * without them; items without a price by enum price_verdict. */
+    uint32_t n_fields_lost, n_unpriced[ROWS_REASONS_MAX];
 };
 
 /** @return the batch of @table and @part in @r, made when it is new; NULL sets failed. The pointer
