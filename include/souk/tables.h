@@ -165,6 +165,7 @@ struct scope_audit_row {
     struct row_origin origin;
 };
 
+#define TRADE_FLAG_UNKNOWN 255
 #define RATE_LIMIT_RAW_MAX 512 /* Of a row that repeats it; longer ones are cut. */
 /** One listing as the trade site, a gateway or the tape tells of it, or an entry of a resource. */
 struct trade_metadata_row {
@@ -175,7 +176,7 @@ struct trade_metadata_row {
     struct slice cursor, trade_id, item_id, item_type, variation_id, trade_category;
     int64_t listing_wall_ns, delist_wall_ns; /* 0: not listed; not delisted. */
     struct slice trade_data_hash;
-    bool price_changed;
+    uint8_t price_changed; /* 0, 1, or TRADE_FLAG_UNKNOWN: the listing does not say. */
     struct slice rate_limit_raw;
     uint16_t http_status; /* 0: nothing was asked for it. */
     struct slice payload;

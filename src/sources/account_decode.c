@@ -16,6 +16,9 @@
 #define NAME_MAX_BYTES 512
 #define ITEMS_MAX 100000 /* Of one body; the largest tab holds 576, special ones some hundred. */
 #define DEPTH_MAX 4      /* Folders in folders. */
+/* Where an item lies when that is not sent: 0 is the first column. So with the tab's index. */
+#define PLACE_UNKNOWN UINT16_MAX
+#define INDEX_UNKNOWN UINT32_MAX
 
 bool account__is_id(yyjson_val *v) {
     if (!yyjson_is_str(v)) return false;
@@ -89,14 +92,20 @@ struct place {
     uint32_t x, y, w, h;
 };
 
-static bool read_place(yyjson_val *json, bool is_socketed, struct place *out,
+/* A number that the row can do without; as it is when it is not sent, or not as a number. */
+static bool read_side(struct walk *w, yyjson_val *json, const char *name, uint32_t max,
+                      uint32_t *out, struct decode_fault *f) {
+    return decode__u32(yyjson_obj_get(json, name), name, max, out, f) ||
+           decode__lose(f, &w->refusals.rows->n_fields_lost);
+}
+
+static bool read_place(struct walk *w, yyjson_val *json, bool is_socketed, struct place *out,
                        struct decode_fault *f) {
-    *out = (struct place){.w = 1, .h = 1};
-    yyjson_val *x = yyjson_obj_get(json, is_socketed ? "socket" : "x");
-    return decode__u32(x, is_socketed ? "socket" : "x", UINT16_MAX, &out->x, f) &&
-           (is_socketed || decode__u32(yyjson_obj_get(json, "y"), "y", UINT16_MAX, &out->y, f)) &&
-           decode__u32(yyjson_obj_get(json, "w"), "w", UINT8_MAX, &out->w, f) &&
-           decode__u32(yyjson_obj_get(json, "h"), "h", UINT8_MAX, &out->h, f);
+    *out = (struct place){.x = PLACE_UNKNOWN, .y = is_socketed ? 0 : PLACE_UNKNOWN, .w = 1, .h = 1};
+    return read_side(w, json, is_socketed ? "socket" : "x", PLACE_UNKNOWN - 1, &out->x, f) &&
+           (is_socketed || read_side(w, json, "y", PLACE_UNKNOWN - 1, &out->y, f)) &&
+           read_side(w, json, "w", UINT8_MAX, &out->w, f) &&
+           read_side(w, json, "h", UINT8_MAX, &out->h, f);
 }
 
 static void write_item(struct walk *w, const struct tab *tab, const struct psapi_item *item,
@@ -149,7 +158,7 @@ static void walk_item(struct walk *w, const struct tab *tab, yyjson_val *json, c
     struct decode_fault fault = {.kind = DECODE_FINE};
     yyjson_val *parent_id = yyjson_obj_get(parent, "id");
     bool ok = psapi_item__read(json, &w->scratch, &item, &fault) &&
-              read_place(json, parent != NULL, &at, &fault);
+              read_place(w, json, parent != NULL, &at, &fault);
     if (psapi_scratch__no_memory(&w->scratch)) {
         w->refusals.rows->failed = w->refusals.rows->no_memory = true;
         return;
@@ -162,7 +171,7 @@ static void walk_item(struct walk *w, const struct tab *tab, yyjson_val *json, c
 }
 
 static void walk_items(struct walk *w, const struct tab *tab, yyjson_val *items, const char *at) {
-    size_t i, n, k, m;
+    size_t i, n;
     yyjson_val *item, *socketed;
     char path[96];
     yyjson_arr_foreach(items, i, n, item) {
@@ -172,9 +181,10 @@ static void walk_items(struct walk *w, const struct tab *tab, yyjson_val *items,
         }
         snprintf(path, sizeof path, "%s.items[%zu]", at, i);
         walk_item(w, tab, item, path, NULL);
-        yyjson_arr_foreach(yyjson_obj_get(item, "socketedItems"), k, m, socketed) {
+        struct decode_list list = decode__list(yyjson_obj_get(item, "socketedItems"));
+        for (size_t k = 0; (socketed = decode__next(&list)) != NULL; k++) {
             if (w->n_items >= ITEMS_MAX) {
-                refusals__over(&w->refusals, m - k);
+                refusals__over(&w->refusals, list.left + 1);
                 break;
             }
             snprintf(path, sizeof path, "%s.items[%zu].socketedItems[%zu]", at, i, k);
@@ -192,24 +202,27 @@ static struct slice name_of(yyjson_val *stash) {
                                : slice__of(NULL, 0);
 }
 
-static bool read_tab(yyjson_val *stash, struct tab *out, struct decode_fault *f) {
+static bool read_tab(struct walk *w, yyjson_val *stash, struct tab *out, struct decode_fault *f) {
+    uint32_t *n_lost = &w->refusals.rows->n_fields_lost;
     yyjson_val *id = yyjson_obj_get(stash, "id"), *parent = yyjson_obj_get(stash, "parent");
     if (decode__is_absent(parent)) parent = yyjson_obj_get(stash, "folder");
     out->name = name_of(stash);
-    return decode__need(id, "id", f) && decode__str(id, "id", ACCOUNT_ID_MAX, &out->id, f) &&
-           decode__str(parent, "parent", ACCOUNT_ID_MAX, &out->parent, f) &&
-           decode__str(yyjson_obj_get(stash, "type"), "type", NAME_MAX_BYTES, &out->type, f) &&
-           decode__u32(yyjson_obj_get(stash, "index"), "index", UINT32_MAX, &out->index, f);
+    if (!decode__need(id, "id", f) || !decode__str(id, "id", ACCOUNT_ID_MAX, &out->id, f))
+        return false;
+    if (!decode__str(parent, "parent", ACCOUNT_ID_MAX, &out->parent, f)) decode__lose(f, n_lost);
+    if (!decode__str(yyjson_obj_get(stash, "type"), "type", NAME_MAX_BYTES, &out->type, f))
+        decode__lose(f, n_lost);
+    return read_side(w, stash, "index", INDEX_UNKNOWN - 1, &out->index, f);
 }
 
 /* A tab, and the parts of it that carry their items along. */
 static void walk_stash(struct walk *w, yyjson_val *stash, const char *at) {
-    struct tab tab = {0}, part;
+    struct tab tab = {.index = INDEX_UNKNOWN}, part;
     struct decode_fault f = {.kind = DECODE_FINE};
     size_t i, n;
     yyjson_val *child;
     char path[48];
-    if (!read_tab(stash, &tab, &f)) {
+    if (!read_tab(w, stash, &tab, &f)) {
         refusals__fault(&w->refusals, at, &f, stash);
         return;
     }
@@ -220,7 +233,7 @@ static void walk_stash(struct walk *w, yyjson_val *stash, const char *at) {
         if (!account__is_id(yyjson_obj_get(child, "id")))
             refusals__add(&w->refusals, QUALITY_WRONG_TYPE, path, "id", yyjson_obj_get(child, "id"),
                           child);
-        else if (!read_tab(child, &part, &f)) {
+        else if (!read_tab(w, child, &part, &f)) {
             refusals__fault(&w->refusals, path, &f, child);
             f = (struct decode_fault){.kind = DECODE_FINE};
         } else walk_items(w, &part, yyjson_obj_get(child, "items"), path);
@@ -247,7 +260,7 @@ static void walk_legacy(struct walk *w, yyjson_val *root) {
         {"flaskLayout", "FlaskStash"},
         {"gemLayout", "GemStash"},
     };
-    struct tab tab = {0};
+    struct tab tab = {.index = INDEX_UNKNOWN};
     size_t i, n;
     yyjson_val *entry;
     for (i = 0; i < sizeof layouts / sizeof *layouts; i++)
@@ -255,11 +268,12 @@ static void walk_legacy(struct walk *w, yyjson_val *root) {
             tab.type = slice__str(layouts[i].type);
     yyjson_arr_foreach(yyjson_obj_get(root, "tabs"), i, n, entry) {
         yyjson_val *type = yyjson_obj_get(entry, "type"), *name = yyjson_obj_get(entry, "n");
-        yyjson_val *index = yyjson_obj_get(entry, "i"), *id = yyjson_obj_get(entry, "id");
+        yyjson_val *id = yyjson_obj_get(entry, "id");
         if (!yyjson_is_true(yyjson_obj_get(entry, "selected"))) continue;
         if (yyjson_is_str(type)) tab.type = tables__cut(decode__slice(type), NAME_MAX_BYTES);
         if (yyjson_is_str(name)) tab.name = tables__cut(decode__slice(name), NAME_MAX_BYTES);
-        if (yyjson_is_uint(index)) tab.index = (uint32_t)yyjson_get_uint(index);
+        struct decode_fault f = {.kind = DECODE_FINE};
+        read_side(w, entry, "i", INDEX_UNKNOWN - 1, &tab.index, &f);
         if (account__is_id(id)) tab.id = decode__slice(id);
     }
     walk_items(w, &tab, yyjson_obj_get(root, "items"), "");
@@ -322,6 +336,7 @@ int account__decode(const struct page *page, const struct decode_context *contex
     psapi_scratch__init(&w.scratch);
     refusals__init(&w.refusals, page, ACCOUNT_NAME, table_bronze_account_stash_snapshot.name, out);
     code = walk_root(&w, yyjson_doc_get_root(doc), e);
+    out->n_fields_lost += w.scratch.n_fields_lost;
     refusals__end(&w.refusals);
     refusals__fini(&w.refusals);
     psapi_scratch__fini(&w.scratch);

@@ -42,9 +42,14 @@ static bool need_text(yyjson_val *json, const char *name, size_t max, struct sli
     return out->len > 0 || decode__failf(f, DECODE_MISSING, v, "%s", name);
 }
 
-static bool read_pair(yyjson_val *json, struct exchange_row *row, struct decode_fault *f) {
+/* The pair stands in the market's id too, so that its own field can be lost. */
+static bool read_pair(yyjson_val *json, struct exchange_row *row, uint32_t *n_lost,
+                      struct decode_fault *f) {
     yyjson_val *pair = yyjson_obj_get(json, "market_pair");
-    if (decode__is_absent(pair)) {
+    struct decode_list list = decode__list(pair);
+    bool is_pair = list.left == 2;
+    if (!is_pair && !decode__is_absent(pair)) ++*n_lost;
+    if (!is_pair) {
         const char *bar = memchr(row->market_id.base, '|', row->market_id.len);
         size_t at = bar == NULL ? 0 : (size_t)(bar - row->market_id.base);
         if (at == 0 || at + 1 == row->market_id.len)
@@ -52,9 +57,7 @@ static bool read_pair(yyjson_val *json, struct exchange_row *row, struct decode_
         row->base = slice__of(row->market_id.base, at);
         row->quote = slice__of(bar + 1, row->market_id.len - at - 1);
     } else {
-        if (!yyjson_is_arr(pair) || yyjson_arr_size(pair) != 2)
-            return decode__failf(f, DECODE_WRONG_TYPE, pair, "market_pair");
-        yyjson_val *base = yyjson_arr_get(pair, 0), *quote = yyjson_arr_get(pair, 1);
+        yyjson_val *base = decode__next(&list), *quote = decode__next(&list);
         if (!decode__need(base, "market_pair[0]", f) || !decode__need(quote, "market_pair[1]", f) ||
             !decode__str(base, "market_pair[0]", ID_MAX, &row->base, f) ||
             !decode__str(quote, "market_pair[1]", ID_MAX, &row->quote, f))
@@ -104,11 +107,13 @@ static enum quality_reason set_ratios(struct exchange_row *row) {
     return QUALITY_OK;
 }
 
-static bool read_market(yyjson_val *json, struct exchange_row *row, struct decode_fault *f) {
+static bool read_market(yyjson_val *json, struct exchange_row *row, uint32_t *n_lost,
+                        struct decode_fault *f) {
     if (!yyjson_is_obj(json)) return decode__failf(f, DECODE_WRONG_TYPE, json, "%s", "");
     return need_text(json, "league", LEAGUE_MAX, &row->league, f) &&
            need_text(json, "market_id", 2 * ID_MAX + 1, &row->market_id, f) &&
-           read_pair(json, row, f) && read_two(json, "volume_traded", row, row->volume, f) &&
+           read_pair(json, row, n_lost, f) &&
+           read_two(json, "volume_traded", row, row->volume, f) &&
            read_two(json, "lowest_ratio", row, row->lowest_ratio, f) &&
            read_two(json, "highest_ratio", row, row->highest_ratio, f) &&
            read_two(json, "lowest_stock", row, row->lowest_stock, f) &&
@@ -133,7 +138,7 @@ static void walk_markets(const struct page *page, const struct decode_context *c
         struct decode_fault f = {.kind = DECODE_FINE};
         char at[32];
         snprintf(at, sizeof at, "markets[%zu]", i);
-        if (!read_market(json, &row, &f)) {
+        if (!read_market(json, &row, &refusals->rows->n_fields_lost, &f)) {
             refusals__fault(refusals, at, &f, json);
             continue;
         }

@@ -282,9 +282,10 @@ static bool read_mod(struct context *c, yyjson_val *json, struct enrichment_row 
     yyjson_val *title = yyjson_obj_get(json, "title");
     if (!decode__need(title, "title", f)) return false;
     if (!yyjson_is_obj(title)) return decode__failf(f, DECODE_WRONG_TYPE, title, "title");
-    if (!read_field(title, "id", &row->mod_id, f) || !read_field(title, "stat_text", &text, f) ||
-        !read_field(title, "mod_groups", &row->craft_group, f))
-        return false;
+    uint32_t *n_lost = &c->refusals.rows->n_fields_lost;
+    if (!read_field(title, "id", &row->mod_id, f)) return false;
+    if (!read_field(title, "stat_text", &text, f)) decode__lose(f, n_lost);
+    if (!read_field(title, "mod_groups", &row->craft_group, f)) decode__lose(f, n_lost);
     if (row->mod_id.len == 0) return decode__failf(f, DECODE_MISSING, NULL, "title.id");
     buf__clear(&c->payload);
     if (!decode__write(&c->payload, title, PAYLOAD_MAX))

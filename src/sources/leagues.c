@@ -131,37 +131,43 @@ static bool read_time(yyjson_val *json, const char *name, int64_t *wall_ns,
     struct slice text = {0};
     if (!decode__str(v, name, TEXT_MAX, &text, f)) return false;
     return text.len == 0 || quality__utc(text, wall_ns) ||
-           decode__failf(f, DECODE_OUT_OF_RANGE, v, "%s", name);
+           decode__failf(f, DECODE_WRONG_TYPE, v, "%s", name);
 }
 
+/* A league is its name; what else cannot be read is not known, and counted in @n_lost. */
 static bool read_league(yyjson_val *json, struct league_row *row, struct buf *text,
-                        struct decode_fault *f) {
+                        uint32_t *n_lost, struct decode_fault *f) {
     if (!yyjson_is_obj(json)) return decode__failf(f, DECODE_WRONG_TYPE, json, "%s", "");
     yyjson_val *id = yyjson_obj_get(json, "id"), *category = yyjson_obj_get(json, "category"),
                *rules = yyjson_obj_get(json, "rules");
     bool event = false, timed = false;
-    if (!decode__need(id, "id", f) || !decode__str(id, "id", TEXT_MAX, &row->league, f) ||
-        !decode__str(yyjson_obj_get(json, "realm"), "realm", TEXT_MAX, &row->realm, f) ||
-        !read_time(json, "startAt", &row->start_wall_ns, f) ||
-        !read_time(json, "endAt", &row->end_wall_ns, f) ||
-        !read_time(json, "registerAt", &row->register_wall_ns, f) ||
-        !decode__bool(yyjson_obj_get(json, "event"), "event", &event, f) ||
-        !decode__bool(yyjson_obj_get(json, "timedEvent"), "timedEvent", &timed, f))
+    if (!decode__need(id, "id", f) || !decode__str(id, "id", TEXT_MAX, &row->league, f))
         return false;
     if (row->league.len == 0) return decode__failf(f, DECODE_MISSING, id, "id");
-    if (!decode__is_absent(category) && !yyjson_is_obj(category))
-        return decode__failf(f, DECODE_WRONG_TYPE, category, "category");
-    if (!decode__str(yyjson_obj_get(category, "id"), "category.id", TEXT_MAX, &row->category, f) ||
-        !decode__bool(yyjson_obj_get(category, "current"), "category.current", &row->is_current, f))
-        return false;
-    if (!decode__is_absent(rules) && !yyjson_is_arr(rules))
-        return decode__failf(f, DECODE_WRONG_TYPE, rules, "rules");
+    if (!decode__str(yyjson_obj_get(json, "realm"), "realm", TEXT_MAX, &row->realm, f))
+        decode__lose(f, n_lost);
+    if (!read_time(json, "startAt", &row->start_wall_ns, f)) decode__lose(f, n_lost);
+    if (!read_time(json, "endAt", &row->end_wall_ns, f)) decode__lose(f, n_lost);
+    if (!read_time(json, "registerAt", &row->register_wall_ns, f)) decode__lose(f, n_lost);
+    if (!decode__bool(yyjson_obj_get(json, "event"), "event", &event, f)) decode__lose(f, n_lost);
+    if (!decode__bool(yyjson_obj_get(json, "timedEvent"), "timedEvent", &timed, f))
+        decode__lose(f, n_lost);
+    if (!decode__is_absent(category) && !yyjson_is_obj(category) && yyjson_get_len(category) > 0)
+        decode__lose(f, n_lost); /* [] is an empty one. */
+    if (!decode__str(yyjson_obj_get(category, "id"), "category.id", TEXT_MAX, &row->category, f))
+        decode__lose(f, n_lost);
+    if (!decode__bool(yyjson_obj_get(category, "current"), "category.current", &row->is_current, f))
+        decode__lose(f, n_lost);
     row->is_event = event || timed;
     buf__clear(text);
-    bool ok = decode__is_absent(rules) ? buf__append_str(text, "[]")
-                                       : decode__write(text, rules, RULES_BYTES_MAX);
+    bool written = yyjson_is_arr(rules) && decode__write(text, rules, RULES_BYTES_MAX);
+    if (!written && text->failed) return false;
+    if (!written && !decode__is_absent(rules)) decode__lose(f, n_lost);
+    if (!written) {
+        buf__clear(text);
+        buf__append_str(text, "[]");
+    }
     size_t n_rules = text->len;
-    if (!ok) return decode__failf(f, DECODE_TOO_LONG, rules, "rules");
     if (!decode__write(text, json, n_rules + PAYLOAD_BYTES_MAX))
         return decode__failf(f, DECODE_TOO_LONG, NULL, "%s", "");
     row->rules = slice__of(text->base, n_rules);
@@ -188,15 +194,13 @@ static void walk_leagues(const struct page *page, yyjson_val *list, struct refus
             .origin = {.src = LEAGUES_NAME, .lsn = page->lsn, .ord = (uint32_t)i}};
         char at[32];
         snprintf(at, sizeof at, "leagues[%zu]", i);
-        if (read_league(json, &row, &text, &f)) {
+        if (read_league(json, &row, &text, &refusals->rows->n_fields_lost, &f)) {
             struct batch *b = rows__batch(refusals->rows, &table_bronze_leagues, SLICE_LIT(""));
             if (b != NULL) tables__league_row(b, &row);
         } else if (text.failed) {
             refusals->rows->failed = true;
             refusals->rows->no_memory = refusals->rows->no_memory || text.no_memory;
             break;
-        } else if (f.kind == DECODE_OUT_OF_RANGE) { /* Only times are. */
-            refusals__add(refusals, QUALITY_BAD_TIME, at, f.field, f.value, json);
         } else {
             refusals__fault(refusals, at, &f, json);
         }

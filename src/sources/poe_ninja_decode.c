@@ -26,6 +26,7 @@ struct line {
     struct slice sampled_at; /* When the site says that it looked; empty when it does not. */
     float spark[SPARK_MAX];
     size_t n_spark;
+    uint32_t n_lost; /* Fields. */
 };
 
 /* An entry of items[]: what the exchange's lines are called. */
@@ -160,14 +161,40 @@ static bool need_num(yyjson_val *json, const char *key, double *out, struct deco
     return decode__need(v, key, f) && decode__num(v, key, out, f);
 }
 
+/* A line is its name and its value. What else is of an unexpected shape is lost; an impossible
+ * number refuses the line. */
+static bool lose(struct line *line, struct decode_fault *f) {
+    return decode__lose(f, &line->n_lost);
+}
+
+static bool side_text(yyjson_val *json, const char *key, struct slice *out, struct line *line,
+                      struct decode_fault *f) {
+    return decode__str(yyjson_obj_get(json, key), key, TEXT_MAX, out, f) || lose(line, f);
+}
+
+static bool side_num(yyjson_val *json, const char *key, double *out, struct line *line,
+                     struct decode_fault *f) {
+    return decode__num(yyjson_obj_get(json, key), key, out, f) || lose(line, f);
+}
+
+static bool side_count(yyjson_val *v, const char *key, struct line *line, struct decode_fault *f) {
+    return decode__u32(v, key, UINT32_MAX, &line->listing_count, f) || lose(line, f);
+}
+
+static bool side_spark(yyjson_val *json, const char *key, struct line *line,
+                       struct decode_fault *f) {
+    if (read_spark(yyjson_obj_get(json, key), key, line, f)) return true;
+    line->n_spark = 0; /* Half of it would be of other days. */
+    return lose(line, f);
+}
+
 static bool read_exchange(const struct overview *o, yyjson_val *json, struct line *out,
                           struct decode_fault *f) {
     struct slice id = {0};
-    double value = 0, volume = 0;
+    double value = 0, volume = NAN; /* 0 would say that nobody trades. */
     if (!need_text(json, "id", &id, f) || !need_num(json, "primaryValue", &value, f) ||
-        !decode__num(yyjson_obj_get(json, "volumePrimaryValue"), "volumePrimaryValue", &volume,
-                     f) ||
-        !read_spark(yyjson_obj_get(json, "sparkline"), "sparkline", out, f))
+        !side_num(json, "volumePrimaryValue", &volume, out, f) ||
+        !side_spark(json, "sparkline", out, f))
         return false;
     const struct ninja_name *name = find_name(o, id);
     out->details_id = name != NULL && name->details_id.len > 0 ? name->details_id : id;
@@ -181,29 +208,32 @@ static bool read_exchange(const struct overview *o, yyjson_val *json, struct lin
 static bool read_item(yyjson_val *json, struct line *out, struct decode_fault *f) {
     yyjson_val *listings = yyjson_obj_get(json, "listingCount");
     if (decode__is_absent(listings)) listings = yyjson_obj_get(json, "count");
+    /* The variant is what the line is about: two of them are two goods. */
     return need_text(json, "detailsId", &out->details_id, f) &&
            need_text(json, "name", &out->name, f) &&
            decode__str(yyjson_obj_get(json, "variant"), "variant", TEXT_MAX, &out->variant, f) &&
            need_num(json, "chaosValue", &out->chaos, f) &&
-           decode__num(yyjson_obj_get(json, "divineValue"), "divineValue", &out->divine, f) &&
-           decode__u32(listings, "listingCount", UINT32_MAX, &out->listing_count, f) &&
-           read_spark(yyjson_obj_get(json, "sparkLine"), "sparkLine", out, f);
+           side_num(json, "divineValue", &out->divine, out, f) &&
+           side_count(listings, "listingCount", out, f) && side_spark(json, "sparkLine", out, f);
 }
 
 static bool read_currency(const struct overview *o, yyjson_val *json, struct line *out,
                           struct decode_fault *f) {
     yyjson_val *receive = yyjson_obj_get(json, "receive");
-    bool ok = need_text(json, "currencyTypeName", &out->name, f) &&
-              need_num(json, "chaosEquivalent", &out->chaos, f) &&
-              decode__str(yyjson_obj_get(json, "detailsId"), "detailsId", TEXT_MAX,
-                          &out->details_id, f) &&
-              decode__u32(yyjson_obj_get(receive, "listing_count"), "receive.listing_count",
-                          UINT32_MAX, &out->listing_count, f) &&
-              decode__str(yyjson_obj_get(receive, "sample_time_utc"), "receive.sample_time_utc",
-                          TEXT_MAX, &out->sampled_at, f) &&
-              read_spark(yyjson_obj_get(json, "receiveSparkLine"), "receiveSparkLine", out, f);
-    if (ok && o->chaos_per_divine > 0) out->divine = out->chaos / o->chaos_per_divine;
-    return ok;
+    if (!need_text(json, "currencyTypeName", &out->name, f) ||
+        !need_num(json, "chaosEquivalent", &out->chaos, f) ||
+        !side_text(json, "detailsId", &out->details_id, out, f) ||
+        !side_count(yyjson_obj_get(receive, "listing_count"), "receive.listing_count", out, f) ||
+        !side_text(receive, "sample_time_utc", &out->sampled_at, out, f) ||
+        !side_spark(json, "receiveSparkLine", out, f))
+        return false;
+    int64_t sampled_wall_ns;
+    if (out->sampled_at.len > 0 && !quality__utc(out->sampled_at, &sampled_wall_ns)) {
+        out->sampled_at = (struct slice){0}; /* No time at all. */
+        out->n_lost++;
+    }
+    if (o->chaos_per_divine > 0) out->divine = out->chaos / o->chaos_per_divine;
+    return true;
 }
 
 static void write_line(struct batch *b, const struct page *page, struct slice league_key,
@@ -250,7 +280,7 @@ static enum quality_reason check_line(const struct line *line, const struct over
          quality__time(sampled_wall_ns, received_wall_ns) != QUALITY_OK))
         return QUALITY_BAD_TIME;
     *field = "volumePrimaryValue";
-    return quality__size(line->volume_chaos);
+    return isnan(line->volume_chaos) ? QUALITY_OK : quality__size(line->volume_chaos);
 }
 
 static void walk_lines(const struct page *page, const struct decode_context *context,
@@ -287,6 +317,7 @@ static void walk_lines(const struct page *page, const struct decode_context *con
             refusals__add(refusals, reason, at, field, value, json);
             continue;
         }
+        refusals->rows->n_fields_lost += line.n_lost;
         struct batch *b = rows__batch(refusals->rows, &table_bronze_poeninja_snapshot, league_key);
         if (b != NULL) write_line(b, page, league_key, o, type, &line, payload_hash, i);
     }

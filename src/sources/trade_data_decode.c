@@ -27,6 +27,12 @@ static bool read_text(yyjson_val *entry, const char *name, struct slice *out,
     return decode__str(yyjson_obj_get(entry, name), name, TRADE_TEXT_MAX, out, f);
 }
 
+/* A text that the row can do without. */
+static void read_side(struct walk *w, yyjson_val *entry, const char *name, struct slice *out) {
+    struct decode_fault f = {.kind = DECODE_FINE};
+    if (!read_text(entry, name, out, &f)) decode__lose(&f, &w->out->n_fields_lost);
+}
+
 /* The entry as compact JSON. */
 static bool write_payload(struct walk *w, yyjson_val *entry, struct decode_fault *f) {
     buf__clear(&w->payload);
@@ -83,10 +89,10 @@ static bool walk_entry(struct walk *w, struct slice group, yyjson_val *entry,
         return false;
     if (row.item_id.len == 0) return decode__failf(f, DECODE_MISSING, NULL, "id");
     /* Variants of a map or gem; the choices of a modifier. */
-    if (!read_text(entry, "disc", &row.variation_id, f)) return false;
-    if (row.variation_id.len == 0 && !read_text(entry, "optionText", &row.variation_id, f))
-        return false;
-    if (!read_text(entry, "realm", &row.realm, f) || !write_payload(w, entry, f)) return false;
+    read_side(w, entry, "disc", &row.variation_id);
+    if (row.variation_id.len == 0) read_side(w, entry, "optionText", &row.variation_id);
+    read_side(w, entry, "realm", &row.realm);
+    if (!write_payload(w, entry, f)) return false;
     row.trade_id = row.item_id;
     row.item_type = slice__str(w->page->stream->kind);
     row.trade_category = group;
@@ -121,26 +127,30 @@ static bool walk_listing(struct walk *w, yyjson_val *entry, struct decode_fault 
     const struct {
         const char *name;
         struct slice *out;
-    } texts[] = {{"trade_id", &row.trade_id},
-                 {"item_id", &row.item_id},
-                 {"item_type", &row.item_type},
+    } texts[] = {{"item_type", &row.item_type},
                  {"variation_id", &row.variation_id},
                  {"trade_category", &row.trade_category},
                  {"realm", &row.realm},
                  {"league", &row.league},
                  {"trade_data_hash", &row.trade_data_hash}};
     if (!yyjson_is_obj(entry)) return decode__failf(f, DECODE_WRONG_TYPE, entry, "%s", "");
+    if (!read_text(entry, "trade_id", &row.trade_id, f) ||
+        !read_text(entry, "item_id", &row.item_id, f))
+        return false;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (!read_text(entry, texts[i].name, texts[i].out, f)) return false;
+        read_side(w, entry, texts[i].name, texts[i].out);
     if (row.trade_id.len == 0) return decode__failf(f, DECODE_MISSING, NULL, "trade_id");
     if (row.item_id.len == 0) return decode__failf(f, DECODE_MISSING, NULL, "item_id");
     if (!read_time(w, entry, "listing_ts", &row.listing_wall_ns, f)) return false;
     if (row.listing_wall_ns == 0) return decode__failf(f, DECODE_MISSING, NULL, "listing_ts");
+    /* No side field: without it the listing would seem to be there still. */
     if (!read_time(w, entry, "delist_ts", &row.delist_wall_ns, f)) return false;
     yyjson_val *flag = yyjson_obj_get(entry, "price_change_flag");
-    if (yyjson_is_uint(flag) && yyjson_get_uint(flag) <= 1)
+    row.price_changed = TRADE_FLAG_UNKNOWN;
+    if (yyjson_is_bool(flag)) row.price_changed = yyjson_is_true(flag);
+    else if (yyjson_is_uint(flag) && yyjson_get_uint(flag) <= 1)
         row.price_changed = yyjson_get_uint(flag) == 1;
-    else if (!decode__bool(flag, "price_change_flag", &row.price_changed, f)) return false;
+    else if (!decode__is_absent(flag)) w->out->n_fields_lost++;
     if (!write_payload(w, entry, f)) return false;
     write_row(w, &row);
     return true;

@@ -142,7 +142,7 @@ static void test_a_list_becomes_rows(void **state) {
     assert_true(golden__load("SOUK_SOURCE", "tests/data/leagues/public.json", &body));
     decode(buf__slice(&body), &rows);
     const struct batch *b = golden__batch(&rows, &table_bronze_leagues, "");
-    assert_int_equal(b->n_rows, 3);
+    assert_int_equal(b->n_rows, 6);
     assert_str(b, "league", 0, "Standard");
     assert_str(b, "realm", 0, "pc");
     assert_int_equal(golden__int(b, "start_at", 0), INT64_C(1358974800000));
@@ -157,10 +157,17 @@ static void test_a_list_becomes_rows(void **state) {
         "[{\"id\":\"Hardcore\",\"name\":\"Hardcore\",\"description\":\"\\\"One\\\" life\"}]");
     assert_str(b, "payload", 2, "{\"id\":\"Short\",\"text\":\"Short\"}");
     assert_str(b, "realm", 2, "pc"); /* That of the request. */
-    static const char *const refused[][2] = {
-        {"leagues[3].startAt", "bad_time"},    {"leagues[4].id", "missing_field"},
-        {"leagues[5].id", "missing_field"},    {"leagues[6].rules", "wrong_type"},
-        {"leagues[7].category", "wrong_type"}, {"leagues[8]", "wrong_type"}};
+    /* A time and rules that are none cost themselves; [] is an empty category. */
+    assert_str(b, "league", 3, "Bad time");
+    assert_int_equal(golden__int(b, "start_at", 3), 0);
+    assert_str(b, "league", 4, "Bad rules");
+    assert_str(b, "rules", 4, "[]");
+    assert_str(b, "league", 5, "Bad category");
+    assert_str(b, "category", 5, "");
+    assert_int_equal(rows.n_fields_lost, 2);
+    static const char *const refused[][2] = {{"leagues[4].id", "missing_field"},
+                                             {"leagues[5].id", "missing_field"},
+                                             {"leagues[8]", "wrong_type"}};
     b = golden__batch(&rows, &table_bronze_quarantine, "");
     assert_int_equal(b->n_rows, sizeof refused / sizeof *refused);
     for (size_t i = 0; i < b->n_rows; i++) {

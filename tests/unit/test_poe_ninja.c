@@ -134,6 +134,8 @@ static void test_exchange_rows(void **state) {
     /* By the divine line, not by the rounded rate. */
     assert_true(golden__f64(b, "divineEquivalent", 2) == 4.01 / 200.5);
     assert_true(golden__f64(b, "volume_chaos", 0) == 1000);
+    assert_true(isnan(golden__f64(b, "volume_chaos", 2))); /* A text: not known, which is not 0. */
+    assert_int_equal(rows.n_fields_lost, 1);
     assert_int_equal(golden__int(b, "stale", 0), 1);
     assert_int_equal(golden__int(b, "ord", 2), 2);
     const struct column *spark = &b->columns[golden__column(b, "sparkline")];

@@ -331,18 +331,22 @@ static void test_listings_become_rows(void **state) {
     assert_int_equal(golden__int(b, "listing_ts", 0), INT64_C(1791374400000));
     assert_int_equal(golden__int(b, "delist_ts", 0), 0);
     b = golden__batch(&rows, &table_bronze_trade_metadata, "other");
-    assert_int_equal(b->n_rows, 1);
+    assert_int_equal(b->n_rows, 2);
+    assert_int_equal(golden__int(b, "price_change_flag", 0), 0);
+    assert_str(b, "trade_id", 1, "t7"); /* Its flag is 2: not known, which is not 0. */
+    assert_int_equal(golden__int(b, "price_change_flag", 1), 255);
+    assert_int_equal(rows.n_fields_lost, 1);
     assert_str(b, "league", 0, "Far away");
     assert_int_equal(golden__int(b, "listing_ts", 0), INT64_C(1791374400000));
     assert_int_equal(golden__int(b, "delist_ts", 0), INT64_C(1791374460500));
     assert_int_equal(golden__str(b, "trade_data_hash", 0).len, 32);
     const struct batch *q = golden__batch(&rows, &table_bronze_quarantine, "");
-    assert_int_equal(q->n_rows, 6);
+    assert_int_equal(q->n_rows, 5);
     static const char *const fields[] = {"result[2].listing_ts", "result[3].trade_id", "result[4].listing_ts",
-                                         "result[5].listing_ts", "result[6].price_change_flag", "result[7]"};
+                                         "result[5].listing_ts", "result[7]"};
     static const char *const reasons[] = {"missing_field", "missing_field", "wrong_type", "out_of_range",
-                                          "wrong_type",    "wrong_type"};
-    for (size_t i = 0; i < 6; i++) {
+                                          "wrong_type"};
+    for (size_t i = 0; i < 5; i++) {
         assert_str(q, "field", i, fields[i]);
         assert_str(q, "reason", i, reasons[i]);
     }
