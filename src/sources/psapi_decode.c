@@ -133,10 +133,10 @@ static void write_item(struct walk *w, const struct psapi_stash *stash,
     batch__i64(b, w->received_ms);
     batch__u64(b, item->mods_hash);
     batch__str(b, item->extra);
+    batch__cstr(b, quality__price_text(verdict));
     batch__str(b, SLICE_LIT(PSAPI_NAME));
     batch__u64(b, page->lsn);
     batch__u32(b, w->n_items);
-    batch__cstr(b, quality__price_text(verdict));
     batch__end(b);
 }
 

@@ -26,8 +26,8 @@ static const struct column_desc public_stash_columns[] = {
     PRICE("price_total"),   PRICE("price_lot"),
     WORD("price_kind"),     WORD("price_source"),
     TIME("timestamp"),      U64("mods_hash"),
-    TEXT("extra"),          ORIGIN,
-    WORD("price_none"),
+    TEXT("extra"),          WORD("price_none"),
+    ORIGIN,
 };
 
 static const struct column_desc poeninja_columns[] = {

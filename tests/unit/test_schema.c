@@ -94,8 +94,10 @@ static void test_the_programs_own_migrations_can_be_read(void **state) {
         assert_true(schema__ttl(t->ttl, column, sizeof column, &days) && days > 0);
         assert_int_equal(t->n_columns, tables[i]->n_columns);
         for (size_t k = 0; k < t->n_columns; k++) {
-            assert_string_equal(t->columns[k].name, tables[i]->columns[k].name);
-            assert_string_equal(t->columns[k].type, tables[i]->columns[k].type);
+            size_t at = 0; /* Added ones are the last of the table, and of a row in front of its origin. */
+            while (at < t->n_columns && strcmp(t->columns[at].name, tables[i]->columns[k].name) != 0) at++;
+            if (at == t->n_columns) fail_msg("%s has no column %s", t->name, tables[i]->columns[k].name);
+            assert_string_equal(t->columns[at].type, tables[i]->columns[k].type);
         }
     }
     schema__fini(&s);

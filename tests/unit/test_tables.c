@@ -42,6 +42,13 @@ static const char *create_of(const struct table_desc *t) {
     return at;
 }
 
+/* @return whether a later migration adds the column. */
+static bool is_added(const struct column_desc *c) {
+    char text[128];
+    snprintf(text, sizeof text, "ADD COLUMN IF NOT EXISTS `%s` %s ", c->name, c->type);
+    return strstr(schema, text) != NULL;
+}
+
 static void test_columns_are_those_of_the_schema(void **state) {
     size_t n;
     const struct table_desc *const *tables = tables__all(&n);
@@ -52,6 +59,7 @@ static void test_columns_are_those_of_the_schema(void **state) {
         size_t n_columns = 0;
         assert_non_null(end);
         for (; (at = strchr(at, '`')) != NULL && at < end; at = strchr(at, '\n'), n_columns++) {
+            while (n_columns < tables[i]->n_columns && is_added(&tables[i]->columns[n_columns])) n_columns++;
             assert_true(n_columns < tables[i]->n_columns);
             char want[128];
             const struct column_desc *c = &tables[i]->columns[n_columns];
