@@ -365,6 +365,8 @@ static void test_a_digest_becomes_rows(void **state) {
     b = golden__batch(&rows, &table_bronze_exchange_events, "other");
     assert_int_equal(b->n_rows, 1);
     assert_str(b, "league", 0, "Mine (PL12345)");
+    assert_str(b, "base", 0, "a"); /* Its pair is a text: the market's id says it too. */
+    assert_int_equal(rows.n_fields_lost, 1);
     assert_true(golden__f64(b, "lowest_ratio", 0) == 0);
     assert_int_equal(golden__int(b, "ord", 0), 2);
     static const char *const refused[][2] = {

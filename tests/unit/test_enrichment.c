@@ -269,7 +269,8 @@ static void test_modifiers_become_rows(void **state) {
     assert_str(b, "craft_group", 0, "IncreasedLife");
     assert_str(b, "licence", 0, "CC BY-NC-SA 3.0");
     assert_str(b, "craft_group", 1, "A,B");
-    assert_str(b, "mod_description", 1, "");
+    assert_str(b, "mod_description", 1, ""); /* A list, which costs itself. */
+    assert_int_equal(rows.n_fields_lost, 1);
     static const char *const refused[][2] = {{"cargoquery[2].title.id", "missing_field"}, {"cargoquery[3].title.id", "missing_field"},
                                              {"cargoquery[4].id", "wrong_type"},          {"cargoquery[5].title", "wrong_type"},
                                              {"cargoquery[6].title", "missing_field"},    {"cargoquery[7]", "wrong_type"}};
