@@ -46,8 +46,8 @@ bool psapi_scratch__no_memory(const struct psapi_scratch *s);
 /** Reads @json into @out, whose strings are good until @json's document or the next call with @s
  *  goes. Unknown keys are never an error. Only an item that cannot be told from others is refused:
  *  one whose id is no text, that has no name at all, or that claims an impossible number. Any other
- *  field of an unexpected shape is lost, as if it had not been sent, and counted in @s. @return false with @f filled
- *  when the item is refused. */
+ *  field of an unexpected shape is lost, as if it had not been sent, and counted in @s. @return
+ * false with @f filled when the item is refused. */
 bool psapi_item__read(yyjson_val *json, struct psapi_scratch *s, struct psapi_item *out,
                       struct decode_fault *f);
 

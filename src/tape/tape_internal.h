@@ -23,7 +23,7 @@ struct item {
     uint64_t item_key, fingerprint;
     int64_t price_e6;
     uint32_t stack_size, listed_s;
-    uint32_t ask; /* Half of what the version says. */
+    uint32_t ask;      /* Half of what the version says. */
     uint16_t currency; /* In names. */
     uint16_t spare;
 };
