@@ -3,8 +3,10 @@
  *
  * Handlers are found by method and full path. A request is answered once, now or later; a handler
  * that answers later asks to be told when the peer is gone. Every queue to a client is bounded:
- * WEB_FRAMES_MAX frames and WEB_QUEUE_BYTES_MAX bytes, and WEB_TOTAL_BYTES_MAX over all clients; a
- * client that does not keep up is closed with 4008 and resumes.
+ * WEB_FRAMES_MAX frames and WEB_QUEUE_BYTES_MAX bytes, and WEB_TOTAL_BYTES_MAX over all clients,
+ * sockets and streams alike; a client that does not keep up is closed with 4008 and resumes. So is
+ * every queue from one: a head of 16 KiB, a body, few pipelined requests, and 16 MiB of all of
+ * them.
  *
  * HTTP/2 is off. Host must be a name we know, else 421: this stops DNS rebinding. */
 #ifndef SOUK_WEB_H
@@ -36,6 +38,7 @@ struct web_options {
     size_t n_hosts;
     size_t clients_max, clients_per_ip_max;
     double handshakes_per_s; /* Upgrades of one address, burst the same (at least 1). */
+    size_t queued_bytes_max; /* To all clients. 0: WEB_TOTAL_BYTES_MAX. */
 };
 
 typedef void (*web_handler)(void *data, struct web_request *r);
@@ -45,6 +48,8 @@ typedef void (*web_close_cb)(void *data);
 int web__open(struct web **out, uv_loop_t *loop, const struct clock *clock, struct metrics *metrics,
               const struct web_options *options, struct err *e);
 uint16_t web__port(const struct web *w);
+/** @return whether connections were refused for want of descriptors within the last minute. */
+bool web__is_short_of_descriptors(const struct web *w);
 /** Adds a route; all of them before the loop runs. @path (static) is whole, or ends in * for what
  *  starts so. @method is GET (HEAD comes with it) or POST. Earlier routes win. */
 void web__route(struct web *w, const char *method, const char *path, web_handler fn, void *data);
@@ -64,7 +69,12 @@ struct slice web_request__header(const struct web_request *r, const char *name);
 int web_request__query(const struct web_request *r, const char *name, char *out, size_t size);
 struct slice web_request__body(const struct web_request *r);
 struct slice web_request__host(const struct web_request *r); /* As sent; known to be allowed. */
-bool web_request__is_loopback(const struct web_request *r);  /* The peer is on this machine. */
+/** The peer's address, of this machine perhaps: behind a proxy here everybody's. */
+bool web_request__is_loopback(const struct web_request *r);
+/** @return whether a program on this machine asks for itself, as far as can be seen: from loopback,
+ *  without the headers of a proxy, and in HTTP/1.1, since proxies that add none speak 1.0. */
+bool web_request__is_local(const struct web_request *r);
+const char *web_request__peer(const struct web_request *r); /* The peer's address, as text. */
 
 /** Adds a header to the answer. Copies @value; @name is static and lower case. */
 void web_request__set_header(struct web_request *r, const char *name, struct slice value);
@@ -79,7 +89,8 @@ void web_request__error(struct web_request *r, int status, const char *code, con
 /** @return whether the client takes gzip (RFC 9110, 12.5.3; q=0 says no). */
 bool web_request__takes_gzip(const struct web_request *r);
 /** For an answer that comes later: @cb is called when the request ends without one: the client is
- *  gone, or 30 s have passed, or the server has ended its grace; then it is answered 503. */
+ *  gone (who ends its half of the connection is), or 30 s have passed, or the server has ended its
+ * grace; then it is answered 503. */
 void web_request__defer(struct web_request *r, void (*cb)(void *data), void *data);
 
 /* WebSocket, RFC 6455. */
@@ -115,7 +126,7 @@ struct web_stream_events {
     void (*on_drain)(void *data);  /* What was written is on its way; more may be. */
     void (*on_closed)(void *data); /* The end, once, the last call. */
 };
-/** Starts a 200 answer. @return NULL when it was refused and answered (caps). */
+/** Starts a 200 answer. @return NULL when it was answered already: refused (caps), or HEAD. */
 struct web_stream *web_request__stream(struct web_request *r, const char *type,
                                        const struct web_stream_events *events, void *data);
 /** Queues bytes (copied). @return false when WEB_QUEUE_BYTES_MAX would be exceeded. */

@@ -97,6 +97,18 @@ struct slice web_request__host(const struct web_request *r) {
     return of_iovec(r->req->authority);
 }
 bool web_request__is_loopback(const struct web_request *r) { return r->conn->loopback; }
+const char *web_request__peer(const struct web_request *r) { return r->conn->peer; }
+
+bool web_request__is_local(const struct web_request *r) {
+    static const char *const of_proxies[] = {
+        "forwarded", "via",         "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+        "x-real-ip", "x-forwarded", "x-client-ip",     "cf-connecting-ip", "true-client-ip"};
+    if (!r->conn->loopback || r->req->version < 0x101) return false;
+    for (size_t i = 0; i < sizeof of_proxies / sizeof *of_proxies; i++)
+        if (h2o_find_header_by_str(&r->req->headers, of_proxies[i], strlen(of_proxies[i]), -1) >= 0)
+            return false;
+    return true;
+}
 
 static int hex_digit(char c) {
     if (c >= '0' && c <= '9') return c - '0';
@@ -151,7 +163,7 @@ static void prepare(struct web_request *r, int status, const char *type) {
     r->conn->deferred = NULL;
     r->req->res.status = status;
     r->req->res.reason = reason_of(status);
-    if (r->req->entity.base != NULL || r->conn->refused) r->req->http1_is_persistent = 0;
+    if (r->req->entity.base != NULL) r->req->http1_is_persistent = 0;
     if (type != NULL) web_request__set_header(r, "content-type", slice__str(type));
     web_request__set_header(r, "content-security-policy",
                             SLICE_LIT("default-src 'self'; connect-src 'self' ws: wss:; "
@@ -164,7 +176,21 @@ static void prepare(struct web_request *r, int status, const char *type) {
 
 void web_request__respond(struct web_request *r, int status, const char *type, struct slice body,
                           bool is_static) {
+    struct web *w = r->web;
+    if (!is_static && w->answer_bytes > 0 && w->answer_bytes + body.len > WEB_ANSWERS_TOTAL_MAX) {
+        web__refused(w, WEB_REFUSED_MEMORY);
+        web_request__set_header(r, "retry-after", SLICE_LIT("5"));
+        status = 503;
+        type = "application/json";
+        body = SLICE_LIT("{\"error\":{\"code\":\"unavailable\",\"msg\":\"answers to others fill "
+                         "the memory for them\"}}\n");
+        is_static = true;
+    }
     prepare(r, status, type);
+    if (!is_static) {
+        r->conn->answer_bytes = body.len;
+        w->answer_bytes += body.len;
+    }
     h2o_iovec_t bytes = is_static ? h2o_iovec_init(body.base, body.len)
                                   : h2o_strdup(&r->req->pool, body.base, body.len);
     static h2o_generator_t generator = {NULL, NULL};
@@ -208,6 +234,10 @@ static void on_request_disposed(void *p) {
     struct web_request *r = p;
     r->conn->response_mono_ns = 0;
     r->conn->busy = false;
+    r->web->answer_bytes -= r->conn->answer_bytes;
+    r->conn->answer_bytes = 0;
+    r->conn->done_turn = r->web->n_turns;
+    web_guard__arm_later(r->conn); /* h2o reads on behind this. */
     if (r->conn->deferred == r) r->conn->deferred = NULL;
     void (*cb)(void *data) = r->on_gone;
     r->on_gone = NULL;
@@ -237,25 +267,52 @@ static bool is_our_host(const struct web *w, struct slice host) {
 static void dispatch(struct web *w, struct web_request *r) {
     struct slice path = web_request__path(r), method = web_request__method(r);
     if (slice__eq(method, SLICE_LIT("HEAD"))) method = SLICE_LIT("GET");
-    bool found = false;
+    bool get = false, post = false;
     for (size_t i = 0; i < w->n_routes; i++) {
         const struct web_route *t = &w->routes[i];
         bool match = t->is_prefix ? slice__starts(path, slice__of(t->path, t->path_len))
                                   : slice__eq(path, slice__of(t->path, t->path_len));
         if (!match) continue;
-        found = true;
+        (strcmp(t->method, "GET") == 0 ? (get = true) : (post = true));
         if (!slice__eq(method, slice__str(t->method))) continue;
         t->fn(t->data, r);
         return;
     }
-    if (!found) {
+    if (!get && !post) {
         web_request__error(r, 404, "not_found", "there is nothing at this path");
         return;
     }
-    web_request__set_header(r, "allow",
-                            slice__eq(method, SLICE_LIT("GET")) ? SLICE_LIT("POST")
-                                                                : SLICE_LIT("GET, HEAD"));
-    web_request__error(r, 405, "method_not_allowed", "this path does not know that method");
+    const char *allow = !post ? "GET, HEAD" : get ? "GET, HEAD, POST" : "POST";
+    web_request__set_header(r, "allow", slice__str(allow));
+    web_request__error(r, 405, "method_not_allowed",
+                       get    ? "this path does not know that method; GET reads it"
+                       : post ? "this changes something: ask again with POST"
+                              : "");
+}
+
+static void refuse(struct web_request *r, enum web_refusal why, const char *msg) {
+    web__refused(r->web, why);
+    r->req->http1_is_persistent = 0;
+    web_request__set_header(r, "retry-after", SLICE_LIT("5"));
+    web_request__error(r, 503, "unavailable", msg);
+}
+
+/* Requests that came before the answer to the one ahead of them: few are served, and none for a
+ * peer that has left. @return false when @r was answered with why not. */
+static bool may_follow(struct web_request *r) {
+    struct web_conn *c = r->conn;
+    if (c->done_turn != r->web->n_turns) {
+        c->n_pipelined = 0;
+        return true;
+    }
+    if (web_conn__peer_has_left(c)) {
+        refuse(r, WEB_REFUSED_GONE, "you have left");
+        return false;
+    }
+    if (++c->n_pipelined < WEB_PIPELINE_MAX) return true;
+    web__refused(r->web, WEB_REFUSED_PIPELINE);
+    r->req->http1_is_persistent = 0; /* Served, and told that it is the last one. */
+    return true;
 }
 
 int web__on_request(h2o_handler_t *self, h2o_req_t *req) {
@@ -264,12 +321,10 @@ int web__on_request(h2o_handler_t *self, h2o_req_t *req) {
     *r = (struct web_request){
         .req = req, .web = w, .conn = conn_of(req->conn->callbacks->get_socket(req->conn))};
     r->conn->busy = true;
-    if (r->conn->refused || w->closing) {
-        series__inc(w->m_refused);
-        req->http1_is_persistent = 0;
-        web_request__set_header(r, "retry-after", SLICE_LIT("5"));
-        web_request__error(r, 503, "unavailable",
-                           w->closing ? "the server is shutting down" : "too many connections");
+    if (w->closing) {
+        refuse(r, WEB_REFUSED_CLOSING, "the server is shutting down");
+    } else if (!may_follow(r)) {
+        return 0;
     } else if (!is_our_host(w, of_iovec(req->authority))) {
         web_request__error(r, 421, "misdirected", "this server does not serve that host");
     } else if (req->entity.len > WEB_BODY_MAX) {

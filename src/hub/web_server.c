@@ -10,9 +10,10 @@
 #include <signal.h>
 #include <stdlib.h>
 
-static void conn_free(uv_handle_t *handle) {
+void web_conn__free(uv_handle_t *handle) {
     struct web_conn *c = (struct web_conn *)handle;
     struct web *w = c->web;
+    web_guard__forget(c);
     if (c->prev != NULL) c->prev->next = c->next;
     else w->conns = c->next;
     if (c->next != NULL) c->next->prev = c->prev;
@@ -52,16 +53,26 @@ static void name_peer(struct web_conn *c) {
     else uv_ip6_name((struct sockaddr_in6 *)&sa, c->peer, sizeof c->peer);
 }
 
-static bool is_over_cap(const struct web *w, const struct web_conn *c) {
+/* @return whether @c, which is in the list, may be served; if not, @why says what is full. Who was
+ * refused takes nobody's place. */
+static bool may_stay(const struct web *w, const struct web_conn *c, enum web_refusal *why) {
     size_t n_same = 0;
     for (const struct web_conn *o = w->conns; o != NULL; o = o->next)
-        n_same += strcmp(o->peer, c->peer) == 0;
-    return w->n_conns > w->clients_max || n_same > w->clients_per_ip_max;
+        n_same += o->kind != WEB_CONN_REFUSED && strcmp(o->peer, c->peer) == 0;
+    *why = WEB_REFUSED_ADDRESS;
+    if (n_same > w->clients_per_ip_max) return false;
+    *why = WEB_REFUSED_CAP;
+    return w->n_conns - w->n_refused <= w->clients_max;
 }
 
 static void on_accept(uv_stream_t *listener, int status) {
     struct web *w = listener->data;
-    if (status != 0) return; /* E.g. no descriptors left: the next one tells again. */
+    enum web_refusal why = WEB_REFUSED_FDS;
+    uv_os_fd_t fd;
+    if (status != 0) { /* E.g. no descriptors left: the next one tells again. */
+        if (status == UV_EMFILE || status == UV_ENFILE) (void)web_guard__has_descriptors(w, -1);
+        return;
+    }
     struct web_conn *c = calloc(1, sizeof *c);
     if (c == NULL || uv_tcp_init(w->loop, &c->tcp) != 0) {
         free(c);
@@ -72,23 +83,25 @@ static void on_accept(uv_stream_t *listener, int status) {
     if (c->next != NULL) c->next->prev = c;
     w->conns = c;
     w->n_conns++;
+    series__set(w->m_conns, (double)w->n_conns);
     if (uv_accept(listener, (uv_stream_t *)&c->tcp) != 0) {
-        uv_close((uv_handle_t *)&c->tcp, conn_free);
+        uv_close((uv_handle_t *)&c->tcp, web_conn__free);
+        return;
+    }
+    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0 || !web_guard__has_descriptors(w, fd)) {
+        uv_close((uv_handle_t *)&c->tcp, web_conn__free); /* At once: others need it. */
         return;
     }
     name_peer(c);
-    c->refused = is_over_cap(w, c);
-    /* Some room above the cap lets refusals be polite; beyond it they are not. */
-    if (w->n_conns > w->clients_max + w->clients_max / 8 + 16) {
-        series__inc(w->m_refused);
-        uv_close((uv_handle_t *)&c->tcp, conn_free);
+    if (!may_stay(w, c, &why)) {
+        web_guard__refuse(c, why);
         return;
     }
     set_options(c);
-    series__set(w->m_conns, (double)w->n_conns);
-    h2o_socket_t *sock = h2o_uv_socket_create((uv_stream_t *)&c->tcp, conn_free);
-    sock->on_close.data = c; /* Our way back from h2o's sockets. */
-    h2o_accept(&w->accept, sock);
+    c->sock = h2o_uv_socket_create((uv_stream_t *)&c->tcp, web_conn__free);
+    c->sock->on_close.data = c; /* Our way back from h2o's sockets. */
+    h2o_accept(&w->accept, c->sock);
+    web_guard__arm(c);
 }
 
 bool web__may_handshake(struct web *w, const char *address) {
@@ -136,7 +149,10 @@ static void on_sweep(uv_timer_t *timer) {
     struct web *w = timer->data;
     web__sweep_sockets(w);
     web__sweep_streams(w);
+    web_guard__probe_descriptors(w);
     series__set(w->m_queue_bytes, (double)w->queued_bytes);
+    series__set(w->m_input_bytes, (double)w->input_bytes);
+    series__set(w->m_answer_bytes, (double)w->answer_bytes);
     bool late = w->closing && w->clock->mono_ns >= w->close_by_mono_ns;
     for (struct web_conn *c = w->conns; c != NULL; c = c->next) {
         /* A response that is not taken: h2o has no time-out for that phase. */
@@ -144,15 +160,32 @@ static void on_sweep(uv_timer_t *timer) {
                      w->clock->mono_ns - c->response_mono_ns > WEB_WRITE_NS;
         /* An idle keep-alive connection has nothing to lose when we end. */
         bool idle = w->closing && c->kind == WEB_CONN_HTTP && !c->busy;
-        /* An owner who never answers must not keep the connection, nor us. */
-        if (c->deferred != NULL && (late || w->clock->mono_ns - c->deferred_mono_ns > WEB_DEFER_NS))
+        /* An owner who never answers must not keep the connection, nor us; and while it waits
+         * nobody reads, so that a peer that left has to be looked for. */
+        if (c->deferred != NULL &&
+            (late || w->clock->mono_ns - c->deferred_mono_ns > WEB_DEFER_NS ||
+             web_conn__peer_has_left(c)))
             web_request__give_up(c->deferred);
         if (late || stuck || idle) web_conn__cut(c);
+        web_guard__arm(c); /* Where h2o began to read behind our back, as after a 100. */
+        web_guard__sweep(c);
     }
     if (w->closing && w->n_conns == 0 && !uv_is_closing((uv_handle_t *)timer)) close_handles(w);
 }
 
-static void on_flush(uv_prepare_t *prepare) { web__flush_sockets(prepare->data); }
+static void on_flush(uv_prepare_t *prepare) {
+    web__flush_sockets(prepare->data);
+    web_guard__turn(prepare->data);
+}
+
+void web__shed(struct web *w) {
+    struct web_socket *socket = web__largest_socket(w);
+    struct web_stream *stream = web__largest_stream(w);
+    size_t of_socket = socket == NULL ? 0 : web_socket__queued_bytes(socket);
+    size_t of_stream = stream == NULL ? 0 : web_stream__held_bytes(stream);
+    if (stream != NULL && of_stream >= of_socket) web_stream__cut(stream);
+    else if (socket != NULL) web_socket__close(socket, 4008, "slow consumer");
+}
 
 static void init_metrics(struct web *w, struct metrics *m) {
     static const char *const classes[] = {"", "1xx", "2xx", "3xx", "4xx", "5xx"};
@@ -163,8 +196,21 @@ static void init_metrics(struct web *w, struct metrics *m) {
                                    "Frames sent to WebSocket clients", "%s", "");
     w->m_bytes = metrics__counter(m, "souk_hub_ws_bytes_out_total",
                                   "Bytes sent to WebSocket clients", "%s", "");
-    w->m_refused = metrics__counter(m, "souk_hub_refused_total",
-                                    "Connections and requests refused by a cap", "%s", "");
+    static const char *const refusals[WEB_REFUSED__N] = {
+        "clients", "address",  "handshakes", "head",        "body",
+        "memory",  "pipeline", "gone",       "descriptors", "closing"};
+    for (size_t i = 0; i < WEB_REFUSED__N; i++)
+        w->m_refused[i] = metrics__counter(m, "souk_hub_refused_total",
+                                           "Connections and requests refused, by what was full",
+                                           "reason=\"%s\"", refusals[i]);
+    w->m_input_bytes =
+        metrics__gauge(m, "souk_hub_input_bytes",
+                       "Bytes read of requests that are not whole or not answered", "%s", "");
+    w->m_answer_bytes = metrics__gauge(m, "souk_hub_answer_bytes",
+                                       "Bytes of answers that are not out yet", "%s", "");
+    w->m_fds_short = metrics__gauge(
+        m, "souk_hub_descriptors_short",
+        "1 while so few descriptors are left that connections are refused", "%s", "");
     for (size_t i = 1; i < 6; i++)
         w->m_requests[i] =
             metrics__counter(m, "souk_hub_requests_total", "Requests answered by the hub",
@@ -220,10 +266,12 @@ int web__open(struct web **out, uv_loop_t *loop, const struct clock *clock, stru
     w->clients_max = o->clients_max;
     w->clients_per_ip_max = o->clients_per_ip_max;
     w->handshakes_per_s = o->handshakes_per_s;
+    w->queued_bytes_max = o->queued_bytes_max > 0 ? o->queued_bytes_max : WEB_TOTAL_BYTES_MAX;
     w->dirty_at = &w->dirty;
     for (size_t i = 0; i < o->n_hosts && w->n_hosts < WEB_HOSTS_MAX; i++)
         w->hosts[w->n_hosts++] = strdup(o->hosts[i]);
     init_metrics(w, metrics);
+    web_guard__bound_by_descriptors(w);
     init_h2o(w);
     w->listener.data = w->sweep.data = w->flush.data = w->spin.data = w;
     uv_tcp_init(loop, &w->listener);
@@ -241,6 +289,10 @@ int web__open(struct web **out, uv_loop_t *loop, const struct clock *clock, stru
     uv_prepare_start(&w->flush, on_flush);
     *out = w;
     return 0;
+}
+
+bool web__is_short_of_descriptors(const struct web *w) {
+    return w->short_mono_ns != 0 && w->clock->mono_ns - w->short_mono_ns < WEB_SHORT_NS;
 }
 
 uint16_t web__port(const struct web *w) { return w->port; }

@@ -30,6 +30,7 @@ struct web_socket {
     bool dirty, opened, closing, dead, peer_closed;
     bool close_sent; /* Nothing goes out behind a Close. */
     int close_code;
+    uint64_t n_whole; /* Messages that the reader had seen whole when it was last asked. */
     double pings;
     int64_t pings_mono_ns, heard_mono_ns, pinged_mono_ns, partial_mono_ns, write_mono_ns,
         close_mono_ns;
@@ -242,9 +243,12 @@ static void read_input(struct web_socket *s) {
     s->heard_mono_ns = s->web->clock->mono_ns;
     int code = ws_reader__feed(&s->reader, bytes, &reader_events, s);
     h2o_buffer_consume(input, bytes.len);
+    /* The deadline is that of one message: it starts anew behind each that became whole. */
+    bool anew = s->partial_mono_ns == 0 || s->reader.n_whole != s->n_whole;
+    s->n_whole = s->reader.n_whole;
     s->partial_mono_ns = !ws_reader__is_partial(&s->reader) ? 0
-                         : s->partial_mono_ns != 0          ? s->partial_mono_ns
-                                                            : s->heard_mono_ns;
+                         : anew                             ? s->heard_mono_ns
+                                                            : s->partial_mono_ns;
     if (code != 0) web_socket__close(s, code, "protocol violation");
 }
 
@@ -265,6 +269,7 @@ static void on_upgraded(void *data, h2o_socket_t *sock, size_t n_request) {
     s->sock = sock;
     s->conn = conn_of(sock);
     s->conn->kind = WEB_CONN_SOCKET;
+    web_guard__note_input(s->conn, 0); /* From here on all is read at once. */
     sock->data = s;
     s->opened = true;
     s->heard_mono_ns = s->pinged_mono_ns = s->web->clock->mono_ns;
@@ -331,7 +336,7 @@ static bool may_upgrade(struct web_request *r, const char *protocol, struct slic
         return false;
     }
     if (w->n_sockets >= w->clients_max || !web__may_handshake(w, r->conn->peer)) {
-        series__inc(w->m_refused);
+        web__refused(w, w->n_sockets >= w->clients_max ? WEB_REFUSED_CAP : WEB_REFUSED_PACE);
         web_request__set_header(r, "retry-after", SLICE_LIT("1"));
         web_request__error(r, 503, "unavailable", "too many connections");
         return false;
@@ -386,18 +391,17 @@ bool web_socket__has_room(const struct web_socket *s, size_t len) {
            (s->n_frames == 0 || s->bytes + len <= WEB_QUEUE_BYTES_MAX);
 }
 
-/* Too much is queued over all: the one with most goes. */
-static void shed(struct web *w) {
+struct web_socket *web__largest_socket(struct web *w) {
     struct web_socket *most = NULL;
     for (struct web_socket *s = w->sockets; s != NULL; s = s->next)
         if (!s->closing && !s->dead && (most == NULL || s->bytes > most->bytes)) most = s;
-    if (most != NULL) web_socket__close(most, 4008, "slow consumer");
+    return most;
 }
 
 bool web_socket__send(struct web_socket *s, struct frame *frame) {
     if (!web_socket__has_room(s, frame->len)) return false;
     ring_push(s, frame);
-    if (s->web->queued_bytes > WEB_TOTAL_BYTES_MAX) shed(s->web);
+    if (s->web->queued_bytes > s->web->queued_bytes_max) web__shed(s->web);
     return true;
 }
 

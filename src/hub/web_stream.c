@@ -7,6 +7,8 @@
 #include "web_internal.h"
 #include <stdlib.h>
 
+#define KEPT_BYTES ((size_t)4 << 10)
+
 struct web_stream {
     h2o_generator_t super; /* First: h2o hands it back. */
     struct web *web;
@@ -27,7 +29,7 @@ static void stream_free(struct web_stream *s) {
     else w->streams = s->next;
     if (s->next != NULL) s->next->prev = s->prev;
     w->n_streams--;
-    w->queued_bytes -= s->queue.len;
+    w->queued_bytes -= s->queue.len + s->in_flight.len;
     struct web_stream_events events = s->events;
     void *data = s->data;
     buf__fini(&s->queue);
@@ -42,7 +44,6 @@ static void pump(struct web_stream *s) {
     s->in_flight = s->queue;
     s->queue = swap;
     buf__clear(&s->queue);
-    s->web->queued_bytes -= s->in_flight.len;
     s->busy = true;
     s->ended = s->ending;
     s->sent_mono_ns = s->web->clock->mono_ns;
@@ -56,6 +57,10 @@ static void on_proceed(h2o_generator_t *self, h2o_req_t *req) {
     (void)req;
     struct web_stream *s = (struct web_stream *)self;
     s->busy = false;
+    s->web->queued_bytes -= s->in_flight.len;
+    /* What a burst needed is not kept for every client. */
+    if (s->in_flight.cap > KEPT_BYTES) buf__fini(&s->in_flight);
+    else buf__clear(&s->in_flight);
     s->in_drain = true;
     if (!s->ending) s->events.on_drain(s->data);
     s->in_drain = false;
@@ -73,9 +78,16 @@ static void on_pool_gone(void *p) { stream_free(*(struct web_stream **)p); }
 struct web_stream *web_request__stream(struct web_request *r, const char *type,
                                        const struct web_stream_events *events, void *data) {
     struct web *w = r->web;
-    struct web_stream *s = w->n_streams < w->clients_max ? calloc(1, sizeof *s) : NULL;
+    if (slice__eq(web_request__method(r), SLICE_LIT("HEAD"))) {
+        web_request__respond(r, 200, type, (struct slice){0}, true);
+        return NULL;
+    }
+    /* What is pipelined behind an answer without an end would be kept as long. */
+    bool follows = r->conn->input_bytes > WEB_HEAD_MAX;
+    struct web_stream *s = w->n_streams < w->clients_max && !follows ? calloc(1, sizeof *s) : NULL;
     if (s == NULL) {
-        series__inc(w->m_refused);
+        web__refused(w, follows ? WEB_REFUSED_PIPELINE : WEB_REFUSED_CAP);
+        r->req->http1_is_persistent = 0;
         web_request__set_header(r, "retry-after", SLICE_LIT("5"));
         web_request__error(r, 503, "unavailable", "too many streams");
         return NULL;
@@ -111,12 +123,35 @@ struct web_stream *web_request__stream(struct web_request *r, const char *type,
 bool web_stream__write(struct web_stream *s, struct slice bytes) {
     if (s->ending || s->ended || s->queue.len + bytes.len > WEB_QUEUE_BYTES_MAX) return false;
     if (!buf__append_slice(&s->queue, bytes)) return false;
-    s->web->queued_bytes += bytes.len;
+    struct web *w = s->web;
+    w->queued_bytes += bytes.len;
     pump(s);
+    if (w->queued_bytes > w->queued_bytes_max) web__shed(w);
     return true;
 }
 
 size_t web_stream__queued_bytes(const struct web_stream *s) { return s->queue.len; }
+
+size_t web_stream__held_bytes(const struct web_stream *s) {
+    return s->queue.len + s->in_flight.len;
+}
+
+struct web_stream *web__largest_stream(struct web *w) {
+    struct web_stream *most = NULL;
+    for (struct web_stream *s = w->streams; s != NULL; s = s->next)
+        if (!s->ending && !s->ended &&
+            (most == NULL || web_stream__held_bytes(s) > web_stream__held_bytes(most)))
+            most = s;
+    return most;
+}
+
+void web_stream__cut(struct web_stream *s) {
+    s->web->queued_bytes -= s->queue.len;
+    buf__fini(&s->queue);
+    s->ending = true;
+    web_conn__cut(s->conn); /* h2o hears of it from the write that is under way. */
+    pump(s);
+}
 
 void web_stream__end(struct web_stream *s) {
     if (s->ending) return;

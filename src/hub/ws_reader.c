@@ -2,8 +2,8 @@
  *
  * wslay's frame layer checks lengths, control frames' sizes and reserved opcodes' shape; what it
  * leaves open is decided here: masks, RSV bits, opcodes, order of fragments, UTF-8 and close
- * payloads. It reports a frame once a byte of its payload is there, so a frame that only has a
- * header is the caller's to time out. */
+ * payloads. It reports a frame once a byte of its payload is there; until then only the count of
+ * bytes tells that one has begun, so that the caller can time it out. */
 #include "ws_reader.h"
 #include "souk/core/err.h"
 #include <limits.h>
@@ -77,6 +77,8 @@ static int start_frame(struct ws_reader *r, const struct wslay_frame_iocb *io) {
     r->head = *io;
     r->n_got = 0;
     r->in_frame = true;
+    size_t len = io->payload_length < 126 ? 0 : io->payload_length <= UINT16_MAX ? 2 : 8;
+    r->n_taken += 2 + len + 4; /* The header, with its mask. */
     switch (io->opcode) {
     case WSLAY_TEXT_FRAME:
         if (r->in_message) return 1002;
@@ -102,6 +104,7 @@ static int take(struct ws_reader *r, const struct wslay_frame_iocb *io,
     int code = r->in_frame ? 0 : start_frame(r, io);
     if (code != 0) return code;
     bool control = r->head.opcode >= WSLAY_CONNECTION_CLOSE;
+    r->n_taken += io->data_length;
     if (control) {
         if (io->data_length > 0) memcpy(r->control + r->n_got, io->data, io->data_length);
     } else {
@@ -111,10 +114,14 @@ static int take(struct ws_reader *r, const struct wslay_frame_iocb *io,
     r->n_got += io->data_length;
     if (r->n_got < r->head.payload_length) return 0;
     r->in_frame = false;
-    if (control) return end_control(r, ev, data);
+    if (control) {
+        r->n_whole += !r->in_message;
+        return end_control(r, ev, data);
+    }
     if (!r->head.fin) return 0;
     if (r->utf8.n_left > 0) return 1007;
     r->in_message = false;
+    r->n_whole++;
     ev->on_text(data, buf__slice(&r->message));
     return 0;
 }
@@ -123,6 +130,7 @@ int ws_reader__feed(struct ws_reader *r, struct slice bytes, const struct ws_rea
                     void *data) {
     if (r->stopped) return 0;
     r->in = bytes;
+    r->n_fed += bytes.len;
     while (!r->stopped) {
         struct wslay_frame_iocb io = {0};
         ssize_t n = wslay_frame_recv(r->frames, &io);

@@ -20,6 +20,8 @@ struct ws_reader {
     bool in_message, in_frame, stopped;
     struct wslay_frame_iocb head; /* Of the frame that is being read. */
     uint64_t n_got;               /* Bytes of its payload. */
+    uint64_t n_fed, n_taken;      /* Bytes that came, and those of frames that wslay has told of. */
+    uint64_t n_whole; /* Messages, and control frames outside of one, that were whole. */
     unsigned char control[125];
 };
 
@@ -39,9 +41,9 @@ int ws_reader__feed(struct ws_reader *r, struct slice bytes, const struct ws_rea
                     void *data);
 /** Ignores everything from now on. May be called from an event. */
 static inline void ws_reader__stop(struct ws_reader *r) { r->stopped = true; }
-/** @return true when a frame or a fragmented message is only partly there. */
+/** @return true when a frame, be it its header, or a fragmented message is only partly there. */
 static inline bool ws_reader__is_partial(const struct ws_reader *r) {
-    return r->in_frame || r->in_message;
+    return r->in_frame || r->in_message || r->n_fed != r->n_taken;
 }
 
 #endif

@@ -369,6 +369,55 @@ static void test_an_answer_may_come_while_it_closes(void **state) {
     assert_int_equal(f->n_gone, 0);
 }
 
+static void test_who_leaves_while_waiting_is_noticed(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = join(f);
+    peer__say(&f->wire, p, SLICE_LIT(GET("/later")));
+    UNTIL(&f->wire, f->waiting != NULL);
+    for (int i = 0; i < 3; i++) turn(&f->wire);
+    assert_int_equal(f->n_gone, 0);
+    peer__close(&f->wire, p);
+    UNTIL(&f->wire, f->n_gone == 1); /* Nothing was written, and 30 s have not passed. */
+}
+
+static void test_few_requests_may_be_pipelined(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = join(f);
+    struct buf all = buf__init(64 << 10);
+    for (int i = 0; i < 60; i++) buf__append_str(&all, GET("/exact"));
+    peer__say(&f->wire, p, buf__slice(&all));
+    UNTIL(&f->wire, p->ended);
+    assert_int_equal(peer__count(p, "HTTP/1.1 200 OK\r\n"), 9); /* One, and 8 behind it. */
+    assert_true(peer__has(p, "connection: close\r\n") || peer__has(p, "Connection: close\r\n"));
+    buf__fini(&all);
+    for (int i = 0; i < 60; i++) { /* Who waits for each answer may ask on. */
+        if (i % 20 == 0) p = join(f);
+        assert_int_equal(peer__ask(&f->wire, p, GET("/exact")), 200);
+    }
+}
+
+static void test_a_head_ends_at_its_limit(void **state) {
+    static const struct {
+        size_t bytes;
+        bool ended; /* By the blank line. */
+        int status;
+    } rows[] = {{15 << 10, true, 200}, {17 << 10, false, 431}, {300 << 10, false, 431}};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct peer *p = join(f);
+        struct buf request = buf__init(512 << 10);
+        buf__append_str(&request, "GET /exact HTTP/1.1\r\nHost: localhost\r\nX-Long: ");
+        for (size_t k = 0; k < rows[i].bytes; k++) buf__u8(&request, 'x');
+        if (rows[i].ended) buf__append_str(&request, "\r\n\r\n");
+        buf__u8(&request, 0);
+        assert_int_equal(peer__ask(&f->wire, p, request.base), rows[i].status);
+        if (rows[i].status == 431) assert_error(p, "too_large");
+        if (rows[i].status == 431) UNTIL(&f->wire, p->ended);
+        buf__fini(&request);
+        peer__close(&f->wire, p);
+    }
+}
+
 static void test_an_answer_that_never_comes_is_given_up(void **state) {
     struct fixture *f = *state;
     struct wire *w = &f->wire;
@@ -621,6 +670,30 @@ static void test_a_peer_that_does_not_read_is_stuck_then_cut(void **state) {
     assert_int_equal(f->socket_code, 4008);
 }
 
+/* What streams hold counts like what sockets hold, and the one with most goes. */
+static void test_a_stream_is_shed_before_a_healthy_socket(void **state) {
+    struct fixture *f = *state;
+    static char large[128 << 10];
+    memset(large, 'x', sizeof large);
+    reopen(f, (struct web_options){.queued_bytes_max = 200 << 10});
+    struct peer *socket = upgrade(f), *stream = join(f);
+    peer__say(&f->wire, stream, SLICE_LIT(GET("/stream")));
+    UNTIL(&f->wire, f->stream != NULL);
+    uv_read_stop((uv_stream_t *)&stream->tcp);
+    size_t n_said = 0;
+    for (int i = 0; f->stream != NULL; i++) {
+        assert_true(i < TURNS_MAX);
+        (void)web_stream__write(f->stream, slice__of(large, sizeof large));
+        if (i % 8 == 0) send_text(f, SLICE_LIT("alive"), true), n_said++;
+        turn(&f->wire);
+    }
+    assert_int_equal(f->n_stream_closed, 1);
+    UNTIL(&f->wire, peer__count(socket, "alive") == n_said);
+    assert_int_equal(f->n_socket_closed, 0);
+    send_text(f, SLICE_LIT("still here"), true);
+    UNTIL(&f->wire, peer__has(socket, "still here"));
+}
+
 static void test_silence_is_pinged_then_cut(void **state) {
     struct fixture *f = *state;
     struct peer *p = upgrade(f);
@@ -680,6 +753,10 @@ int main(void) {
         TEST(test_messages_end_at_their_limit),
         TEST(test_a_queue_takes_so_many_frames),
         TEST(test_a_peer_that_does_not_read_is_stuck_then_cut),
+        TEST(test_who_leaves_while_waiting_is_noticed),
+        TEST(test_few_requests_may_be_pipelined),
+        TEST(test_a_head_ends_at_its_limit),
+        TEST(test_a_stream_is_shed_before_a_healthy_socket),
         TEST(test_silence_is_pinged_then_cut),
         TEST(test_close_waits_two_seconds_for_a_silent_socket),
     };
