@@ -108,7 +108,9 @@ struct config {
     } spool;
     struct {
         char *host, *tokens_file;
-        int64_t port;
+        int64_t port, clients_max, clients_per_address;
+        double messages_per_s;
+        bool open_to_local, open_metrics;
         char **allow_origins;
         uint32_t n_allow_origins;
     } hub;

@@ -1,16 +1,19 @@
 /* Hub: the HTTP server of souk: metrics, health, status, the alert stream over WebSocket and SSE,
  * commands, and the dashboard's files. contracts/cli.md and contracts/alerts.md say what it speaks.
  *
- *     GET  /metrics /-/healthy /-/ready                        open to whoever reaches the port
+ *     GET  /-/healthy /-/ready                                 open to whoever reaches the port
+ *     GET  /metrics                                                  open, or read
  *     GET  /api/v1/status (/status.json) /api/v1/alerts?status=      read
  *     GET  /ws/alerts (/ws)  /sse/alerts (/sse)?since=epoch:off      read
  *     POST /api/v1/alerts/{id}/ack|snooze|… with Idempotency-Key     write
  *     POST /api/v1/ws-ticket                                         read
  *     GET  / and the assets
  *
- * Who may: with tokens configured, `Authorization: Bearer` (or, on the socket, a ticket in hello);
- * without any, peers on loopback only. A browser (it sends Origin) must come from our own host or
- * from an allowed origin. Unknown Host: 421, which stops DNS rebinding. */
+ * Who may: whoever brings a token (`Authorization: Bearer`, or, on the socket, a ticket in hello),
+ * and, if the options say so, programs on this machine that no proxy speaks for. A browser tells
+ * where a page came from: that must be our own host or an allowed origin, and without an Origin
+ * Sec-Fetch-Site must not say that the page is another's. Unknown Host: 421, which stops DNS
+ * rebinding. Reading is not commanding, and reporting is commanding. */
 #ifndef SOUK_HUB_H
 #define SOUK_HUB_H
 
@@ -76,9 +79,12 @@ struct hub_options {
     size_t n_tokens;
     const struct hub_asset *assets; /* NULL: the embedded ones. Borrowed for good. */
     size_t n_assets;
-    size_t clients_max;        /* Connections. 0: 2,000. */
+    bool open_to_local;        /* Programs on this machine need no token, and may change things. */
+    bool guard_metrics;        /* /metrics needs what reading needs. */
+    size_t clients_max;        /* Connections. 0: 2,000; fewer where descriptors are limited. */
     size_t clients_per_ip_max; /* 0: 64. */
     double handshakes_per_s;   /* WebSocket handshakes of one address. 0: 10. */
+    double messages_per_s;     /* Of one client of the stream, in bursts of 4 s' worth. 0: 5. */
 
     const struct hub_call *calls; /* Copied. */
     size_t n_calls;

@@ -7,6 +7,7 @@
 #include "souk/tables.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -362,8 +363,20 @@ static bool save_limits(void *ctx, throttle_saved_cb cb, void *data) {
     return ok;
 }
 
+/* Many systems allow more descriptors than they give at first, for programs that use select(). */
+static void raise_descriptors(int64_t wanted) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= (rlim_t)wanted) return;
+    limit.rlim_cur = limit.rlim_max < (rlim_t)wanted ? limit.rlim_max : (rlim_t)wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* The hub bounds itself by what there is. */
+}
+
 static int open_hub(struct app *a, struct err *e) {
     const struct config *c = a->settings->config;
+    raise_descriptors(c->hub.clients_max + 512);
+    if (a->settings->n_tokens == 0 && !c->hub.open_to_local)
+        LOG_WARN("cli", "nobody may ask the hub: there is neither hub.tokens_file nor "
+                        "hub.open_to_local");
     struct hub_call calls[32];
     if (throttle__new(&a->throttle, &a->clock, save_limits, a) != 0)
         return err__setf(e, ERR_NOMEM, "throttle: out of memory");
@@ -378,6 +391,11 @@ static int open_hub(struct app *a, struct err *e) {
                                   .n_origins = c->hub.n_allow_origins,
                                   .tokens = a->settings->tokens,
                                   .n_tokens = a->settings->n_tokens,
+                                  .open_to_local = c->hub.open_to_local,
+                                  .guard_metrics = !c->hub.open_metrics,
+                                  .clients_max = (size_t)c->hub.clients_max,
+                                  .clients_per_ip_max = (size_t)c->hub.clients_per_address,
+                                  .messages_per_s = c->hub.messages_per_s,
                                   .calls = calls,
                                   .n_calls = n_calls,
                                   .ctx = a,

@@ -1,13 +1,14 @@
 /* Permits for other processes, which share an address or a client id with this one.
  *
- * GET /api/v1/throttle/permit?endpoint=psapi&class=backfill&cost=1 answers at once: a permit with
+ * POST /api/v1/throttle/permit?endpoint=psapi&class=backfill&cost=1 answers at once: a permit with
  * its number, or the next time at which to ask, with the window that decides. At once nobody who
  * queues is overtaken; with &wait_ms=20000 the caller queues too, and gets its class's share.
  * Whoever got one tells the end (POST /report?permit=N&status=200, with the rate-limit headers of
  * the reply as its own; undone=1 instead of a status: it was never sent; block=1: a block page was
  * shown, as by Cloudflare; subject=1: a 4xx is about what was asked for, as a league), so that the
  * policy learns from it as from a request of ours. A permit that nobody reports counts as ended
- * after a minute: the token is spent in any case. */
+ * after a minute: the token is spent in any case. Both need a token that may write: a permit spends
+ * what others wait for, and a false report stops them. */
 #include "throttle.h"
 #include "call.h"
 #include "souk/core/log.h"
@@ -349,7 +350,7 @@ static int queue_up(struct throttle *t, const struct hub_args *args, struct endp
     return 0;
 }
 
-static int get_permit(void *ctx, const struct hub_args *args, struct buf *out) {
+static int post_permit(void *ctx, const struct hub_args *args, struct buf *out) {
     struct throttle *t = ctx;
     struct endpoint_status st;
     struct permit wish;
@@ -471,8 +472,8 @@ static int post_kill(void *ctx, const struct hub_args *args, struct buf *out) {
 size_t throttle__calls(struct throttle *t, struct hub_call *out) {
     const struct hub_call calls[] = {
         {"GET", "/api/v1/throttle", false, get_all, t},
-        {"GET", "/api/v1/throttle/permit", false, get_permit, t},
-        {"POST", "/api/v1/throttle/report", false, post_report, t},
+        {"POST", "/api/v1/throttle/permit", true, post_permit, t},
+        {"POST", "/api/v1/throttle/report", true, post_report, t},
         {"POST", "/api/v1/throttle/pause", true, post_pause, t},
         {"POST", "/api/v1/throttle/resume", true, post_resume, t},
         {"POST", "/api/v1/throttle/kill", true, post_kill, t},

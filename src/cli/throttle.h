@@ -25,7 +25,7 @@ void throttle__set_throttler(struct throttle *t, const struct throttler *throttl
 void throttle__stop(struct throttle *t);
 /** After the hub has closed. */
 void throttle__free(struct throttle *t);
-/** The calls of the hub: GET /api/v1/throttle and /permit, POST /report, /pause, /resume, /kill.
+/** The calls of the hub: GET /api/v1/throttle; POST /permit, /report, /pause, /resume, /kill.
  *  @t is their ctx. @return how many were written to @out, which has room for 8. */
 size_t throttle__calls(struct throttle *t, struct hub_call *out);
 /** Ends permits that nobody reported in time; once a second. */

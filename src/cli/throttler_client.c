@@ -269,7 +269,7 @@ static void on_ask(void *ctx, struct gate_ask *a) {
     int64_t gap_ns;
     /* While it is away, too, each request that is due asks first: it may have come back, and then
      * others send again. */
-    if (!t->away || own_wait_ns(t, a->endpoint, &gap_ns) == 0) c = new_call(t, "GET");
+    if (!t->away || own_wait_ns(t, a->endpoint, &gap_ns) == 0) c = new_call(t, "POST");
     if (c == NULL) {
         go_alone(t, a);
         return;

@@ -1,7 +1,7 @@
 /* A souk that shares an address or a client id with others asks one of them, the throttler, before
  * each request (POE_THROTTLER_URL, THROTTLER_API_KEY); its face to the pollers is a gate.
  *
- *     own permit -> GET /api/v1/throttle/permit -> request -> POST /api/v1/throttle/report
+ *     own permit -> POST /api/v1/throttle/permit -> request -> POST /api/v1/throttle/report
  *
  * When the throttler does not answer within 2 s, or not as one does, it is away, and the own limits
  * are halved. Of each endpoint a request then leaves at the earliest 2 / rate_per_s after the one

@@ -316,6 +316,9 @@ void config__check(struct config_job *job, const struct config *c) {
                     "spool.retain_hours is %g (expected 0 to 8784)", c->spool.retain_hours);
     check_filled(job, "hub.host", c->hub.host);
     check_range(job, "hub.port", c->hub.port, 1, 65535);
+    check_range(job, "hub.clients_max", c->hub.clients_max, 1, 100000);
+    check_range(job, "hub.clients_per_address", c->hub.clients_per_address, 1, 100000);
+    check_positive(job, "hub.messages_per_s", c->hub.messages_per_s, 1000);
     check_list(job, "hub.allow_origins", c->hub.allow_origins, c->hub.n_allow_origins, is_origin,
                "an origin, as https://example.org");
     check_list(job, "leagues", c->leagues, c->n_leagues, is_league,

@@ -207,6 +207,10 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_int(job, "spool.quota_mib", &c->spool.quota_mib, 4096);
     fill_num(job, "spool.retain_hours", &c->spool.retain_hours, 24);
     fill_int(job, "hub.port", &c->hub.port, 8686);
+    if (job__line(job, "hub.open_metrics") == 0) c->hub.open_metrics = true;
+    fill_int(job, "hub.clients_max", &c->hub.clients_max, 2000);
+    fill_int(job, "hub.clients_per_address", &c->hub.clients_per_address, 64);
+    fill_num(job, "hub.messages_per_s", &c->hub.messages_per_s, 5);
     fill_num(job, "sources.psapi.period_s", &p->period_s, 10);
     fill_num(job, "sources.psapi.rate_per_s", &p->rate_per_s, 1);
     fill_int(job, "sources.psapi.hidden_bucket_ms", &p->hidden_bucket_ms, 5000);

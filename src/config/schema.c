@@ -54,9 +54,16 @@ static const cyaml_schema_field_t spool_fields[] = {
     CYAML_FIELD_INT("quota_mib", OPT, struct config, spool.quota_mib),
     CYAML_FIELD_FLOAT("retain_hours", OPT, struct config, spool.retain_hours), CYAML_FIELD_END};
 static const cyaml_schema_field_t hub_fields[] = {
-    TEXT("host", struct config, hub.host), CYAML_FIELD_INT("port", OPT, struct config, hub.port),
+    TEXT("host", struct config, hub.host),
+    CYAML_FIELD_INT("port", OPT, struct config, hub.port),
     TEXTS("allow_origins", struct config, hub.allow_origins, hub.n_allow_origins),
-    TEXT("tokens_file", struct config, hub.tokens_file), CYAML_FIELD_END};
+    TEXT("tokens_file", struct config, hub.tokens_file),
+    CYAML_FIELD_BOOL("open_to_local", OPT, struct config, hub.open_to_local),
+    CYAML_FIELD_BOOL("open_metrics", OPT, struct config, hub.open_metrics),
+    CYAML_FIELD_INT("clients_max", OPT, struct config, hub.clients_max),
+    CYAML_FIELD_INT("clients_per_address", OPT, struct config, hub.clients_per_address),
+    CYAML_FIELD_FLOAT("messages_per_s", OPT, struct config, hub.messages_per_s),
+    CYAML_FIELD_END};
 static const cyaml_schema_field_t psapi_fields[] = {
     CYAML_FIELD_BOOL("enabled", OPT, struct config_psapi, enabled),
     TEXT("base_url", struct config_psapi, base_url),

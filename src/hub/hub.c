@@ -4,9 +4,28 @@
 #include <assert.h>
 #include <stdlib.h>
 
+/* Whoever cannot connect cannot see why; whoever is connected can. */
+static void watch_descriptors(struct hub *h) {
+    bool is_short = web__is_short_of_descriptors(h->web);
+    static const struct alert_label label = {"service", "hub"};
+    static const struct alert_signal signal = {
+        .class = "descriptors_short",
+        .sev = ALERT_WARNING,
+        .title = "Descriptors are short: the hub refuses connections",
+        .body = "Few of the descriptors that this process may have are free; the rest is kept for "
+                "the log, ClickHouse and the upstreams. Lower hub.clients_max, or raise the limit "
+                "(ulimit -n, LimitNOFILE=).",
+        .labels = &label,
+        .n_labels = 1};
+    if (is_short && !h->told_short) alerts__raise(h->alerts, &signal);
+    if (!is_short && h->told_short) alerts__clear(h->alerts, signal.class, &label, 1);
+    h->told_short = is_short;
+}
+
 static void on_timer(uv_timer_t *timer) {
     struct hub *h = timer->data;
     sessions__tick(&h->sessions);
+    watch_descriptors(h);
 }
 
 static void free_strings(struct hub *h) {
@@ -65,6 +84,8 @@ int hub__open(struct hub **out, uv_loop_t *loop, const struct clock *clock, stru
     h->m_scrape = metrics__histogram(metrics, "souk_hub_scrape_seconds",
                                      "Time to write an answer to /metrics", "%s", "");
     sessions__init(&h->sessions, alerts, clock, metrics);
+    hub__init_passes(h);
+    if (options->messages_per_s > 0) h->sessions.messages_per_s = options->messages_per_s;
     h->sessions.redeem = hub__redeem;
     h->sessions.ctx = h;
     h->timer.data = h;

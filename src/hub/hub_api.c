@@ -7,7 +7,12 @@
 
 static void get_metrics(void *data, struct web_request *r) {
     struct hub *h = data;
+    struct principal who;
     int64_t start_ns = clock__stopwatch_ns();
+    if (h->options.guard_metrics ? !hub__authorize(h, r, false, &who)
+                                 : !hub__is_from_allowed_page(h, r))
+        return;
+    hub__count_passes(h);
     if (h->options.before_scrape != NULL) h->options.before_scrape(h->options.ctx);
     struct buf out = buf__init(HUB_BODY_MAX);
     metrics__expose(h->metrics, &out);
@@ -185,12 +190,9 @@ static void post_ticket(void *data, struct web_request *r) {
     struct hub *h = data;
     struct principal who;
     if (!hub__authorize(h, r, false, &who)) return;
-    const char *id = hub__issue(h, &who, false);
+    const char *id = hub__issue(h, r, &who, &h->tickets);
+    if (id == NULL) return;
     struct buf out = buf__init(256);
-    if (id == NULL) {
-        web_request__error(r, 503, "unavailable", "no randomness");
-        return;
-    }
     buf__printf(&out, "{\"ticket\":\"wst_%s\",\"expires_in_s\":30}", id);
     respond_json(r, 200, &out);
 }
@@ -199,11 +201,9 @@ static void post_session(void *data, struct web_request *r) {
     struct hub *h = data;
     struct principal who;
     if (!hub__authorize(h, r, false, &who)) return;
-    const char *id = hub__issue(h, &who, true);
-    if (id == NULL) {
-        web_request__error(r, 503, "unavailable", "no randomness");
-        return;
-    }
+    const char *id = hub__session_of(h, r); /* A page that loads again needs no second one. */
+    if (id == NULL) id = hub__issue(h, r, &who, &h->cookies);
+    if (id == NULL) return;
     /* Secure would keep a browser on this machine, which speaks plain HTTP to us, out. */
     bool plain = web_request__is_loopback(r) &&
                  !slice__ieq(web_request__header(r, "x-forwarded-proto"), SLICE_LIT("https"));

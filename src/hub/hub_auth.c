@@ -1,9 +1,10 @@
 /* Who may do what.
  *
  * A browser tells where a page came from: a request with an Origin that is neither ours nor allowed
- * is refused, whatever else it brings. Then a bearer token, a cookie session or, where no tokens
- * are configured, being on this machine says who it is. Tokens are compared by their digests in
- * constant time and never logged. */
+ * is refused, whatever else it brings; and so is one without an Origin, as of an <img>, that
+ * Sec-Fetch-Site says is of another's page. Then a bearer token, a cookie session or, where that is
+ * configured, being on this machine without a proxy in between says who it is. Tokens are compared
+ * by their digests in constant time and never logged. */
 #include "hub_internal.h"
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
@@ -51,33 +52,93 @@ static bool find_token(const struct hub *h, struct slice token, struct principal
     return found;
 }
 
-static struct hub_pass *find_pass(struct hub *h, struct slice id, bool is_cookie) {
-    if (id.len != sizeof h->passes->id - 1) return NULL;
+static struct hub_pass *find_pass(const struct hub *h, struct hub_passes *all, struct slice id) {
+    if (id.len != sizeof all->at->id - 1) return NULL;
     struct hub_pass *found = NULL;
-    for (size_t i = 0; i < HUB_PASSES_MAX; i++) {
-        struct hub_pass *p = &h->passes[i];
-        if (p->until_mono_ns > h->clock->mono_ns && p->is_cookie == is_cookie &&
-            CRYPTO_memcmp(p->id, id.base, id.len) == 0)
+    for (size_t i = 0; i < all->max; i++) {
+        struct hub_pass *p = &all->at[i];
+        if (p->until_mono_ns > h->clock->mono_ns && CRYPTO_memcmp(p->id, id.base, id.len) == 0)
             found = p;
     }
     return found;
 }
 
-const char *hub__issue(struct hub *h, const struct principal *who, bool is_cookie) {
+void hub__init_passes(struct hub *h) {
+    h->tickets = (struct hub_passes){.at = h->ticket_places,
+                                     .max = HUB_TICKETS_MAX,
+                                     .each_token = HUB_TICKETS_EACH,
+                                     .each_address = HUB_TICKETS_EACH,
+                                     .life_ns = HUB_TICKET_NS};
+    h->cookies = (struct hub_passes){.at = h->session_places,
+                                     .max = HUB_SESSIONS_MAX,
+                                     .each_token = HUB_SESSIONS_EACH,
+                                     .each_address = HUB_SESSIONS_MAX,
+                                     .life_ns = HUB_COOKIE_NS};
+    static const char *const kinds[] = {"ticket", "session"};
+    struct hub_passes *both[] = {&h->tickets, &h->cookies};
+    for (size_t i = 0; i < 2; i++) {
+        both[i]->m_held =
+            metrics__gauge(h->metrics, "souk_hub_passes", "Tickets and sessions that are good now",
+                           "kind=\"%s\"", kinds[i]);
+        both[i]->m_refused = metrics__counter(h->metrics, "souk_hub_passes_refused_total",
+                                              "Tickets and sessions refused by a full table",
+                                              "kind=\"%s\"", kinds[i]);
+    }
+}
+
+static void count_passes(const struct hub *h, struct hub_passes *all) {
+    size_t n = 0;
+    for (size_t i = 0; i < all->max; i++) n += all->at[i].until_mono_ns > h->clock->mono_ns;
+    series__set(all->m_held, (double)n);
+}
+
+void hub__count_passes(struct hub *h) {
+    count_passes(h, &h->tickets);
+    count_passes(h, &h->cookies);
+}
+
+/* @return a place for one more pass, NULL when the table or a share of it is full. */
+static struct hub_pass *free_place(const struct hub *h, struct hub_passes *all,
+                                   const struct principal *who, const char *address) {
+    size_t n_token = 0, n_address = 0;
+    struct hub_pass *place = NULL;
+    for (size_t i = 0; i < all->max; i++) {
+        struct hub_pass *p = &all->at[i];
+        if (p->until_mono_ns <= h->clock->mono_ns) {
+            if (place == NULL) place = p;
+            continue;
+        }
+        n_token += strcmp(p->who.name, who->name) == 0;
+        n_address += strcmp(p->address, address) == 0;
+    }
+    return n_token < all->each_token && n_address < all->each_address ? place : NULL;
+}
+
+const char *hub__issue(struct hub *h, struct web_request *r, const struct principal *who,
+                       struct hub_passes *passes) {
     unsigned char bytes[16];
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) return NULL;
-    struct hub_pass *p = &h->passes[h->next_pass++ % HUB_PASSES_MAX]; /* Forgets the oldest. */
-    *p = (struct hub_pass){.is_cookie = is_cookie,
-                           .who = *who,
-                           .until_mono_ns =
-                               h->clock->mono_ns + (is_cookie ? HUB_COOKIE_NS : HUB_TICKET_NS)};
+    struct hub_pass *p = free_place(h, passes, who, web_request__peer(r));
+    if (p == NULL) {
+        series__inc(passes->m_refused);
+        web_request__set_header(r, "retry-after", SLICE_LIT("30"));
+        web_request__error(r, 429, "rate_limited",
+                           "so many are out already; they end by themselves");
+        return NULL;
+    }
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) {
+        web_request__error(r, 503, "unavailable", "no randomness");
+        return NULL;
+    }
+    *p = (struct hub_pass){.who = *who, .until_mono_ns = h->clock->mono_ns + passes->life_ns};
+    snprintf(p->address, sizeof p->address, "%s", web_request__peer(r));
     for (size_t i = 0; i < sizeof bytes; i++) snprintf(p->id + 2 * i, 3, "%02x", bytes[i]);
     return p->id;
 }
 
 bool hub__redeem(void *hub, struct slice ticket, struct principal *out) {
+    struct hub *h = hub;
     if (!slice__starts(ticket, SLICE_LIT("wst_"))) return false;
-    struct hub_pass *p = find_pass(hub, slice__of(ticket.base + 4, ticket.len - 4), false);
+    struct hub_pass *p = find_pass(h, &h->tickets, slice__of(ticket.base + 4, ticket.len - 4));
     if (p == NULL) return false;
     *out = p->who;
     p->until_mono_ns = 0; /* Once. */
@@ -98,28 +159,46 @@ static struct slice cookie_of(const struct web_request *r) {
     return (struct slice){0};
 }
 
+const char *hub__session_of(struct hub *h, struct web_request *r) {
+    struct hub_pass *p = find_pass(h, &h->cookies, cookie_of(r));
+    if (p == NULL) return NULL;
+    p->until_mono_ns = h->clock->mono_ns + HUB_COOKIE_NS;
+    return p->id;
+}
+
+bool hub__is_from_allowed_page(struct hub *h, struct web_request *r) {
+    struct slice origin = web_request__header(r, "origin"),
+                 site = web_request__header(r, "sec-fetch-site");
+    bool own = site.len == 0 || slice__eq(site, SLICE_LIT("same-origin")) ||
+               slice__eq(site, SLICE_LIT("none")); /* None: a person typed the address. */
+    if (origin.len > 0 ? is_allowed_origin(h, origin, web_request__host(r)) : own) return true;
+    web_request__error(r, 403, "forbidden",
+                       origin.len > 0 ? "this origin is not allowed"
+                                      : "another site's page may not ask; see hub.allow_origins");
+    return false;
+}
+
 bool hub__identify(struct hub *h, struct web_request *r, struct principal *who) {
     *who = (struct principal){0};
-    struct slice origin = web_request__header(r, "origin"),
-                 bearer = web_request__header(r, "authorization");
-    if (origin.len > 0 && !is_allowed_origin(h, origin, web_request__host(r))) {
-        web_request__error(r, 403, "forbidden", "this origin is not allowed");
-        return false;
-    }
-    if (h->n_secrets == 0) {
-        if (!web_request__is_loopback(r)) {
-            web_request__error(r, 403, "forbidden",
-                               "no tokens are configured, so only this machine may ask");
-            return false;
-        }
-        *who = (struct principal){.read = true, .write = true, .name = "local"};
-        return true;
-    }
+    struct slice bearer = web_request__header(r, "authorization");
+    if (!hub__is_from_allowed_page(h, r)) return false;
     if (bearer.len > 7 && slice__ieq(slice__of(bearer.base, 7), SLICE_LIT("bearer ")))
         find_token(h, slice__trim(slice__of(bearer.base + 7, bearer.len - 7)), who);
     if (who->read) return true;
-    struct hub_pass *p = find_pass(h, cookie_of(r), true);
-    if (p != NULL) *who = p->who;
+    struct hub_pass *p = find_pass(h, &h->cookies, cookie_of(r));
+    if (p != NULL) {
+        *who = p->who;
+    } else if (h->options.open_to_local && web_request__is_local(r)) {
+        *who = (struct principal){.read = true, .write = true, .name = "local"};
+    } else if (h->n_secrets == 0) {
+        web_request__error(r, 403, "forbidden",
+                           h->options.open_to_local
+                               ? "only programs on this machine may ask, and not through a proxy; "
+                                 "for others name a hub.tokens_file"
+                               : "nobody may ask yet: name a hub.tokens_file, or set "
+                                 "hub.open_to_local for the programs of this machine");
+        return false;
+    }
     return true;
 }
 
@@ -131,7 +210,8 @@ bool hub__authorize(struct hub *h, struct web_request *r, bool write, struct pri
         return false;
     }
     if (write && !who->write) {
-        web_request__error(r, 403, "forbidden", "alerts:write is needed");
+        web_request__error(r, 403, "forbidden",
+                           "alerts:write is needed: a token with the word write");
         return false;
     }
     return true;

@@ -8,17 +8,27 @@
 
 #define HUB_TOKENS_MAX 16
 #define HUB_ORIGINS_MAX 16
-#define HUB_PASSES_MAX 256
+#define HUB_TICKETS_MAX 256
+#define HUB_TICKETS_EACH 16 /* Of one address, and of one token. */
+#define HUB_SESSIONS_MAX 1024
+#define HUB_SESSIONS_EACH 64 /* Of one token: with as many tokens as there can be, all fit. */
 #define HUB_TICKET_NS (30 * NS_PER_S)
 #define HUB_COOKIE_NS (12 * 3600 * NS_PER_S)
 #define HUB_BODY_MAX ((size_t)32 << 20)
 
 /** A ticket (once, 30 s) or a cookie session (12 h). */
 struct hub_pass {
-    char id[33];
-    bool is_cookie;
+    char id[33], address[48]; /* Of whoever asked for it. */
     struct principal who;
-    int64_t until_mono_ns; /* 0: free place. */
+    int64_t until_mono_ns; /* Not later than now: a free place. */
+};
+
+/** Passes of one kind. A full table, or share of one, refuses: nobody's pass ends for another's. */
+struct hub_passes {
+    struct hub_pass *at; /* Of the hub. */
+    size_t max, each_token, each_address;
+    int64_t life_ns;
+    struct series *m_held, *m_refused;
 };
 
 struct hub_secret {
@@ -39,10 +49,11 @@ struct hub {
     size_t n_secrets;
     char *origins[HUB_ORIGINS_MAX]; /* Owned. */
     size_t n_origins;
-    struct hub_pass passes[HUB_PASSES_MAX];
-    size_t next_pass;
+    struct hub_pass ticket_places[HUB_TICKETS_MAX], session_places[HUB_SESSIONS_MAX];
+    struct hub_passes tickets, cookies;
     struct series *m_scrape;
     struct bound_call *calls; /* Owned. */
+    bool told_short;          /* Of descriptors. */
     bool closing;
     int n_open; /* Web and timer, until closed. */
     hub_close_cb close_cb;
@@ -50,12 +61,22 @@ struct hub {
 };
 
 /* hub_auth.c */
+/** Says how many passes there may be. */
+void hub__init_passes(struct hub *h);
+/** Brings the gauges up to date. */
+void hub__count_passes(struct hub *h);
+/** @return false when @r is of a page that may not ask, and was answered with 403. */
+bool hub__is_from_allowed_page(struct hub *h, struct web_request *r);
 /** Who asks. @return false when the request was answered with 403. */
 bool hub__identify(struct hub *h, struct web_request *r, struct principal *who);
 /** As above, and answers 401 or 403 when the scope is missing. */
 bool hub__authorize(struct hub *h, struct web_request *r, bool write, struct principal *who);
-/** Makes a ticket or cookie for @who. @return its text, or NULL. */
-const char *hub__issue(struct hub *h, const struct principal *who, bool is_cookie);
+/** Makes a ticket or cookie for @who. @return its text, or NULL when @r was answered with why not.
+ */
+const char *hub__issue(struct hub *h, struct web_request *r, const struct principal *who,
+                       struct hub_passes *passes);
+/** @return the session that @r brings along as a cookie, NULL for none. */
+const char *hub__session_of(struct hub *h, struct web_request *r);
 bool hub__redeem(void *hub, struct slice ticket, struct principal *out);
 int hub__take_tokens(struct hub *h, const struct hub_options *o, struct err *e);
 

@@ -6,7 +6,13 @@
 #include "session.h"
 #include "session_internal.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
+
+double sessions__burst(const struct sessions *all) {
+    double n = floor(all->messages_per_s * SESSION_BURST_S);
+    return n < 1 ? 1 : n; /* Or hello would never come. */
+}
 
 bool session__wants(const struct session *s, enum alert_sev sev, const char *class) {
     if (sev < s->sev_min) return false;
@@ -139,7 +145,7 @@ void session__start(struct session *s, struct slice epoch, uint64_t off, bool ha
                 "\"scopes\":[\"alerts:read\"%s],\"features\":[\"mute\",\"why\",\"log\"]}",
                 s->sid, alerts__epoch(a), top, resumes ? "replay" : "snapshot",
                 resumes ? "true" : "false", (int)(SESSION_HB_NS / NS_PER_MS), SESSION_MESSAGE_MAX,
-                (int)SESSION_RATE_PER_S, (int)SESSION_BURST,
+                (int)ceil(s->all->messages_per_s), (int)sessions__burst(s->all),
                 s->who.write ? ",\"alerts:write\"" : "");
     bool welcomed = !text.failed && session__send(s, buf__slice(&text), 0);
     buf__fini(&text);
@@ -186,7 +192,7 @@ void session__open(struct session *s, struct sessions *all, const struct princip
                           .io_ctx = io_ctx,
                           .who = *who,
                           .sid = ++all->next_sid,
-                          .tokens = SESSION_BURST,
+                          .tokens = sessions__burst(all),
                           .tokens_mono_ns = all->clock->mono_ns,
                           .opened_mono_ns = all->clock->mono_ns,
                           .next = all->first};
@@ -250,7 +256,8 @@ void sessions__init(struct sessions *all, struct alerts *alerts, const struct cl
                     struct metrics *m) {
     static const char *const reasons[] = {"slow", "gap", "rate", "hello", "auth", "other"};
     static const char *const modes[] = {"replay", "snapshot"};
-    *all = (struct sessions){.alerts = alerts, .clock = clock};
+    *all =
+        (struct sessions){.alerts = alerts, .clock = clock, .messages_per_s = SESSION_RATE_PER_S};
     all->listener =
         (struct alerts_listener){.data = all, .on_event = on_event, .on_epoch = on_epoch};
     alerts__subscribe(alerts, &all->listener);

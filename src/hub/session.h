@@ -12,8 +12,8 @@
 #define SESSION_HELLO_NS (5 * NS_PER_S)
 #define SESSION_HB_NS (5 * NS_PER_S)
 #define SESSION_MESSAGE_MAX 4096
-#define SESSION_RATE_PER_S 5.0
-#define SESSION_BURST 20.0
+#define SESSION_RATE_PER_S 5.0 /* Unless it is set otherwise. */
+#define SESSION_BURST_S 4.0    /* What may come at once, in seconds of the rate. */
 #define SESSION_CLASSES_MAX 16
 #define SESSION_COMMANDS_MAX 32
 #define SNAPSHOT_CHUNK_MAX ((size_t)56 << 10)
@@ -45,7 +45,8 @@ struct sessions {
     struct alerts *alerts;     /* Borrowed. */
     const struct clock *clock; /* Borrowed. */
     struct session *first;
-    size_t n_live; /* Past hello. */
+    size_t n_live;         /* Past hello. */
+    double messages_per_s; /* Of each; set before the first joins. */
     uint64_t next_sid;
     struct frame *cache[FRAME_CACHE]; /* Live, unfiltered frames by offset. */
     uint64_t cache_off[FRAME_CACHE];

@@ -146,16 +146,19 @@ static void on_pos(struct session *s, yyjson_val *root) {
 /* @return false when the message is over the rate and was answered. */
 static bool take_token(struct session *s) {
     int64_t now_ns = s->all->clock->mono_ns;
-    s->tokens += (double)(now_ns - s->tokens_mono_ns) / (double)NS_PER_S * SESSION_RATE_PER_S;
-    if (s->tokens > SESSION_BURST) s->tokens = SESSION_BURST;
+    double rate = s->all->messages_per_s, burst = sessions__burst(s->all);
+    s->tokens += (double)(now_ns - s->tokens_mono_ns) / (double)NS_PER_S * rate;
+    if (s->tokens > burst) s->tokens = burst;
     s->tokens_mono_ns = now_ns;
     if (s->tokens >= 1) {
         s->tokens -= 1;
         s->n_over = 0;
         return true;
     }
-    if (++s->n_over > (unsigned)SESSION_BURST) session__close(s, 4029, "too many messages");
-    else send_err(s, "rate_limited", "5 msg/s", true, (int64_t)((1 - s->tokens) * 200) + 1);
+    char msg[48];
+    snprintf(msg, sizeof msg, "%g msg/s", rate);
+    if (++s->n_over > (unsigned)burst) session__close(s, 4029, "too many messages");
+    else send_err(s, "rate_limited", msg, true, (int64_t)((1 - s->tokens) * 1000 / rate) + 1);
     return false;
 }
 

@@ -13,6 +13,8 @@ struct session_command {
     int64_t id;
 };
 
+/** @return how many messages of a client may come at once. */
+double sessions__burst(const struct sessions *all);
 /** @return true when the session's filter lets an alert through. */
 bool session__wants(const struct session *s, enum alert_sev sev, const char *class);
 /** The state now; @filter NULL: all of it. One reference, the caller's. @return NULL without

@@ -111,7 +111,7 @@ class Stack:
         self.config = {
             "state_dir": str(folder / "souk"),
             "clickhouse": {"host": "127.0.0.1", "port": self.native},
-            "hub": {"host": "127.0.0.1", "port": self.hub},
+            "hub": {"host": "127.0.0.1", "port": self.hub, "open_to_local": True},
             "sources": {"psapi": {"base_url": url, "seed_url": url, "start": "oldest", "period_s": 0.5, "hidden_bucket_ms": 1},
                         "poe_ninja": {"base_url": url, "leagues": ["Standard"], "kinds": ["exchange/Currency", "item/UniqueWeapon"]}},
             "batch": {"age_ms": 300},

@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -28,7 +29,7 @@ def endpoint(stack, name):
 
 def permit(stack, more=""):
     name = endpoint(stack, "psapi")["endpoint"]
-    return json.loads(ask(stack.hub, f"/api/v1/throttle/permit?endpoint={name}{more}"))
+    return json.loads(ask(stack.hub, f"/api/v1/throttle/permit?endpoint={name}{more}", method="POST"))
 
 
 def report(stack, number, status=200, headers=None):
@@ -104,7 +105,20 @@ def test_what_a_client_reports_is_learned_from(stack):
     ("/api/v1/throttle/permit?endpoint=PSAPI&cost=11&wait_ms=1000", "it is at most 10"),
 ])
 def test_a_wrong_call_says_what_is_expected(stack, path, words):
-    assert words in refused(stack, path.replace("PSAPI", endpoint(stack, "psapi")["endpoint"]))
+    assert words in refused(stack, path.replace("PSAPI", endpoint(stack, "psapi")["endpoint"]), "POST")
+
+
+def test_permits_change_things_so_reading_does_not_give_them(stack):
+    name, before = endpoint(stack, "psapi")["endpoint"], endpoint(stack, "psapi")
+    message = refused(stack, f"/api/v1/throttle/permit?endpoint={name}&class=interactive")
+    assert "405" in message and "POST" in message, message
+    # As the <img> of another site's page: it brings no Origin.
+    request = urllib.request.Request(f"http://127.0.0.1:{stack.hub}/api/v1/throttle/permit?endpoint={name}", data=b"",
+                                     headers={"Sec-Fetch-Site": "cross-site"}, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as failed:
+        OPENER.open(request, timeout=15)
+    assert failed.value.code == 403
+    assert endpoint(stack, "psapi")["classes"]["interactive"] == before["classes"]["interactive"]
 
 
 def test_a_wish_for_all_tokens_while_one_is_out_waits_and_no_more(stack):
@@ -157,3 +171,32 @@ def test_a_block_page_that_a_client_was_shown_halts_the_host(stack):
     report(stack, answer["permit"], "403&block=1")
     psapi = endpoint(stack, "psapi")
     assert psapi["state"] == "disabled" and "block page" in psapi["reason"] and psapi["wait_ms"] > 3_000_000, psapi
+
+
+def test_a_token_that_reads_neither_takes_nor_reports(stack, tmp_path):
+    """Reporting is commanding: a false report of a block page halts an endpoint for good."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("reader 0123456789abcdef-read\nboss 0123456789abcdef-write write\n")
+    stack.stop("souk")
+    stack.configure({"hub": {"tokens_file": str(tokens), "open_to_local": False}})
+    stack.start_souk(wait=False)
+
+    def call(path, token, method="POST"):
+        request = urllib.request.Request(f"http://127.0.0.1:{stack.hub}/api/v1/throttle{path}",
+                                         data=b"" if method == "POST" else None, method=method,
+                                         headers={"Authorization": f"Bearer 0123456789abcdef-{token}"} if token else {})
+        try:
+            with OPENER.open(request, timeout=15) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    status, body = until("it governs", 30, lambda: (got := call("", "read", "GET"))[0] == 200 and got)
+    name = next(e["endpoint"] for e in body["endpoints"] if e["endpoint"].startswith("psapi"))
+    assert call("", None, "GET")[0] == 401
+    assert call(f"/permit?endpoint={name}", "read")[0] == 403
+    number = until("a permit", 30, lambda: call(f"/permit?endpoint={name}&wait_ms=5000", "write")[1].get("permit"))
+    assert call(f"/report?permit={number}&status=403&block=1", "read")[0] == 403
+    assert call(f"/report?permit={number}&status=200", "write")[0] == 200  # It was still out.
+    state = next(e["state"] for e in call("", "read", "GET")[1]["endpoints"] if e["endpoint"] == name)
+    assert state not in ("disabled", "killed")

@@ -87,7 +87,7 @@ def test_a_refused_key_is_said(tmp_path, pair):
     a, b = pair
     tokens = tmp_path / "tokens"
     tokens.write_text("other 0123456789abcdef0123\n")
-    only = {"hub": {"tokens_file": str(tokens)}}
+    only = {"hub": {"tokens_file": str(tokens), "open_to_local": False}}
     with another(tmp_path / "c", only, a, b) as c, another(tmp_path / "d", {}, a, b, c) as d:
         url = f"http://127.0.0.1:{a.sim}"
         for stack in (c, d):

@@ -32,12 +32,12 @@ def find_demo():
 
 
 class Demo:
-    def __init__(self, *args, log=None):
+    def __init__(self, *args, log=None, preexec=None):
         command = [find_demo(), "--handshakes", "1000", "--per-ip", "400", *args]
         if log:
             command += ["--log", str(log)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
+                                        stderr=subprocess.PIPE, text=True, preexec_fn=preexec)
         self.port = int(self.process.stdout.readline().split()[1])
         self.lock = threading.Lock()
 

@@ -4,8 +4,10 @@
  *     skip SECONDS             (moves the clocks forward)
  *     break / mend             (the log fails / works again)
  *     epoch                    quit
+ *     fds N                    (holds N descriptors, as another room would)
  *
  *     hub_demo [--port N] [--token NAME:TOKEN:rw]… [--log FILE] [--per-ip N] [--handshakes N]
+ *              [--local yes|no] [--clients N] [--metrics guarded]
  *
  * Each command is answered with a line "ok". The log is a file of JSON lines; it is read back at
  * the start. The dashboard's assets are the embedded ones. */
@@ -13,6 +15,7 @@
 #include "souk/hub.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct demo {
     uv_loop_t loop;
@@ -30,6 +33,7 @@ struct demo {
     FILE *log;
     bool broken, quitting;
     unsigned n_burst;
+    int fds[1024], n_fds;
 };
 
 static void read_clock(struct demo *d) {
@@ -111,6 +115,12 @@ static void quit(struct demo *d) {
     hub__close(d->hub, on_closed, d);
 }
 
+static void hold_descriptors(struct demo *d, int n) {
+    while (d->n_fds > 0) close(d->fds[--d->n_fds]);
+    for (int fd = 0; d->n_fds < n && d->n_fds < 1024 && fd >= 0;)
+        if ((fd = dup(1)) >= 0) d->fds[d->n_fds++] = fd;
+}
+
 static void run_line(struct demo *d, char *line) {
     char a[64] = "", b[64] = "", c[512] = "";
     read_clock(d);
@@ -132,6 +142,7 @@ static void run_line(struct demo *d, char *line) {
     else if (strcmp(line, "mend") == 0) d->broken = false;
     else if (strcmp(line, "epoch") == 0)
         printf("%s %llu\n", alerts__epoch(d->alerts), (unsigned long long)alerts__top(d->alerts));
+    else if (sscanf(line, "fds %63s", a) == 1) hold_descriptors(d, atoi(a));
     else if (strcmp(line, "quit") == 0) quit(d);
     printf("ok\n");
     fflush(stdout);
@@ -168,12 +179,16 @@ static void fail(const struct err *e) {
 
 static void take_args(int argc, char **argv, struct hub_options *o, struct hub_token *tokens,
                       const char **log) {
+    const char *local = NULL; /* Unless it is said: this machine may ask when there is no token. */
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--port") == 0) o->port = (uint16_t)atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--log") == 0) *log = argv[i + 1];
         else if (strcmp(argv[i], "--per-ip") == 0)
             o->clients_per_ip_max = (size_t)atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--handshakes") == 0) o->handshakes_per_s = atof(argv[i + 1]);
+        else if (strcmp(argv[i], "--local") == 0) local = argv[i + 1];
+        else if (strcmp(argv[i], "--clients") == 0) o->clients_max = (size_t)atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--metrics") == 0) o->guard_metrics = true;
         else if (strcmp(argv[i], "--token") == 0 && o->n_tokens < 4) {
             struct hub_token *t = &tokens[o->n_tokens++];
             t->name = strtok(argv[i + 1], ":");
@@ -182,6 +197,8 @@ static void take_args(int argc, char **argv, struct hub_options *o, struct hub_t
         }
     }
     o->tokens = tokens;
+    if (local == NULL) o->open_to_local = o->n_tokens == 0;
+    else o->open_to_local = strcmp(local, "yes") == 0;
 }
 
 int main(int argc, char **argv) {

@@ -49,7 +49,7 @@ def make_config(folder, state_dir=None):
     path.write_text(json.dumps({
         "state_dir": str(state_dir or folder / "state"),
         "clickhouse": {"host": "127.0.0.1", "port": free_port()},
-        "hub": {"host": "127.0.0.1", "port": hub},
+        "hub": {"host": "127.0.0.1", "port": hub, "open_to_local": True},
         "sources": {"psapi": {"base_url": url, "seed_url": url, "start": "oldest", "period_s": 0.5,
                               "hidden_bucket_ms": 1},
                     "poe_ninja": {"base_url": url, "leagues": ["Standard"], "kinds": ["exchange/Currency"]}},

@@ -57,6 +57,11 @@ static void test_config_has_defaults_for_everything(void **state) {
         assert_true(c->batch.live_after_s > 29 && c->batch.live_after_s < 31);
         assert_int_equal(c->log.level, CONFIG_LOG_INFO);
         assert_int_equal(c->hub.port, 8686);
+        assert_false(c->hub.open_to_local);
+        assert_true(c->hub.open_metrics);
+        assert_int_equal(c->hub.clients_max, 2000);
+        assert_int_equal(c->hub.clients_per_address, 64);
+        assert_true(c->hub.messages_per_s == 5);
         assert_false(c->live);
         assert_string_equal(c->sources.psapi.base_url, "http://127.0.0.1:8787");
         assert_string_equal(c->sources.poe_ninja.base_url, "http://127.0.0.1:8787");
@@ -82,7 +87,8 @@ static const char full[] =
     "spool: {quota_mib: 100, retain_hours: 0}\n"
     "tape: {enabled: false, memory_mib: 64, snapshot_minutes: 0.5}\n"
     "hub: {host: 0.0.0.0, port: 80, allow_origins: ['https://a.example'],\n"
-    "  tokens_file: t}\n"
+    "  tokens_file: t, open_to_local: true, open_metrics: false, clients_max: 5000,\n"
+    "  clients_per_address: 500, messages_per_s: 0.5}\n"
     "leagues: [Standard, \"Hardcore Mirage\"]\n"
     "sources:\n"
     "  psapi: {enabled: false, base_url: 'https://h/', seed_url: 'http://s',\n"
@@ -119,6 +125,10 @@ static void check_full(const struct config *c) {
     assert_int_equal(c->sources.poe_ninja.n_leagues, 0);
     assert_int_equal(c->sources.poe_ninja.n_kinds, 2);
     assert_string_equal(c->hub.allow_origins[0], "https://a.example");
+    assert_true(c->hub.open_to_local && !c->hub.open_metrics);
+    assert_int_equal(c->hub.clients_max, 5000);
+    assert_int_equal(c->hub.clients_per_address, 500);
+    assert_true(c->hub.messages_per_s == 0.5);
     assert_true(c->alerts.psapi.amber_s == 1 && c->alerts.poe_ninja.red_s == 4);
     assert_int_equal(c->batch.age_ms, 3);
     assert_int_equal(c->limits.host_gap_ms, 100);
@@ -174,6 +184,11 @@ static void test_config_names_every_error_with_its_line(void **state) {
          "f:1: hub.port is \"99999999999999999999\" (expected a whole number)"},
         {"\nhub: {port: 0}\n", "f:2: hub.port is 0 (expected 1 to 65535)"},
         {"hub: {port: 65536}\n", "f:1: hub.port is 65536 (expected 1 to 65535)"},
+        {"hub: {clients_max: 0}\n", "f:1: hub.clients_max is 0 (expected 1 to 100000)"},
+        {"hub: {clients_per_address: 0}\n",
+         "f:1: hub.clients_per_address is 0 (expected 1 to 100000)"},
+        {"hub: {messages_per_s: 0}\n",
+         "f:1: hub.messages_per_s is 0 (expected more than 0, at most 1000)"},
         {"clickhouse:\n  port: -1\n", "f:2: clickhouse.port is -1 (expected 1 to 65535)"},
         {"live: yes\n", "f:1: live is \"yes\" (expected true or false)"},
         {"log: {level: loud}\n",
@@ -218,13 +233,16 @@ static void test_config_names_every_error_with_its_line(void **state) {
         {"live: true\nagent: {contact: a@b.org}\nlimits: {vendor_per_s: 0}\n",
          "f:3: limits.vendor_per_s is 0 (expected 0.001 to 1 when live is true)"},
         {"sources:\n  trade_data: {path: /api/trade/data}\n",
-         "f:2: sources.trade_data.path is \"/api/trade/data\" (expected a path with {resource} or with "
+         "f:2: sources.trade_data.path is \"/api/trade/data\" (expected a path with {resource} or "
+         "with "
          "{cursor}, as /api/trade/data/{resource})"},
         {"sources:\n  trade_data: {resources: [static, people]}\n",
-         "f:2: sources.trade_data.resources[1] is \"people\" (expected static, items, stats, leagues, "
+         "f:2: sources.trade_data.resources[1] is \"people\" (expected static, items, stats, "
+         "leagues, "
          "filters or change-ids)"},
         {"sources:\n  currency_exchange: {start: 1786003201}\n",
-         "f:2: sources.currency_exchange.start is \"1786003201\" (expected latest, oldest or the unix "
+         "f:2: sources.currency_exchange.start is \"1786003201\" (expected latest, oldest or the "
+         "unix "
          "time of an hour, as 1786003200)"},
         {"sources:\n  currency_exchange: {form: ftp}\n",
          "f:2: sources.currency_exchange.form is \"ftp\" (expected one of: cdn, oauth)"},
@@ -234,7 +252,8 @@ static void test_config_names_every_error_with_its_line(void **state) {
         {"sources:\n  oauth: {scopes: [psapi]}\n",
          "f:2: sources.oauth.scopes[0] is \"psapi\" (expected a scope, as service:psapi)"},
         {"sources:\n  leagues: {enabled: true, base_url: 'https://api.pathofexile.com'}\n",
-         "f:2: sources.leagues.base_url is \"https://api.pathofexile.com\" and live is false (expected "
+         "f:2: sources.leagues.base_url is \"https://api.pathofexile.com\" and live is false "
+         "(expected "
          "live: true, and agent.contact)"},
         {"clickhouse:\n  hosts: [a:1, 'b:']\n",
          "f:2: clickhouse.hosts[1] is \"b:\" (expected host:port)"},
@@ -249,10 +268,12 @@ static void test_config_names_every_error_with_its_line(void **state) {
         {"live: false\n--- \nlive: false\n", "f:3: a second document (expected one)"},
         {"state_dir: ${NOT_SET}\n", "f:1: environment variable NOT_SET is not set (expected it, or "
                                     "${NOT_SET:-text})"},
-        {"state_dir: ${1x}\n", "f:1: \"${1x}\" (expected ${NAME} or ${NAME:-text}, the text without "
-                               "${; $${ stands for ${ itself)"},
-        {"state_dir: ${A:-${B}\n", "f:1: \"${A:-${B}\" (expected ${NAME} or ${NAME:-text}, the text "
-                                   "without ${; $${ stands for ${ itself)"},
+        {"state_dir: ${1x}\n",
+         "f:1: \"${1x}\" (expected ${NAME} or ${NAME:-text}, the text without "
+         "${; $${ stands for ${ itself)"},
+        {"state_dir: ${A:-${B}\n",
+         "f:1: \"${A:-${B}\" (expected ${NAME} or ${NAME:-text}, the text "
+         "without ${; $${ stands for ${ itself)"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
@@ -332,10 +353,12 @@ static void test_config_asks_the_vendors_with_a_contact_only(void **state) {
     assert_string_equal(c->sources.poe_ninja.base_url, "https://poe.ninja");
     config__free(c);
     refuse("sources: {poe_ninja: {base_url: 'https://Poe.Ninja:443/x'}}\n",
-           "f:1: sources.poe_ninja.base_url is \"https://Poe.Ninja:443/x\" and live is false (expected "
+           "f:1: sources.poe_ninja.base_url is \"https://Poe.Ninja:443/x\" and live is false "
+           "(expected "
            "live: true, and agent.contact)");
     refuse("sources:\n  psapi:\n    seed_url: https://www.pathofexile.com.\n",
-           "f:3: sources.psapi.seed_url is \"https://www.pathofexile.com.\" and live is false (expected "
+           "f:3: sources.psapi.seed_url is \"https://www.pathofexile.com.\" and live is false "
+           "(expected "
            "live: true, and agent.contact)");
     config__free(load("sources: {poe_ninja: {enabled: false, base_url: 'https://poe.ninja'}}\n"));
     config__free(load("sources: {poe_ninja: {base_url: 'https://notpoe.ninja'}}\n"));
@@ -452,12 +475,13 @@ static void test_config_ships_a_file_that_loads(void **state) {
     if (config__load(path, &c, &errs) != 0) fail_msg("%s", errs.line[0]);
     assert_string_equal(c->sources.psapi.base_url, "http://127.0.0.1:8787");
     /* It says that it shows the defaults: apart from what it marks, it does. */
-    struct config *defaults = load("leagues: [Allflame, Standard]\n"
-                                   "sources: {trade_data: {enabled: true}, currency_exchange: {enabled: true},\n"
-                                   "  account_stashes: {enabled: true}, leagues: {enabled: true},\n"
-                                   "  poe_ninja: {leagues: [Allflame, Standard],\n"
-                                   "    kinds: [exchange/Currency, exchange/Fragment, exchange/Scarab,\n"
-                                   "      item/UniqueWeapon]}}\n");
+    struct config *defaults =
+        load("leagues: [Allflame, Standard]\n"
+             "sources: {trade_data: {enabled: true}, currency_exchange: {enabled: true},\n"
+             "  account_stashes: {enabled: true}, leagues: {enabled: true},\n"
+             "  poe_ninja: {leagues: [Allflame, Standard],\n"
+             "    kinds: [exchange/Currency, exchange/Fragment, exchange/Scarab,\n"
+             "      item/UniqueWeapon]}}\n");
     struct buf a = buf__init(1 << 20), b = buf__init(1 << 20);
     assert_int_equal(config__print(c, &a), 0);
     assert_int_equal(config__print(defaults, &b), 0);

@@ -48,6 +48,7 @@ static struct hub_options options_of(struct fixture *f) {
                                 .n_assets = 2,
                                 .origins = origins,
                                 .n_origins = 1,
+                                .open_to_local = true,
                                 .ctx = f,
                                 .status_json = status_json,
                                 .ready = ready,
@@ -153,6 +154,15 @@ static void test_refusals_say_why(void **state) {
         {GET("/api/v1/status", "Origin: http://evil.example\r\n"), "forbidden", 403},
         {GET("/api/v1/status", "Origin: null\r\n"), "forbidden", 403},
         {GET("/sse/alerts", "Origin: http://evil.example\r\n"), "forbidden", 403},
+        /* An <img> or a <script> of another's page brings no Origin. */
+        {GET("/sse/alerts", "Sec-Fetch-Site: cross-site\r\n"), "forbidden", 403},
+        {GET("/api/v1/status", "Sec-Fetch-Site: same-site\r\n"), "forbidden", 403},
+        {GET("/metrics", "Sec-Fetch-Site: cross-site\r\n"), "forbidden", 403},
+        /* Behind a proxy here everybody comes from this machine. */
+        {GET("/api/v1/status", "X-Forwarded-For: 192.0.2.1\r\n"), "forbidden", 403},
+        {GET("/api/v1/status", "Forwarded: for=192.0.2.1\r\n"), "forbidden", 403},
+        {GET("/api/v1/status", "Via: 1.1 proxy\r\n"), "forbidden", 403},
+        {"GET /api/v1/status HTTP/1.0\r\nHost: localhost\r\n\r\n", "forbidden", 403},
         {GET("/ws/alerts", ""), "upgrade_required", 426},
         {WS_UPGRADE("/ws/alerts", "13", "Origin: http://evil.example\r\n"), "forbidden", 403},
         {WS_UPGRADE("/ws/alerts", "8", ""), "unsupported_version", 426}};
@@ -172,6 +182,16 @@ static void test_refusals_say_why(void **state) {
 static void test_our_own_and_allowed_origins_pass(void **state) {
     struct fixture *f = *state;
     struct peer *p = join(f);
+    static const char *const sites[] = {
+        "Sec-Fetch-Site: same-origin\r\n", "Sec-Fetch-Site: none\r\n",
+        "Sec-Fetch-Site: cross-site\r\nOrigin: http://board.example:9000\r\n"};
+    for (size_t i = 0; i < 3; i++) {
+        char request[256];
+        snprintf(request, sizeof request,
+                 "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n%s\r\n", sites[i]);
+        assert_int_equal(peer__ask(&f->wire, p, request), 200);
+    }
+    assert_int_equal(peer__ask(&f->wire, p, GET("/", "Sec-Fetch-Site: cross-site\r\n")), 200);
     assert_int_equal(peer__ask(&f->wire, p, GET("/api/v1/status", "Origin: http://localhost\r\n")),
                      200);
     assert_int_equal(
@@ -191,6 +211,7 @@ static void test_tokens_say_who_may_what(void **state) {
     struct hub_options options = options_of(f);
     options.tokens = tokens;
     options.n_tokens = 2;
+    options.open_to_local = false;
     open_hub(f, &options);
     struct peer *p = join(f);
     assert_int_equal(peer__ask(w, p, GET("/-/healthy", "")), 200);
@@ -211,6 +232,94 @@ static void test_tokens_say_who_may_what(void **state) {
     assert_int_equal(peer__ask(w, p, WS_UPGRADE("/ws/alerts", "13", "")), 401);
 }
 
+static void reopen(struct fixture *f, const struct hub_options *options) {
+    close_hub(f);
+    UNTIL(&f->wire, f->wire.n_closed == 1);
+    open_hub(f, options);
+}
+
+static void test_without_a_token_nobody_may_ask_unless_it_is_said(void **state) {
+    struct fixture *f = *state;
+    struct hub_options options = options_of(f);
+    options.open_to_local = false;
+    reopen(f, &options);
+    struct peer *p = join(f);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/api/v1/status", "")), 403);
+    assert_true(peer__has(p, "hub.tokens_file") && peer__has(p, "hub.open_to_local"));
+    assert_int_equal(peer__ask(&f->wire, p, GET("/metrics", "")), 200);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/", "")), 200);
+}
+
+static void test_metrics_can_be_guarded(void **state) {
+    static const struct hub_token token = {.name = "reader", .token = TOKEN};
+    struct fixture *f = *state;
+    struct hub_options options = options_of(f);
+    options.open_to_local = false;
+    options.guard_metrics = true;
+    options.tokens = &token;
+    options.n_tokens = 1;
+    reopen(f, &options);
+    struct peer *p = join(f);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/metrics", "")), 401);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/metrics", "Authorization: Bearer " TOKEN "\r\n")),
+                     200);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/-/healthy", "")), 200);
+}
+
+/* Tickets and sessions have places of their own, and a full table refuses. */
+static void test_tickets_end_nobodys_session(void **state) {
+    static const struct hub_token tokens[] = {
+        {.name = "reader", .token = TOKEN}, {.name = "boss", .token = WRITE_TOKEN, .write = true}};
+    struct fixture *f = *state;
+    struct wire *w = &f->wire;
+    struct hub_options options = options_of(f);
+    options.open_to_local = false;
+    options.tokens = tokens;
+    options.n_tokens = 2;
+    reopen(f, &options);
+    struct peer *p = join(f);
+#define ASK_FOR(path, more) "POST " path " HTTP/1.1\r\nHost: localhost\r\n" more "\r\n"
+    assert_int_equal(
+        peer__ask(w, p, ASK_FOR("/api/v1/session", "Authorization: Bearer " WRITE_TOKEN "\r\n")),
+        200);
+    char cookie[64], request[512];
+    struct slice set = peer__header(p, "set-cookie");
+    snprintf(cookie, sizeof cookie, "%.*s", 13 + 32, set.base);
+    int n_given = 0, n_refused = 0;
+    for (int i = 0; i < 300; i++) {
+        int status =
+            peer__ask(w, p, ASK_FOR("/api/v1/ws-ticket", "Authorization: Bearer " TOKEN "\r\n"));
+        n_given += status == 200;
+        n_refused += status == 429;
+    }
+    assert_int_equal(n_given, 16);
+    assert_int_equal(n_refused, 284);
+    snprintf(request, sizeof request,
+             "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nCookie: %s\r\n\r\n", cookie);
+    assert_int_equal(peer__ask(w, p, request), 200);
+    /* A page that is loaded again and again has one session. */
+    snprintf(request, sizeof request,
+             "POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nCookie: %s\r\n\r\n", cookie);
+    for (int i = 0; i < 100; i++) assert_int_equal(peer__ask(w, p, request), 200);
+    assert_int_equal(peer__ask(w, p, GET("/metrics", "")), 200);
+    assert_true(peer__has(p, "souk_hub_passes{kind=\"ticket\"} 16\n"));
+    assert_true(peer__has(p, "souk_hub_passes{kind=\"session\"} 1\n"));
+    assert_true(peer__has(p, "souk_hub_passes_refused_total{kind=\"ticket\"} 284\n"));
+    /* Those of one token end at its share, and others have theirs. */
+    n_given = 0;
+    for (int i = 0; i < 70; i++)
+        n_given +=
+            peer__ask(w, p, ASK_FOR("/api/v1/session", "Authorization: Bearer " TOKEN "\r\n")) ==
+            200;
+    assert_int_equal(n_given, 64);
+    assert_int_equal(
+        peer__ask(w, p, ASK_FOR("/api/v1/session", "Authorization: Bearer " WRITE_TOKEN "\r\n")),
+        200);
+    f->wire.clock.mono_ns += 31 * NS_PER_S; /* Tickets end by themselves. */
+    assert_int_equal(
+        peer__ask(w, p, ASK_FOR("/api/v1/ws-ticket", "Authorization: Bearer " TOKEN "\r\n")), 200);
+}
+
 /* --- Assets --- */
 
 static void test_assets_come_as_the_client_can_take_them(void **state) {
@@ -225,9 +334,11 @@ static void test_assets_come_as_the_client_can_take_them(void **state) {
     assert_header(p, "vary", "accept-encoding");
     assert_header(p, "etag", "\"e2\"");
     assert_body(p, (const char *)app_js_gz);
-    assert_int_equal(peer__ask(&f->wire, p, GET("/app.js", "Accept-Encoding: br, GZIP;q=0.1\r\n")), 200);
+    assert_int_equal(peer__ask(&f->wire, p, GET("/app.js", "Accept-Encoding: br, GZIP;q=0.1\r\n")),
+                     200);
     assert_header(p, "content-encoding", "gzip");
-    static const char *const without[] = {GET("/app.js", ""), GET("/app.js", "Accept-Encoding: gzip;q=0\r\n"),
+    static const char *const without[] = {GET("/app.js", ""),
+                                          GET("/app.js", "Accept-Encoding: gzip;q=0\r\n"),
                                           GET("/app.js", "Accept-Encoding: gzip ; q=0.00, *\r\n"),
                                           GET("/app.js", "Accept-Encoding: x-gzip, notgzip\r\n")};
     for (size_t i = 0; i < 4; i++) {
@@ -273,6 +384,20 @@ static void test_hello_is_answered_with_welcome(void **state) {
     UNTIL(&f->wire, peer__has(p, "{\"t\":\"ev\",") && peer__has(p, "It drifts"));
     peer__close(&f->wire, p);
     UNTIL(&f->wire, hub__n_clients(f->hub) == 0);
+}
+
+static void test_the_rate_of_messages_is_an_option(void **state) {
+    struct fixture *f = *state;
+    struct hub_options options = options_of(f);
+    options.messages_per_s = 1;
+    reopen(f, &options);
+    struct peer *p = follow(f);
+    assert_true(peer__has(p, "\"rate\":1,\"burst\":4"));
+    for (int i = 0; i < 3; i++) peer__frame(&f->wire, p, FRAME_TEXT, SLICE_LIT("{\"t\":\"pos\"}"));
+    for (int i = 0; i < 3; i++) turn(&f->wire);
+    assert_false(peer__has(p, "rate_limited"));
+    peer__frame(&f->wire, p, FRAME_TEXT, SLICE_LIT("{\"t\":\"pos\"}"));
+    UNTIL(&f->wire, peer__has(p, "\"rate_limited\",\"msg\":\"1 msg/s\""));
 }
 
 static void test_sse_follows_too(void **state) {
@@ -347,8 +472,12 @@ int main(void) {
         TEST(test_refusals_say_why),
         TEST(test_our_own_and_allowed_origins_pass),
         TEST(test_tokens_say_who_may_what),
+        TEST(test_without_a_token_nobody_may_ask_unless_it_is_said),
+        TEST(test_metrics_can_be_guarded),
+        TEST(test_tickets_end_nobodys_session),
         TEST(test_assets_come_as_the_client_can_take_them),
         TEST(test_hello_is_answered_with_welcome),
+        TEST(test_the_rate_of_messages_is_an_option),
         TEST(test_sse_follows_too),
         TEST(test_a_port_in_use_is_named),
         TEST(test_close_says_bye_and_calls_back_once),
