@@ -25,6 +25,8 @@ struct checks {
 /** Looks at all that @settings names: state directory, disk, ClickHouse, upstreams. Blocks, for as
  *  long as names are looked up and ClickHouse's time-outs. Changes nothing. */
 void check_env__run(const struct settings *settings, struct checks *out);
+/** Adds a warning for each door that @settings opens, or leaves without a key. */
+void check_hub__run(const struct settings *settings, struct checks *out);
 /** @return the exit code of the first failure, or 0. */
 int check_env__exit_code(const struct checks *c);
 /** @return how many are warnings. */

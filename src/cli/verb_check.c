@@ -6,7 +6,8 @@
 
 const char verb_check_help[] =
     "[--env] [--print] [--deny-warnings] [--json]\n\n"
-    "Reads the configuration and prints every error with its file and line.\n\n"
+    "Reads the configuration and prints every error with its file and line, and a warning for\n"
+    "each door that it leaves open: a hub without tokens, or that listens beyond this machine.\n\n"
     "  --env            also looks at what the configuration names, a line each: the state\n"
     "                   directory (may it be written to, who holds its lock, is there room for\n"
     "                   the spool's quota), ClickHouse (name, TLS, connection and password,\n"
@@ -15,7 +16,8 @@ const char verb_check_help[] =
     "                   the names of the enabled upstreams. Upstreams are not asked anything.\n"
     "  --print          prints the configuration as souk understands it, defaults and all\n"
     "  --deny-warnings  exit code 3 when there are warnings and no failures\n"
-    "  --json           an object with version, config and checks, which --env fills: each with\n"
+    "  --json           an object with version, config and checks, most of them of --env: each "
+    "with\n"
     "                   name, result (ok, warn, fail), what and hint\n\n"
     "Exit codes: 0 all is well; 2 usage; 3 warnings, with --deny-warnings; 69 a name does not\n"
     "resolve or ClickHouse does not answer; 73 the state directory cannot be used; 74 its disk is\n"
@@ -82,6 +84,7 @@ int verb_check(struct command *c, int argc, char **argv) {
     else if (!c->json) printf("%s: ok\n", find_config(c));
     buf__fini(&text);
     if (env) check_env__run(&settings, &checks);
+    check_hub__run(&settings, &checks);
     if (c->json) print_json(find_config(c), &checks);
     else print_text(&checks);
     code = check_env__exit_code(&checks);

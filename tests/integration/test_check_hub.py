@@ -1,0 +1,37 @@
+"""souk check warns of every door that the configuration opens. Nothing runs."""
+
+import json
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+import stacks  # noqa: E402
+
+TOKENS = "boss 0123456789abcdef write\n"
+
+
+@pytest.mark.parametrize("hub, tokens, warned", [
+    ({}, False, {"hub.tokens_file"}),
+    ({}, True, set()),
+    ({"host": "::1"}, True, set()),
+    ({"open_to_local": True}, False, {"hub.open_to_local"}),
+    ({"host": "0.0.0.0"}, False, {"hub.tokens_file", "hub.host", "hub.open_metrics"}),
+    ({"host": "0.0.0.0"}, True, {"hub.host", "hub.open_metrics"}),
+    ({"host": "0.0.0.0", "open_metrics": False}, True, {"hub.host"}),
+    ({"host": "192.0.2.1", "open_to_local": True}, False, {"hub.open_to_local", "hub.host", "hub.open_metrics"}),
+], ids=str)
+def test_doors_that_stand_open_are_named(tmp_path, hub, tokens, warned):
+    if tokens:
+        (tmp_path / "tokens").write_text(TOKENS)
+        hub = hub | {"tokens_file": str(tmp_path / "tokens")}
+    config = tmp_path / "souk.yaml"
+    config.write_text(json.dumps({"hub": hub}))
+    done = stacks.run_souk("check", "--json", config=config)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["checks"]
+    assert {c["name"] for c in found} == warned
+    assert all(c["result"] == "warn" and c["what"] and c["hint"] for c in found)
+    strict = stacks.run_souk("check", "--deny-warnings", config=config)
+    assert strict.returncode == (3 if warned else 0), strict.stdout
