@@ -149,6 +149,28 @@ def test_heads_and_bodies_have_bounds_one_by_one_and_together(demo):
     wait_until(lambda: is_calm(demo), 60)
 
 
+def test_answers_that_nobody_takes_have_a_bound_together(demo):
+    demo.do("burst 4000")
+    one = len(get(demo.port, "/api/v1/alerts")[2])
+    wanted = 80 * KIB * KIB // one + 10
+    assert one > 400 * KIB and wanted < 390, one  # More than the kernel takes of each, and of all than there may be.
+    peers = []
+    for _ in range(wanted):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
+        s.settimeout(20)
+        s.connect(("127.0.0.1", demo.port))
+        push(s, b"GET /api/v1/alerts HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        peers.append(s)
+    wait_until(lambda: refused(demo, "memory") > 0, 60)
+    held = demo.metric("souk_hub_answer_bytes")
+    assert 0 < held <= 64 * KIB * KIB
+    assert get(demo.port, "/-/healthy")[0] == 200
+    for s in peers:
+        reset(s)
+    wait_until(lambda: is_calm(demo) and demo.metric("souk_hub_answer_bytes") < one, 60)
+
+
 @pytest.mark.parametrize("begun", [b"\x81", b"\x81\xfe", b"\x81\xfe\x00\x80", b"\x81\x85abcd",
                                    b"\x8a\x80abcd\x81", b"\x8a\x80abcd\x89\x82ab"], ids=lambda v: v.hex())
 def test_a_frame_whose_header_never_ends_is_cut(demo, begun):
