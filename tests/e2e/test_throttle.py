@@ -194,6 +194,7 @@ def test_a_token_that_reads_neither_takes_nor_reports(stack, tmp_path):
     status, body = until("it governs", 30, lambda: (got := call("", "read", "GET"))[0] == 200 and got)
     name = next(e["endpoint"] for e in body["endpoints"] if e["endpoint"].startswith("psapi"))
     assert call("", None, "GET")[0] == 401
+    assert call(f"/resume?endpoint={name}", "write")[0] == 200  # Others may have left it halted.
     assert call(f"/permit?endpoint={name}", "read")[0] == 403
     number = until("a permit", 30, lambda: call(f"/permit?endpoint={name}&wait_ms=5000", "write")[1].get("permit"))
     assert call(f"/report?permit={number}&status=403&block=1", "read")[0] == 403
