@@ -13,7 +13,8 @@
     stack.py freeze SIM                     no new data from the simulator
     stack.py violations SIM                 exit 0 if no limit was broken
 
-HUB, CLICKHOUSE and SIM are ports on 127.0.0.1. Reasons for a non-zero exit go to standard output.
+HUB, CLICKHOUSE and SIM are ports on 127.0.0.1; CLICKHOUSE may be PORT:FILE, with the password of the user
+souk in FILE. Reasons for a non-zero exit go to standard output.
 """
 
 import json
@@ -45,8 +46,8 @@ ANSWERED = ("new", "unchanged", "empty", "stale", "unavailable")
 STREAMS_SHOWN = 2  # More of one source become one line.
 
 
-def fetch(port, path, body=None):
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body)
+def fetch(port, path, body=None, headers=None):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, headers=headers or {})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=5) as answer:
         return answer.read().decode("utf-8", "replace")
@@ -56,11 +57,20 @@ def status(hub):
     return json.loads(fetch(hub, "/api/v1/status"))
 
 
+def query(clickhouse, sql):
+    port, _, file = str(clickhouse).partition(":")
+    headers = {}
+    if file:
+        with open(file, encoding="ascii") as password:
+            headers = {"X-ClickHouse-User": "souk", "X-ClickHouse-Key": password.readline().strip()}
+    return fetch(port, "/", sql.encode(), headers)
+
+
 def counts(clickhouse):
     """Rows of each table of the database."""
     sql = (f"SELECT name, total_rows FROM system.tables WHERE database = '{DATABASE}' AND total_rows IS NOT NULL "
            "ORDER BY name FORMAT TSV")
-    return {name: int(rows) for name, rows in (line.split("\t") for line in fetch(clickhouse, "/", sql.encode()).splitlines())}
+    return {name: int(rows) for name, rows in (line.split("\t") for line in query(clickhouse, sql).splitlines())}
 
 
 def age(then_ms, now_ms):

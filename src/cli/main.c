@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 struct verb {
     const char *name, *brief;
@@ -94,6 +95,7 @@ int main(int argc, char **argv) {
         {"log-format", required_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},          {NULL, 0, NULL, 0}};
     struct command c = {0};
+    umask(077); /* The log, cursors, tokens: nobody else's on this machine. */
     for (int opt; (opt = getopt_long(argc, argv, "+c:jh", options, NULL)) != -1;) {
         switch (opt) {
         case 'c': c.config_path = optarg; break;

@@ -6,6 +6,8 @@
  */
 #include "engine.h"
 
+#include "sandbox.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -60,16 +62,20 @@ bool engine__find_library(const char *wanted, char path[static PATH_MAX]) {
 
 /* In the child. Its standard streams are the terminal; @error_fd is the launcher's standard error.
  */
-static _Noreturn void run_child(pid_t parent, const char *library, const char *config_file,
-                                bool http, int error_fd) {
+static _Noreturn void run_child(pid_t parent, const struct engine_options *o, int error_fd) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _exit(0); /* It died before the line above. */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    setenv("TERM", "dumb", 1); /* No colours and no line editor in the log. */
+    char home[PATH_MAX], config_option[PATH_MAX + 32];
+    snprintf(home, sizeof home, "%s/db", o->folder);
+    snprintf(config_option, sizeof config_option, "--config-file=%s/config.xml", o->folder);
+    sandbox__clear_environment(home);
+    const char *open_still = sandbox__enter(o->folder, o->library, o->may_connect);
+    if (open_still != NULL) dprintf(error_fd, "souk-clickhouse: %s\n", open_still);
 
-    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    void *handle = dlopen(o->library, RTLD_NOW | RTLD_LOCAL);
     void *symbol = handle != NULL ? dlsym(handle, "chdb_query_cmdline") : NULL;
     if (symbol == NULL) {
         dprintf(error_fd, "souk-clickhouse: %s\n", dlerror());
@@ -80,21 +86,21 @@ static _Noreturn void run_child(pid_t parent, const char *library, const char *c
     memcpy(&query_cmdline, &symbol,
            sizeof query_cmdline); /* ISO C has no cast from object to function pointer. */
 
-    char config_option[PATH_MAX + 16];
-    snprintf(config_option, sizeof config_option, "--config-file=%s", config_file);
-    char name[] = "clickhouse", interactive[] = "--interactive", query[] = "--query";
+    /* Suggestions for the line editor would be asked for by a session of their own. */
+    char name[] = "clickhouse", interactive[] = "--interactive",
+         no_suggestions[] = "--disable_suggestion", query[] = "--query";
     char start_tcp[] = "SYSTEM START LISTEN TCP", start_http[] = "SYSTEM START LISTEN HTTP";
     /* TCP last: once it answers, both listen. */
-    char *with_http[] = {name,       config_option, interactive, query,
-                         start_http, query,         start_tcp,   NULL};
-    char *tcp_only[] = {name, config_option, interactive, query, start_tcp, NULL};
-    char **argv = http ? with_http : tcp_only;
-    int argc = http ? 7 : 5;
+    char *with_http[] = {name,  config_option, interactive, no_suggestions, query, start_http,
+                         query, start_tcp,     NULL};
+    char *tcp_only[] = {name, config_option, interactive, no_suggestions, query, start_tcp, NULL};
+    char **argv = o->http ? with_http : tcp_only;
+    int argc = o->http ? 8 : 6;
     query_cmdline(argc, argv);
     _exit(0);
 }
 
-int engine__start(struct engine *engine, const char *library, const char *config_file, bool http) {
+int engine__start(struct engine *engine, const struct engine_options *options) {
     *engine = (struct engine){.terminal_fd = -1};
     struct termios raw = {.c_cflag = CS8 | CREAD};
     raw.c_cc[VMIN] = 1;
@@ -103,7 +109,7 @@ int engine__start(struct engine *engine, const char *library, const char *config
     pid_t parent = getpid();
     int master = -1;
     pid_t pid = forkpty(&master, NULL, &raw, &size);
-    if (pid == 0) run_child(parent, library, config_file, http, error_fd);
+    if (pid == 0) run_child(parent, options, error_fd);
     int code = pid < 0 ? -errno : 0;
     if (error_fd >= 0) close(error_fd);
     if (code != 0) return code;

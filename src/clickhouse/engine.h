@@ -31,13 +31,19 @@ struct engine {
  */
 bool engine__find_library(const char *wanted, char path[static PATH_MAX]);
 
+struct engine_options {
+    const char *library, *folder; /* libchdb.so; where config.xml lies, and db/. Borrowed. */
+    bool http;                    /* Serve HTTP too. */
+    bool may_connect;             /* The engine may open connections of its own. */
+};
+
 /**
- * Forks a child that loads @library and serves as @config_file says, until it is killed. It gets a
- * SIGTERM when this process dies. The child keeps the lock of the folder open, so that nobody
- * starts beside a dying engine.
+ * Forks a child that loads the library and serves as config.xml says, until it is killed, confined
+ * as sandbox.h says. It gets a SIGTERM when this process dies. The child keeps the lock of the
+ * folder open, so that nobody starts beside a dying engine.
  * @return 0, or a negative errno.
  */
-int engine__start(struct engine *engine, const char *library, const char *config_file, bool http);
+int engine__start(struct engine *engine, const struct engine_options *options);
 
 /** Forgets a child that has been waited for, and closes its terminal. */
 void engine__forget(struct engine *engine);

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,7 +45,7 @@ enum {
 struct options {
     const char *path, *library, *listen_host;
     int tcp_port, http_port;
-    bool http, quiet;
+    bool http, quiet, may_connect;
 };
 
 enum state { STATE_STARTING, STATE_READY, STATE_PAUSING, STATE_STOPPING };
@@ -84,21 +85,24 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *format, .
 }
 
 static void print_help(void) {
-    puts(
-        "usage: souk-clickhouse --path DIR [options]\n"
-        "\n"
-        "Runs the embedded ClickHouse (libchdb) and keeps it running until SIGTERM or SIGINT.\n"
-        "\n"
-        "  --path DIR          folder of the data, the configuration, the lock and clickhouse.log\n"
-        "  --tcp-port N        port of the native protocol (9000; 0 picks a free one)\n"
-        "  --http-port N       port of HTTP (8123; 0 picks a free one)\n"
-        "  --no-http           serve the native protocol only\n"
-        "  --listen-host HOST  address to listen on (127.0.0.1); there is no password, so keep it "
-        "on loopback\n"
-        "  --lib FILE          libchdb.so; else $SOUK_LIBCHDB, then the places where "
-        "deploy/install puts it\n"
-        "  --quiet             print no `ready` line\n"
-        "  --help, --version");
+    puts("usage: souk-clickhouse --path DIR [options]\n"
+         "\n"
+         "Runs the embedded ClickHouse (libchdb) and keeps it running until SIGTERM or SIGINT.\n"
+         "\n"
+         "  --path DIR          folder of the data, the configuration, the lock, clickhouse.log "
+         "and\n"
+         "                      the password of the user souk (file password, made at the first "
+         "start)\n"
+         "  --tcp-port N        port of the native protocol (9000; 0 picks a free one)\n"
+         "  --http-port N       port of HTTP (8123; 0 picks a free one)\n"
+         "  --no-http           serve the native protocol only\n"
+         "  --listen-host HOST  address to listen on (127.0.0.1); nothing is encrypted, so keep it "
+         "on loopback\n"
+         "  --allow-connect     let the engine connect to other hosts, as a cluster needs\n"
+         "  --lib FILE          libchdb.so; else $SOUK_LIBCHDB, then the places where "
+         "deploy/install puts it\n"
+         "  --quiet             print no `ready` line\n"
+         "  --help, --version");
 }
 
 static bool parse_port(const char *text, int *port) {
@@ -119,6 +123,7 @@ static int parse_options(struct options *o, int argc, char **argv) {
         OPT_NO_HTTP,
         OPT_HOST,
         OPT_LIB,
+        OPT_CONNECT,
         OPT_QUIET,
         OPT_HELP,
         OPT_VERSION
@@ -130,6 +135,7 @@ static int parse_options(struct options *o, int argc, char **argv) {
         {"no-http", no_argument, NULL, OPT_NO_HTTP},
         {"listen-host", required_argument, NULL, OPT_HOST},
         {"lib", required_argument, NULL, OPT_LIB},
+        {"allow-connect", no_argument, NULL, OPT_CONNECT},
         {"quiet", no_argument, NULL, OPT_QUIET},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
@@ -146,6 +152,7 @@ static int parse_options(struct options *o, int argc, char **argv) {
         case OPT_NO_HTTP: o->http = false; break;
         case OPT_HOST: o->listen_host = optarg; break;
         case OPT_LIB: o->library = optarg; break;
+        case OPT_CONNECT: o->may_connect = true; break;
         case OPT_QUIET: o->quiet = true; break;
         case OPT_HELP: print_help(); return 0;
         case OPT_VERSION: puts("souk-clickhouse " SOUK_CLICKHOUSE_VERSION); return 0;
@@ -216,7 +223,11 @@ static void start_engine(struct launcher *l) {
     l->probed_ms = 0;
     l->killed = false;
     l->state = STATE_STARTING;
-    int code = engine__start(&l->engine, l->library, l->dir.config_file, l->options.http);
+    int code =
+        engine__start(&l->engine, &(struct engine_options){.library = l->library,
+                                                           .folder = l->dir.path,
+                                                           .http = l->options.http,
+                                                           .may_connect = l->options.may_connect});
     if (code == 0) return;
     complain("cannot start the engine: %s", strerror(-code));
     l->exit_code = 1;
@@ -349,7 +360,7 @@ static void turn(struct launcher *l) {
         l->engine.terminal_fd = -1;
     }
     if (fds[2].revents != 0 && l->state == STATE_STARTING) {
-        int answer = probe__step(&l->probe);
+        int answer = probe__step(&l->probe, WORKDIR_USER, l->dir.password);
         if (answer > 0) on_ready(l);
         if (answer < 0) probe__stop(&l->probe);
     }
@@ -380,10 +391,10 @@ static int prepare(struct launcher *l) {
     if (code != 0) return code;
     aim_at_loopback(&l->address);
     code = workdir__write_config(&l->dir, l->options.listen_host, l->options.tcp_port,
-                                 l->options.http ? l->options.http_port : 0);
+                                 l->options.http ? l->options.http_port : 0, error);
     if (code != 0) {
-        complain("write %s: %s", l->dir.config_file, strerror(-code));
-        return 1;
+        complain("%s", error);
+        return code;
     }
     sigset_t set;
     sigemptyset(&set);
@@ -404,6 +415,7 @@ int main(int argc, char **argv) {
     static struct launcher l;
     int code = parse_options(&l.options, argc, argv);
     if (code >= 0) return code;
+    umask(077); /* The engine's too, and so of all that it writes. */
     l.probe.fd = l.engine.terminal_fd = l.signal_fd = -1;
     l.dir.lock_fd = l.dir.log_fd = -1;
     l.backoff_ms = BACKOFF_MIN_MS;

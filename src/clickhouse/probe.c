@@ -13,10 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* 0, "souk-clickhouse", 0.1, revision 54412 as VarUInt, database "default", user "default", no
- * password. */
-static const unsigned char client_hello[] =
-    "\0\017souk-clickhouse\0\001\214\251\003\007default\007default\0";
+/* 0, "souk-clickhouse", 0.1, revision 54412 as VarUInt, database "default"; then user and password,
+ * each behind its length in one byte. */
+static const char hello_start[] = "\0\017souk-clickhouse\0\001\214\251\003\007default";
 
 struct cursor {
     const unsigned char *at, *end;
@@ -70,10 +69,19 @@ bool probe__start(struct probe *probe, const struct sockaddr *address, socklen_t
 
 short probe__events(const struct probe *probe) { return probe->said_hello ? POLLIN : POLLOUT; }
 
-int probe__step(struct probe *probe) {
+int probe__step(struct probe *probe, const char *user, const char *password) {
     if (!probe->said_hello) {
-        ssize_t sent = send(probe->fd, client_hello, sizeof client_hello - 1, MSG_NOSIGNAL);
-        if (sent != (ssize_t)sizeof client_hello - 1) return -1;
+        char hello[sizeof hello_start + 2 * (1 + PROBE_WORD_MAX)];
+        size_t n = sizeof hello_start - 1;
+        memcpy(hello, hello_start, n);
+        const char *const words[] = {user, password};
+        for (int i = 0; i < 2; i++) {
+            size_t bytes = strnlen(words[i], PROBE_WORD_MAX);
+            hello[n++] = (char)bytes;
+            memcpy(hello + n, words[i], bytes);
+            n += bytes;
+        }
+        if (send(probe->fd, hello, n, MSG_NOSIGNAL) != (ssize_t)n) return -1;
         probe->said_hello = true;
         return 0;
     }

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
+enum { PROBE_WORD_MAX = 127 };
+
 struct probe {
     int fd; /* -1 when not connected. */
     bool said_hello;
@@ -21,9 +23,9 @@ bool probe__start(struct probe *probe, const struct sockaddr *address, socklen_t
 /** The poll(2) events that it waits for; its descriptor is @fd. */
 short probe__events(const struct probe *probe);
 
-/** Goes on after poll(2) said so. @return 1 when the engine has said hello, 0 to wait, -1 when this
- * attempt failed. */
-int probe__step(struct probe *probe);
+/** Goes on after poll(2) said so; logs in as @user, with words of PROBE_WORD_MAX bytes at most.
+ * @return 1 when the engine has said hello, 0 to wait, -1 when this attempt failed. */
+int probe__step(struct probe *probe, const char *user, const char *password);
 
 /** Ends the attempt. */
 void probe__stop(struct probe *probe);

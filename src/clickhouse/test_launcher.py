@@ -7,6 +7,7 @@ Exits 77 (skipped) where libchdb.so is not installed.
 import os
 import pathlib
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,21 +15,30 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.error
+import urllib.parse
 import urllib.request
 
 LAUNCHER = sys.argv[1]
 LIMIT_S = 60
 
 
+class Refused(Exception):
+    """What the engine says to whom it serves nothing."""
+
+
 class Launcher:
     """One launcher process; its standard output is read line by line with a deadline."""
 
-    def __init__(self, path, *options):
+    def __init__(self, path, *options, umask=0o022, env=None):
+        self.path = path
         self.process = subprocess.Popen(
             [LAUNCHER, "--path", path, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            umask=umask,
+            env=env,
         )
         self.pending = b""
 
@@ -51,9 +61,21 @@ class Launcher:
         return self
 
     def query(self, sql):
-        request = urllib.request.Request(f"http://{self.http}/", data=sql.encode())
-        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
-            return answer.read().decode().strip()
+        return self.ask("/", sql, {"X-ClickHouse-User": "souk", "X-ClickHouse-Key": self.password()})
+
+    def ask(self, path, sql=None, headers=None):
+        """Over HTTP, as whoever the headers say; what is refused raises with what the engine said."""
+        request = urllib.request.Request(f"http://{self.http}{path}", data=sql and sql.encode(), headers=headers or {})
+        try:
+            with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
+                self.answer_headers = answer.headers
+                return answer.read().decode().strip()
+        except urllib.error.HTTPError as error:
+            self.answer_headers = error.headers
+            raise Refused(error.read().decode(errors="replace")) from None
+
+    def password(self):
+        return (pathlib.Path(self.path) / "password").read_text().strip()
 
     def engine_pid(self):
         task = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
@@ -89,8 +111,8 @@ class LauncherTest(unittest.TestCase):
     def tearDown(self):
         self.folder.cleanup()
 
-    def start(self, *options):
-        launcher = Launcher(self.path, "--tcp-port", "0", "--http-port", "0", *options).ready()
+    def start(self, *options, **more):
+        launcher = Launcher(self.path, "--tcp-port", "0", "--http-port", "0", *options, **more).ready()
         self.addCleanup(lambda: launcher.process.poll() is None and launcher.errors())
         return launcher
 
@@ -128,6 +150,149 @@ class LauncherTest(unittest.TestCase):
         one.process.communicate()
         self.assertTrue(wait_for_end(pid))
         self.assertEqual(self.start().stop(), 0)
+
+    def test_nobody_gets_in_without_the_password(self):
+        one = self.start()
+        souk = {"X-ClickHouse-User": "souk"}
+        sql = urllib.parse.quote("SELECT 1")
+        for headers in ({}, souk, souk | {"X-ClickHouse-Key": one.password()[:-1]}, {"X-ClickHouse-User": "default"},
+                        {"X-ClickHouse-User": "default", "X-ClickHouse-Key": one.password()}):
+            for body in ("SELECT 1", "SYSTEM STOP LISTEN TCP", None):
+                path = "/" if body else f"/?query={sql}"
+                with self.assertRaises(Refused, msg=f"{headers} {body}") as refused:
+                    one.ask(path, body, headers)
+                self.assertRegex(str(refused.exception), "AUTHENTICATION_FAILED|USER_SESSION_LIMIT_EXCEEDED")
+        for path in ("/?session_id=x", "/?user=default", "/?user=souk&password=", "/?database=default&default_format=CSV"):
+            with self.assertRaises(Refused):
+                one.ask(path, "SELECT 1")
+        # The native port too: a hello is answered by an exception, or the first query is.
+        hello = b"\0\x04test\0\1\x8c\xa9\3\7default\7default\0"
+        host, port = one.tcp.split(":")
+        with socket.create_connection((host, int(port)), timeout=LIMIT_S) as client:
+            client.sendall(hello)
+            self.assertEqual(client.recv(1), b"\2")
+        self.assertEqual(one.query("SELECT 1"), "1")
+        os.kill(one.engine_pid(), signal.SIGKILL)
+        one.ready()  # A new engine is as closed.
+        with self.assertRaises(Refused):
+            one.ask("/", "SELECT 1")
+        self.assertEqual(one.stop(), 0)
+
+    def test_no_page_of_a_browser_reads_an_answer(self):
+        one = self.start()
+        login = urllib.parse.urlencode({"user": "souk", "password": one.password(), "query": "SELECT 1"})
+        origin = {"Origin": "https://page.example"}
+        for path in (f"/?{login}", "/?query=SELECT+1"):
+            for more in ("", "&add_http_cors_header=1"):
+                try:
+                    one.ask(path + more, headers=origin)
+                except Refused as refused:
+                    self.assertRegex(str(refused), "AUTHENTICATION_FAILED|USER_SESSION_LIMIT|SETTING_CONSTRAINT_VIOLATION")
+                self.assertNotIn("Access-Control-Allow-Origin", one.answer_headers)
+        self.assertEqual(one.stop(), 0)
+
+    def test_the_user_has_tables_and_nothing_else(self):
+        secret = pathlib.Path(self.folder.name) / "secret.csv"
+        secret.write_text("31337\n")
+        env = os.environ | {"POE_CLIENT_SECRET": "secret-31337"}
+        one = self.start(env=env)
+        one.query("CREATE DATABASE d")
+        one.query("CREATE TABLE d.t (x UInt32) ENGINE = MergeTree ORDER BY x")
+        other = f"http://{one.http}/ping"
+        for sql in (f"SELECT * FROM file('{secret}', 'CSV', 'x UInt32')", f"SELECT file('{secret}')",
+                    f"INSERT INTO d.t FROM INFILE '{secret}' FORMAT CSV",
+                    f"INSERT INTO FUNCTION file('{secret}', 'CSV', 'x UInt32') SELECT 1",
+                    f"SELECT 1 INTO OUTFILE '{secret}.out'", f"SELECT file('/proc/{os.getpid()}/environ')",
+                    f"CREATE TABLE d.f (x UInt32) ENGINE = File(CSV, '{secret}')",
+                    f"CREATE DATABASE f ENGINE = Filesystem('{self.folder.name}')",
+                    f"CREATE TABLE d.l (x UInt32) ENGINE = MergeTree ORDER BY x SETTINGS "
+                    f"disk = disk(type = 'local', path = '{self.folder.name}/disk/')",
+                    f"BACKUP DATABASE d TO File('{self.folder.name}/backup')",
+                    f"SELECT * FROM url('{other}', 'LineAsString')", f"INSERT INTO FUNCTION url('{other}', 'CSV', 'x UInt32') SELECT 1",
+                    f"SELECT * FROM remote('{one.tcp}', 'system', 'one')", f"SELECT * FROM s3('{other}/bucket/key', 'CSV', 'x UInt32')",
+                    "SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')", "SELECT * FROM executable('x', 'CSV', 'x UInt32')",
+                    f"CREATE TABLE d.u (x UInt32) ENGINE = URL('{other}', 'CSV')",
+                    f"CREATE TABLE d.w (x UInt32) ENGINE = MergeTree ORDER BY x SETTINGS disk = disk(type = 'web', endpoint = '{other}/')",
+                    f"CREATE DICTIONARY d.d (x UInt32) PRIMARY KEY x SOURCE(HTTP(url '{other}' format 'CSV')) LAYOUT(FLAT()) LIFETIME(0)",
+                    "CREATE USER u", "ALTER USER souk IDENTIFIED WITH no_password", "GRANT ALL ON *.* TO souk", "CREATE FUNCTION f AS x -> x",
+                    "SYSTEM STOP LISTEN TCP", "SYSTEM SHUTDOWN", "SYSTEM STOP MERGES d.t", "DROP TABLE system.one",
+                    "CREATE TABLE system.x (x UInt32) ENGINE = MergeTree ORDER BY x", "CREATE NAMED COLLECTION n AS a = 1"):
+            with self.assertRaises(Refused, msg=sql) as refused:
+                one.query(sql)
+            self.assertNotIn("31337", str(refused.exception).replace(sql, ""), sql)
+        self.assertNotIn("31337", one.query("SELECT file('/proc/self/environ')"))
+        self.assertEqual(one.query("SELECT count() FROM d.t"), "0")
+        self.assertEqual(secret.read_text(), "31337\n")
+        self.assertEqual(sorted(os.listdir(self.folder.name)), ["ch", "secret.csv"])
+        self.assertEqual(one.stop(), 0)
+
+    def open_to_others(self):
+        return [str(p) for p in [pathlib.Path(self.path), *pathlib.Path(self.path).rglob("*")] if not p.is_symlink() and p.stat().st_mode & 0o77]
+
+    def test_everything_is_the_owners_whatever_the_umask(self):
+        one = self.start(umask=0)
+        one.query("CREATE DATABASE d")
+        one.query("CREATE TABLE d.t (x UInt32) ENGINE = MergeTree ORDER BY x")
+        one.query("INSERT INTO d.t SELECT number FROM numbers(1000)")
+        one.query("OPTIMIZE TABLE d.t FINAL")
+        self.assertEqual(self.open_to_others(), [])
+        self.assertEqual(one.stop(), 0)
+        self.assertEqual(self.open_to_others(), [])
+
+    def test_a_folder_of_an_older_version_goes_on_and_is_closed(self):
+        # As it was: anybody was default, who made the tables and views, and others could read the files.
+        extra = pathlib.Path(self.path) / "users.d"
+        extra.mkdir(parents=True)
+        (extra / "default.xml").write_text(
+            '<clickhouse><users><default replace="replace"><no_password/><networks><ip>127.0.0.1</ip></networks>'
+            "<profile>default</profile><quota>default</quota></default></users></clickhouse>")
+        old = self.start()
+        for sql in ("CREATE DATABASE d", "CREATE TABLE d.t (x UInt32) ENGINE = MergeTree ORDER BY x",
+                    "CREATE TABLE d.sums (x UInt32) ENGINE = MergeTree ORDER BY x",
+                    "CREATE MATERIALIZED VIEW d.v TO d.sums AS SELECT sum(x) AS x FROM d.t", "INSERT INTO d.t VALUES (1), (2)"):
+            old.ask("/", sql)
+        self.assertEqual(old.stop(), 0)
+        (extra / "default.xml").unlink()
+        (pathlib.Path(self.path) / "password").unlink()
+        for path in [pathlib.Path(self.path), *pathlib.Path(self.path).rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        new = self.start()
+        new.query("INSERT INTO d.t VALUES (3), (4)")
+        self.assertEqual(new.query("SELECT x FROM d.sums ORDER BY x").split(), ["3", "7"])
+        self.assertEqual(self.open_to_others(), [])
+        with self.assertRaises(Refused):
+            new.ask("/", "SELECT 1")
+        first = new.password()
+        self.assertEqual(new.stop(), 0)
+        again = self.start()
+        self.assertEqual(again.password(), first)
+        self.assertEqual(again.query("SELECT count() FROM d.t"), "4")
+        self.assertEqual(again.stop(), 0)
+
+    def test_a_password_of_ones_own_is_taken_and_a_bad_one_said(self):
+        os.mkdir(self.path)
+        password = pathlib.Path(self.path) / "password"
+        password.write_text("correct-horse-battery\n")
+        one = self.start()
+        self.assertEqual(one.query("SELECT 1"), "1")
+        self.assertEqual(password.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(one.stop(), 0)
+        for bad in ("", "short", "x" * 200, "</password><evil>12345"):
+            password.write_text(bad)
+            command = [LAUNCHER, "--path", self.path, "--tcp-port", "0", "--http-port", "0"]
+            run = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+            self.assertEqual(run.returncode, 1, bad)
+            self.assertIn("password: expected", run.stderr)
+
+    def test_clickhouse_client_logs_in_with_the_file(self):
+        program = shutil.which("clickhouse-client")
+        if program is None:
+            self.skipTest("no clickhouse-client")
+        one = self.start()
+        command = [program, "--config-file", f"{self.path}/client.xml", "--query", "SELECT 6 * 7"]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+        self.assertEqual((run.stdout.strip(), run.returncode), ("42", 0), run.stderr)
+        self.assertEqual(one.stop(), 0)
 
     def test_one_launcher_a_folder(self):
         one = self.start()

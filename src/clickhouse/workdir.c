@@ -5,12 +5,17 @@
  */
 #include "workdir.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,10 +25,24 @@ static int join(char to[static PATH_MAX], const char *folder, const char *name) 
     return n > 0 && n < PATH_MAX;
 }
 
+static int fail(char error[static 512], const char *what, const char *path) {
+    snprintf(error, 512, "%s %.400s: %s", what, path, strerror(errno));
+    return 1;
+}
+
+enum { OPEN_FOLDERS_MAX = 16 };
+
+/* What the engine removes meanwhile is not there to be changed: errors do not matter. */
+static int close_to_others(const char *path, const struct stat *st, int type, struct FTW *at) {
+    (void)at;
+    if (type != FTW_SL && (st->st_mode & 077) != 0) chmod(path, st->st_mode & 0700);
+    return 0;
+}
+
 static int lock_folder(struct workdir *dir, char error[static 512]) {
     char lock_file[PATH_MAX];
     if (!join(lock_file, dir->path, "lock")) return 1;
-    dir->lock_fd = open(lock_file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    dir->lock_fd = open(lock_file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (dir->lock_fd < 0) {
         snprintf(error, 512, "open %.400s: %s", lock_file, strerror(errno));
         return 1;
@@ -45,7 +64,7 @@ static int lock_folder(struct workdir *dir, char error[static 512]) {
 
 int workdir__open(struct workdir *dir, const char *path, char error[static 512]) {
     *dir = (struct workdir){.lock_fd = -1, .log_fd = -1};
-    if (mkdir(path, 0755) != 0 && errno != EEXIST) {
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
         snprintf(error, 512, "mkdir %.400s: %s", path, strerror(errno));
         return 1;
     }
@@ -53,13 +72,20 @@ int workdir__open(struct workdir *dir, const char *path, char error[static 512])
         snprintf(error, 512, "%.400s: %s", path, strerror(errno));
         return 1;
     }
-    if (strpbrk(dir->path, "<>&\"'") != NULL || !join(dir->config_file, dir->path, "config.xml") ||
-        !join(dir->log_file, dir->path, "clickhouse.log")) {
+    if (strpbrk(dir->path, "<>&\"'") != NULL || !join(dir->log_file, dir->path, "clickhouse.log")) {
         snprintf(error, 512, "%.400s: the name of the folder is too long, or has one of < > & \" '",
                  dir->path);
         return 1;
     }
-    return lock_folder(dir, error);
+    int code = lock_folder(dir, error);
+    if (code != 0) return code;
+    struct stat st;
+    if (stat(dir->path, &st) != 0) return fail(error, "stat", dir->path);
+    if ((st.st_mode & 077) == 0) return 0;
+    /* An older version's. The folder last: as long as it is open, what is in it may be too. */
+    nftw(dir->path, close_to_others, OPEN_FOLDERS_MAX, FTW_PHYS | FTW_DEPTH);
+    if (chmod(dir->path, 0700) != 0) return fail(error, "chmod", dir->path);
+    return 0;
 }
 
 static const char config_format[] =
@@ -68,6 +94,8 @@ static const char config_format[] =
     "  <path>%s/db/</path>\n"
     "  <tmp_path>%s/db/tmp/</tmp_path>\n"
     "  <users_config>%s/users.xml</users_config>\n"
+    "  <user_files_path>%s/db/user_files/</user_files_path>\n"
+    "  <format_schema_path>%s/db/format_schemas/</format_schema_path>\n"
     "  <listen_host>%s</listen_host>\n"
     "  <tcp_port>%d</tcp_port>\n"
     "%s"
@@ -107,48 +135,167 @@ static const char config_format[] =
     "  </merge_tree>\n"
     "</clickhouse>\n";
 
-static const char users_text[] = "<clickhouse>\n"
-                                 "  <!-- Written by souk-clickhouse at each start. No password: "
-                                 "the engine listens on loopback only. -->\n"
-                                 "  <profiles><default></default></profiles>\n"
-                                 "  <users>\n"
-                                 "    <default>\n"
-                                 "      <password></password>\n"
-                                 "      <networks><ip>::/0</ip></networks>\n"
-                                 "      <profile>default</profile>\n"
-                                 "      <quota>default</quota>\n"
-                                 "      <access_management>1</access_management>\n"
-                                 "    </default>\n"
-                                 "  </users>\n"
-                                 "  <quotas><default></default></quotas>\n"
-                                 "</clickhouse>\n";
+/*
+ * `default` is whom the engine itself runs as, without a password: it must stay able to say SYSTEM
+ * START LISTEN, and views that older versions made act in its name. Its one session is the engine's
+ * own, there before anything listens, so nobody else ever gets in. No page of a browser is to read
+ * an answer, whatever it knows: hence no CORS.
+ */
+static const char users_format[] =
+    "<clickhouse>\n"
+    "  <!-- Written by souk-clickhouse at each start: changes made here are lost. -->\n"
+    "  <profiles>\n"
+    "    <default></default>\n"
+    "    <starter><max_sessions_for_user>1</max_sessions_for_user></starter>\n"
+    "    <souk><constraints><add_http_cors_header><const></const></add_http_cors_header>"
+    "</constraints></souk>\n"
+    "  </profiles>\n"
+    "  <users>\n"
+    "    <default>\n"
+    "      <no_password></no_password>\n"
+    "      <networks><ip>127.0.0.1</ip></networks>\n"
+    "      <profile>starter</profile>\n"
+    "      <quota>default</quota>\n"
+    "      <grants>\n"
+    "        <query>GRANT SYSTEM LISTEN, SELECT, INSERT ON *.*</query>\n"
+    "      </grants>\n"
+    "    </default>\n"
+    "    <" WORKDIR_USER ">\n"
+    "      <password>%s</password>\n"
+    "      <networks><ip>::/0</ip></networks>\n"
+    "      <profile>souk</profile>\n"
+    "      <quota>default</quota>\n"
+    "      <grants>\n"
+    "        <query>GRANT SHOW, SELECT, INSERT, ALTER TABLE, ALTER VIEW, CREATE DATABASE, CREATE "
+    "TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, DROP DATABASE, DROP TABLE, DROP VIEW, TRUNCATE, "
+    "OPTIMIZE, KILL QUERY ON *.*</query>\n"
+    "        <query>REVOKE INSERT, ALTER TABLE, ALTER VIEW, CREATE DATABASE, CREATE TABLE, CREATE "
+    "VIEW, "
+    "DROP DATABASE, DROP TABLE, DROP VIEW, TRUNCATE, OPTIMIZE ON system.*</query>\n"
+    "%s"
+    "      </grants>\n"
+    "    </" WORKDIR_USER ">\n"
+    "  </users>\n"
+    "  <quotas><default></default></quotas>\n"
+    "</clickhouse>\n";
 
-/* Replaces a file whole, so that an engine that starts meanwhile never reads half of one. */
-static int replace_file(const char *folder, const char *name, const char *text, size_t bytes) {
+/* Engines of tables that keep what they are given in the folder. */
+static const char *const table_engines[] = {
+    "MergeTree",
+    "ReplacingMergeTree",
+    "SummingMergeTree",
+    "AggregatingMergeTree",
+    "CollapsingMergeTree",
+    "VersionedCollapsingMergeTree",
+    "Memory",
+    "Null",
+};
+
+static const char client_format[] = "<config>\n"
+                                    "  <!-- For clickhouse-client: its option config-file. -->\n"
+                                    "  <host>%s</host>\n"
+                                    "  <port>%d</port>\n"
+                                    "  <user>" WORKDIR_USER "</user>\n"
+                                    "  <password>%s</password>\n"
+                                    "</config>\n";
+
+/* Replaces a file whole and for good, so that nobody ever reads half of one. */
+static int replace_file(const struct workdir *dir, const char *name, const char *text,
+                        char error[static 512]) {
     char path[PATH_MAX], temporary[PATH_MAX];
-    if (!join(path, folder, name) || !join(temporary, folder, "config.new")) return -ENAMETOOLONG;
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0) return -errno;
-    int code = write(fd, text, bytes) == (ssize_t)bytes ? 0 : -EIO;
-    if (close(fd) != 0 && code == 0) code = -errno;
-    if (code == 0 && rename(temporary, path) != 0) code = -errno;
+    errno = ENAMETOOLONG;
+    if (!join(path, dir->path, name) || !join(temporary, dir->path, "config.new"))
+        return fail(error, "write", dir->path);
+    unlink(temporary); /* It may be an older version's, readable for all. */
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    size_t bytes = strlen(text);
+    if (fd < 0) return fail(error, "open", temporary);
+    bool written = write(fd, text, bytes) == (ssize_t)bytes && fsync(fd) == 0;
+    if (close(fd) != 0 || !written || rename(temporary, path) != 0)
+        return fail(error, "write", path);
+    return 0;
+}
+
+/* What XML, a query string and a shell take as it is. */
+static bool is_plain_password(const char *text) {
+    size_t n = strlen(text);
+    if (n < PASSWORD_MIN || n > PASSWORD_MAX) return false;
+    for (; *text != '\0'; text++)
+        if (!isalnum((unsigned char)*text) && *text != '-' && *text != '_') return false;
+    return true;
+}
+
+static int make_password(struct workdir *dir, char error[static 512]) {
+    unsigned char random[24];
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        return fail(error, "no random bytes for", "the password");
+    char text[2 * sizeof random + 2];
+    for (size_t i = 0; i < sizeof random; i++) snprintf(text + 2 * i, 3, "%02x", random[i]);
+    memcpy(dir->password, text, 2 * sizeof random + 1);
+    strcpy(text + 2 * sizeof random, "\n");
+    return replace_file(dir, "password", text, error);
+}
+
+static int read_password(struct workdir *dir, char error[static 512]) {
+    char path[PATH_MAX];
+    if (!join(path, dir->path, "password")) return 1; /* Shorter names have been joined. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT) return make_password(dir, error);
+    if (fd < 0) return fail(error, "open", path);
+    char text[PASSWORD_MAX + 8];
+    ssize_t n = read(fd, text, sizeof text - 1);
+    fchmod(fd, 0600);
+    close(fd);
+    if (n < 0) return fail(error, "read", path);
+    text[n] = '\0';
+    text[strcspn(text, "\r\n")] = '\0';
+    if (!is_plain_password(text)) {
+        snprintf(error, 512,
+                 "%.300s: expected %d to %d letters, digits, - and _ on its first line; remove it "
+                 "for a new one",
+                 path, PASSWORD_MIN, PASSWORD_MAX);
+        return 1;
+    }
+    memcpy(dir->password, text, strlen(text) + 1);
+    return 0;
+}
+
+/* printf into a file of the folder. */
+__attribute__((format(printf, 4, 5))) static int write_file(const struct workdir *dir,
+                                                            const char *name,
+                                                            char error[static 512],
+                                                            const char *format, ...) {
+    char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int n = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    if (n < 0) return fail(error, "write", name);
+    int code = replace_file(dir, name, text, error);
+    free(text);
     return code;
 }
 
-int workdir__write_config(struct workdir *dir, const char *listen_host, int tcp_port,
-                          int http_port) {
-    char http_line[64] = "";
+int workdir__write_config(struct workdir *dir, const char *listen_host, int tcp_port, int http_port,
+                          char error[static 512]) {
+    char http_line[64] = "", engines[1024] = "", db[PATH_MAX];
     if (http_port != 0)
         snprintf(http_line, sizeof http_line, "  <http_port>%d</http_port>\n", http_port);
-    size_t capacity = sizeof config_format + 3 * PATH_MAX + 512;
-    char *text = malloc(capacity);
-    if (text == NULL) return -ENOMEM;
-    int n = snprintf(text, capacity, config_format, dir->path, dir->path, dir->path, listen_host,
-                     tcp_port, http_line);
-    int code = n > 0 && (size_t)n < capacity ? 0 : -ENAMETOOLONG;
-    if (code == 0) code = replace_file(dir->path, "config.xml", text, (size_t)n);
-    if (code == 0) code = replace_file(dir->path, "users.xml", users_text, sizeof users_text - 1);
-    free(text);
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof table_engines / sizeof table_engines[0]; i++)
+        used +=
+            (size_t)snprintf(engines + used, sizeof engines - used,
+                             "        <query>GRANT TABLE ENGINE ON %s</query>\n", table_engines[i]);
+    if (join(db, dir->path, "db") && mkdir(db, 0700) != 0 && errno != EEXIST)
+        return fail(error, "mkdir", db); /* The engine is confined to it, so it must be there. */
+    int code = read_password(dir, error);
+    if (code == 0)
+        code = write_file(dir, "config.xml", error, config_format, dir->path, dir->path, dir->path,
+                          dir->path, dir->path, listen_host, tcp_port, http_line);
+    if (code == 0) code = write_file(dir, "users.xml", error, users_format, dir->password, engines);
+    if (code == 0)
+        code = write_file(dir, "client.xml", error, client_format, listen_host, tcp_port,
+                          dir->password);
     return code;
 }
 
@@ -160,7 +307,7 @@ static void turn_log_over(struct workdir *dir) {
 static void open_log(struct workdir *dir) {
     struct stat st;
     if (stat(dir->log_file, &st) == 0 && st.st_size > LOG_BYTES_MAX) turn_log_over(dir);
-    dir->log_fd = open(dir->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    dir->log_fd = open(dir->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     dir->log_bytes = dir->log_fd >= 0 && fstat(dir->log_fd, &st) == 0 ? (size_t)st.st_size : 0;
 }
 

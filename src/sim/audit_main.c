@@ -13,7 +13,7 @@ static const char help[] =
     "  --ledger FILE       ledger.tsv of the simulator's state folder\n"
     "  --clickhouse URL    HTTP address (http://127.0.0.1:8123)\n"
     "  --database NAME     (poe_trade)\n"
-    "  --user NAME, --password TEXT\n"
+    "  --user NAME         and --password-file FILE, whose first line it is\n"
     "  --until-durable     what lies after the last stored page or overview may be missing\n"
     "  --replaced          overviews of which nothing is stored may be missing, as after a kill\n"
     "  --json              print the result as JSON\n"
@@ -178,12 +178,28 @@ static bool is_identifier(const char *s) {
                strlen(s);
 }
 
+/* @return @text, or NULL with errno set. */
+static const char *read_first_line(const char *path, char *text, int capacity) {
+    FILE *f = fopen(path, "re");
+    if (f == NULL) return NULL;
+    errno = 0;
+    bool got = fgets(text, capacity, f) != NULL;
+    if (!got && errno == 0) errno = ENODATA;
+    int error = errno;
+    fclose(f);
+    errno = error;
+    if (!got) return NULL;
+    text[strcspn(text, "\r\n")] = '\0';
+    return text;
+}
+
 int audit__main(int argc, char **argv) {
     struct audit_clickhouse ch = {.url = "http://127.0.0.1:8123", .database = "poe_trade"};
     struct audit_source source = {.ctx = &ch, .rows = audit_clickhouse__rows};
     struct audit_report report;
     struct sim_err err;
-    const char *path = NULL;
+    const char *path = NULL, *password_file = NULL;
+    char password[1024];
     unsigned flags = 0;
     bool json = false;
     FILE *ledger;
@@ -201,7 +217,7 @@ int audit__main(int argc, char **argv) {
         else if (strcmp(argv[i], "--clickhouse") == 0) value = &ch.url;
         else if (strcmp(argv[i], "--database") == 0) value = &ch.database;
         else if (strcmp(argv[i], "--user") == 0) value = &ch.user;
-        else if (strcmp(argv[i], "--password") == 0) value = &ch.password;
+        else if (strcmp(argv[i], "--password-file") == 0) value = &password_file;
         if (value != NULL && i + 1 < argc) {
             *value = argv[++i];
         } else if (value != NULL ||
@@ -210,6 +226,13 @@ int audit__main(int argc, char **argv) {
             fprintf(stderr,
                     "souk-sim audit: %s: no such option, or its value is missing; see --help\n",
                     argv[i]);
+            return 2;
+        }
+    }
+    if (password_file != NULL) {
+        ch.password = read_first_line(password_file, password, sizeof password);
+        if (ch.password == NULL) {
+            fprintf(stderr, "souk-sim audit: %s: %s\n", password_file, strerror(errno));
             return 2;
         }
     }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "audit.h"
@@ -112,6 +113,7 @@ int main(int argc, char **argv) {
     struct sim_err err;
     struct program *p;
     int rc;
+    umask(077);
     if (argc > 1 && strcmp(argv[1], "audit") == 0) return audit__main(argc - 1, argv + 1);
     p = calloc(1, sizeof *p);
     if (p == NULL) return 1;

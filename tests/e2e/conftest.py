@@ -60,7 +60,13 @@ class Stack:
         return json.loads(request(self.hub, "/api/v1/alerts"))["alerts"]
 
     def query(self, sql):
-        return request_text(self.http, sql)
+        return request_text(self.http, sql, self.login())
+
+    def password_file(self):
+        return self.state / "clickhouse/password"
+
+    def login(self):
+        return {"X-ClickHouse-User": "souk", "X-ClickHouse-Key": self.password_file().read_text().strip()}
 
     def fault(self, **fault):
         """Asks the simulator to misbehave; nothing given ends all faults."""
@@ -77,8 +83,8 @@ class Stack:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-n:])
 
 
-def request_text(port, sql):
-    asked = urllib.request.Request(f"http://127.0.0.1:{port}/", data=sql.encode())
+def request_text(port, sql, headers):
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/", data=sql.encode(), headers=headers)
     with urllib.request.urlopen(asked, timeout=30) as answer:
         return answer.read().decode().strip()
 

@@ -44,10 +44,13 @@ def free_ports(n):
     raise RuntimeError(f"no {n} free ports in {os.environ['SOUK_TEST_PORTS']}")
 
 
+LOGINS = {}  # Headers for the ports that want them.
+
+
 def ask(port, path, body=None, method=None):
     """The body of an answer from 127.0.0.1; an HTTP error raises with what the server said."""
     data = json.dumps(body).encode() if isinstance(body, dict) else body.encode() if isinstance(body, str) else body
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=data, method=method)
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=data, method=method, headers=LOGINS.get(port, {}))
     try:
         with OPENER.open(request, timeout=15) as answer:
             return answer.read().decode()
@@ -110,13 +113,16 @@ class Stack:
         url = f"http://127.0.0.1:{self.sim}"
         self.config = {
             "state_dir": str(folder / "souk"),
-            "clickhouse": {"host": "127.0.0.1", "port": self.native},
+            "clickhouse": {"host": "127.0.0.1", "port": self.native, "user": "souk", "password_file": str(self.password_file())},
             "hub": {"host": "127.0.0.1", "port": self.hub, "open_to_local": True},
             "sources": {"psapi": {"base_url": url, "seed_url": url, "start": "oldest", "period_s": 0.5, "hidden_bucket_ms": 1},
                         "poe_ninja": {"base_url": url, "leagues": ["Standard"], "kinds": ["exchange/Currency", "item/UniqueWeapon"]}},
             "batch": {"age_ms": 300},
         }
         self.configure(more or {})
+
+    def password_file(self):
+        return self.folder / "clickhouse/password"
 
     def configure(self, more):
         merge(self.config, more)
@@ -137,6 +143,7 @@ class Stack:
         # The two ports open one after the other.
         until("ClickHouse answers", 90, lambda: ask(self.http, "/ping") and listens(self.native),
               lambda: self.tail("clickhouse"))
+        LOGINS[self.http] = {"X-ClickHouse-User": "souk", "X-ClickHouse-Key": self.password_file().read_text().strip()}
         if schema:
             done = run_souk("schema", "apply", "--yes", config=self.config_file, seconds=60)
             assert done.returncode == 0, done.stderr
@@ -250,7 +257,7 @@ class Stack:
 
     def audit(self, *options):
         return subprocess.run([SIM, "audit", "--ledger", self.folder / "sim/ledger.tsv", "--clickhouse",
-                               f"http://127.0.0.1:{self.http}", *options], capture_output=True, text=True, timeout=600)
+                               f"http://127.0.0.1:{self.http}", "--user", "souk", "--password-file", self.password_file(), *options], capture_output=True, text=True, timeout=600)
 
     def is_clean(self):
         """What the simulator said is what ClickHouse holds, row by row, and no limit was broken."""

@@ -247,7 +247,8 @@ def test_a_store_that_is_away_at_the_start_gets_everything_later(tmp_path):
 
 @pytest.mark.skipif(not OLD_SERVER.exists(), reason="Debian's clickhouse-server is not installed")
 def test_a_server_that_is_too_old_is_named_and_gets_nothing(tmp_path):
-    with stack_of(tmp_path, start=False) as stack:
+    nobody = {"clickhouse": {"user": "default", "password_file": ""}}
+    with stack_of(tmp_path, nobody, start=False) as stack:
         folder = tmp_path / "old"
         folder.mkdir()
         (folder / "users.xml").write_text(

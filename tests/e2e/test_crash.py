@@ -40,7 +40,7 @@ def free_ports(n):
 
 def ask(port, path, body=None):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body)
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, headers=stacks.LOGINS.get(port, {}))
     with opener.open(request, timeout=10) as answer:
         return answer.read().decode()
 
@@ -69,7 +69,8 @@ class Stack:
         subprocess.run(["python3", str(TOP / "deploy/lib/stack.py"),
                         "config", str(TOP / "deploy/souk.yaml"), str(folder / "souk.yaml"),
                         f"SOUK_STATE_DIR={folder}/souk", f"SOUK_HUB_PORT={self.hub}", "SOUK_CLICKHOUSE_HOST=127.0.0.1",
-                        f"SOUK_CLICKHOUSE_PORT={self.native}", "SOUK_LIVE=false", "SOUK_PSAPI_START=oldest", f"SOUK_PSAPI_URL=http://127.0.0.1:{self.sim}",
+                        f"SOUK_CLICKHOUSE_PORT={self.native}", "SOUK_CLICKHOUSE_USER=souk",
+                        f"SOUK_CLICKHOUSE_PASSWORD_FILE={folder}/clickhouse/password", "SOUK_LIVE=false", "SOUK_PSAPI_START=oldest", f"SOUK_PSAPI_URL=http://127.0.0.1:{self.sim}",
                         f"SOUK_PSAPI_SEED_URL=http://127.0.0.1:{self.sim}",
                         f"SOUK_NINJA_URL=http://127.0.0.1:{self.sim}",
                         *(f"sources.{name}.enabled=false"
@@ -90,6 +91,8 @@ class Stack:
         self.start("sim", SIM, "--port", self.sim, "--state", self.folder / "sim", "--rate", "200", "--quiet",
                    "--psapi-limits", "10:1:60", "--hidden-bucket-ms", "0", "--ninja-rebuild", "5")
         until("ClickHouse answers", 60, lambda: ask(self.http, "/ping") and stacks.listens(self.native))
+        password = (self.folder / "clickhouse/password").read_text().strip()
+        stacks.LOGINS[self.http] = {"X-ClickHouse-User": "souk", "X-ClickHouse-Key": password}
         until("the simulator answers", 10, lambda: ask(self.sim, "/_sim/status"))
         subprocess.run([SOUK, "--config", self.folder / "souk.yaml", "schema", "apply", "--yes"], check=True,
                        capture_output=True)
@@ -149,7 +152,8 @@ def drained(page):
 
 def audit(stack):
     return subprocess.run([SIM, "audit", "--ledger", stack.folder / "sim/ledger.tsv", "--clickhouse",
-                           f"http://127.0.0.1:{stack.http}", "--replaced"], capture_output=True, text=True)
+                           f"http://127.0.0.1:{stack.http}", "--user", "souk", "--password-file", stack.folder / "clickhouse/password",
+                           "--replaced"], capture_output=True, text=True)
 
 
 def test_nothing_is_lost_and_nothing_comes_twice(stack):

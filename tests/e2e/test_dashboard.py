@@ -350,11 +350,11 @@ def tool(name, *arguments):
 
 def test_every_source_answered_and_every_table_has_rows(stack):
     deadline = time.monotonic() + 90
-    while (found := subprocess.run(["python3", TOP / "deploy/lib/stack.py", "arrived", str(stack.hub), str(stack.http)],
+    while (found := subprocess.run(["python3", TOP / "deploy/lib/stack.py", "arrived", str(stack.hub), f"{stack.http}:{stack.password_file()}"],
                                    capture_output=True, text=True, timeout=30)).returncode != 0 and time.monotonic() < deadline:
         time.sleep(1)
     assert found.returncode == 0, found.stdout + found.stderr
-    shown = subprocess.run(["python3", TOP / "deploy/lib/stack.py", "table", str(stack.hub), str(stack.http)], capture_output=True,
+    shown = subprocess.run(["python3", TOP / "deploy/lib/stack.py", "table", str(stack.hub), f"{stack.http}:{stack.password_file()}"], capture_output=True,
                            text=True, timeout=30).stdout
     for name in {source["name"] for source in stack.status()["sources"]} | {"bronze_public_stash", "may send"}:
         assert name in shown, shown

@@ -10,7 +10,7 @@ import time
 import chproxy
 import pytest
 from chproxy import TERMINATOR, Proxy, put_string, put_varint
-from stacks import CLICKHOUSE, ask, free_ports, listens, until
+from stacks import CLICKHOUSE, LOGINS, ask, free_ports, listens, until
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +22,11 @@ def engine(tmp_path_factory):
                                     "--http-port", str(http)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         until("ClickHouse answers", 90, lambda: ask(http, "/ping") and listens(native))
+        password = (folder / "data/password").read_text().strip()
+        LOGINS[http] = {"X-ClickHouse-User": "souk", "X-ClickHouse-Key": password}
         ask(http, "/", "CREATE TABLE default.t (a UInt32) ENGINE = MergeTree ORDER BY a "
                        "SETTINGS non_replicated_deduplication_window = 1000")
-        yield native, http
+        yield native, http, password
     finally:
         process.terminate()
         process.wait(30)
@@ -44,11 +46,11 @@ def rows(engine):
 class Client:
     """Says hello, inserts UInt32 into default.t, and reads until the end of stream or an exception."""
 
-    def __init__(self, port, revision=54488):
+    def __init__(self, port, password, revision=54488):
         self.s = socket.create_connection(("127.0.0.1", port), 5)
         self.s.settimeout(20)
         self.s.sendall(b"\x00" + put_string("test") + put_varint(1) + put_varint(1) + put_varint(revision)
-                       + put_string("default") + put_string("default") + put_string(""))
+                       + put_string("default") + put_string("souk") + put_string(password))
         self.s.recv(4096)
         self.s.sendall(put_string(""))  # The addendum: a quota key.
 
@@ -80,7 +82,7 @@ class Client:
 
 
 def test_an_insert_passes_and_is_written_down(engine, proxy):
-    c = Client(proxy.port)
+    c = Client(proxy.port, engine[2])
     c.insert(range(1000), "one")
     assert c.answer().endswith(b"\x05")
     attempt = until("it is written down", 5, lambda: [a for a in proxy.seen("t") if a.client])[0]
@@ -93,13 +95,13 @@ def test_an_insert_passes_and_is_written_down(engine, proxy):
 
 def test_a_lost_reply_is_lost_after_the_commit(engine, proxy):
     proxy.fault("lose_reply")
-    c = Client(proxy.port)
+    c = Client(proxy.port, engine[2])
     c.insert([1, 2, 3], "two")
     with pytest.raises(ConnectionResetError):
         c.answer()
         c.s.recv(1)  # The header may have come before the reset.
     assert rows(engine) == 3
-    c = Client(proxy.port)
+    c = Client(proxy.port, engine[2])
     c.insert([1, 2, 3], "two")
     assert c.answer().endswith(b"\x05")
     assert rows(engine) == 3 and proxy.again() == 1
@@ -108,7 +110,7 @@ def test_a_lost_reply_is_lost_after_the_commit(engine, proxy):
 @pytest.mark.parametrize("kind", ["cut_before_data", "cut_in_block"])
 def test_a_cut_insert_is_not_stored(engine, proxy, kind):
     proxy.fault(kind)
-    c = Client(proxy.port)
+    c = Client(proxy.port, engine[2])
     c.insert(range(50_000), kind)
     with contextlib.suppress(ConnectionResetError):
         c.answer()
@@ -119,7 +121,7 @@ def test_a_cut_insert_is_not_stored(engine, proxy, kind):
 @pytest.mark.parametrize("kind", ["exception", "partial_error"])
 def test_an_exception_is_of_the_code_that_was_asked_for(engine, proxy, kind):
     proxy.fault(kind, code=252, message="too many parts")
-    c = Client(proxy.port)
+    c = Client(proxy.port, engine[2])
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         c.insert(range(50_000), kind)
     answer = c.answer()
@@ -129,7 +131,7 @@ def test_an_exception_is_of_the_code_that_was_asked_for(engine, proxy, kind):
 
 def test_late_data_arrive_after_the_client_is_gone(engine, proxy):
     proxy.fault("late_delivery", seconds=0.5)
-    c = Client(proxy.port)
+    c = Client(proxy.port, engine[2])
     c.insert([7], "late")
     with contextlib.suppress(ConnectionResetError):
         c.answer()
@@ -141,22 +143,22 @@ def test_late_data_arrive_after_the_client_is_gone(engine, proxy):
 
 def test_a_held_reply_comes_late(engine, proxy):
     proxy.fault("hold_reply", seconds=0.5)
-    c, begun = Client(proxy.port), time.monotonic()
+    c, begun = Client(proxy.port, engine[2]), time.monotonic()
     c.insert([8], "held")
     assert c.answer().endswith(b"\x05")
     assert time.monotonic() - begun >= 0.5 and rows(engine) == 1
 
 
 def test_refusal_and_throttle(engine, proxy):
-    c = Client(proxy.port)
+    c = Client(proxy.port, engine[2])
     proxy.refuse()
     with pytest.raises(OSError):
-        Client(proxy.port)
+        Client(proxy.port, engine[2])
     with contextlib.suppress(ConnectionResetError):
         assert c.s.recv(10) == b""
     proxy.accept()
     proxy.bytes_per_s = 400_000
-    c, begun = Client(proxy.port), time.monotonic()
+    c, begun = Client(proxy.port, engine[2]), time.monotonic()
     c.insert(range(50_000), "slow")
     assert c.answer().endswith(b"\x05")
     assert time.monotonic() - begun > 0.4 and rows(engine) == 50_000

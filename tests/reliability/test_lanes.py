@@ -59,7 +59,8 @@ def test_fresh_pages_go_first_and_nothing_is_lost(tmp_path):
         assert stack.metric("souk_pipeline_imbalance_rows") == 0
         assert stack.stop("souk") == 0  # What is decoded is stored on the way down.
         result = subprocess.run([stacks.SIM, "audit", "--ledger", stack.folder / "sim/ledger.tsv", "--clickhouse",
-                                 f"http://127.0.0.1:{stack.http}", "--replaced"], capture_output=True, text=True)
+                                 f"http://127.0.0.1:{stack.http}", "--user", "souk", "--password-file", stack.password_file(),
+                                 "--replaced"], capture_output=True, text=True)
         print(result.stdout, result.stderr)
         assert result.returncode == 0, result.stdout + result.stderr + stack.tail("souk")
         for table in ("bronze_public_stash", "bronze_requests", "bronze_ingest_checkpoints", "raw_public_stash_pages"):

@@ -104,13 +104,26 @@ static bool allow_chunks(const struct server *s) {
     return write_text(path, text);
 }
 
+/* And what is in users.d into its users: here anybody may do anything. */
+static bool allow_all(const struct server *s) {
+    static const char text[] =
+        "<clickhouse><users><default replace=\"replace\"><password></password>"
+        "<networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota>"
+        "<access_management>1</access_management></default></users></clickhouse>\n";
+    char path[128];
+    snprintf(path, sizeof path, "%s/users.d", s->dir);
+    if (mkdir(path, 0755) != 0) return false;
+    snprintf(path, sizeof path, "%s/users.d/default.xml", s->dir);
+    return write_text(path, text);
+}
+
 const char *server__start_embedded(struct server *s) {
     const char *launcher = getenv("SOUK_CLICKHOUSE");
     *s = (struct server){.embedded = true};
     if (launcher == NULL || access(launcher, X_OK) != 0)
         return "$SOUK_CLICKHOUSE names no launcher of the embedded server";
     int out[2];
-    if (!make_dir(s) || !allow_chunks(s) || pipe(out) != 0) return "no folder";
+    if (!make_dir(s) || !allow_chunks(s) || !allow_all(s) || pipe(out) != 0) return "no folder";
     s->pid = fork();
     if (s->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -144,9 +157,7 @@ static bool answers(uint16_t port) {
     return ok;
 }
 
-const char *server__start_old(struct server *s) {
-    return server__start_old_secure(s, NULL);
-}
+const char *server__start_old(struct server *s) { return server__start_old_secure(s, NULL); }
 
 const char *server__start_old_secure(struct server *s, const char *cert_file) {
     *s = (struct server){0};
