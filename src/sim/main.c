@@ -100,6 +100,12 @@ static int serve(struct program *p) {
                    p->options.replay_dir != NULL ? ", replay with synthetic cursors" : "",
                    p->options.limits ? "" : ", limits off", p->options.rate_max ? ", rate max" : "",
                    p->sim.rivers[REALM_PC].n_pages);
+            if (p->options.replay_dir != NULL) {
+                struct buf told = {0};
+                sim__tell_recorded(&p->sim, &told);
+                printf("souk-sim: %s\n", told.at);
+                buf__fini(&told);
+            }
             fflush(stdout);
         }
     }

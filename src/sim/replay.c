@@ -6,6 +6,7 @@
 #include <glob.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 #include <yyjson.h>
 #include <zlib.h>
@@ -110,8 +111,8 @@ static int add_file(struct river_options *o, const char *path, struct sim_err *e
 }
 
 int replay__load_pages(const char *dir, struct river_options *o, struct sim_err *e) {
-    static const char *const patterns[] = {"page-*.json.gz", "stashes*.json.gz",
-                                           "stash-quad*.json.gz", "stash-history*.jsonl.gz"};
+    static const char *const patterns[] = {"page*.json*", "stashes*.json*", "stash-quad*.json*",
+                                           "stash-history*.jsonl*"};
     int rc = 0;
     for (size_t i = 0; i < sizeof patterns / sizeof patterns[0] && rc == 0; i++) {
         char pattern[1024];
@@ -122,8 +123,6 @@ int replay__load_pages(const char *dir, struct river_options *o, struct sim_err 
                 rc = add_file(o, found.gl_pathv[k], e);
         globfree(&found);
     }
-    if (rc == 0 && o->n_replay == 0)
-        rc = sim_err__setf(e, "replay %s: has no psapi/page-*.json.gz or the like", dir);
     if (rc != 0) {
         for (size_t i = 0; i < o->n_replay; i++) body__unref(o->replay[i]);
         free(o->replay);
@@ -165,13 +164,48 @@ static void type_of(const char *name, char out[32]) {
     out[n] = '\0';
 }
 
+/** Add single overviews: exchange.json, item.json and currency.json for any type,
+ * exchange@Fragment.json for one; each as it is or with .gz. */
+static int load_overviews(const char *dir, const char *path, struct ninja_recorded **out, size_t *n,
+                          struct sim_err *e) {
+    static const char *const ends[] = {".json", ".json.gz", "@*.json", "@*.json.gz"};
+    struct buf text = {0};
+    int rc = 0;
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0] && rc == 0; i++) {
+        char pattern[1024], type[32] = "";
+        glob_t found = {0};
+        snprintf(pattern, sizeof pattern, "%s/ninja/%s%s", dir, path, ends[i]);
+        if (glob(pattern, 0, NULL, &found) != 0) found.gl_pathc = 0;
+        for (size_t k = 0; k < found.gl_pathc && rc == 0; k++) {
+            const char *name = strrchr(found.gl_pathv[k], '/') + 1, *at = strchr(name, '@');
+            yyjson_doc *doc;
+            rc = replay__read_file(found.gl_pathv[k], &text, e);
+            if (rc != 0) break;
+            /* Numbers stay as they were written, also those that fit no type. */
+            doc = yyjson_read(text.at, text.len, YYJSON_READ_NUMBER_AS_RAW);
+            if (at != NULL) snprintf(type, sizeof type, "%.*s", (int)strcspn(at + 1, "."), at + 1);
+            if (yyjson_is_arr(yyjson_obj_get(yyjson_doc_get_root(doc), "lines")))
+                add_recorded(out, n, path, type, yyjson_doc_get_root(doc));
+            else rc = sim_err__setf(e, "replay %s: is no overview", found.gl_pathv[k]);
+            yyjson_doc_free(doc);
+        }
+        globfree(&found);
+    }
+    buf__fini(&text);
+    return rc;
+}
+
 int replay__load_ninja(const char *dir, struct ninja_recorded **out, size_t *n, struct sim_err *e) {
+    static const char *const single[] = {"exchange", "item", "currency"};
     char path[1024], type[32];
     struct buf text = {0};
     yyjson_doc *doc;
     yyjson_val *key, *v;
     size_t i, m;
     snprintf(path, sizeof path, "%s/ninja/overview-2026-08-new-shapes.json.gz", dir);
+    for (size_t k = 0; k < sizeof single / sizeof single[0]; k++)
+        if (load_overviews(dir, single[k], out, n, e) != 0) return -1;
+    if (access(path, R_OK) != 0) return 0;
     if (replay__read_file(path, &text, e) != 0) return -1;
     doc = yyjson_read(text.at, text.len, 0);
     yyjson_obj_foreach(yyjson_doc_get_root(doc), i, m, key, v) {
@@ -180,5 +214,5 @@ int replay__load_ninja(const char *dir, struct ninja_recorded **out, size_t *n, 
     }
     yyjson_doc_free(doc);
     buf__fini(&text);
-    return *n > 0 ? 0 : sim_err__setf(e, "replay %s: has no overviews", path);
+    return 0;
 }

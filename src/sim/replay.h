@@ -9,8 +9,8 @@
 struct ninja_recorded;
 
 /** Read DIR/psapi into o->replay. Stashes without an id get one that follows from their file and
- * place; all else stays as it was recorded. Blocks: for the start only. @return 0, or -1 with why;
- * no recorded page at all is an error. */
+ * place; all else stays as it was recorded. Blocks: for the start only. @return 0, without a
+ * page where none is recorded, or -1 with why. */
 int replay__load_pages(const char *dir, struct river_options *o, struct sim_err *e);
 /** Read DIR/ninja into a list (owned by the caller, each body with one reference). @return 0 or -1.
  */

@@ -23,17 +23,22 @@ static void add_text(struct ninja_recorded **out, size_t *n, const char *path, c
     one->body = body__new(text->at, text->len);
 }
 
-/** Read a file of the recording as JSON. @return NULL with @rc 0 when it is not there, and with -1
- * when it is broken. */
-static yyjson_doc *read_json(const char *dir, const char *name, int *rc, struct sim_err *e) {
-    char path[1024];
+/** Read a file of the recording as JSON: @name or @other, with .json or .json.gz. @return NULL with
+ * @rc 0 when none is there, and with -1 when it is broken. */
+static yyjson_doc *read_json(const char *dir, const char *name, const char *other, int *rc,
+                             struct sim_err *e) {
+    char path[1024] = "";
     struct buf text = {0};
     yyjson_doc *doc = NULL;
+    bool there = false;
     *rc = 0;
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (access(path, R_OK) != 0) return NULL;
+    for (int i = 0; i < 4 && !there; i++) {
+        snprintf(path, sizeof path, "%s/%s.json%s", dir, i < 2 ? name : other, i % 2 ? ".gz" : "");
+        there = access(path, R_OK) == 0;
+    }
+    if (!there) return NULL;
     *rc = replay__read_file(path, &text, e);
-    if (*rc == 0) doc = yyjson_read(text.at, text.len, 0);
+    if (*rc == 0) doc = yyjson_read(text.at, text.len, YYJSON_READ_NUMBER_AS_RAW);
     if (*rc == 0 && doc == NULL) *rc = sim_err__setf(e, "replay %s: not JSON", path);
     buf__fini(&text);
     return doc;
@@ -48,14 +53,16 @@ static void add_value(struct buf *b, yyjson_val *v) {
 }
 
 static int load_trade(const char *dir, struct ninja_recorded **out, size_t *n, struct sim_err *e) {
-    static const char *const files[][2] = {{"static", "trade/data-static-2026-08.json.gz"},
-                                           {"stats", "trade/data-stats-2026-08.json.gz"},
-                                           {"filters", "trade/data-filters-2026-08.json.gz"},
-                                           {"items", "trade/data-items-2019-12.json.gz"},
-                                           {"leagues", "trade/leagues-poe1-2026-08.json"}};
+    static const char *const files[][2] = {{"static", "trade/data-static-2026-08"},
+                                           {"stats", "trade/data-stats-2026-08"},
+                                           {"filters", "trade/data-filters-2026-08"},
+                                           {"items", "trade/data-items-2019-12"},
+                                           {"leagues", "trade/leagues-poe1-2026-08"}};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         int rc;
-        yyjson_doc *doc = read_json(dir, files[i][1], &rc, e);
+        char other[64];
+        snprintf(other, sizeof other, "trade/%s", files[i][0]);
+        yyjson_doc *doc = read_json(dir, files[i][1], other, &rc, e);
         yyjson_val *root = yyjson_doc_get_root(doc);
         struct buf b = {0};
         if (rc != 0) return -1;
@@ -74,7 +81,8 @@ static int load_trade(const char *dir, struct ninja_recorded **out, size_t *n, s
 static int load_exchange(const char *dir, struct ninja_recorded **out, size_t *n,
                          struct sim_err *e) {
     int rc;
-    yyjson_doc *doc = read_json(dir, "cx/digest-allflame-2026-08-excerpt.json", &rc, e);
+    yyjson_doc *doc =
+        read_json(dir, "cx/digest-allflame-2026-08-excerpt", "exchange/digest", &rc, e);
     yyjson_val *markets = yyjson_obj_get(yyjson_doc_get_root(doc), "markets");
     if (markets != NULL) {
         struct buf b = {0};
@@ -103,7 +111,8 @@ static void add_tab(struct buf *b, yyjson_val *tab, size_t i, char id[11]) {
 static int load_account(const char *dir, struct ninja_recorded **out, size_t *n,
                         struct sim_err *e) {
     int rc;
-    yyjson_doc *doc = read_json(dir, "account/stash-items-legacy-all-types.json.gz", &rc, e);
+    yyjson_doc *doc =
+        read_json(dir, "account/stash-items-legacy-all-types", "account/legacy", &rc, e);
     yyjson_val *root = yyjson_doc_get_root(doc), *tab;
     yyjson_val *tabs = yyjson_obj_get(yyjson_obj_get(root, "stash_0"), "tabs");
     struct buf list = {0}, one = {0};

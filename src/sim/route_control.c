@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <yyjson.h>
 #include <zlib.h>
 
@@ -232,8 +233,27 @@ static void control_status(struct sim *s, struct reply *r) {
     buf__fini(&b);
 }
 
+/** A page in a browser reaches every port of the machine, and a name that it owns may point here:
+ * who commands is no page, and names the host by an address or as localhost. */
+static bool is_own_client(const struct http_request *q) {
+    struct span host = http__header(q, "host"), site = http__header(q, "sec-fetch-site");
+    size_t n = 0;
+    if (http__header(q, "origin").len > 0) return false;
+    if (site.len > 0 && !span__is(site, "none") && !span__is(site, "same-origin")) return false;
+    if (host.len > 0 && host.at[0] == '[') return true;
+    while (n < host.len && host.at[n] != ':') n++;
+    if (n == 9 && strncasecmp(host.at, "localhost", 9) == 0) return true;
+    for (size_t i = 0; i < n; i++)
+        if (strchr("0123456789.", host.at[i]) == NULL) return false;
+    return true;
+}
+
 void handle_control(struct sim *s, const struct http_request *q, struct reply *r) {
     bool post = span__is(q->method, "POST");
+    if (!is_own_client(q)) {
+        reply_error(r, 403, 1, "Not for pages of a browser, and by an address or localhost only");
+        return;
+    }
     if (span__is(q->path, "/_sim/fault")) {
         control_fault(s, q, r);
     } else if (span__is(q->path, "/_sim/freeze") && post) {

@@ -48,7 +48,8 @@ static bool pass_same(struct sim *s, const struct http_request *q, uint64_t key,
 
 static struct body *overview(struct sim *s, const char *league, const char *path,
                              const char *type) {
-    if (s->recorded == NULL) return ninja__overview(s->o->seed, league, path, type, sim__build(s));
+    if (s->o->replay_dir == NULL)
+        return ninja__overview(s->o->seed, league, path, type, sim__build(s));
     return sim__recorded(s, path, type);
 }
 

@@ -77,6 +77,10 @@ void handle_psapi(struct sim *s, const struct http_request *q, struct reply *r, 
         reply_error(r, 400, 2, "Invalid query");
         return;
     }
+    if (!sim__serves(s, "psapi")) {
+        reply_error(r, 404, 1, "Nothing of this was recorded");
+        return;
+    }
     river = sim__river(s, realm, &err);
     if (river == NULL) {
         reply_error(r, 500, 4, err.msg);

@@ -203,10 +203,49 @@ int sim__realm(const char *name) {
 }
 
 struct body *sim__recorded(const struct sim *s, const char *path, const char *type) {
-    for (size_t i = 0; i < s->n_recorded; i++)
-        if (strcmp(s->recorded[i].path, path) == 0 && strcmp(s->recorded[i].type, type) == 0)
-            return body__ref(s->recorded[i].body);
+    for (int any = 0; any < 2; any++) /* One of this very type before one of any. */
+        for (size_t i = 0; i < s->n_recorded; i++)
+            if (strcmp(s->recorded[i].path, path) == 0 &&
+                strcmp(s->recorded[i].type, any ? "" : type) == 0)
+                return body__ref(s->recorded[i].body);
     return NULL;
+}
+
+static size_t count_recorded(const struct sim *s, const char *path) {
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_recorded; i++) n += strcmp(s->recorded[i].path, path) == 0;
+    return n;
+}
+
+bool sim__serves(const struct sim *s, const char *source) {
+    if (s->o->replay_dir == NULL) return true;
+    if (strcmp(source, "psapi") == 0) return s->rivers[REALM_PC].o.n_replay > 0;
+    return count_recorded(s, "exchange") + count_recorded(s, "item") +
+               count_recorded(s, "currency") >
+           0;
+}
+
+void sim__tell_recorded(const struct sim *s, struct buf *out) {
+    static const char *const kinds[][3] = {{"trade", "trade_data", "lists"},
+                                           {"cx", "currency_exchange", "digests"},
+                                           {"account", "account_stashes", "tabs and list"}};
+    size_t pages = s->rivers[REALM_PC].o.n_replay;
+    size_t overviews =
+        count_recorded(s, "exchange") + count_recorded(s, "item") + count_recorded(s, "currency");
+    buf__addf(out, "recorded:");
+    if (pages > 0) buf__addf(out, " psapi (%zu pages)", pages);
+    if (overviews > 0) buf__addf(out, " poe_ninja (%zu overviews)", overviews);
+    for (size_t i = 0; i < 3; i++)
+        if (count_recorded(s, kinds[i][0]) > 0)
+            buf__addf(out, " %s (%zu %s)", kinds[i][1], count_recorded(s, kinds[i][0]),
+                      kinds[i][2]);
+    buf__adds(out, "; simulated:");
+    for (size_t i = 0; i < 3; i++)
+        if (count_recorded(s, kinds[i][0]) == 0) buf__addf(out, " %s", kinds[i][1]);
+    buf__adds(out, " leagues; not served:");
+    if (pages == 0) buf__adds(out, " psapi");
+    if (overviews == 0) buf__adds(out, " poe_ninja");
+    if (pages > 0 && overviews > 0) buf__adds(out, " none");
 }
 
 bool sim__has_league(const struct sim *s, const char *name) {
@@ -277,7 +316,14 @@ int sim__init(struct sim *s, const struct options *o, struct sim_clock now, stru
         (replay__load_ninja(o->replay_dir, &s->recorded, &s->n_recorded, e) != 0 ||
          replay__load_bodies(o->replay_dir, &s->recorded, &s->n_recorded, e) != 0))
         return -1;
-    return sim__river(s, REALM_PC, e) != NULL ? 0 : -1;
+    if (sim__river(s, REALM_PC, e) == NULL) return -1;
+    if (o->replay_dir != NULL && s->n_recorded == 0 && s->rivers[REALM_PC].o.n_replay == 0)
+        return sim_err__setf(
+            e,
+            "replay %s: has none of the known bodies: psapi/page*.json, ninja/exchange.json "
+            "and the like, with or without .gz",
+            o->replay_dir);
+    return 0;
 }
 
 void sim__fini(struct sim *s) {

@@ -146,6 +146,12 @@ int64_t sim__build(const struct sim *s);
 int64_t sim__content_ns(const struct sim *s);
 /** @return the number of the realm of that name; -1 when there is none. */
 int sim__realm(const char *name);
+/** @return whether that source, psapi or poe_ninja, is answered: in a replay only from recorded
+ * bodies. */
+bool sim__serves(const struct sim *s, const char *source);
+/** Say in a line which sources a replay has recorded bodies of, which are simulated beside them,
+ * and which are not answered. */
+void sim__tell_recorded(const struct sim *s, struct buf *out);
 /** @return the recorded body of that path and type with a reference more, or NULL. */
 struct body *sim__recorded(const struct sim *s, const char *path, const char *type);
 /** @return whether @name is one of --leagues. */

@@ -71,8 +71,8 @@ static inline const struct reply *fixture__send(struct fixture *f, const char *m
     static char text[8192];
     static struct http_request q;
     int n = snprintf(text, sizeof text,
-                     "%s %s HTTP/1.1\r\nHost: sim\r\n%sContent-Length: %zu\r\n\r\n%s", method,
-                     target, headers, strlen(body), body);
+                     "%s %s HTTP/1.1\r\nHost: 127.0.0.1:8787\r\n%sContent-Length: %zu\r\n\r\n%s",
+                     method, target, headers, strlen(body), body);
     reply__fini(&f->reply);
     assert_int_equal(http__parse(text, (size_t)n, &q), n);
     sim__handle(f->sim, &q, &f->reply);

@@ -6,7 +6,9 @@
 #include "account.h"
 #include "exchange.h"
 #include "test_sim.h"
+
 #include "trade_data.h"
+#include <sys/stat.h>
 
 static int setup(void **state) {
     struct fixture *f = calloc(1, sizeof *f);
@@ -284,7 +286,8 @@ static void test_a_tree_of_tabs_can_be_read_whole(void **state) {
                      str(child, "id"));
             assert_int_equal(fixture__get(f, target)->status, 200);
             doc = parse(&f->reply);
-            assert_non_null(yyjson_obj_get(yyjson_obj_get(yyjson_doc_get_root(doc), "stash"), "items"));
+            assert_non_null(
+                yyjson_obj_get(yyjson_obj_get(yyjson_doc_get_root(doc), "stash"), "items"));
             yyjson_doc_free(doc);
         }
     }
@@ -311,10 +314,11 @@ static void test_tabs_change_slowly(void **state) {
         body__unref(b);
     }
     for (size_t i = 0; i < 12; i++) {
-        const char *id = str(
-            yyjson_arr_get(yyjson_obj_get(yyjson_doc_get_root(list), "stashes"), i), "id");
+        const char *id =
+            str(yyjson_arr_get(yyjson_obj_get(yyjson_doc_get_root(list), "stashes"), i), "id");
         struct body *first = account__tab(&v, id, NULL), *same, *later;
-        v.at_ns += ACCOUNT_PERIOD_S * SIM_NS_PER_S - v.at_ns % (ACCOUNT_PERIOD_S * SIM_NS_PER_S) - 1;
+        v.at_ns +=
+            ACCOUNT_PERIOD_S * SIM_NS_PER_S - v.at_ns % (ACCOUNT_PERIOD_S * SIM_NS_PER_S) - 1;
         body__unref(first);
         first = account__tab(&v, id, NULL);
         same = account__tab(&v, id, NULL);
@@ -430,8 +434,9 @@ static void test_pages_of_others(void **state) {
     assert_int_equal(fixture__get(f, "/poedb/us/Currency_Exchange")->status, 200);
     assert_int_equal(f->sim->ledger.n_body_rows, n_exchange_items);
     assert_int_equal(fixture__get(f, "/poedb/us/Currency_Exchange")->status, 429);
-    assert_int_equal(fixture__get(f, "/wiki/w/api.php?action=cargoquery&tables=mods&fields=mods.id%3D"
-                                     "id,stat_text&limit=500&offset=1180&format=json")
+    assert_int_equal(fixture__get(f,
+                                  "/wiki/w/api.php?action=cargoquery&tables=mods&fields=mods.id%3D"
+                                  "id,stat_text&limit=500&offset=1180&format=json")
                          ->status,
                      200); /* Another site. */
     doc = parse(&f->reply);
@@ -439,8 +444,7 @@ static void test_pages_of_others(void **state) {
     assert_int_equal(yyjson_arr_size(list), 20);
     assert_string_equal(str(yyjson_obj_get(yyjson_arr_get(list, 0), "title"), "id"),
                         "SimulatedMod1180");
-    assert_non_null(
-        yyjson_obj_get(yyjson_obj_get(yyjson_arr_get(list, 0), "title"), "stat text"));
+    assert_non_null(yyjson_obj_get(yyjson_obj_get(yyjson_arr_get(list, 0), "title"), "stat text"));
     yyjson_doc_free(doc);
     pass_time(f, 1);
     assert_int_equal(fixture__get(f, "/wiki/w/api.php?action=query")->status, 404);
@@ -522,7 +526,7 @@ static void test_options_of_the_new_routes(void **state) {
     char *wrong[][5] = {{"souk-sim", "--port", "0", "--scopes", "service:all"},
                         {"souk-sim", "--port", "0", "--client", "souk"},
                         {"souk-sim", "--port", "0", "--cx-history", "0"}};
-    char *right[] = {"souk-sim", "--port", "0", "--scopes", "none", "--client", "a:b",
+    char *right[] = {"souk-sim",     "--port",    "0", "--scopes",     "none", "--client", "a:b",
                      "--trade-etag", "--cx-late", "0", "--token-life", "5"};
     (void)state;
     for (size_t i = 0; i < 3; i++) assert_int_equal(options__parse(&o, 5, wrong[i], &err), -1);
@@ -572,12 +576,105 @@ static void test_bodies_are_replayed(enum data_origin origin) {
 }
 DATA_TESTS_OF(test_bodies_are_replayed)
 
+/* The control paths are for programs of this machine: a page of a browser gives itself away, and a
+ * name that is made to point here is no address. */
+static void test_no_page_commands_the_simulator(void **state) {
+    struct fixture *f = *state;
+    static const char *const pages[] = {"Origin: https://page.example\r\n", "Origin: null\r\n",
+                                        "Sec-Fetch-Site: cross-site\r\n",
+                                        "Sec-Fetch-Site: same-site\r\n"};
+    for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
+        assert_int_equal(fixture__send(f, "POST", "/_sim/stop", pages[i], "", true)->status, 403);
+        assert_int_equal(fixture__send(f, "GET", "/_sim/status", pages[i], "", true)->status, 403);
+    }
+    assert_false(f->sim->stop_wanted);
+    static const struct {
+        const char *host;
+        int status;
+    } hosts[] = {{"evil.example:8787", 403}, {"127.0.0.1.evil.example", 403},
+                 {"localhost.evil", 403},    {"localhost:8787", 200},
+                 {"127.0.0.1", 200},         {"[::1]:8787", 200}};
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        char text[256];
+        static struct http_request q;
+        int n = snprintf(text, sizeof text, "GET /_sim/status HTTP/1.1\r\nHost: %s\r\n\r\n",
+                         hosts[i].host);
+        reply__fini(&f->reply);
+        assert_int_equal(http__parse(text, (size_t)n, &q), n);
+        sim__handle(f->sim, &q, &f->reply);
+        assert_int_equal(f->reply.status, hosts[i].status);
+    }
+    assert_int_equal(
+        fixture__send(f, "GET", "/_sim/status", "Sec-Fetch-Site: none\r\n", "", true)->status, 200);
+}
+
+/* Any folder that has some of the known bodies will do, and what it lacks is not made up. */
+static void test_what_a_folder_has_is_served(void **state) {
+    const char *source = getenv("SOUK_SOURCE");
+    char dir[400], ninja[500], *words[] = {"--replay", dir, "--limits", "off"};
+    struct fixture f;
+    struct buf told = {0};
+    struct sim_err err;
+    (void)state;
+    assert_non_null(source);
+    snprintf(dir, sizeof dir, "%s/tests/data", source);
+    fixture__init(&f, 4, words);
+    fixture__open(&f);
+    sim__tell_recorded(f.sim, &told);
+    assert_string_equal(
+        told.at,
+        "recorded: psapi (1 pages) poe_ninja (3 overviews) trade_data (5 lists) currency_exchange "
+        "(1 digests); simulated: account_stashes leagues; not served: none");
+    fixture__get(&f, "/poe1/api/economy/exchange/current/overview?league=Standard&type=Scarab");
+    assert_int_equal(f.reply.status, 200);
+    assert_non_null(strstr(f.reply.body->data, "primaryValue"));
+    fixture__fini(&f);
+    /* One overview, alone. */
+    strcpy(dir, "/tmp/souk_sim_bodies_XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    fixture__init(&f, 4, words);
+    f.sim = calloc(1, sizeof *f.sim);
+    assert_int_equal(sim__init(f.sim, &f.options, (struct sim_clock){0}, &err), -1);
+    assert_non_null(strstr(err.msg, "none of the known bodies"));
+    fixture__close(&f);
+    snprintf(ninja, sizeof ninja, "%s/ninja", dir);
+    assert_int_equal(mkdir(ninja, 0700), 0);
+    snprintf(ninja, sizeof ninja, "%s/ninja/item@UniqueRing.json", dir);
+    FILE *out = fopen(ninja, "w");
+    assert_non_null(out);
+    fputs("{\"lines\":[{\"id\":7}]}", out);
+    fclose(out);
+    fixture__open(&f);
+    buf__reset(&told);
+    sim__tell_recorded(f.sim, &told);
+    assert_non_null(strstr(told.at, "recorded: poe_ninja (1 overviews); "));
+    assert_non_null(strstr(told.at, "not served: psapi"));
+    assert_int_equal(fixture__get(&f, "/public-stash-tabs")->status, 404);
+    assert_int_equal(
+        fixture__get(
+            &f, "/poe1/api/economy/stash/current/item/overview?league=Standard&type=UniqueRing")
+            ->status,
+        200);
+    assert_int_not_equal(
+        fixture__get(
+            &f, "/poe1/api/economy/stash/current/item/overview?league=Standard&type=UniqueJewel")
+            ->status,
+        200);
+    fixture__fini(&f);
+    buf__fini(&told);
+    remove(ninja);
+    snprintf(ninja, sizeof ninja, "%s/ninja", dir);
+    rmdir(ninja);
+    rmdir(dir);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE(test_a_token_says_what_was_granted),
         CASE(test_wrong_credentials),
+        CASE(test_no_page_commands_the_simulator),
         CASE(test_a_token_opens_its_scopes_for_its_time),
         CASE(test_a_restarted_simulator_knows_its_tokens),
         CASE(test_a_head_shows_the_state_once_a_minute),
@@ -596,6 +693,7 @@ int main(void) {
         CASE(test_a_restart_does_not_promise_twice),
         cmocka_unit_test(test_options_of_the_new_routes),
         DATA_TESTS(test_bodies_are_replayed),
+        cmocka_unit_test(test_what_a_folder_has_is_served),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
