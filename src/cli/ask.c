@@ -1,4 +1,5 @@
 #include "ask.h"
+#include "souk/core/err.h"
 #include "verbs.h"
 #include <curl/curl.h>
 #include <stdio.h>
@@ -38,6 +39,19 @@ static CURLcode fetch(const struct settings *settings, const char *method, const
     return code;
 }
 
+/* A string of a read document lies in the document's own memory, ended by a zero; "\\u0000" in it
+ * only ends it sooner. */
+static void plain_value(yyjson_val *value) {
+    if (yyjson_is_str(value)) err__plain((char *)(uintptr_t)yyjson_get_str(value), false);
+}
+
+/* All values of a document lie behind each other. */
+yyjson_doc *plain_doc(yyjson_doc *doc) {
+    yyjson_val *value = yyjson_doc_get_root(doc);
+    for (size_t n = yyjson_doc_get_val_count(doc); n > 0; n--) plain_value(value++);
+    return doc;
+}
+
 const char *answer_text(yyjson_val *obj, const char *key) {
     const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
     return s == NULL ? "" : s;
@@ -48,7 +62,7 @@ double answer_num(yyjson_val *obj, const char *key) {
 }
 
 static void print_refusal(const struct buf *body, long status) {
-    yyjson_doc *doc = yyjson_read(body->base, body->len, 0);
+    yyjson_doc *doc = plain_doc(yyjson_read(body->base, body->len, 0));
     const char *msg =
         yyjson_get_str(yyjson_obj_get(yyjson_obj_get(yyjson_doc_get_root(doc), "error"), "msg"));
     fprintf(stderr, "souk: it refused with HTTP %ld: %s\n", status, msg == NULL ? "" : msg);

@@ -13,6 +13,8 @@
 int ask_hub(const struct settings *settings, const char *method, const char *path, struct buf *out);
 /** Appends @name=@value to the query of @path, encoded. */
 void put_query(struct buf *path, const char *name, const char *value);
+/** err__plain() on one line for all texts of an answer. @return @doc, which may be NULL. */
+yyjson_doc *plain_doc(yyjson_doc *doc);
 /** @return the string @key of an answer's object @obj, "" when there is none. Borrowed from it. */
 const char *answer_text(yyjson_val *obj, const char *key);
 /** @return the number @key of @obj, 0 when there is none. */

@@ -173,7 +173,7 @@ static int look(const struct settings *settings, const struct wish *w, const cha
     yyjson_doc_free(out->doc);
     *out = (struct look){0};
     int code = ask_hub(settings, "GET", "/api/v1/backfill", &body);
-    if (code == 0) out->doc = yyjson_read(body.base, body.len, 0);
+    if (code == 0) out->doc = plain_doc(yyjson_read(body.base, body.len, 0));
     out->b = find(out->doc, w->source, key);
     if (code == 0 && out->b == NULL) code = post(settings, w, &body); /* Souk began anew. */
     buf__fini(&body);
@@ -238,7 +238,7 @@ static int verify(struct command *c, const struct settings *settings, const stru
 static int list(const struct command *c, const struct settings *settings, struct buf *body) {
     int code = ask_hub(settings, "GET", "/api/v1/backfill", body);
     if (code != 0) return code;
-    yyjson_doc *doc = yyjson_read(body->base, body->len, 0);
+    yyjson_doc *doc = plain_doc(yyjson_read(body->base, body->len, 0));
     yyjson_val *all = yyjson_obj_get(yyjson_doc_get_root(doc), "backfills"), *b;
     size_t i, max;
     if (c->json) printf("%.*s\n", SLICE_FMT(buf__slice(body)));
@@ -252,7 +252,7 @@ static int stop(const struct command *c, const struct settings *settings, const 
                 struct buf *body) {
     int code = post(settings, w, body);
     if (code != 0) return code;
-    yyjson_doc *doc = yyjson_read(body->base, body->len, 0);
+    yyjson_doc *doc = plain_doc(yyjson_read(body->base, body->len, 0));
     yyjson_val *b = yyjson_doc_get_root(doc);
     if (c->json) print_json(b);
     else printf("%s is stopped at %s\n", answer_text(b, "key"), answer_text(b, "cursor"));
@@ -266,7 +266,7 @@ static int run(struct command *c, const struct settings *settings, struct wish *
     struct look l = {0};
     int code = post(settings, w, body);
     if (code != 0) return code;
-    yyjson_doc *doc = yyjson_read(body->base, body->len, 0);
+    yyjson_doc *doc = plain_doc(yyjson_read(body->base, body->len, 0));
     snprintf(key, sizeof key, "%s", answer_text(yyjson_doc_get_root(doc), "key"));
     snprintf(until, sizeof until, "%s", answer_text(yyjson_doc_get_root(doc), "to"));
     w->until = until; /* As of now, should souk begin anew. */

@@ -1,5 +1,6 @@
 /* souk check: the configuration, and with --env what it names. */
 #include "check_env.h"
+#include "souk/core/err.h"
 #include "verbs.h"
 #include <getopt.h>
 #include <stdio.h>
@@ -31,7 +32,9 @@ static const char *const results[] = {
 
 static void print_text(const struct checks *c) {
     for (size_t i = 0; i < c->n; i++) {
-        const struct check *x = &c->items[i];
+        struct check copy = c->items[i], *x = &copy; /* Servers have had their say in it. */
+        err__plain(x->what, false);
+        err__plain(x->hint, false);
         printf("%-4s  %-32s  %s\n", results[x->result], x->name, x->what);
         if (x->hint[0] != '\0') printf("      %-32s  -> %s\n", "", x->hint);
     }

@@ -188,7 +188,7 @@ static void print_stream(yyjson_val *s) {
 }
 
 static int print_answer(const struct wish *w, const struct buf *json, bool as_json) {
-    yyjson_doc *doc = yyjson_read(json->base, json->len, 0);
+    yyjson_doc *doc = plain_doc(yyjson_read(json->base, json->len, 0));
     yyjson_val *root = yyjson_doc_get_root(doc), *list = yyjson_obj_get(root, "streams"), *s;
     size_t i, max, n = 0;
     if (list == NULL) {

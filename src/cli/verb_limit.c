@@ -82,7 +82,7 @@ static void print_throttler(yyjson_val *t) {
 }
 
 static int print_policies(const struct buf *json) {
-    yyjson_doc *doc = yyjson_read(json->base, json->len, 0);
+    yyjson_doc *doc = plain_doc(yyjson_read(json->base, json->len, 0));
     yyjson_val *root = yyjson_doc_get_root(doc);
     limit_table__print(yyjson_is_arr(root) ? root : yyjson_obj_get(root, "policies"));
     yyjson_doc_free(doc);
@@ -103,7 +103,7 @@ static int print_saved(const struct command *c, const struct settings *settings)
 }
 
 static int print_all(const struct buf *json, const char *only) {
-    yyjson_doc *doc = yyjson_read(json->base, json->len, 0);
+    yyjson_doc *doc = plain_doc(yyjson_read(json->base, json->len, 0));
     yyjson_val *root = yyjson_doc_get_root(doc), *list = yyjson_obj_get(root, "endpoints"), *ep;
     size_t i, max;
     int code = only == NULL ? 0 : EXIT_FAILURE;

@@ -22,7 +22,7 @@ const char verb_poll_help[] =
 
 /* @return 0 when any stream asks. */
 static int print_streams(const struct buf *json) {
-    yyjson_doc *doc = yyjson_read(json->base, json->len, 0);
+    yyjson_doc *doc = plain_doc(yyjson_read(json->base, json->len, 0));
     yyjson_val *s;
     size_t i, n;
     int code = EXIT_FAILURE;

@@ -1,5 +1,6 @@
 /* souk schema: compares ClickHouse with what this program expects, and adds what is missing. */
 #include "app.h"
+#include "souk/core/err.h"
 #include "souk/schema.h"
 #include "verbs.h"
 #include <getopt.h>
@@ -31,6 +32,8 @@ const char verb_schema_help[] =
 static void print_text(const struct schema_diff *d) {
     for (size_t i = 0; i < d->n; i++) {
         const struct schema_difference *x = &d->items[i];
+        err__plain(x->what, false); /* It tells what the server has. */
+        err__plain(x->statement, true);
         printf("%s%s%s\n", x->table, x->table[0] == '\0' ? "" : ": ", x->what);
         if (x->statement[0] == '\0') continue;
         if (x->kind == SCHEMA_MIGRATION) { /* It is no statement, but this verb. */

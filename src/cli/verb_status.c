@@ -6,6 +6,7 @@
 #include "ask.h"
 #include "souk/core/buf.h"
 #include "souk/core/clock.h"
+#include "souk/core/err.h"
 #include "verbs.h"
 #include <getopt.h>
 #include <inttypes.h>
@@ -27,12 +28,7 @@ const char verb_status_help[] =
  * terminal's cursor. @return @out. */
 static const char *plain(yyjson_val *obj, const char *key, char *out, size_t size) {
     snprintf(out, size, "%s", answer_text(obj, key));
-    for (unsigned char *at = (unsigned char *)out; *at != '\0'; at++) {
-        bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0; /* U+0080 to U+009F. */
-        if (c1) at[1] = ' ';
-        if (c1 || at[0] < 0x20 || at[0] == 0x7f) at[0] = ' ';
-    }
-    return out;
+    return err__plain(out, false);
 }
 
 /* A length of time as people read it: 0.4 s, 12 s, 3 min, 2 h 05 min, 4 d. */
@@ -186,7 +182,7 @@ static void print_store(yyjson_val *root) {
 }
 
 static int print_status(const struct buf *json) {
-    yyjson_doc *doc = yyjson_read(json->base, json->len, 0);
+    yyjson_doc *doc = plain_doc(yyjson_read(json->base, json->len, 0));
     yyjson_val *root = yyjson_doc_get_root(doc), *summary = yyjson_obj_get(root, "summary");
     if (root == NULL) {
         fprintf(stderr, "souk: the answer is not JSON; is another program on that port?\n");

@@ -1,4 +1,5 @@
 /* souk wal: looks into the log on disk, beside a running souk or without one, and mends it. */
+#include "souk/core/err.h"
 #include "souk/core/log.h"
 #include "souk/journal.h"
 #include "souk/spool_scan.h"
@@ -261,7 +262,10 @@ static void print_record(const struct wal *w, const struct spool_record *r, stru
     if (!w->json) {
         printf("%" PRIu64 " %s %" PRIu32 " %s %zu\n", r->lsn, type_name(r->type), r->source, when,
                r->payload.len);
-        if (w->payload && text->len > 0) printf("%.*s\n", SLICE_FMT(buf__slice(text)));
+        if (w->payload && text->len > 0) {
+            buf__append(text, "", 1); /* Its end, for err__plain(). */
+            printf("%s\n", err__plain(text->base, true));
+        }
         return;
     }
     buf__clear(line);

@@ -59,9 +59,32 @@ static bool is_vendors(const char *url) {
     return false;
 }
 
+/* Of this machine: what goes there passes no network. */
+static bool is_loopback(const char *url) {
+    static const char *const hosts[] = {"127.0.0.1", "localhost", "[::1]"};
+    const char *host = strstr(url, "//");
+    if (host == NULL) return false;
+    host += 2;
+    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/?#");
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
+        if (n == strlen(hosts[i]) && strncasecmp(host, hosts[i], n) == 0) return true;
+    return false;
+}
+
+/* Tokens and the market itself would be anybody's to read and to change on the way. */
+static void check_secure(struct config_job *job, const struct config *c, const char *path,
+                         const char *url) {
+    if (c->live && strncmp(url, "http://", 7) == 0 && !is_loopback(url))
+        job__errorf(
+            job, job__line(job, path),
+            "%s is \"%.80s\" and live is true (expected https://, or a host of this machine)", path,
+            url);
+}
+
 static void check_upstream(struct config_job *job, const struct config *c, bool enabled,
                            const char *path, const char *url) {
     check_url(job, path, url);
+    check_secure(job, c, path, url);
     if (enabled && !c->live && is_vendors(url))
         job__errorf(job, job__line(job, path),
                     "%s is \"%.80s\" and live is false (expected live: true, and agent.contact)",

@@ -91,10 +91,10 @@ static const char full[] =
     "  clients_per_address: 500, messages_per_s: 0.5}\n"
     "leagues: [Standard, \"Hardcore Mirage\"]\n"
     "sources:\n"
-    "  psapi: {enabled: false, base_url: 'https://h/', seed_url: 'http://s',\n"
+    "  psapi: {enabled: false, base_url: 'https://h/', seed_url: 'https://s',\n"
     "    start: 12-34, realms: [xbox], period_s: 0.5, hidden_bucket_ms: 0,\n"
     "    rate_per_s: 2, token_env: TOK}\n"
-    "  poe_ninja: {enabled: true, base_url: 'http://n', leagues: [],\n"
+    "  poe_ninja: {enabled: true, base_url: 'https://n', leagues: [],\n"
     "    kinds: [item/UniqueWeapon, currency/Currency], period_s: 60,\n"
     "    rate_per_s: 1}\n"
     "alerts: {psapi: {amber_s: 1, red_s: 2}, poe_ninja: {amber_s: 3, red_s: 4}}\n"
@@ -352,6 +352,14 @@ static void test_config_asks_the_vendors_with_a_contact_only(void **state) {
     assert_string_equal(c->sources.psapi.seed_url, "https://www.pathofexile.com");
     assert_string_equal(c->sources.poe_ninja.base_url, "https://poe.ninja");
     config__free(c);
+    refuse("live: true\nagent: {contact: me@example.org}\nsources: {poe_ninja: {base_url: 'http://poe.ninja'}}\n",
+           "f:3: sources.poe_ninja.base_url is \"http://poe.ninja\" and live is true (expected https://, or a "
+           "host of this machine)");
+    refuse("live: true\nagent: {contact: me@example.org}\nsources:\n  psapi: {seed_url: 'http://127.0.0.1.evil.example'}\n",
+           "f:4: sources.psapi.seed_url is \"http://127.0.0.1.evil.example\" and live is true (expected https://, or a "
+           "host of this machine)");
+    config__free(load("live: true\nagent: {contact: me@example.org}\n"
+                      "sources: {poe_ninja: {base_url: 'http://localhost:1'}, psapi: {base_url: 'http://[::1]:2/x'}}\n"));
     refuse("sources: {poe_ninja: {base_url: 'https://Poe.Ninja:443/x'}}\n",
            "f:1: sources.poe_ninja.base_url is \"https://Poe.Ninja:443/x\" and live is false "
            "(expected "

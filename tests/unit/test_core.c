@@ -153,8 +153,21 @@ static void test_log_lines_are_kept_up_to_a_bound(void **state) {
     free(text);
 }
 
+/* What a server says of itself may steer a terminal: no error holds anything that does. */
+static void test_an_error_is_one_plain_line(void **state) {
+    (void)state;
+    struct err e;
+    err__setf(&e, ERR_REFUSED, "it said: %s", "a\x1b[2Jb\r\nc\x7f\xc2\x9b" "d\xc3\xa9");
+    assert_string_equal(e.msg, "it said: a [2Jb  c   d\xc3\xa9");
+    err__prefixf(&e, "of %s", "x\x1b]0;y\a");
+    assert_string_equal(e.msg, "of x ]0;y : it said: a [2Jb  c   d\xc3\xa9");
+    char lines[] = "a\x1b\nb\tc";
+    assert_string_equal(err__plain(lines, true), "a \nb c");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_error_is_one_plain_line),
         cmocka_unit_test(test_err_keeps_the_cause_behind_its_prefix),
         cmocka_unit_test(test_clock_prints_utc),
         cmocka_unit_test(test_map_is_bounded_and_finds_what_was_put),

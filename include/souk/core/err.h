@@ -5,6 +5,8 @@
 #ifndef SOUK_CORE_ERR_H
 #define SOUK_CORE_ERR_H
 
+#include <stdbool.h>
+
 #define ERR_MAP(X)                                                                                 \
     X(ERR_CANCELED, "canceled")                                                                    \
     X(ERR_MALFORMED, "malformed payload")                                                          \
@@ -35,6 +37,12 @@ struct err {
     int code;              /* Negative; 0 when nothing failed. */
     char msg[ERR_MSG_MAX]; /* E.g. psapi: change 2947-5321: "stashes" is not an array */
 };
+
+/** Makes a text fit for a terminal and a line of a log, in place: what servers and sellers say may
+ * hold anything, even what moves a cursor. Control characters, but line ends where @lines, become
+ * spaces.
+ * @return @text. */
+char *err__plain(char *text, bool lines);
 
 /** Fills @e (which may be NULL) and returns @code. A longer message is cut. */
 int err__setf(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
