@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+import stacks
 from stacks import CLICKHOUSE, TOP, ask, environment, free_ports, run_souk, stack_of, until
 
 OLD_SERVER = pathlib.Path("/usr/sbin/clickhouse-server")
@@ -247,13 +248,17 @@ def test_a_store_that_is_away_at_the_start_gets_everything_later(tmp_path):
 
 @pytest.mark.skipif(not OLD_SERVER.exists(), reason="Debian's clickhouse-server is not installed")
 def test_a_server_that_is_too_old_is_named_and_gets_nothing(tmp_path):
-    nobody = {"clickhouse": {"user": "default", "password_file": ""}}
-    with stack_of(tmp_path, nobody, start=False) as stack:
+    with stack_of(tmp_path, start=False) as stack:
+        password = "of-the-old-and-of-the-new"
+        stack.password_file().parent.mkdir()
+        stack.password_file().write_text(password)
+        stacks.LOGINS[stack.http] = {"X-ClickHouse-User": "souk", "X-ClickHouse-Key": password}
         folder = tmp_path / "old"
         folder.mkdir()
         (folder / "users.xml").write_text(
-            "<yandex><profiles><default/></profiles><quotas><default/></quotas><users><default><password></password>"
-            "<networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota></default></users></yandex>")
+            "<yandex><profiles><default/></profiles><quotas><default/></quotas><users><souk>"
+            f"<password>{password}</password>"
+            "<networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota></souk></users></yandex>")
         (folder / "config.xml").write_text(
             f"<yandex><logger><level>warning</level><log>{folder}/server.log</log><errorlog>{folder}/error.log</errorlog></logger>"
             f"<tcp_port>{stack.native}</tcp_port><http_port>{stack.http}</http_port><listen_host>127.0.0.1</listen_host>"
