@@ -126,10 +126,14 @@ int replay_feed__bodies(struct replay_feed *out, const char *dir, struct err *e)
 
 /** Stores into the database that @store names, which is made and brought up to date first. What was
  *  stored is noted in its table souk_replays, so that replaying the same pages again, in whatever
- *  ranges, adds nothing. Runs @loop while it waits.
- *  @return 0, or an error as store__migrate's. */
+ *  ranges, adds nothing. Its tables keep what they are given: their TTL is removed, as what is
+ *  replayed may be older. Where an older souk has stored into tables with a TTL, rows that are
+ * noted may be gone, and the database is refused. With @is_live it is the one that a running souk
+ * stores into: its TTL stays, and a batch with rows that it would take at once is refused by the
+ * table's name. Runs @loop while it waits.
+ *  @return 0; ERR_REFUSED for such a database; or an error as store__migrate's. */
 int replay_sink__open(struct replay_sink *out, uv_loop_t *loop, const struct store_options *store,
-                      struct err *e);
+                      bool is_live, struct err *e);
 
 /** Parses a time, UTC: 2026-11-21, 2026-11-21T12:30, 2026-11-21T12:30:00.123Z (the Z may miss).
  *  @return false when it is none, or lies outside of 1970 to 2200. */

@@ -36,11 +36,15 @@ const char verb_replay_help[] =
     "  --source GLOB    only sources whose name matches, or source/stream: poe_ninja/Standard/*\n\n"
     "What becomes of it:\n"
     "  --into null      nothing: rows are counted and hashed [default]\n"
-    "  --into DATABASE  rows are stored there. The database is made and brought up to date first.\n"
+    "  --into DATABASE  rows are stored there. The database is made and brought up to date first,\n"
+    "                   and its tables lose their TTL: they keep what they are given, however "
+    "old.\n"
     "                   Its table souk_replays says what is in it, so that a second replay of the\n"
     "                   same pages adds nothing. The configured database is refused\n"
     "  --force          stores into the configured database too; rows that a running souk stored\n"
-    "                   there come a second time, as it does not fill souk_replays\n"
+    "                   there come a second time, as it does not fill souk_replays. Its tables "
+    "keep\n"
+    "                   their TTL, and rows that it would drop at once are refused\n"
     "  --speed N        N times as fast as it was received; max does not wait [max]\n\n"
     "Hashes, 32 hex digits (xxh3-128):\n"
     "  rows  which rows there are, whatever their order and their position in a log (column lsn).\n"
@@ -294,7 +298,8 @@ static int open_sink(struct replay_sink *sink, const struct replay_command *c, u
     if (c->into == NULL) return 0;
     app__store_options(config, &store);
     store.database = c->into;
-    return replay_sink__open(sink, loop, &store, e);
+    bool is_live = strcmp(c->into, config->clickhouse.database) == 0;
+    return replay_sink__open(sink, loop, &store, is_live, e);
 }
 
 static int run_replay(struct replay_command *c, struct replay_feed *feed, uv_loop_t *loop,

@@ -1,6 +1,7 @@
 /* Rows in the middle of a batch. Values of fixed width are found by number; strings have to be
  * walked, as their lengths stand between them. */
 #include "souk/core/batch_range.h"
+#include "souk/core/clock.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
@@ -155,5 +156,37 @@ bool batch__text(const struct batch *b, const struct batch_mark *at, const char 
     struct reader r = reader__of(buf__slice(&b->columns[i].data));
     r.pos = at->data[i];
     *out = reader__string(&r);
+    return true;
+}
+
+/* Both kinds of times, in the units that they are kept in. */
+static const struct column *find_times(const struct batch *b, const char *name, bool *in_ms) {
+    for (size_t i = 0; i < b->table->n_columns; i++) {
+        const struct column_desc *d = &b->table->columns[i];
+        if (strcmp(d->name, name) != 0) continue;
+        *in_ms = d->kind == COLUMN_I64 && strncmp(d->type, "DateTime64(3", 12) == 0;
+        bool in_s = d->kind == COLUMN_U32 && strncmp(d->type, "DateTime", 8) == 0;
+        return *in_ms || in_s ? &b->columns[i] : NULL;
+    }
+    return NULL;
+}
+
+bool batch__times(const struct batch *b, const char *name, int64_t *oldest_ms, int64_t *newest_ms) {
+    bool in_ms = false;
+    const struct column *c = find_times(b, name, &in_ms);
+    if (c == NULL || b->n_rows == 0) return false;
+    *oldest_ms = INT64_MAX;
+    *newest_ms = INT64_MIN;
+    for (size_t i = 0; i < b->n_rows; i++) {
+        int64_t v;
+        uint32_t s;
+        if (in_ms) memcpy(&v, c->data.base + i * sizeof v, sizeof v);
+        else {
+            memcpy(&s, c->data.base + i * sizeof s, sizeof s);
+            v = (int64_t)s * MS_PER_S;
+        }
+        if (v < *oldest_ms) *oldest_ms = v;
+        if (v > *newest_ms) *newest_ms = v;
+    }
     return true;
 }

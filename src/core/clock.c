@@ -16,6 +16,15 @@ void clock__read(struct clock *c) {
 
 int64_t clock__stopwatch_ns(void) { return read_ns(CLOCK_MONOTONIC); }
 
+int64_t clock__suspended_ns(void) {
+#ifdef CLOCK_BOOTTIME
+    int64_t ns = read_ns(CLOCK_BOOTTIME) - read_ns(CLOCK_MONOTONIC);
+    return ns > NS_PER_MS ? ns : 0; /* Two readings are some ns apart. */
+#else
+    return 0;
+#endif
+}
+
 char *clock__iso(int64_t wall_ns, char *out, size_t out_size) {
     int64_t s = wall_ns / NS_PER_S, ns = wall_ns % NS_PER_S;
     if (ns < 0) s--, ns += NS_PER_S;

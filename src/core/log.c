@@ -121,7 +121,7 @@ static void write_line(enum log_level level, const char *room, const char *event
 }
 
 static void keep_line(enum log_level level, const char *room, const char *event,
-                      const struct log_field *fields, size_t n, int64_t wall_ns,
+                      const struct log_field *fields, size_t n, const struct clock *now,
                       uint64_t n_suppressed) {
     if (state.n_kept == LOG_KEPT_MAX) {
         state.n_dropped++;
@@ -130,7 +130,8 @@ static void keep_line(enum log_level level, const char *room, const char *event,
     struct log_kept *k = &state.kept[state.n_kept++];
     struct buf b = {.base = k->fields, .cap = sizeof k->fields, .max = sizeof k->fields};
     k->level = level;
-    k->wall_ns = wall_ns;
+    k->mono_ns = now->mono_ns;
+    k->wall_ns = now->wall_ns;
     snprintf(k->room, sizeof k->room, "%s", room);
     snprintf(k->event, sizeof k->event, "%s", event);
     struct log_field suppressed = LOG_I("suppressed", n_suppressed);
@@ -189,7 +190,7 @@ void log__write(enum log_level level, const char *room, const char *event,
         (!limited || may_write(room, event, now.mono_ns, &n_suppressed))) {
         if (level >= state.lowest)
             write_line(level, room, event, fields, n, now.wall_ns, n_suppressed);
-        if (keep) keep_line(level, room, event, fields, n, now.wall_ns, n_suppressed);
+        if (keep) keep_line(level, room, event, fields, n, &now, n_suppressed);
     }
     pthread_mutex_unlock(&lock);
 }

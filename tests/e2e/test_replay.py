@@ -93,6 +93,36 @@ def test_a_database_takes_each_page_once(stack):
         f"SELECT groupBitXor(cityHash64({columns})) FROM again.bronze_public_stash")
 
 
+def test_a_database_of_replays_keeps_rows_of_any_age(stack, tmp_path):
+    """TTL would take them at once, and the list of replays would say for ever that they are there."""
+    folder = tmp_path / "psapi"
+    folder.mkdir()
+    for n, row in enumerate(stack.query("SELECT lsn, cursor FROM raw_public_stash_pages ORDER BY lsn LIMIT 3 FORMAT TSV")
+                            .splitlines()):
+        lsn, cursor = row.split("\t")
+        body = stacks.ask(stack.http, "/?" + urllib.parse.urlencode({"database": stacks.DATABASE, "query": (
+            f"SELECT payload FROM raw_public_stash_pages WHERE lsn = {lsn} FORMAT RawBLOB")}))
+        (folder / f"page-pc@{1577836800000 + n}@{cursor}.json").write_bytes(body.encode())  # 2020.
+    first = replay(stack, "--bodies", tmp_path, "--into", "old")
+    assert stack.query("SELECT count() FROM system.tables WHERE database = 'old' AND position(engine_full, ' TTL ') > 0") == "0"
+    stored = [t for t in first["tables"] if t["rows"] > 0]
+    assert {"bronze_public_stash", "raw_public_stash_pages"} <= {t["name"] for t in stored}
+    for made in stored:
+        stack.query(f"OPTIMIZE TABLE old.{made['name']} FINAL")
+        assert made["stored"] == made["rows"] == int(stack.query(f"SELECT count() FROM old.{made['name']}")), made["name"]
+    second = replay(stack, "--bodies", tmp_path, "--into", "old")
+    assert second["already_stored"] == second["pages"] == 3 and not any(t["stored"] for t in second["tables"])
+    # As an older souk left it: what its list says may be gone.
+    stack.query("ALTER TABLE old.bronze_public_stash MODIFY TTL toDateTime(ingested_at) + INTERVAL 90 DAY")
+    assert "old.bronze_public_stash has a TTL" in replay(stack, "--bodies", tmp_path, "--into", "old", code=1)
+    # The live one keeps its TTL, and takes none of them.
+    before = stack.count("bronze_public_stash")
+    words = replay(stack, "--bodies", tmp_path, "--into", stacks.DATABASE, "--force", code=1)
+    assert "older than its TTL" in words and stack.count("bronze_public_stash") == before
+    assert int(stack.query(f"SELECT count() FROM system.tables WHERE database = '{stacks.DATABASE}' "
+                           "AND position(engine_full, ' TTL ') > 0")) > 5
+
+
 def test_the_configured_database_is_refused(stack):
     before = stack.count("raw_public_stash_pages")
     assert "--force" in replay(stack, "--into", stacks.DATABASE, code=2)

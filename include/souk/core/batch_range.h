@@ -24,6 +24,9 @@ void batch__row_json(const struct batch *b, const struct batch_mark *at, struct 
 /** Finds column @name of an integer kind. @return false when there is none; else @out is its value
  * in the row @at, sign-extended. */
 bool batch__int(const struct batch *b, const struct batch_mark *at, const char *name, int64_t *out);
+/** Finds the oldest and newest time of column @name, which is a DateTime or a DateTime64(3), in ms.
+ *  @return false when there is no such column, or no row. */
+bool batch__times(const struct batch *b, const char *name, int64_t *oldest_ms, int64_t *newest_ms);
 /** Finds column @name of kind COLUMN_STR. @return false when there is none; else @out is its value
  * in the row @at, borrowed. */
 bool batch__text(const struct batch *b, const struct batch_mark *at, const char *name,

@@ -50,7 +50,7 @@ void log__write(enum log_level level, const char *room, const char *event,
 #define LOG_KEPT_MAX 64 /* Between two calls of log__take; what exceeds it is counted. */
 struct log_kept {
     enum log_level level;
-    int64_t wall_ns;
+    int64_t mono_ns, wall_ns; /* Of the line; the first tells its age whatever the clock does. */
     char room[24], event[160];
     char fields[1024]; /* A JSON object; fields that do not fit are left out. */
 };
