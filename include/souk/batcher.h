@@ -80,7 +80,11 @@ struct sealed {
     int64_t sealed_mono_ns;
     int64_t not_before_mono_ns; /* Backoff after a failure. */
     uint32_t n_attempts;
-    bool rejected; /* The server's last word on what is sent now was an exception. */
+    bool rejected;         /* The server's last word on what is sent now was an exception. */
+    bool looked_at, timed; /* For the two below; they are known: of the TTL's column. */
+    int64_t oldest_ms, newest_ms;
+    bool mistimed; /* Held: see store__is_mistimed. */
+    bool released; /* By hand: it goes whatever becomes of its rows. */
     bool matches;  /* Rows and hash are those of its seal; false after a change of decoders. */
     void *data;    /* The sender's. */
     struct sealed *next; /* In order of sealing. */

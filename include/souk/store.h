@@ -14,6 +14,11 @@
  * all tables there, each with its deduplication window. What it lacks is in
  * store_status.last_error, and rows are held until it is mended.
  *
+ * A batch with rows that the server would drop at once, because by its clock they are older than
+ * their table's TTL, or with rows from the future, is held: it stays in the log, and goes by itself
+ * when a clock is mended or the TTL is longer, or when somebody lets it go. Its acknowledgement
+ * would be a promise that was broken before it was given.
+ *
  * After an outage two feeds bring rows: one from the end of the log, one from the backlog. Batches
  * of the backlog use one of the two connections as long as there is fresh data. A page's checkpoint
  * row comes after the page's own data in any case. While there is no backlog (gauge
@@ -24,7 +29,7 @@
 #define SOUK_STORE_H
 
 #include "souk/batcher.h"
-#include "souk/core/metric.h"
+#include "souk/core/wall.h"
 #include "souk/spool.h"
 #include "souk/store_link.h"
 #include <uv.h>
@@ -70,6 +75,8 @@ struct store_options { /* Strings are copied. */
     size_t memory_max;          /* Bytes of a feed's batches after which has_room says no; half of
                                    it while pages come from two, a quarter for FEED_TAPE. 0: 32
                                    MiB. */
+    /* What is told the server's time, and says ours. NULL: the clock is believed. Borrowed. */
+    struct wall *wall;
     const struct store_link_type *link; /* NULL: ch-native. */
     void *link_ctx;                     /* Its open's. */
     bool ticks_by_hand;                 /* No timer: whoever sets the clock calls store__tick. */
@@ -87,14 +94,16 @@ struct store_status {
     bool answers;   /* The same, but that a held batch may wait: all others go in. */
     bool held;      /* It answers, but schema, version or authorization is wrong, or it refuses a
                      * batch again and again. */
-    int64_t since_wall_ns; /* When connected last changed. */
-    char server[96];       /* ClickHouse 26.7.2; "" before the first. */
+    int64_t since_wall_ns, since_mono_ns; /* When connected last changed. */
+    char server[96];                      /* ClickHouse 26.7.2; "" before the first. */
     char last_error[ERR_MSG_MAX];
     struct store_table_status tables[STORE_TABLES_MAX];
     size_t n_tables, n_sealed, bytes;
     uint64_t rows, retries, refused_rows;
     size_t n_searched,
-        n_held; /* Batches whose rows are searched; that wait for somebody to look. */
+        n_held;        /* Batches whose rows are searched; that wait for somebody to look. */
+    size_t n_mistimed; /* Of n_held: for the times of their rows. */
+    char mistimed[ERR_MSG_MAX];    /* What of the first of them; "" for none. */
     uint64_t feed_rows[FEEDS_MAX]; /* Taken of each feed since the start. */
     size_t feed_bytes[FEEDS_MAX];  /* Of its batches in memory. */
 };
@@ -135,6 +144,8 @@ uint64_t store__feed_low_water(const struct store *s, unsigned feed);
  * ours. */
 int64_t store__imbalance(const struct store *s);
 void store__status(const struct store *s, struct store_status *out);
+/** Lets go the batches that are held for the times of their rows. @return how many. */
+size_t store__release(struct store *s);
 /** Seals all open batches and goes on sending. @return true when everything is stored. */
 bool store__flush(struct store *s);
 /** Ends the connections, then calls @cb and frees. What is not stored is sent after the next start.

@@ -34,6 +34,10 @@ struct store_server {
 struct store_table_facts {
     bool exists, deduplicates;
     bool replicated; /* Tokens and parts are committed together, elsewhere. */
+    /* Rows whose time in this column is so many days old are dropped by the server, at once when
+     * it gets them as late as that. 0: it keeps all, or its TTL is of another form. */
+    char ttl_column[64];
+    uint32_t ttl_days;
 };
 
 struct store_link; /* The implementation's. */
@@ -50,6 +54,8 @@ struct store_link_events {
     /** @tables are in the order of the store's options; NULL unless @reply is STORED. */
     void (*on_checked)(void *data, const struct store_reply *reply,
                        const struct store_table_facts *tables);
+    /** In front of on_checked: the server's time, as it was when it answered. May be missing. */
+    void (*on_time)(void *data, int64_t server_wall_ns);
     void (*on_inserted)(void *data, const struct store_reply *reply);
     void (*on_found)(void *data, const struct store_reply *reply, bool found);
 };

@@ -440,6 +440,7 @@ static struct sealed *next_of(struct batcher *b, unsigned feed) {
     for (struct sealed *s = b->first; s != NULL; s = s->next) {
         if (s->feed != feed) continue;
         if (s->state != SEALED_READY || s->not_before_mono_ns > b->clock->mono_ns) continue;
+        if (s->mistimed) continue;
         if (s->batch.table->after_data && data_low <= s->seal.last_lsn) continue;
         if (has_to_wait(b, s)) continue;
         return s;

@@ -1,6 +1,7 @@
 /* The link of ch-native: a connection to a real server. What can fail is told as ch-native tells
  * it; a password file that cannot be read leaves the password as it was. */
 #include "souk/core/log.h"
+#include "souk/schema.h"
 #include "souk/store_address.h"
 #include "store_internal.h"
 #include <ch_native/conn.h>
@@ -22,6 +23,7 @@ struct store_link {
     char password[PASSWORD_MAX];
     struct store_table_facts *tables;
     bool found;
+    int64_t server_wall_ns; /* As the last check was answered; 0: not told. */
     char text[ERR_MSG_MAX];
     char sql[SQL_MAX];
     struct chn_column columns[BATCH_COLUMNS_MAX];
@@ -174,21 +176,41 @@ bool engine_deduplicates(const char *engine, size_t n) {
     return at < engine + n && *at >= '1' && *at <= '9';
 }
 
+/* The TTL is in front of the settings, or at the end. One of another form is not known. */
+void engine_ttl(const char *engine, size_t n, struct store_table_facts *out) {
+    static const char ttl[] = " TTL ", settings[] = " SETTINGS ";
+    char text[256];
+    const char *at = memmem(engine, n, ttl, sizeof ttl - 1);
+    if (at == NULL) return;
+    at += sizeof ttl - 1;
+    size_t left = n - (size_t)(at - engine);
+    const char *end = memmem(at, left, settings, sizeof settings - 1);
+    snprintf(text, sizeof text, "%.*s", (int)(end == NULL ? left : (size_t)(end - at)), at);
+    if (schema__ttl(text, out->ttl_column, sizeof out->ttl_column, &out->ttl_days)) return;
+    out->ttl_column[0] = '\0';
+    out->ttl_days = 0;
+}
+
 static struct store_table_facts facts_of(const struct chn_view *engines, uint64_t row) {
     struct chn_slice s;
     struct store_table_facts facts = {.exists = true};
     if (!chn_view__string(engines, row, &s)) return facts;
     facts.deduplicates = engine_deduplicates(s.data, s.n);
     facts.replicated = engine_is_replicated(s.data, s.n);
+    engine_ttl(s.data, s.n, &facts);
     return facts;
 }
 
 static int on_tables(struct chn_conn *conn, void *data, const struct chn_block *block) {
     struct store_link *l = data;
     const struct chn_view *names = chn_block__find(block, "name"),
-                          *engines = chn_block__find(block, "engine_full");
+                          *engines = chn_block__find(block, "engine_full"),
+                          *now = chn_block__find(block, "now_ms");
+    uint64_t now_ms;
     (void)conn;
     if (names == NULL || engines == NULL) return 0;
+    if (now != NULL && chn_block__n_rows(block) > 0 && chn_view__u64(now, 0, &now_ms))
+        l->server_wall_ns = (int64_t)now_ms * NS_PER_MS;
     for (uint64_t row = 0; row < chn_block__n_rows(block); row++)
         for (size_t i = 0; i < l->options->n_tables; i++)
             if (cell_is(names, row, l->options->tables[i]->name))
@@ -200,18 +222,21 @@ static void on_checked(struct chn_conn *conn, void *data, const struct chn_query
     struct store_link *l = data;
     struct store_reply reply = asked(l, r->err, r->exception);
     if (conn != l->conn || l->closing) return;
+    if (r->err == NULL && l->server_wall_ns > 0) l->to.on_time(l->to.data, l->server_wall_ns);
     l->to.on_checked(l->to.data, &reply, r->err == NULL ? l->tables : NULL);
 }
 
 static int check_link(struct store_link *l) {
     struct chn_parameter database = {.name = "database", .value = l->options->database};
     struct chn_query query = {
-        .sql = "SELECT name, engine_full FROM system.tables WHERE database = {database:String}",
+        .sql = "SELECT name, engine_full, toUInt64(toUnixTimestamp64Milli(now64(3))) AS now_ms "
+               "FROM system.tables WHERE database = {database:String}",
         .parameters = &database,
         .n_parameters = 1,
         .timeout_ms = 10000,
         .on_block = on_tables};
     memset(l->tables, 0, l->options->n_tables * sizeof *l->tables);
+    l->server_wall_ns = 0;
     return chn_conn__query(l->conn, &query, on_checked, l);
 }
 

@@ -89,10 +89,21 @@ static void on_checked(void *data, const struct store_reply *reply,
     sender__pump(c);
 }
 
+static uint64_t n_jumps(const struct store *s) {
+    return s->options.wall == NULL ? 0 : s->options.wall->n_jumps;
+}
+
 static void check_server(struct sender *c) {
+    c->jumps_seen = n_jumps(c->store);
+    c->asked_mono_ns = c->store->clock->mono_ns;
     move(c, SENDER_CHECKING);
     int status = c->type->check(c->link);
     if (status != 0) fail(c, false, "cannot ask for its tables");
+}
+
+static void on_time(void *data, int64_t server_wall_ns) {
+    struct sender *c = data;
+    if (c->state != SENDER_ENDED) store__told_time(c->store, server_wall_ns, c->asked_mono_ns);
 }
 
 static void on_connected(void *data, const struct store_reply *reply,
@@ -266,6 +277,10 @@ static void send_next(struct sender *c) {
         sender__pump(c);
         return;
     }
+    if (store__is_mistimed(s, x)) { /* Held, and so not the next any more. */
+        sender__pump(c);
+        return;
+    }
     x->state = SEALED_SENDING;
     c->sealed = x;
     c->sent_mono_ns = s->clock->mono_ns;
@@ -292,7 +307,9 @@ void sender__pump(struct sender *c) {
     struct store *s = c->store;
     if (s->ending) return;
     if (c->state == SENDER_READY) {
-        if (s->clock->mono_ns >= c->check_at_mono_ns) check_server(c);
+        /* Whose clock jumped, and where ClickHouse's is now, is known before anything is sent. */
+        bool jumped = c->jumps_seen != n_jumps(s);
+        if (jumped || s->clock->mono_ns >= c->check_at_mono_ns) check_server(c);
         else send_next(c);
         return;
     }
@@ -307,6 +324,7 @@ int sender__init(struct sender *c, struct store *s, struct err *e) {
                                        .on_lost = on_lost,
                                        .on_connected = on_connected,
                                        .on_checked = on_checked,
+                                       .on_time = on_time,
                                        .on_inserted = on_inserted,
                                        .on_found = on_found};
     *c = (struct sender){.store = s,

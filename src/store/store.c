@@ -47,6 +47,9 @@ static void init_metrics(struct store *s, struct metrics *m) {
                 "Inserts that were said to be stored and were not there: sent under another token.",
                 "table=\"%s\"", t)};
     }
+    s->m_mistimed = metrics__gauge(
+        m, "souk_batches_mistimed",
+        "Batches with rows older than their table keeps, or from the future: they wait.", "");
     s->m_held = metrics__gauge(m, "souk_batches_held",
                                "Batches with too many refused rows, which wait for somebody.", "");
 }
@@ -68,6 +71,7 @@ void store__note_connection(struct store *s) {
     if (connected == s->connected) return;
     s->connected = connected;
     s->since_wall_ns = s->clock->wall_ns;
+    s->since_mono_ns = s->clock->mono_ns;
     if (connected)
         LOG_INFO("store", "connected", LOG_S("server", s->server), LOG_S("database", s->database));
 }
@@ -292,6 +296,7 @@ void store__tick(struct store *s) {
     batcher__cut(&s->batcher, false);
     retry_records(s);
     note_refusals(s);
+    store__judge_times(s);
     pump_all(s);
     for (size_t i = 0; i < s->options.n_tables; i++) {
         size_t outstanding;
@@ -301,6 +306,13 @@ void store__tick(struct store *s) {
 }
 
 void store__sender_ended(struct store *s) { end_when_idle(s); }
+
+static bool address_is_local(const char *host) {
+    static const char *const starts[] = {"127.", "localhost", "::1", "[::1]", "0.0.0.0"};
+    for (size_t i = 0; host != NULL && i < sizeof starts / sizeof *starts; i++)
+        if (strncmp(host, starts[i], strlen(starts[i])) == 0) return true;
+    return false;
+}
 
 static int copy_options(struct store *s, const struct store_options *options) {
     s->options = *options;
@@ -322,6 +334,12 @@ static int copy_options(struct store *s, const struct store_options *options) {
                    s->database == NULL
                ? ERR_NOMEM
                : 0;
+}
+
+static bool is_local(const struct store_options *options) {
+    bool local = address_is_local(options->host);
+    for (size_t i = 0; i < options->n_hosts; i++) local |= address_is_local(options->hosts[i]);
+    return local;
 }
 
 static void free_store(struct store *s) {
@@ -347,6 +365,8 @@ int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock,
     s->clock = clock;
     s->spool = spool;
     s->since_wall_ns = clock->wall_ns;
+    s->since_mono_ns = clock->mono_ns;
+    s->local = is_local(options);
     struct batcher_options batches = {.store_id = spool__store_id(spool),
                                       .rows_max = s->options.rows_max,
                                       .bytes_max = s->options.bytes_max,
@@ -447,6 +467,7 @@ void store__status(const struct store *s, struct store_status *out) {
                                  .answers = s->answers,
                                  .held = s->held || s->refusing,
                                  .since_wall_ns = s->since_wall_ns,
+                                 .since_mono_ns = s->since_mono_ns,
                                  .n_tables = s->options.n_tables,
                                  .n_sealed = s->batcher.n_sealed,
                                  .bytes = s->batcher.open_bytes + s->batcher.sealed_bytes,
@@ -459,8 +480,10 @@ void store__status(const struct store *s, struct store_status *out) {
     }
     for (const struct sealed *x = s->batcher.first; x != NULL; x = x->next) {
         out->n_searched += x->search.active && !x->search.held;
-        out->n_held += x->search.held;
+        out->n_held += x->search.held || x->mistimed;
+        out->n_mistimed += x->mistimed;
     }
+    if (out->n_mistimed > 0) snprintf(out->mistimed, sizeof out->mistimed, "%s", s->mistimed);
     snprintf(out->server, sizeof out->server, "%s", s->server);
     snprintf(out->last_error, sizeof out->last_error, "%s", s->last_error);
     for (size_t i = 0; i < s->options.n_tables; i++) {

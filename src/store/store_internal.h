@@ -8,6 +8,8 @@
 bool engine_deduplicates(const char *engine, size_t n);
 /** @return whether such a table keeps its tokens with its parts, for all replicas. */
 bool engine_is_replicated(const char *engine, size_t n);
+/** Fills ttl_column and ttl_days of @out from the same text. */
+void engine_ttl(const char *engine, size_t n, struct store_table_facts *out);
 /** Fills seal->token from its other fields and the id of the spool that holds its rows. */
 void seal__make_token(struct seal *seal, const char *store_id);
 
@@ -54,6 +56,8 @@ struct sender {
     bool checked; /* The server was as it should be on this connection; it is asked again now and
                      then. */
     int64_t check_at_mono_ns;
+    int64_t asked_mono_ns; /* When it was last checked. */
+    uint64_t jumps_seen;   /* Of the wall clock, when it was last checked. */
     struct sealed *sealed; /* In flight. */
     struct batch range;    /* What is sent of it when that is not the whole. Owned. */
     int64_t sent_mono_ns;
@@ -86,7 +90,18 @@ struct store {
     bool answers;           /* A connection takes inserts, whatever becomes of held batches. */
     bool seal_failed;       /* The spool does not take seals. */
     int64_t logged_mono_ns; /* When a failure was last logged. */
-    int64_t since_wall_ns;
+    /* When each table drops rows, as the last check found it, and the server's time less the
+     * monotonic clock's. */
+    struct {
+        char column[64];
+        uint32_t days;
+    } ttl[STORE_TABLES_MAX];
+    int64_t server_offset_ns;
+    bool server_told;           /* Else its time is not known. */
+    bool local;                 /* It may run on this machine, and read our clock. */
+    char mistimed[ERR_MSG_MAX]; /* Of the first batch that is held for its rows' times. */
+    struct series *m_mistimed;
+    int64_t since_wall_ns, since_mono_ns;
     char server[96], last_error[ERR_MSG_MAX];
     uint64_t rows, retries, refused_rows;
     struct series *m_held;
@@ -107,6 +122,13 @@ void sender__end(struct sender *c);
 void store__sender_ended(struct store *s);
 /** A sender's state or the last error changed. */
 void store__note_connection(struct store *s);
+/** The server said its time, in answer to what was asked at @asked_mono_ns. */
+void store__told_time(struct store *s, int64_t server_wall_ns, int64_t asked_mono_ns);
+/** @return true when the server would drop rows of @x at once, or they are from the future, and
+ *  nobody has let them go: @x is held. */
+bool store__is_mistimed(struct store *s, struct sealed *x);
+/** Looks at all batches that are held for that. */
+void store__judge_times(struct store *s);
 /** @return the place of @table in the options' list. */
 size_t store__table_index(const struct store *s, const struct table_desc *table);
 /** What was sent of @sealed last is stored: goes on with the rest of it, or writes its ACK, counts

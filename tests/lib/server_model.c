@@ -125,6 +125,13 @@ static bool remember(struct model_table *t, const char *token) {
     return true;
 }
 
+static bool is_expired(const struct server_model *m, const struct model_table *t, const struct batch *b,
+                       const struct batch_mark *at) {
+    int64_t ms;
+    if (t->ttl_days == 0 || !batch__int(b, at, "ts", &ms)) return false;
+    return ms * NS_PER_MS + t->ttl_days * 86400 * NS_PER_S <= m->clock->wall_ns + m->off_ns;
+}
+
 static void apply(struct server_model *m, const struct batch *b, const char *token) {
     struct model_table *t = server_model__table(m, b->table);
     struct batch_mark at = {0};
@@ -134,7 +141,8 @@ static void apply(struct server_model *m, const struct batch *b, const char *tok
         uint64_t page, ord;
         batch__seek(b, &at, row);
         key_of(b, &at, &page, &ord);
-        add_row(m, t, page, ord);
+        if (is_expired(m, t, b, &at)) t->n_expired++;
+        else add_row(m, t, page, ord);
     }
 }
 
@@ -232,10 +240,12 @@ static void answer_check(struct model_link *l) {
     struct store_reply r = {.text = ""};
     for (size_t i = 0; i < m->n_tables; i++) {
         struct model_table *t = server_model__table(m, l->options->tables[i]);
-        facts[i] = (struct store_table_facts){.exists = !t->missing, .deduplicates = t->window > 0};
+        facts[i] = (struct store_table_facts){.exists = !t->missing, .deduplicates = t->window > 0,
+                                              .ttl_column = "ts", .ttl_days = t->ttl_days};
     }
     if (m->down) r = (struct store_reply){.outcome = STORE_NOT_SENT, .text = "connection lost"};
     l->connected = !m->down;
+    if (m->tells_time && !m->down) l->to.on_time(l->to.data, m->clock->wall_ns + m->off_ns);
     l->to.on_checked(l->to.data, &r, m->down ? NULL : facts);
 }
 

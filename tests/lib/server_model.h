@@ -39,6 +39,8 @@ struct model_table {
     bool missing;    /* The table. */
     int32_t column;  /* Of every insert: an exception's code (16: a column is missing); 0: none. */
     bool type_changed; /* Seen by the client, before it sends. */
+    uint32_t ttl_days; /* Rows whose column ts is older are dropped as soon as they come. 0: none. */
+    uint64_t n_expired; /* Rows that were. */
     struct model_row *rows; /* Owned; open addressing, n == 0 is free. */
     size_t n_rows, cap;
     char (*tokens)[33]; /* Owned; the newest at n_tokens - 1. */
@@ -52,6 +54,8 @@ struct server_model {
     struct model_table tables[MODEL_TABLES_MAX];
     size_t n_tables;
     struct model_odds odds;
+    bool tells_time;      /* At each check. */
+    int64_t off_ns;       /* Its clock less the wall time of @clock. */
     int64_t delay_max_ns; /* Of a reply; each takes a random part of it. */
     bool down;            /* Nobody listens. */
     int32_t deny;         /* Connections end with this exception (516: password); 0: none. */

@@ -112,7 +112,7 @@ static void test_a_held_batch_does_not_stop_the_backlog(void **state) {
     (void)state;
     struct fixture *f = fixture = calloc(1, sizeof *f);
     f->w = world_new(391);
-    f->w->options.memory_max = 8 << 10;
+    f->w->options.memory_max = 11 << 10; /* Of rows of some 30 bytes. */
     f->w->server.poison = is_refused;
     f->held_below = 100;
     assert_true(world_open(f->w));

@@ -22,11 +22,12 @@
 static const struct column_desc world_columns[] = {{"page", "UInt64", COLUMN_U64},
                                                    {"lsn", "UInt64", COLUMN_U64},
                                                    {"ord", "UInt32", COLUMN_U32},
+                                                   {"ts", "DateTime64(3, 'UTC')", COLUMN_I64},
                                                    {"text", "String", COLUMN_STR}};
-static const struct table_desc world_data = {.name = "data", .columns = world_columns, .n_columns = 4};
+static const struct table_desc world_data = {.name = "data", .columns = world_columns, .n_columns = 5};
 static const struct table_desc world_checks = {
-    .name = "checks", .columns = world_columns, .n_columns = 4, .after_data = true};
-static const struct table_desc world_refused = {.name = "refused", .columns = world_columns, .n_columns = 4};
+    .name = "checks", .columns = world_columns, .n_columns = 5, .after_data = true};
+static const struct table_desc world_refused = {.name = "refused", .columns = world_columns, .n_columns = 5};
 static const struct table_desc *const world_tables[] = {&world_data, &world_checks, &world_refused};
 
 struct world_page {
@@ -210,12 +211,18 @@ static inline void world_append(struct world *w) {
     if (spool__append(w->spool, SPOOL_PAGE, 0, &part, 1, on_world_synced, n, &e) == 0) free(n);
 }
 
-static inline void put_row(struct rows *rows, const struct table_desc *t, const char *part, uint64_t page,
-                           uint64_t lsn, uint32_t ord) {
+static inline void put_row_at(struct rows *rows, const struct table_desc *t, const char *part, uint64_t page,
+                              uint64_t lsn, uint32_t ord, int64_t wall_ns) {
     struct batch *b = rows__batch(rows, t, slice__str(part));
     assert_non_null(b);
     batch__begin(b), batch__u64(b, page), batch__u64(b, lsn), batch__u32(b, ord);
+    batch__i64(b, wall_ns / NS_PER_MS);
     batch__str(b, slice__str(ord % 2 ? "odd" : "")), batch__end(b);
+}
+
+static inline void put_row(struct rows *rows, const struct table_desc *t, const char *part, uint64_t page,
+                           uint64_t lsn, uint32_t ord) {
+    put_row_at(rows, t, part, page, lsn, ord, 1700000000 * NS_PER_S);
 }
 
 static inline void make_rows(const struct spool_record *rec, struct rows *rows) {
@@ -223,8 +230,8 @@ static inline void make_rows(const struct spool_record *rec, struct rows *rows) 
         struct reader r = reader__of(rec->payload);
         uint32_t page = reader__u32(&r), n_rows = reader__u32(&r);
         const char *part = page % 3 == 0 ? "other" : "Standard";
-        for (uint32_t i = 0; i < n_rows; i++) put_row(rows, &world_data, part, page, rec->lsn, i);
-        put_row(rows, &world_checks, "", page, rec->lsn, 0);
+        for (uint32_t i = 0; i < n_rows; i++) put_row_at(rows, &world_data, part, page, rec->lsn, i, rec->wall_ns);
+        put_row_at(rows, &world_checks, "", page, rec->lsn, 0, rec->wall_ns);
     } else if (rec->type == SPOOL_QUARANTINE) {
         struct refusal x;
         unsigned long long page = 0;
