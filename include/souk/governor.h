@@ -127,6 +127,7 @@ struct governor_header {
 
 struct governor_verdict {
     int64_t retry_after_ns; /* What the server asked for; -1 when it did not. */
+    int64_t date_wall_ns;   /* The server's own time when it answered; 0: it did not say. */
     char policy[64];        /* "" when the reply named none. */
     char state[256];        /* X-Rate-Limit-*-State, rule by rule, parsed and printed again. */
     char raw[512];          /* The rate-limit headers as received, one a line. */

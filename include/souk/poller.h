@@ -9,6 +9,7 @@
 #ifndef SOUK_POLLER_H
 #define SOUK_POLLER_H
 
+#include "souk/core/wall.h"
 #include "souk/governor.h"
 #include "souk/http.h"
 #include "souk/journal.h"
@@ -56,6 +57,7 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
      *  there may be another. */
     void (*bearer_refused)(void *ctx, const char *source, const char *scope, const char *token);
     void *bearer_ctx;
+    struct wall *wall;       /* Told the time of every server that says it. NULL: nobody is. */
     const struct gate *gate; /* NULL: its own permit is enough. Else HEAD at the start is theirs. */
 };
 
@@ -88,6 +90,7 @@ struct poller_status {
     uint64_t body_bytes, entries;
     int64_t started_wall_ns;
     int64_t last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns; /* 0: never. */
+    int64_t last_success_mono_ns; /* Of this run, for ages; 0: never. */
     int64_t next_mono_ns;    /* When the next request is due, while idle: also when its endpoint is
                               * disabled. INT64_MAX: not by itself, or nobody knows when. */
     const char *last_cursor; /* In front of the present one; "" when it has not moved. */

@@ -65,6 +65,9 @@ struct stream_state {
     uint32_t n_failures;        /* In a row. */
     int64_t last_reply_mono_ns; /* 0: none yet. */
     struct clock now;           /* When plan is called, or when the answer came that judge sees. */
+    /* The same wall time, or what servers say it is when that is earlier: what is not over by this
+     * is not over. 0: nobody compares clocks. */
+    int64_t cautious_wall_ns;
 };
 
 /* Which share of a policy's tokens a request draws on; see enum permit_class. */

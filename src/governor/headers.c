@@ -179,10 +179,22 @@ static int64_t read_retry_after(const struct governor_header *headers, size_t n,
     return date > from ? date - from : 0;
 }
 
+/* What a cache kept for a while carries the Date of when it was made, and its Age since. */
+static int64_t read_date(const struct governor_header *headers, size_t n) {
+    int64_t date = 0, age_s = 0;
+    if (!http_date__parse(find(headers, n, "Date"), &date)) return 0;
+    struct slice age = find(headers, n, "Age");
+    if (age.len == 0) return date;
+    bool good = slice__int64(age, &age_s) && age_s >= 0 && age_s < INT64_C(1) << 31 &&
+                date <= INT64_MAX - age_s * NS_PER_S;
+    return good ? date + age_s * NS_PER_S : 0;
+}
+
 void rate_headers__read(struct rate_headers *h, const struct governor_header *headers, size_t n,
                         int64_t wall_ns) {
     *h = (struct rate_headers){0};
     h->retry_after_ns = read_retry_after(headers, n, wall_ns);
+    h->date_wall_ns = read_date(headers, n);
     struct slice policy = find(headers, n, "X-Rate-Limit-Policy");
     struct slice rules = find(headers, n, "X-Rate-Limit-Rules");
     copy_printable(h->policy, sizeof h->policy, policy);

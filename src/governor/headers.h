@@ -33,6 +33,7 @@ struct rate_headers {
     struct rate_window windows[WINDOWS_MAX];
     size_t n_windows;       /* 0 unless complete. */
     int64_t retry_after_ns; /* -1: missing or not to be understood; 0: zero or past. */
+    int64_t date_wall_ns;   /* The server's time when it answered; 0: it did not say. */
     char error[128];        /* "" when all was well. */
 };
 

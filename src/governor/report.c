@@ -166,6 +166,7 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
     rate_headers__read(&h, reply->headers, reply->n_headers, g->clock->wall_ns);
     rate_headers__print(&h, reply->headers, reply->n_headers, out);
     out->retry_after_ns = h.retry_after_ns;
+    out->date_wall_ns = h.date_wall_ns;
     memcpy(out->policy, h.policy, sizeof out->policy);
     memcpy(out->error, h.error, sizeof out->error);
 

@@ -8,11 +8,12 @@
  * Source: https://www.pathofexile.com/developer/docs/reference#currencyexchange.
  *
  * An hour without markets is never kept: 404 or 200, it is not there. When it ended less than two
- * hours ago it is late. Else the hours behind it are asked for, and the first that is there is kept
- * with a cursor that jumps over the missing ones, which decode turns into rows of
- * bronze_exchange_gaps. When a day of hours is missing, they are gaps without such a witness. When
- * the hours end before that, upstream does not publish, and the search starts again later. A gap is
- * not asked for again by the stream: v_exchange_gaps says what a backfill should ask for.
+ * hours ago, by our clock and by those of the servers that answer, it is late. Else the hours
+ * behind it are asked for, and the first that is there is kept with a cursor that jumps over the
+ * missing ones, which decode turns into rows of bronze_exchange_gaps. When a day of hours is
+ * missing, they are gaps without such a witness. When the hours end before that, upstream does not
+ * publish, and the search starts again later. A gap is not asked for again by the stream:
+ * v_exchange_gaps says what a backfill should ask for.
  *
  * What else can go wrong: digests of an earlier hour (refused), of the hour in progress (refused),
  * 503 and 400 to 499 of the CDN (five minutes of rest), a scope that is not granted (a state). */
@@ -158,11 +159,18 @@ static int64_t first_missing(const struct stream_spec *stream, const struct stre
     return strcmp(start_of(stream), "oldest") == 0 ? 0 : exchange__last_complete(wall_ns);
 }
 
+/* Which hours are over. Our clock may be ahead: an hour that no upstream can have yet would be
+ * taken for missing, and never be asked for again. */
+static int64_t now_of(const struct stream_state *state) {
+    bool earlier = state->cautious_wall_ns != 0 && state->cautious_wall_ns < state->now.wall_ns;
+    return earlier ? state->cautious_wall_ns : state->now.wall_ns;
+}
+
 static void plan(const struct source_settings *settings, const struct stream_spec *stream,
                  const struct stream_state *state, struct source_request *out) {
     struct memo memo = read_memo(state->memo);
     bool known;
-    int64_t now_ns = state->now.wall_ns;
+    int64_t now_ns = now_of(state);
     /* A start at the latest is one at the latest that should be there, not the one to come. */
     int64_t hour = first_missing(stream, state, now_ns - settings->quick_ns, &known);
     if (known) hour += memo.skip * EXCHANGE_HOUR_S;
@@ -197,7 +205,7 @@ static void plan(const struct source_settings *settings, const struct stream_spe
 static int judge_missing(const struct stream_state *state, struct memo memo, int64_t asked,
                          bool known, struct page_facts *out) {
     out->verdict = PAGE_EMPTY;
-    if (!known || !exchange__is_old(asked, state->now.wall_ns)) {
+    if (!known || !exchange__is_old(asked, now_of(state))) {
         write_memo(out, (struct memo){.searched = memo.skip > 0});
     } else if (memo.skip + 1 < EXCHANGE_SKIP_MAX) {
         write_memo(out, (struct memo){.skip = memo.skip + 1});
@@ -217,7 +225,7 @@ static int judge_digest(const struct stream_spec *stream, const struct stream_st
     struct memo memo = read_memo(state->memo);
     int64_t next, kept = 0;
     bool known;
-    int64_t asked = first_missing(stream, state, state->now.wall_ns, &known);
+    int64_t asked = first_missing(stream, state, now_of(state), &known);
     if (known) asked += memo.skip * EXCHANGE_HOUR_S;
     yyjson_val *markets;
     int code = exchange__envelope(root, &next, &markets, e);
@@ -268,7 +276,7 @@ static bool judge_bare_404(const struct stream_spec *stream, const struct stream
     struct memo memo = read_memo(state->memo);
     bool known;
     int64_t asked = first_missing(stream, state, 0, &known) + memo.skip * EXCHANGE_HOUR_S;
-    if (known && memo.skip + 1 < EXCHANGE_SKIP_MAX && exchange__is_old(asked, state->now.wall_ns)) {
+    if (known && memo.skip + 1 < EXCHANGE_SKIP_MAX && exchange__is_old(asked, now_of(state))) {
         judge_missing(state, memo, asked, known, out);
         return true;
     }
@@ -297,7 +305,7 @@ static void note(const struct source_settings *settings, const struct stream_spe
                  const struct stream_state *state, struct buf *out) {
     struct memo memo = read_memo(state->memo);
     bool known;
-    int64_t now_ns = state->now.wall_ns;
+    int64_t now_ns = now_of(state);
     int64_t hour = first_missing(stream, state, now_ns - settings->quick_ns, &known);
     int64_t n_behind = (exchange__last_complete(now_ns) - hour) / EXCHANGE_HOUR_S + 1;
     char text[32];

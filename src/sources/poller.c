@@ -228,7 +228,7 @@ void poller__plan(struct poller *p) {
         return;
     }
     p->state.memo = buf__slice(&p->memo);
-    p->state.now = *now;
+    poller__set_now(p);
     p->type->plan(p->settings, p->stream, &p->state, &p->request);
     if (p->bound.until != NULL) apply_bound(p);
     int64_t due_ns = p->request.not_before_mono_ns;
@@ -243,13 +243,15 @@ void poller__plan(struct poller *p) {
 }
 
 void poller__replan(struct poller *p) {
-    if (p->doing != POLL_IDLE || p->close_cb != NULL || p->done || p->held) return;
+    bool started = p->started_wall_ns != 0;
+    if (!started || p->doing != POLL_IDLE || p->close_cb != NULL || p->done || p->held) return;
     uv_timer_stop(&p->timer);
     poller__plan(p);
 }
 
 void poller__poke(struct poller *p) {
-    if (p->doing != POLL_IDLE || p->close_cb != NULL || p->done || p->held) return;
+    bool started = p->started_wall_ns != 0;
+    if (!started || p->doing != POLL_IDLE || p->close_cb != NULL || p->done || p->held) return;
     p->state.poked = true;
     uv_timer_stop(&p->timer);
     poller__plan(p);
@@ -432,6 +434,7 @@ void poller__status(const struct poller *p, struct poller_status *out) {
                                   .entries = p->entries,
                                   .started_wall_ns = p->started_wall_ns,
                                   .last_success_wall_ns = p->last_success_wall_ns,
+                                  .last_success_mono_ns = p->last_success_mono_ns,
                                   .last_new_wall_ns = p->last_new_wall_ns,
                                   .last_advance_wall_ns = p->last_advance_wall_ns,
                                   .next_mono_ns = p->next_mono_ns,

@@ -67,6 +67,7 @@ struct poller {
     int64_t next_mono_ns;
     struct poller_counts counts;
     uint64_t body_bytes, entries;
+    int64_t last_success_mono_ns;
     int64_t started_wall_ns, last_success_wall_ns, last_new_wall_ns, last_advance_wall_ns,
         throttled_wall_ns;
     bool frozen, spool_full, refused, quiet, tokenless, done;
@@ -102,6 +103,8 @@ void poller__keep(struct poller *p, const struct request_facts *facts, bool is_p
 void poller__judge_response(struct poller *p, struct http_response *response);
 /** The record is synced: moves the cursor and counts. */
 void poller__apply(struct poller *p);
+/** Sets the times of its state: plan or judge is about to be called. */
+void poller__set_now(struct poller *p);
 /** Begins to keep a change by hand that waits for the poller to be idle. @return false when there
  * is none. */
 bool poller__take_steer(struct poller *p);

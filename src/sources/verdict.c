@@ -47,6 +47,25 @@ static bool is_about_subject(int status) {
     return true;
 }
 
+/* The server's clock is evidence about ours. A Date is cut to the second, and was written at some
+ * time before the first byte came. */
+static void tell_wall(struct poller *p, const struct http_response *r) {
+    const char *host = strstr(p->request.url, "://");
+    int64_t date_ns = p->limits.date_wall_ns;
+    bool known = p->deps.wall != NULL && host != NULL && date_ns != 0 && r->status != 0;
+    bool slow = r->first_byte_mono_ns - r->sent_mono_ns > WALL_SLOW_NS;
+    if (!known || slow || r->first_byte_mono_ns == 0) return;
+    char name[sizeof(struct wall_witness){0}.name];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(host + 3, "/?"), host + 3);
+    if (date_ns > INT64_MAX - NS_PER_S) return;
+    wall__told(p->deps.wall, name, date_ns + NS_PER_S / 2, r->first_byte_mono_ns, false);
+}
+
+void poller__set_now(struct poller *p) {
+    p->state.now = *p->deps.clock;
+    p->state.cautious_wall_ns = p->deps.wall == NULL ? 0 : wall__cautious(p->deps.wall);
+}
+
 static void tell_governor(struct poller *p, const struct http_response *r) {
     struct governor_header headers[HTTP_HEADERS_MAX];
     size_t n = r->n_headers < HTTP_HEADERS_MAX ? r->n_headers : HTTP_HEADERS_MAX;
@@ -70,6 +89,7 @@ static void tell_governor(struct poller *p, const struct http_response *r) {
     if (p->gate.permit != 0) p->deps.gate->end(p->deps.gate->ctx, &p->gate, &reply);
     p->gate.permit = 0;
     if (p->limits.throttled) p->throttled_wall_ns = p->deps.clock->wall_ns;
+    tell_wall(p, r);
 }
 
 static uint64_t us_between(int64_t from_ns, int64_t to_ns) {
@@ -82,6 +102,12 @@ static struct slice asked_path(const struct poller *p) {
     const char *host = p->request.seed ? strstr(p->request.url, "://") : NULL;
     const char *path = host == NULL ? NULL : strchr(host + 3, '/');
     return path == NULL ? slice__str(p->stream->path) : slice__of(path, strcspn(path, "?"));
+}
+
+/* By what the clock says now: the answer may have shown that it was wrong. */
+static int64_t requested_wall_ns(const struct poller *p) {
+    const struct clock *now = p->deps.clock;
+    return now->wall_ns - (now->mono_ns - p->requested.mono_ns);
 }
 
 static void begin_facts(struct poller *p, const struct http_response *r) {
@@ -106,7 +132,7 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
         .http_status = (uint16_t)r->status,
         .attempts = p->attempts,
         .retry_reason = slice__str(p->retry_reason),
-        .requested_wall_ns = p->requested.wall_ns,
+        .requested_wall_ns = requested_wall_ns(p),
         .received_wall_ns = p->deps.clock->wall_ns,
         .response_us = us_between(r->sent_mono_ns, r->done_mono_ns),
         .first_byte_us = us_between(r->sent_mono_ns, r->first_byte_mono_ns),
@@ -117,7 +143,7 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
         .limits_state = slice__str(p->limits.state),
         .retry_after_s = p->limits.retry_after_ns < 0 ? -1 : p->limits.retry_after_ns / NS_PER_S};
     p->state.last_reply_mono_ns = p->deps.clock->mono_ns;
-    p->state.now = *p->deps.clock;
+    poller__set_now(p);
     p->state.poked = false;
     p->state.unavailable = false;
 }
@@ -437,6 +463,7 @@ void poller__apply(struct poller *p) {
     p->attempts = 0;
     p->retry_reason[0] = '\0';
     p->last_success_wall_ns = wall_ns;
+    p->last_success_mono_ns = p->deps.clock->mono_ns;
     /* A backfill says nothing of how fresh its source is. */
     bool tells = p->bound.until == NULL;
     if (tells) series__set(p->m.last_success, wall_s);

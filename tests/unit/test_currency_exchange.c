@@ -286,6 +286,35 @@ static void test_a_day_without_digests_is_a_gap_of_a_day(void **state) {
     tear_down(&f);
 }
 
+/* The machine was started ten days ahead: hours that are yet to come are not missing, and are asked
+ * for in their turn once they are over. Nobody else's word moves it ahead. */
+static void test_hours_to_come_by_other_clocks_are_not_missing(void **state) {
+    struct fixture f;
+    char start[24];
+    (void)state;
+    snprintf(start, sizeof start, "%lld", (long long)H);
+    set_up(&f, start, false, H + 2 * 3600 + 240 + 240 * 3600);
+    f.at.cautious_wall_ns = (H + 2 * 3600 + 240) * NS_PER_S;
+    assert_int_equal(ask(&f, url(H)), 0);
+    assert_int_equal(answer(&f, 200, digest(H + 3600, "{}")), PAGE_NEW);
+    assert_int_equal(ask(&f, url(H + 3600)), 0);
+    assert_int_equal(answer(&f, 200, digest(H + 7200, "{}")), PAGE_NEW);
+    for (int i = 0; i < 100; i++) { /* It is not over, whatever our clock says. */
+        ask(&f, url(H + 7200));
+        assert_int_equal(answer(&f, 404, digest(H + 7200, "")), PAGE_EMPTY);
+    }
+    f.at.now.wall_ns = f.at.cautious_wall_ns = (H + 3 * 3600 + 240) * NS_PER_S; /* Mended. */
+    f.at.now.mono_ns += 1000 * NS_PER_S;
+    assert_int_equal(ask(&f, url(H + 7200)), 0);
+    assert_int_equal(answer(&f, 200, digest(H + 3 * 3600, "{}")), PAGE_NEW);
+    f.at.cautious_wall_ns += 100 * 3600 * NS_PER_S; /* Later than ours: ours counts. */
+    for (int i = 0; i < 30; i++) {
+        ask(&f, url(H + 3 * 3600));
+        assert_int_equal(answer(&f, 404, digest(H + 3 * 3600, "")), PAGE_EMPTY);
+    }
+    tear_down(&f);
+}
+
 static void test_other_hours_are_refused(void **state) {
     struct fixture f;
     (void)state;
@@ -489,6 +518,7 @@ int main(void) {
         cmocka_unit_test(test_a_missing_hour_is_a_gap_once_a_later_one_is_there),
         cmocka_unit_test(test_a_pause_of_upstream_makes_no_gaps),
         cmocka_unit_test(test_a_day_without_digests_is_a_gap_of_a_day),
+        cmocka_unit_test(test_hours_to_come_by_other_clocks_are_not_missing),
         cmocka_unit_test(test_other_hours_are_refused),
         cmocka_unit_test(test_the_cdn_is_left_alone_and_a_scope_can_lack),
         cmocka_unit_test(test_a_digest_becomes_rows),

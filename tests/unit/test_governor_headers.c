@@ -115,6 +115,26 @@ static void test_retry_after(void **state) {
     assert_int_equal(h.retry_after_ns, 30 * S);
 }
 
+static void test_the_servers_time_is_its_date_and_what_a_cache_added(void **state) {
+    (void)state;
+    int64_t at = INT64_C(1795266000) * S; /* 2026-11-21 13:00. */
+    struct rate_headers h = READ("date", "Sat, 21 Nov 2026 13:00:00 GMT");
+    assert_int_equal(h.date_wall_ns, at);
+    h = READ("Date", "Sat, 21 Nov 2026 13:00:00 GMT", "Age", "30");
+    assert_int_equal(h.date_wall_ns, at + 30 * S);
+    static const char *const ages[] = {"-1", "x", "99999999999999999999", "4294967296"};
+    for (size_t i = 0; i < 4; i++) {
+        h = READ("Date", "Sat, 21 Nov 2026 13:00:00 GMT", "Age", ages[i]);
+        assert_int_equal(h.date_wall_ns, 0); /* Not to be believed. */
+    }
+    h = READ("Date", "Fri, 31 Dec 9999 23:59:59 GMT", "Age", "2147483647");
+    assert_int_equal(h.date_wall_ns, 0);
+    h = READ("Date", "yesterday");
+    assert_int_equal(h.date_wall_ns, 0);
+    h = READ("Age", "5");
+    assert_int_equal(h.date_wall_ns, 0);
+}
+
 static void test_retry_after_is_waited_for(void **state) {
     (void)state;
     const struct {
@@ -222,6 +242,7 @@ int main(void) {
         cmocka_unit_test(test_a_wrong_state_is_said_and_not_believed),
         cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_retry_after_is_waited_for),
+        cmocka_unit_test(test_the_servers_time_is_its_date_and_what_a_cache_added),
         cmocka_unit_test(test_http_date_of_all_months),
         cmocka_unit_test(test_verdict_is_bounded_and_printable),
         DATA_TESTS(test_corpus),
