@@ -2,8 +2,7 @@
  *
  * Pure rules over a table of facts that the wiring passes once a second; times come from the clock.
  * A condition ends when it was good for GUARD_HEALTHY evaluations in a row, so that a source at the
- * edge does not flap. While the wall clock jumps (more than 2 s against the monotonic one)
- * freshness rules rest for one evaluation.
+ * edge does not flap. Ages are monotonic: a wall clock that jumps makes nothing stale or fresh.
  *
  * class        raised                                                        labels
  * drift        no successful answer for amber_s (warning), red_s (critical)   source, stream
@@ -13,7 +12,10 @@
  * rewind       the cursor went backwards; the source is frozen (critical)     source, stream
  * unavailable  the upstream does not give it; another way stands in (warning) source, stream
  * store_away   ClickHouse away for 5 s (warning), 60 s (critical)             -
- * spool        80 % full (warning), full or failed (critical)                 - */
+ * spool        80 % full (warning), full or failed (critical)                 -
+ * clock        the machine's clock contradicts servers by 5 s (warning)        -
+ * rows_held    rows wait, as their times would make ClickHouse drop them
+ *              (critical)                                                      - */
 #ifndef SOUK_GUARD_H
 #define SOUK_GUARD_H
 
@@ -24,15 +26,17 @@
 
 enum guard_level { GUARD_GREEN, GUARD_AMBER, GUARD_RED };
 
-/** One stream of a source. Times are wall ms UTC, 0: never. Texts are borrowed for the call. */
+/** One stream of a source. Ages are judged by the monotonic times; those in wall ms UTC are for
+ *  people. 0: never. Texts are borrowed for the call. */
 struct guard_source {
-    const char *name;        /* psapi */
-    const char *stream;      /* Its key; (name, stream) is unique and stable. */
-    bool enabled;            /* The operator wants it to run; else it is green and not judged. */
-    int64_t last_success_ms; /* Any good answer, also an empty or unchanged one. */
-    int64_t last_new_ms;     /* New data. */
-    int64_t last_advance_ms; /* The cursor moved. */
-    double amber_s, red_s;   /* Age of last_success at which it is amber, red. 0: 20 and 60. */
+    const char *name;   /* psapi */
+    const char *stream; /* Its key; (name, stream) is unique and stable. */
+    bool enabled;       /* The operator wants it to run; else it is green and not judged. */
+    int64_t last_success_mono_ns; /* In this run: any good answer, also an empty one. */
+    int64_t last_success_ms;      /* The same. */
+    int64_t last_new_ms;          /* New data. */
+    int64_t last_advance_ms;      /* The cursor moved. */
+    double amber_s, red_s;        /* Age of last_success at which it is amber, red. 0: 20 and 60. */
     bool caught_up;
     bool throttled;              /* The upstream blocks us (429, restriction, Retry-After). */
     int64_t blocked_until_ms;    /* 0: unknown. */
@@ -50,9 +54,12 @@ struct guard_source {
 
 struct guard_store {
     bool connected;
-    int64_t since_ms;       /* When connected last changed (or the start). */
+    int64_t since_mono_ns;  /* When connected last changed (or the start). */
+    int64_t since_ms;       /* The same. */
     const char *last_error; /* May be NULL. */
     double rows_per_s;      /* For the summary; negative: unknown. */
+    size_t n_mistimed;      /* Batches whose rows are too old, or from the future. */
+    const char *mistimed;   /* What of the first of them; may be NULL. */
 };
 
 struct guard_spool {
@@ -60,9 +67,18 @@ struct guard_spool {
     bool full, failed;
 };
 
+/** What is known of the machine's wall clock; see core/wall.h. */
+struct guard_clock {
+    double skew_s;     /* What servers say less what the system says; 0: they agree. */
+    bool corrected;    /* Their time is worked with, or the one from before a jump. */
+    bool disputed;     /* A single server contradicts; the system is believed. */
+    const char *venue; /* Who contradicts it most; "" when nobody does. */
+};
+
 struct guard_facts {
-    int64_t
-        started_ms; /* Of the process: the age of a source that never succeeded counts from it. */
+    /* Of the process: the age of a source that never succeeded counts from it. */
+    int64_t started_mono_ns;
+    struct guard_clock clock;
     const struct guard_source *sources;
     size_t n_sources;
     struct guard_store store;

@@ -7,6 +7,7 @@
 #include "ops.h"
 #include "settings.h"
 #include "souk/alerts.h"
+#include "souk/core/wall.h"
 #include "souk/decoder.h"
 #include "souk/governor.h"
 #include "souk/guard.h"
@@ -71,6 +72,7 @@ struct app {
     struct settings *settings; /* Borrowed; reload changes what may change while it runs. */
     uv_loop_t loop;
     struct clock clock;
+    struct wall wall; /* Sets the clock. */
     struct metrics metrics;
     struct spool *spool;
     struct governor *governor;
@@ -99,9 +101,9 @@ struct app {
     struct app_absent *absent; /* Owned. */
     size_t n_absent;
     char *followed; /* Owned: followed leagues, a line each. */
-    uv_timer_t second, checkpoint, deadline;
+    uv_timer_t second, checkpoint, deadline, begin;
     uv_signal_t signals[6];
-    int64_t started_wall_ns, started_mono_ns, stop_at_mono_ns;
+    int64_t started_wall_ns, started_mono_ns, run_mono_ns, stop_at_mono_ns;
     bool recovered, draining, stopped;
     bool closing; /* Rooms are going away: nobody asks them any more. */
     int n_to_close;
@@ -165,6 +167,9 @@ void app__status_json(void *ctx, struct buf *out);
 void app__before_scrape(void *ctx);
 /** Once a second: rates, history, guard, alerts, batches. */
 void app__second(struct app *a);
+/** @return how long ago the stream of @p had its last good answer, of an earlier run where this one
+ *  has had none; since the start where there was never one. */
+int64_t app__silence_ns(const struct app *a, const struct poller_status *p);
 /** Measures how far the streams are behind their heads. Part of app__second. */
 void app__measure_lag(struct app *a);
 /** Label values of enum app_work. */

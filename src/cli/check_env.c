@@ -260,7 +260,10 @@ static void check_server(const struct server *s, struct checks *c) {
     bool skewed = llabs(skew_ms) > SKEW_WARN_MS;
     x = add(c, "clickhouse.clock", skewed ? CHECK_WARN : CHECK_OK, 0);
     WHAT(x, "its clock is %+.3f s from ours", (double)skew_ms / 1000);
-    if (skewed) HINT(x, "freshness is computed there and rows are timed here: run NTP on both");
+    if (skewed)
+        HINT(x,
+             "freshness is computed there and rows are timed here, and rows that its clock takes "
+             "for older than their TTL are held: run NTP on both");
     if (s->free_bytes == UINT64_MAX) return;
     bool low = s->free_bytes < SERVER_DISK_WARN_BYTES;
     x = add(c, "clickhouse.disk", low ? CHECK_WARN : CHECK_OK, 0);

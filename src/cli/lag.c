@@ -11,18 +11,25 @@ static struct slice find_heads(struct app *a, char out[CURSOR_MAX]) {
     out[0] = '\0';
     if (s == NULL || s->poller == NULL) return slice__str(out);
     poller__status(s->poller, &p);
-    int64_t at_ns = p.last_success_wall_ns;
-    if (at_ns >= p.started_wall_ns && a->clock.wall_ns - at_ns <= HEAD_AGE_MAX_NS)
+    int64_t at_ns = p.last_success_mono_ns;
+    if (at_ns != 0 && a->clock.mono_ns - at_ns <= HEAD_AGE_MAX_NS)
         memcpy(out, p.state->cursor, CURSOR_MAX);
     return slice__str(out);
+}
+
+/* The wall clock counts only for what was before this run. */
+int64_t app__silence_ns(const struct app *a, const struct poller_status *p) {
+    if (p->last_success_mono_ns != 0) return a->clock.mono_ns - p->last_success_mono_ns;
+    int64_t before_ns =
+        p->last_success_wall_ns == 0 ? 0 : a->started_wall_ns - p->last_success_wall_ns;
+    return a->clock.mono_ns - a->started_mono_ns + (before_ns > 0 ? before_ns : 0);
 }
 
 /* Seconds that @s is behind: by its changes where they are known. */
 static double behind_s(const struct app *a, const struct app_stream *s,
                        const struct poller_status *p) {
     if (s->lag.measured && s->lag.estimate_s != LAG_UNKNOWN) return s->lag.estimate_s;
-    int64_t seen_ns = p->last_success_wall_ns != 0 ? p->last_success_wall_ns : a->started_wall_ns;
-    return (double)(a->clock.wall_ns - seen_ns) / (double)NS_PER_S;
+    return (double)app__silence_ns(a, p) / (double)NS_PER_S;
 }
 
 static struct series *lag_series(struct app *a, const struct source_type *type, size_t *at) {

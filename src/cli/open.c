@@ -221,6 +221,7 @@ void app__poller_deps(struct app *a, struct poller_deps *out) {
                              .bearer = app__bearer,
                              .bearer_refused = app__bearer_refused,
                              .bearer_ctx = a,
+                             .wall = &a->wall,
                              .gate = a->throttler == NULL ? NULL : throttler__gate(a->throttler)};
 }
 
@@ -408,13 +409,14 @@ static int open_hub(struct app *a, struct err *e) {
 int app__open(struct app *a, struct settings *settings, struct err *e) {
     *a = (struct app){.settings = settings, .n_sources = settings->n_sources};
     int64_t since_ns = clock__stopwatch_ns();
-    clock__read(&a->clock);
-    a->started_wall_ns = a->clock.wall_ns;
-    a->started_mono_ns = a->clock.mono_ns;
     uv_loop_init(&a->loop);
     metrics__init(&a->metrics);
+    wall__init(&a->wall, &a->clock, &a->metrics);
+    wall__read(&a->wall);
+    a->started_wall_ns = a->clock.wall_ns;
+    a->started_mono_ns = a->clock.mono_ns;
     init_metrics(a);
-    uv_timer_t *timers[] = {&a->second, &a->checkpoint, &a->deadline};
+    uv_timer_t *timers[] = {&a->second, &a->checkpoint, &a->deadline, &a->begin};
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++) {
         uv_timer_init(&a->loop, timers[i]);
         timers[i]->data = a;
@@ -457,6 +459,7 @@ int app__open(struct app *a, struct settings *settings, struct err *e) {
     }
     struct store_options store;
     app__store_options(settings->config, &store);
+    store.wall = &a->wall;
     if (code == 0)
         code = store__open(&a->store, &a->loop, &a->clock, &a->metrics, a->spool, &store, e);
     if (code == 0) store__on_room(a->store, on_room, a);

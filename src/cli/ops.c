@@ -71,6 +71,11 @@ static void put_line(struct buf *out, bool first, int64_t wall_ns, const char *l
     buf__append_str(out, "}");
 }
 
+/* A line may have been written before it was known that the clock is wrong. */
+static int64_t wall_of(const struct app *a, int64_t mono_ns) {
+    return a->clock.wall_ns - (a->clock.mono_ns - mono_ns);
+}
+
 static void write_lines(struct app *a) {
     struct ops *o = a->ops;
     uint64_t dropped = 0;
@@ -79,7 +84,7 @@ static void write_lines(struct app *a) {
     struct buf out = buf__init(RECORD_MAX);
     buf__append_str(&out, "{\"table\":\"proc_logs\",\"rows\":[");
     for (size_t i = 0; i < n; i++)
-        put_line(&out, i == 0, o->lines[i].wall_ns, log_level__name(o->lines[i].level),
+        put_line(&out, i == 0, wall_of(a, o->lines[i].mono_ns), log_level__name(o->lines[i].level),
                  o->lines[i].room, o->lines[i].event, o->lines[i].fields);
     if (dropped > 0) {
         char fields[64];
@@ -132,8 +137,9 @@ static void put_row(struct app *a, const struct app_stream *s, const struct poll
     bool stalled = level == GUARD_AMBER || level == GUARD_RED;
     if (!stalled) t->stalled_wall_ns = 0;
     else if (t->stalled_wall_ns == 0) /* Since it last brought something. */
-        t->stalled_wall_ns = p->last_success_wall_ns > a->started_wall_ns ? p->last_success_wall_ns
-                                                                          : a->started_wall_ns;
+        t->stalled_wall_ns =
+            a->clock.wall_ns - (now_ns - (p->last_success_mono_ns != 0 ? p->last_success_mono_ns
+                                                                       : a->started_mono_ns));
     buf__append_str(out, "{");
     put_text(out, "service", s->spec.service);
     put_text(out, "realm", s->spec.realm);

@@ -188,11 +188,23 @@ static int post_drain(void *ctx, const struct hub_args *args, struct buf *out) {
     return 200;
 }
 
+static int post_release(void *ctx, const struct hub_args *args, struct buf *out) {
+    struct app *a = ctx;
+    if (a->store == NULL || a->closing)
+        return call__refuse(out, 503, "unavailable", "it is starting or ending");
+    size_t n = store__release(a->store);
+    LOG_WARN("cli", "batches held for the times of their rows are let go",
+             LOG_I("batches", (int64_t)n), LOG_S("by", hub_args__who(args)));
+    buf__printf(out, "{\"released\":%zu}", n);
+    return 200;
+}
+
 size_t reload__calls(struct app *a, struct hub_call *out) {
     const struct hub_call calls[] = {
         {"POST", "/api/v1/reload", true, post_reload, a},
         {"POST", "/api/v1/loglevel", true, post_level, a},
         {"POST", "/api/v1/drain", true, post_drain, a},
+        {"POST", "/api/v1/release-rows", true, post_release, a},
     };
     memcpy(out, calls, sizeof calls);
     return sizeof calls / sizeof calls[0];

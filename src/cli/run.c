@@ -14,6 +14,8 @@
 #define CHECKPOINT_EVERY_MS 5000
 #define DECODE_PATIENCE_NS (3 * NS_PER_S)
 #define STORE_PATIENCE_NS (6 * NS_PER_S) /* Both together: below 10 s. */
+#define START_LOOK_MS 10
+#define START_PATIENCE_NS (NS_PER_S / 2)
 #define LAG_WARN_NS (5 * NS_PER_MS)
 
 size_t app__n_streams(const struct app *a) { return a->n_streams + backfill__n(a); }
@@ -225,7 +227,7 @@ static void measure_turn(struct app *a, int64_t took_ns, int64_t cpu_ns) {
 static void run_turn(struct app *a) {
     struct pollfd fd = {.fd = uv_backend_fd(&a->loop), .events = POLLIN};
     poll(&fd, 1, uv_backend_timeout(&a->loop));
-    clock__read(&a->clock);
+    wall__read(&a->wall);
     int64_t cpu_ns = thread_cpu_ns();
     uv_run(&a->loop, UV_RUN_NOWAIT);
     measure_turn(a, clock__stopwatch_ns() - a->clock.mono_ns, thread_cpu_ns() - cpu_ns);
@@ -240,9 +242,20 @@ static void end_at_once(void) {
     _exit(EXIT_IO);
 }
 
+/* The first page carries a time, too: ClickHouse is given a moment to say what it is. A source's
+ * own first answer is the other witness. */
+static void on_start(uv_timer_t *timer) {
+    struct app *a = timer->data;
+    bool waited = a->clock.mono_ns - a->run_mono_ns >= START_PATIENCE_NS;
+    if (!a->draining && a->wall.n_witnesses == 0 && !waited) return;
+    uv_timer_stop(timer);
+    for (size_t i = 0; i < a->n_streams && !a->draining; i++) poller__start(a->streams[i].poller);
+}
+
 int app__run(struct app *a, int64_t for_ns) {
     static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2};
     signal(SIGPIPE, SIG_IGN);
+    a->run_mono_ns = a->clock.mono_ns;
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         uv_signal_init(&a->loop, &a->signals[i]);
         a->signals[i].data = a;
@@ -252,7 +265,7 @@ int app__run(struct app *a, int64_t for_ns) {
     uv_timer_start(&a->second, on_second, 1000, 1000);
     uv_timer_start(&a->checkpoint, on_checkpoint, CHECKPOINT_EVERY_MS, CHECKPOINT_EVERY_MS);
     if (for_ns > 0) uv_timer_start(&a->deadline, on_for, (uint64_t)(for_ns / NS_PER_MS), 0);
-    for (size_t i = 0; i < a->n_streams; i++) poller__start(a->streams[i].poller);
+    uv_timer_start(&a->begin, on_start, 0, START_LOOK_MS);
     lanes__wake(a);
     while (!a->stopped) {
         run_turn(a);

@@ -143,9 +143,9 @@ static void run_guard(struct app *a) {
             /* What is not granted is no failure, and nobody waits for it. */
             .enabled = !rests(&p) && !(c->settings.use_oauth && p.state->unavailable),
             /* What was fetched in an earlier run says nothing about this one's health. */
+            .last_success_mono_ns = p.last_success_mono_ns,
             .last_success_ms =
-                (p.last_success_wall_ns > p.started_wall_ns ? p.last_success_wall_ns : 0) /
-                NS_PER_MS,
+                (p.last_success_mono_ns != 0 ? p.last_success_wall_ns : 0) / NS_PER_MS,
             .last_new_ms = p.last_new_wall_ns / NS_PER_MS,
             .last_advance_ms = p.last_advance_wall_ns / NS_PER_MS,
             .amber_s = s->amber_s,
@@ -163,11 +163,20 @@ static void run_guard(struct app *a) {
     struct spool_status spool;
     spool__status(a->spool, &spool);
     double rate = a->n_history > 0 ? recent_rate(a) : -1;
-    struct guard_facts facts = {.started_ms = a->started_wall_ns / NS_PER_MS,
+    struct wall_status wall;
+    wall__status(&a->wall, &wall);
+    struct guard_facts facts = {.started_mono_ns = a->started_mono_ns,
+                                .clock = {.skew_s = (double)wall.skew_ns / (double)NS_PER_S,
+                                          .corrected = wall.mode != WALL_SYSTEM,
+                                          .disputed = wall.disputed,
+                                          .venue = wall.farthest},
                                 .sources = sources,
                                 .n_sources = n,
                                 .store = {.connected = store.connected,
+                                          .since_mono_ns = store.since_mono_ns,
                                           .since_ms = store.since_wall_ns / NS_PER_MS,
+                                          .n_mistimed = store.n_mistimed,
+                                          .mistimed = store.mistimed,
                                           .last_error = store.last_error,
                                           .rows_per_s = rate},
                                 .spool = {.bytes = spool.bytes,

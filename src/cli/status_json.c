@@ -94,7 +94,6 @@ static void put_stream(const struct app *a, const struct app_stream *s, struct b
     poller__status(s->poller, &p);
     const char *reason = "";
     enum guard_level level = guard__source(a->guard, p.source, s->spec.key, &reason);
-    int64_t seen_ns = p.last_success_wall_ns != 0 ? p.last_success_wall_ns : a->started_wall_ns;
     bool first = true;
     buf__append_str(out, "{");
     put_text(out, "name", p.source, &first);
@@ -108,7 +107,7 @@ static void put_stream(const struct app *a, const struct app_stream *s, struct b
     put_ms(out, "last_success_ms", p.last_success_wall_ns, &first);
     put_ms(out, "last_new_ms", p.last_new_wall_ns, &first);
     put_ms(out, "last_advance_ms", p.last_advance_wall_ns, &first);
-    put_num(out, "lag_s", (double)(a->clock.wall_ns - seen_ns) / (double)NS_PER_S, &first);
+    put_num(out, "lag_s", (double)app__silence_ns(a, &p) / (double)NS_PER_S, &first);
     if (s->lag.measured) { /* null: there is nothing to compare with. */
         put_lag(out, "lag_changes", s->lag.changes, &first);
         put_lag(out, "lag_estimate_s", s->lag.estimate_s, &first);
@@ -210,6 +209,29 @@ static void put_spool(const struct app *a, struct buf *out) {
     buf__append_str(out, "}");
 }
 
+/* To the millisecond, whether it is one or ten years. */
+static void put_seconds(struct buf *out, const char *key, int64_t ns, bool *first) {
+    put_key(out, key, first);
+    buf__printf(out, "%.3f", (double)ns / (double)NS_PER_S);
+}
+
+static void put_clock(const struct app *a, struct buf *out) {
+    static const char *const modes[] = {"system", "kept", "servers"};
+    struct wall_status s;
+    wall__status(&a->wall, &s);
+    bool first = true;
+    buf__append_str(out, "{");
+    put_text(out, "follows", modes[s.mode], &first);
+    put_seconds(out, "skew_s", s.skew_ns, &first);
+    put_seconds(out, "correction_s", s.correction_ns, &first);
+    put_bool(out, "disputed", s.disputed, &first);
+    put_u64(out, "witnesses", s.n_witnesses, &first);
+    put_text(out, "farthest", s.farthest, &first);
+    put_seconds(out, "farthest_skew_s", s.farthest_skew_ns, &first);
+    put_u64(out, "jumps", s.n_jumps, &first);
+    buf__append_str(out, "}");
+}
+
 static void put_lanes(const struct app *a, struct buf *out) {
     struct lanes_status s;
     bool first = true, live = true, backlog = true;
@@ -250,6 +272,8 @@ static void put_store(const struct app *a, struct buf *out) {
     put_u64(out, "refused_rows", s.refused_rows, &first);
     put_u64(out, "searched_batches", s.n_searched, &first);
     put_u64(out, "held_batches", s.n_held, &first);
+    put_u64(out, "mistimed_batches", s.n_mistimed, &first);
+    put_text(out, "mistimed", s.mistimed, &first);
     put_key(out, "lanes", &first);
     put_lanes(a, out);
     put_key(out, "tables", &first);
@@ -315,6 +339,8 @@ static void put_status(struct app *a, struct buf *out) {
     put_text(out, "level", guard_level__name(level), &inner);
     put_text(out, "text", guard__summary(a->guard), &inner);
     buf__append_str(out, "}");
+    put_key(out, "clock", &first);
+    put_clock(a, out);
     put_key(out, "sources", &first);
     buf__append_str(out, "[");
     size_t n = 0;

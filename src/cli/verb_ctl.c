@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 const char verb_ctl_help[] =
-    "reload | loglevel debug|info|warn|error | drain\n\n"
+    "reload | loglevel debug|info|warn|error | drain | release-rows\n\n"
     "Tells the running souk what signals tell it, and prints what it says.\n\n"
     "  reload    reads the configuration again, as SIGHUP does: all of it is applied, or none and\n"
     "            the answer says why, with file and line. May change while it runs: log.level,\n"
@@ -13,7 +13,12 @@ const char verb_ctl_help[] =
     "else\n"
     "            differs is named and needs a restart\n"
     "  loglevel  what is logged from now on, until a reload or a restart\n"
-    "  drain     ends souk as SIGTERM does\n\n"
+    "  drain     ends souk as SIGTERM does\n"
+    "  release-rows\n"
+    "            sends the batches that are held for the times of their rows (souk status says "
+    "so,\n"
+    "            and an alert): ClickHouse then drops what is older than its table's TTL. Until\n"
+    "            the next restart; a mended clock or a longer TTL lets them go by itself\n\n"
     "Needs a token with write scope where the hub has tokens.\n"
     "Exit codes: 0 done; 1 refused; 2 usage; 69 no souk answers; 78 configuration.\n";
 
@@ -24,9 +29,10 @@ int verb_ctl(struct command *c, int argc, char **argv) {
     if (getopt_long(argc, argv, "", options, NULL) != -1) return refuse_option(c);
     const char *what = optind < argc ? argv[optind++] : "";
     bool level = strcmp(what, "loglevel") == 0 && optind < argc;
-    if (!level && strcmp(what, "reload") != 0 && strcmp(what, "drain") != 0) {
-        fprintf(stderr, "souk: ctl takes reload, drain, or loglevel and a level; see souk ctl "
-                        "--help\n");
+    if (!level && strcmp(what, "reload") != 0 && strcmp(what, "drain") != 0 &&
+        strcmp(what, "release-rows") != 0) {
+        fprintf(stderr, "souk: ctl takes reload, drain, release-rows, or loglevel and a level; see "
+                        "souk ctl --help\n");
         return EXIT_USAGE;
     }
     buf__printf(&path, "/api/v1/%s", what);

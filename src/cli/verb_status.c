@@ -160,6 +160,25 @@ static void print_tape(yyjson_val *tape) {
            span(answer_num(tape, "lag_s"), lag, sizeof lag));
 }
 
+/* Whose time it is, where that is not plain; what waits for it. */
+static void print_clock(yyjson_val *root) {
+    yyjson_val *clock = yyjson_obj_get(root, "clock"), *store = yyjson_obj_get(root, "store");
+    char who[80], why[256];
+    double skew_s = answer_num(clock, "farthest_skew_s");
+    bool even = strcmp(answer_text(clock, "follows"), "system") == 0;
+    if (!even || skew_s > 5 || skew_s < -5)
+        printf("clock  this machine's is %+.1f s off %s; %s\n", -skew_s,
+               plain(clock, "farthest", who, sizeof who)[0] == '\0' ? "the time since the start"
+                                                                    : who,
+               !even                                                ? "souk corrects it"
+               : yyjson_get_bool(yyjson_obj_get(clock, "disputed")) ? "one of the two is wrong"
+                                                                    : "run NTP");
+    if (answer_num(store, "mistimed_batches") > 0)
+        printf("held   %.0f batches: %s; they go by themselves once clock or TTL is mended, or by "
+               "souk ctl release-rows\n",
+               answer_num(store, "mistimed_batches"), plain(store, "mistimed", why, sizeof why));
+}
+
 static void print_store(yyjson_val *root) {
     size_t i, max;
     yyjson_val *spool = yyjson_obj_get(root, "spool"), *store = yyjson_obj_get(root, "store"), *t;
@@ -169,6 +188,7 @@ static void print_store(yyjson_val *root) {
     char error[256];
     plain(store, "last_error", error, sizeof error);
     print_tape(yyjson_obj_get(root, "tape"));
+    print_clock(root);
     printf("store  %s %s%s%s\n\n%-30s %12s %9s %8s  since the start\n", answer_text(store, "state"),
            answer_text(store, "server"), error[0] == '\0' ? "" : " ", error, "TABLE", "ROWS",
            "ROWS/s", "WAITING");

@@ -24,12 +24,15 @@ const char verb_verify_help[] =
     "  wrong      there with another content\n"
     "  uncovered  there, from the time of this log, and of no page or batch of it: another souk\n"
     "             writes into the same database, or somebody inserted them\n"
-    "No differences, but counted: pending (read or sealed, not acknowledged yet), expired (gone,\n"
-    "past the table's TTL), quarantined (refused by ClickHouse; in bronze_quarantine), damaged\n"
+    "Not equal either, though nobody's mistake: expired (acknowledged, and gone by the table's "
+    "TTL).\n"
+    "No differences, but counted: pending (read or sealed, not acknowledged yet),\n"
+    "quarantined (refused by ClickHouse; in bronze_quarantine), damaged\n"
     "(their page is lost from the log), before (older than what was looked at). Rows whose pages\n"
     "have left the log (spool.retain_hours) are not judged. Rows do not carry the id of the log:\n"
     "after a state directory was deleted, only the time tells whose they are.\n\n"
-    "Exit codes: 0 equal; 1 differences, or ClickHouse refused a query; 2 usage; 69 ClickHouse is\n"
+    "Exit codes: 0 equal; 1 differences, or rows that TTL took, or ClickHouse refused a query; 2\n"
+    "usage; 69 ClickHouse is\n"
     "away; 73 there is no log; 74 the log cannot be read; 78 configuration.\n";
 
 /* A time in UTC, or a duration that is taken from @now_ns. */
@@ -107,6 +110,13 @@ static void on_difference(void *ctx, const struct audit_difference *d) {
     p->n++;
 }
 
+/* What TTL took is no mistake, and it is not there either. */
+static uint64_t count_expired(const struct audit_report *r) {
+    uint64_t n = 0;
+    for (size_t i = 0; i < r->n_tables; i++) n += r->tables[i].expired;
+    return n;
+}
+
 static void print_text(const struct audit_report *r) {
     char from[32], to[32];
     printf("log %s, positions %" PRIu64 " to %" PRIu64 ", %s to %s, %" PRIu64 " records\n",
@@ -145,8 +155,11 @@ static void print_text(const struct audit_report *r) {
     if (r->seals_partial > 0)
         printf("%" PRIu64 " batches have pages outside of what was read\n", r->seals_partial);
     if (r->to_lsn == 0) printf("nothing was logged then\n");
-    if (r->n_differences == 0) printf("equal\n");
-    else printf("%" PRIu64 " differences\n", r->n_differences);
+    uint64_t n_expired = count_expired(r);
+    if (r->n_differences > 0) printf("%" PRIu64 " differences\n", r->n_differences);
+    else if (n_expired > 0)
+        printf("not equal: %" PRIu64 " rows were dropped by their tables' TTL\n", n_expired);
+    else printf("equal\n");
 }
 
 static void print_json(struct printer *p, const struct audit_report *r) {
@@ -157,8 +170,8 @@ static void print_json(struct printer *p, const struct audit_report *r) {
                 ",\"to_lsn\":%" PRIu64 ",\"from\":\"%s\",\"to\":\"%s\",\"records\":%" PRIu64
                 ",\"damaged_bytes\":%" PRIu64 ",\"batches_partial\":%" PRIu64
                 ",\"n_differences\":%" PRIu64 ",\"tables\":[",
-                r->n_differences == 0 ? "true" : "false", r->store_id, r->from_lsn, r->to_lsn,
-                clock__iso(r->from_wall_ns, from, sizeof from),
+                r->n_differences + count_expired(r) == 0 ? "true" : "false", r->store_id,
+                r->from_lsn, r->to_lsn, clock__iso(r->from_wall_ns, from, sizeof from),
                 clock__iso(r->to_wall_ns, to, sizeof to), r->n_records, r->damaged_bytes,
                 r->seals_partial, r->n_differences);
     for (size_t i = 0; i < r->n_tables; i++) {
@@ -207,7 +220,7 @@ static int verify(const struct settings *settings, int64_t since_ns, int64_t unt
     } else {
         if (json) print_json(&printer, &report);
         else print_text(&report);
-        code = report.n_differences > 0;
+        code = report.n_differences > 0 || count_expired(&report) > 0;
     }
     buf__fini(&printer.out);
     free(followed);

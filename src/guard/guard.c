@@ -10,10 +10,10 @@
 #include <stdlib.h>
 
 #define REPEAT_NS (5 * NS_PER_S)
-#define JUMP_NS (2 * NS_PER_S)
 #define STORE_AMBER_S 5.0
 #define STORE_RED_S 60.0
 #define SPOOL_AMBER 0.8
+#define CLOCK_AMBER_S 5.0
 #define TEXT_MAX 400
 
 enum rule {
@@ -52,12 +52,11 @@ struct guard {
     struct alerts *alerts;
     struct subject *subjects[GUARD_SOURCES_MAX]; /* Owned. */
     size_t n_subjects;
-    struct condition store, spool;
+    struct condition store, spool, clock_rule, mistimed;
     enum guard_level level;
     char summary[256];
-    int64_t last_mono_ns, last_wall_ns;
-    bool jumped, told_full;
-    struct series *m_level, *m_jumps;
+    bool told_full;
+    struct series *m_level;
 };
 
 static const char *const level_names[] = {"green", "amber", "red"};
@@ -72,8 +71,6 @@ int guard__open(struct guard **out, const struct clock *clock, struct metrics *m
     g->metrics = metrics;
     g->alerts = alerts;
     g->m_level = metrics__gauge(metrics, "souk_guard_level", "0 green, 1 amber, 2 red", "%s", "");
-    g->m_jumps = metrics__counter(metrics, "souk_clock_jump_total",
-                                  "Jumps of the wall clock by more than 2 s", "%s", "");
     snprintf(g->summary, sizeof g->summary, "nothing judged yet");
     return 0;
 }
@@ -127,9 +124,15 @@ static const char *clock_text(int64_t ms, char out[40]) {
     return out;
 }
 
-static double age_s(const struct guard *g, int64_t ms) {
-    double s = (double)(g->clock->wall_ns / NS_PER_MS - ms) / 1000;
+/* By the monotonic clock: what the wall clock says may change at any time. */
+static double age_s(const struct guard *g, int64_t since_mono_ns) {
+    double s = (double)(g->clock->mono_ns - since_mono_ns) / (double)NS_PER_S;
     return s < 0 ? 0 : s;
+}
+
+static double silence_s(const struct guard *g, const struct guard_facts *facts,
+                        const struct guard_source *s) {
+    return age_s(g, s->last_success_mono_ns > 0 ? s->last_success_mono_ns : facts->started_mono_ns);
 }
 
 static bool is_halted(const struct guard_source *s) {
@@ -143,8 +146,7 @@ static bool is_disabled(const struct guard_source *s) {
 static void judge_drift(const struct guard *g, const struct guard_facts *facts,
                         const struct guard_source *s, struct finding *f) {
     double amber_s = s->amber_s > 0 ? s->amber_s : 20, red_s = s->red_s > 0 ? s->red_s : 60;
-    int64_t since_ms = s->last_success_ms > 0 ? s->last_success_ms : facts->started_ms;
-    double age = age_s(g, since_ms);
+    double age = silence_s(g, facts, s);
     char at[40];
     f->level = s->unavailable  ? GUARD_GREEN /* It did answer, and is left alone for hours. */
                : age > red_s   ? GUARD_RED
@@ -155,7 +157,7 @@ static void judge_drift(const struct guard *g, const struct guard_facts *facts,
     snprintf(
         f->body, sizeof f->body,
         "The last good answer came at %s. %s Rows of this source are stale until it answers. %s",
-        clock_text(since_ms, at),
+        clock_text(s->last_success_ms, at),
         s->throttled ? "The upstream has blocked us for a while."
                      : "The endpoint is not blocked by a rate limit.",
         is_disabled(s) ? "It is switched off: another alert says why, and how it goes on."
@@ -305,26 +307,21 @@ static void judge_source(struct guard *g, const struct guard_facts *facts,
     }
     struct alert_label labels[] = {{"source", u->name}, {"stream", u->stream}};
     struct finding found[SOURCE_RULES] = {0};
-    for (int k = 0; k < SOURCE_RULES; k++) found[k].sure = s->last_success_ms > 0;
+    for (int k = 0; k < SOURCE_RULES; k++) found[k].sure = s->last_success_mono_ns > 0;
     judge_throttled(g, s, &found[RULE_THROTTLED]);
     judge_disabled(s, &found[RULE_DISABLED]);
     judge_rewind(s, &found[RULE_REWIND]);
     judge_unavailable(s, &found[RULE_UNAVAILABLE]);
-    if (!g->jumped) judge_drift(g, facts, s, &found[RULE_DRIFT]);
-    else
-        found[RULE_DRIFT].level = u->rules[RULE_DRIFT].level; /* Rests: neither better nor worse. */
-    for (int k = 0; k < SOURCE_RULES; k++) {
-        if (k == RULE_DRIFT && g->jumped) continue;
+    judge_drift(g, facts, s, &found[RULE_DRIFT]);
+    for (int k = 0; k < SOURCE_RULES; k++)
         apply(g, &u->rules[k], &found[k], rule_classes[k], runbooks[k], labels, 2);
-    }
-    set_level(u, found, s,
-              age_s(g, s->last_success_ms > 0 ? s->last_success_ms : facts->started_ms));
+    set_level(u, found, s, silence_s(g, facts, s));
 }
 
 static void judge_store(struct guard *g, const struct guard_store *s) {
     struct finding f = {0};
     char at[40];
-    double age = age_s(g, s->since_ms);
+    double age = age_s(g, s->since_mono_ns);
     f.sure = s->connected;
     if (!s->connected && age > STORE_AMBER_S) f.level = age > STORE_RED_S ? GUARD_RED : GUARD_AMBER;
     f.why =
@@ -360,15 +357,40 @@ static void judge_spool(struct guard *g, const struct guard_spool *s) {
     apply(g, &g->spool, &f, "spool", "/runbook#spool", NULL, 0);
 }
 
-/* A jump of the wall clock would make everything look old, or new. */
-static void watch_clock(struct guard *g) {
-    int64_t off_ns = (g->clock->wall_ns - g->last_wall_ns) - (g->clock->mono_ns - g->last_mono_ns);
-    g->jumped = g->last_mono_ns != 0 && (off_ns > JUMP_NS || off_ns < -JUMP_NS);
-    g->last_mono_ns = g->clock->mono_ns;
-    g->last_wall_ns = g->clock->wall_ns;
-    if (!g->jumped) return;
-    series__inc(g->m_jumps);
-    LOG_WARN("guard", "the wall clock jumped", LOG_I("by_ms", off_ns / NS_PER_MS));
+static void judge_clock(struct guard *g, const struct guard_clock *c) {
+    double off_s = c->skew_s < 0 ? -c->skew_s : c->skew_s;
+    struct finding f = {.sure = c->venue[0] != '\0' || off_s > 0};
+    bool wrong = c->corrected || c->disputed || off_s > CLOCK_AMBER_S;
+    f.level = wrong ? GUARD_AMBER : GUARD_GREEN;
+    f.why = (struct alert_why){"skew_s", ">", CLOCK_AMBER_S, off_s};
+    snprintf(f.title, sizeof f.title, "The clock of this machine is %.0f s %s", off_s,
+             c->skew_s < 0 ? "ahead" : "behind");
+    snprintf(f.body, sizeof f.body, "%s%.60s%s",
+             c->corrected
+                 ? "Rows carry the time that servers tell, or that ran on when the clock jumped; "
+                   "nothing is lost. Said by "
+                 : "Rows carry the time of this machine. Said by ",
+             c->venue[0] == '\0' ? "the time since the start" : c->venue,
+             c->corrected
+                 ? ". Mend the clock (run NTP); souk follows it by itself once it is right."
+             : c->disputed ? ", which alone proves nothing: one of the two is wrong. Compare both "
+                             "with a third clock, and run NTP."
+                           : ". Run NTP on this machine.");
+    apply(g, &g->clock_rule, &f, "clock", "/runbook#clock", NULL, 0);
+}
+
+static void judge_mistimed(struct guard *g, const struct guard_store *s) {
+    struct finding f = {.sure = s->connected};
+    f.level = s->n_mistimed > 0 ? GUARD_RED : GUARD_GREEN;
+    f.why = (struct alert_why){"batches", ">", 0, (double)s->n_mistimed};
+    snprintf(f.title, sizeof f.title, "%zu batches are held for the times of their rows",
+             s->n_mistimed);
+    snprintf(f.body, sizeof f.body,
+             "%.160s. They stay in the log, and go by themselves once it fits: mend the clock of "
+             "ClickHouse's machine or of this one, or give the table a longer TTL. Rows that may "
+             "be dropped: souk ctl release-rows.",
+             s->mistimed == NULL ? "" : s->mistimed);
+    apply(g, &g->mistimed, &f, "rows_held", "/runbook#rows_held", NULL, 0);
 }
 
 /* 1234567 as 1,234,567. */
@@ -397,6 +419,8 @@ static void export_levels(const struct guard *g) {
 static void sum_up(struct guard *g, const struct guard_facts *facts) {
     size_t n = 0, n_fresh = 0;
     g->level = g->store.level > g->spool.level ? g->store.level : g->spool.level;
+    if (g->mistimed.level > g->level) g->level = g->mistimed.level;
+    if (g->clock_rule.level > g->level) g->level = g->clock_rule.level;
     for (size_t i = 0; i < facts->n_sources; i++) {
         const struct guard_source *s = &facts->sources[i];
         /* What an upstream does not give is no failure, and not fresh either. */
@@ -418,13 +442,14 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
                       n == 1 ? "" : "s");
     if (store[0] == '\0' && facts->store.rows_per_s >= 0)
         at += snprintf(g->summary + at, sizeof g->summary - (size_t)at, "; %s rows/s stored", rows);
-    snprintf(g->summary + at, sizeof g->summary - (size_t)at, "%s%s", store, spool);
+    snprintf(g->summary + at, sizeof g->summary - (size_t)at, "%s%s%s%s", store, spool,
+             g->mistimed.level != GUARD_GREEN ? "; rows are held for their times" : "",
+             g->clock_rule.level != GUARD_GREEN ? "; the clock is wrong" : "");
     series__set(g->m_level, (double)g->level);
     export_levels(g);
 }
 
 void guard__evaluate(struct guard *g, const struct guard_facts *facts) {
-    watch_clock(g);
     for (size_t i = 0; i < g->n_subjects; i++) g->subjects[i]->seen = false;
     for (size_t i = 0; i < facts->n_sources; i++) judge_source(g, facts, &facts->sources[i]);
     for (size_t i = 0; i < g->n_subjects;) {
@@ -440,6 +465,8 @@ void guard__evaluate(struct guard *g, const struct guard_facts *facts) {
     }
     judge_store(g, &facts->store);
     judge_spool(g, &facts->spool);
+    judge_mistimed(g, &facts->store);
+    judge_clock(g, &facts->clock);
     sum_up(g, facts);
 }
 

@@ -192,9 +192,11 @@ def test_verify_says_that_rows_are_gone_by_their_ttl(kept):
     kept.query("ALTER TABLE bronze_quarantine MODIFY TTL toDateTime(ts) + INTERVAL 0 DAY SETTINGS mutations_sync = 2")
     kept.query("OPTIMIZE TABLE bronze_quarantine FINAL")
     assert kept.count("bronze_quarantine") == 0
-    report = verify(kept)
-    assert report["equal"] and table(report, "bronze_quarantine")["expired"] == n
-    assert "past the table's TTL" in souk(kept, "verify")
+    report = verify(kept, code=1)
+    assert not report["equal"] and report["n_differences"] == 0
+    assert table(report, "bronze_quarantine")["expired"] == n
+    text = souk(kept, "verify", code=1)
+    assert "past the table's TTL" in text and f"not equal: {n} rows were dropped" in text
 
 
 def test_verify_says_that_a_column_is_gone(kept):

@@ -26,12 +26,13 @@ static int setup(void **state) {
     alerts__open(&f.alerts, &f.clock, &f.metrics, &options, &e);
     guard__open(&f.guard, &f.clock, &f.metrics, f.alerts, &e);
     f.source = (struct guard_source){
-        .name = "psapi", .stream = "pc", .enabled = true, .last_success_ms = START_MS};
+        .name = "psapi", .stream = "pc", .enabled = true, .last_success_mono_ns = NS_PER_S};
     f.facts =
-        (struct guard_facts){.started_ms = START_MS,
+        (struct guard_facts){.started_mono_ns = NS_PER_S,
+                             .clock = {.venue = ""},
                              .sources = &f.source,
                              .n_sources = 1,
-                             .store = {.connected = true, .since_ms = START_MS, .rows_per_s = 1203},
+                             .store = {.connected = true, .since_mono_ns = NS_PER_S, .rows_per_s = 1203},
                              .spool = {.bytes = 1, .quota_bytes = 100}};
     *state = &f;
     return 0;
@@ -75,7 +76,7 @@ static void test_guard_drift_goes_amber_then_red_and_recovers_slowly(void **stat
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
     assert_int_equal(n_firing(f, ALERT_WARNING), 0);
     assert_string_equal(guard__summary(f->guard), "0 of 1 source fresh; 1,203 rows/s stored");
-    f->source.last_success_ms = f->clock.wall_ns / NS_PER_MS;
+    f->source.last_success_mono_ns = f->clock.mono_ns;
     pass(f, GUARD_HEALTHY - 1);
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
     pass(f, 1);
@@ -87,9 +88,9 @@ static void test_guard_does_not_flap_at_the_edge(void **state) {
     struct fixture *f = *state;
     pass(f, 21);
     for (int i = 0; i < 20; i++) { /* Fresh for two evaluations, stale for one. */
-        f->source.last_success_ms = f->clock.wall_ns / NS_PER_MS;
+        f->source.last_success_mono_ns = f->clock.mono_ns;
         pass(f, 2);
-        f->source.last_success_ms -= 30000;
+        f->source.last_success_mono_ns -= 30 * NS_PER_S;
         pass(f, 1);
     }
     uint64_t created = 0;
@@ -99,22 +100,63 @@ static void test_guard_does_not_flap_at_the_edge(void **state) {
     assert_int_equal(created, 1);
 }
 
-static void test_guard_rests_while_the_clock_jumps(void **state) {
+/* The source goes on answering: no incident; it has died: the incident stands, and comes in time. */
+static void test_guard_judges_ages_by_the_monotonic_clock(void **state) {
+    static const int64_t jumps_s[] = {3600, -3600, 315360000, -315360000};
     struct fixture *f = *state;
-    pass(f, 5);
+    for (size_t i = 0; i < 4; i++) {
+        f->source.last_success_mono_ns = f->clock.mono_ns;
+        pass(f, 5);
+        f->clock.wall_ns += jumps_s[i] * NS_PER_S;
+        pass(f, 1);
+        assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+        pass(f, 15); /* Its upstream died 21 s ago, whatever the clock says. */
+        assert_int_equal(guard__level(f->guard), GUARD_AMBER);
+        pass(f, 40);
+        assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+        f->clock.wall_ns -= jumps_s[i] * NS_PER_S;
+        pass(f, 10);
+        assert_int_equal(n_firing(f, ALERT_CRITICAL), 1); /* Not resolved by a jump. */
+        f->source.last_success_mono_ns = f->clock.mono_ns;
+        pass(f, GUARD_HEALTHY);
+        assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+    }
+    f->facts.store.connected = false;
+    f->facts.store.since_mono_ns = f->clock.mono_ns;
     f->clock.wall_ns += 3600 * NS_PER_S;
-    f->clock.mono_ns += NS_PER_S;
-    guard__evaluate(f->guard, &f->facts);
+    f->source.enabled = false;
+    pass(f, 5);
     assert_int_equal(guard__level(f->guard), GUARD_GREEN);
-    f->source.last_success_ms = f->clock.wall_ns / NS_PER_MS; /* The next answer has new time. */
+    pass(f, 1);
+    assert_int_equal(guard__level(f->guard), GUARD_AMBER);
+}
+
+static void test_guard_tells_of_a_wrong_clock_and_of_rows_that_are_held(void **state) {
+    struct fixture *f = *state;
+    f->facts.clock = (struct guard_clock){.skew_s = 3, .venue = "a.example"};
     pass(f, 3);
     assert_int_equal(alerts__top(f->alerts), 0);
+    f->facts.clock.skew_s = -864000;
+    f->facts.clock.corrected = true;
+    pass(f, 1);
+    assert_int_equal(n_firing(f, ALERT_WARNING), 1);
+    assert_non_null(strstr(guard__summary(f->guard), "; the clock is wrong"));
+    f->facts.store.n_mistimed = 2;
+    f->facts.store.mistimed = "bronze_requests: rows of 1970";
+    pass(f, 1);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+    assert_int_equal(guard__level(f->guard), GUARD_RED);
+    f->facts.clock = (struct guard_clock){.venue = "a.example"};
+    f->facts.store.n_mistimed = 0;
+    pass(f, GUARD_HEALTHY);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL) + n_firing(f, ALERT_WARNING), 0);
 }
 
 static void test_guard_watches_store_and_spool(void **state) {
     struct fixture *f = *state;
     f->facts.store = (struct guard_store){.connected = false,
-                                          .since_ms = START_MS,
+                                          .since_mono_ns = NS_PER_S,
                                           .last_error = "connection refused",
                                           .rows_per_s = -1};
     f->source.enabled = false;
@@ -125,7 +167,7 @@ static void test_guard_watches_store_and_spool(void **state) {
     pass(f, 56);
     assert_int_equal(guard__level(f->guard), GUARD_RED);
     f->facts.store.connected = true;
-    f->facts.store.since_ms = f->clock.wall_ns / NS_PER_MS;
+    f->facts.store.since_mono_ns = f->clock.mono_ns;
     pass(f, GUARD_HEALTHY);
     assert_int_equal(guard__level(f->guard), GUARD_GREEN);
     f->facts.spool.bytes = 80;
@@ -217,7 +259,7 @@ static void test_guard_tells_what_is_not_available_and_what_stands_in(void **sta
     alerts__summary(f->alerts, &s);
     assert_string_equal(s.last_title, "trade_data pc is not available: derived from the tape");
     f->source.unavailable = false;
-    f->source.last_success_ms = f->clock.wall_ns / NS_PER_MS;
+    f->source.last_success_mono_ns = f->clock.mono_ns;
     pass(f, 1);
     guard__source(f->guard, "trade_data", "pc", &reason);
     assert_string_equal(reason, "available again");
@@ -238,11 +280,11 @@ static void test_guard_ends_what_was_left_from_an_earlier_run(void **state) {
     guard__free(f->guard);
     assert_int_equal(guard__open(&f->guard, &f->clock, &f->metrics, f->alerts, &e), 0);
     f->source.unavailable = false;
-    f->source.last_success_ms = 0; /* Not asked yet: nobody knows. */
-    f->facts.started_ms = f->facts.store.since_ms = f->clock.wall_ns / NS_PER_MS;
+    f->source.last_success_mono_ns = 0; /* Not asked yet: nobody knows. */
+    f->facts.started_mono_ns = f->facts.store.since_mono_ns = f->clock.mono_ns;
     pass(f, 4);
     assert_int_equal(n_firing(f, ALERT_WARNING), 2);
-    f->source.last_success_ms = f->clock.wall_ns / NS_PER_MS;
+    f->source.last_success_mono_ns = f->clock.mono_ns;
     f->facts.store.connected = true;
     pass(f, GUARD_HEALTHY - 1);
     assert_int_equal(n_firing(f, ALERT_WARNING), 2);
@@ -255,7 +297,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_guard_drift_goes_amber_then_red_and_recovers_slowly),
         T(test_guard_does_not_flap_at_the_edge),
-        T(test_guard_rests_while_the_clock_jumps),
+        T(test_guard_judges_ages_by_the_monotonic_clock),
+        T(test_guard_tells_of_a_wrong_clock_and_of_rows_that_are_held),
         T(test_guard_watches_store_and_spool),
         T(test_guard_tells_throttling_disabling_and_rewinds),
         T(test_guard_says_whether_it_goes_on_by_itself),
