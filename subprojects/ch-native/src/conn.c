@@ -49,7 +49,12 @@ static void on_timeout(uv_timer_t *timer) {
         chn_conn__fail(c, &err);
         return;
     }
-    uint64_t now = uv_now(c->loop), silent_until = c->heard_ms + c->silence_ms;
+    uint64_t now = uv_now(c->loop);
+    if (c->state == CHN_SENDING && chn_link__taken(c->link) > c->taken_bytes) {
+        c->taken_bytes = chn_link__taken(c->link); /* It still reads, which is all it has to do. */
+        c->heard_ms = now;
+    }
+    uint64_t silent_until = c->heard_ms + c->silence_ms;
     bool is_silent = c->silence_ms != 0 && silent_until <= now;
     if (now < c->deadline_ms && !is_silent) { /* It has been heard of since. */
         uint64_t until =
@@ -59,7 +64,10 @@ static void on_timeout(uv_timer_t *timer) {
     }
     struct chn_err err;
     chn_err__setf(&err, CHN_ERR_TIMEOUT, "%.80s:%u: %s %s%s", c->host, c->port,
-                  state_names[c->state], is_silent ? "heard nothing for too long" : "took too long",
+                  state_names[c->state],
+                  !is_silent                ? "took too long"
+                  : c->state == CHN_SENDING ? "stalled: the server has stopped reading"
+                                            : "heard nothing for too long",
                   c->state == CHN_HELLO      ? " (is this the port of the native protocol?)"
                   : c->state == CHN_SECURING ? " (is this the port with TLS?)"
                                              : "");
@@ -124,6 +132,7 @@ void chn_conn__drop(struct chn_conn *c) {
         c->resolver = NULL;
     }
     if (c->state != CHN_CLOSED) chn_conn__move(c, CHN_CLOSED, 0);
+    c->heard_bytes = c->taken_bytes = 0;
     c->n_verified = 0; /* Another server may answer next time. */
     c->write_failed = false;
 }
@@ -252,6 +261,7 @@ void chn_conn__on_bytes(struct chn_conn *c, const void *data, size_t n) {
     struct chn_link *link = c->link;
     struct chn_err err;
     c->heard_ms = uv_now(c->loop);
+    c->heard_bytes += n;
     int code = chn_parser__feed(&c->parser, data, n, &err);
     while (code == 0) {
         enum chn_event event;
@@ -279,7 +289,7 @@ int chn_conn__ping(struct chn_conn *c, chn_ping_cb cb, void *data) {
     if (code != 0) return code;
     c->cb.ping = cb;
     c->cb_data = data;
-    chn_conn__move(c, CHN_PING, chn_or(c->options.query_ms, 60000));
+    chn_conn__move(c, CHN_PING, chn_or(c->options.ping_ms, chn_or(c->options.query_ms, 60000)));
     return 0;
 }
 
@@ -358,5 +368,8 @@ bool chn_conn__is_closed(const struct chn_conn *c) {
 }
 struct chn_host chn_conn__host(const struct chn_conn *c) {
     return (struct chn_host){c->host, c->port};
+}
+uint64_t chn_conn__moved(const struct chn_conn *c) {
+    return c->link == NULL ? 0 : chn_link__taken(c->link) + c->heard_bytes;
 }
 const struct chn_server *chn_conn__server(const struct chn_conn *c) { return &c->parser.server; }

@@ -62,6 +62,8 @@ struct chn_conn {
     uv_timer_t timer;                     /* The deadline of the present state. */
     uint64_t deadline_ms, heard_ms;       /* uv_now() of it, and of the last bytes of the server. */
     uint32_t silence_ms;                  /* Allowed between two of those; 0: any. */
+    uint64_t heard_bytes;                 /* Of this link. */
+    uint64_t taken_bytes;                 /* By the kernel, when that was last looked at. */
     uv_getaddrinfo_t *resolver;           /* Not NULL while one runs. */
     struct addrinfo *addresses, *address; /* What is left to try. */
     unsigned n_open;                      /* Handles and works that still call back. */

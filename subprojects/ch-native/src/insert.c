@@ -120,6 +120,12 @@ static int write_bufs(struct chn_conn *c, struct chn_err *err) {
                            (unsigned)(c->bufs.n / sizeof(uv_buf_t)), err);
 }
 
+static void move_to_sending(struct chn_conn *c) {
+    chn_conn__move(c, CHN_SENDING, chn_or(c->options.send_ms, 60000));
+    c->taken_bytes = chn_link__taken(c->link);
+    chn_conn__limit_silence(c, c->options.stall_ms);
+}
+
 /* The statement, with the block behind it when the statement is known. @return 0 or an error:
  * nothing was sent. */
 static int send_first(struct chn_conn *c, struct chn_err *err) {
@@ -135,7 +141,7 @@ static int send_first(struct chn_conn *c, struct chn_err *err) {
         return code;
     }
     c->parser.compressed = c->insert.compression != CHN_NO_COMPRESSION;
-    if (pipelined) chn_conn__move(c, CHN_SENDING, chn_or(c->options.send_ms, 60000));
+    if (pipelined) move_to_sending(c);
     else chn_conn__move(c, CHN_HEADER, chn_or(c->options.header_ms, 10000));
     return 0;
 }
@@ -144,7 +150,7 @@ static void send_block(struct chn_conn *c) {
     struct chn_err err;
     c->bufs.n = 0;
     add_block(c);
-    chn_conn__move(c, CHN_SENDING, chn_or(c->options.send_ms, 60000));
+    move_to_sending(c);
     c->block_sent = true;
     if (write_bufs(c, &err) == 0) return;
     c->block_sent = false;

@@ -117,6 +117,7 @@ static int pump(struct chn_link *link, struct chn_err *err) {
     link->out_req.data = link;
     code = uv_write(&link->out_req, (uv_stream_t *)&link->tcp, &buf, 1, on_cipher_written);
     if (code != 0) return chn_err__setf(err, CHN_ERR_LOST, "write: %s", uv_strerror(code));
+    link->given += buf.len;
     link->out_busy = true;
     return 0;
 }
@@ -148,6 +149,7 @@ int chn_link__write(struct chn_link *link, const uv_buf_t *bufs, unsigned n, str
     int code;
     if (link->tls == NULL) {
         code = uv_write(&write->req, (uv_stream_t *)&link->tcp, bufs, n, on_plain_written);
+        for (unsigned i = 0; i < n && code == 0; i++) link->given += bufs[i].len;
         if (code == 0) return 0;
         link->n_writes--;
         free(write);
@@ -158,6 +160,10 @@ int chn_link__write(struct chn_link *link, const uv_buf_t *bufs, unsigned n, str
     else link->last->next = write;
     link->last = write;
     return pump(link, err); /* After an error the link is closed, which frees what waits. */
+}
+
+uint64_t chn_link__taken(const struct chn_link *link) {
+    return link->given - uv_stream_get_write_queue_size((const uv_stream_t *)&link->tcp);
 }
 
 /* --- Reading --- */

@@ -27,7 +27,9 @@ struct chn_link {
     uv_tcp_t tcp;
     uv_connect_t connect;
     struct chn_conn *conn;
-    bool dead;                           /* Its connection has let go of it. */
+    bool dead; /* Its connection has let go of it. */
+    uint64_t
+        given; /* Bytes handed to libuv; what the kernel has not taken of them is in its queue. */
     unsigned n_writes;                   /* Not called back yet. */
     struct chn_tls_session *tls;         /* NULL without TLS. */
     bool secure;                         /* TLS is agreed on. */
@@ -49,6 +51,8 @@ int chn_link__start(struct chn_link *link, struct chn_err *err);
 /** Writes @n buffers, whose bytes are borrowed until chn_conn__on_written() or the link's end.
  * @return 0 or an error with @err filled. */
 int chn_link__write(struct chn_link *link, const uv_buf_t *bufs, unsigned n, struct chn_err *err);
+/** @return how many bytes the kernel has taken so far. */
+uint64_t chn_link__taken(const struct chn_link *link);
 /** Lets go of it: nothing is told any more, but chn_conn__release() when it is gone. */
 void chn_link__close(struct chn_link *link);
 

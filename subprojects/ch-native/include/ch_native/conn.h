@@ -111,8 +111,11 @@ struct chn_options {
     uint32_t hello_ms;      /* Hello sent to hello received [5000]. */
     uint32_t header_ms;     /* Insert statement sent to the table's columns [10000]. */
     uint32_t send_ms;       /* Block to the kernel [60000]. */
+    uint32_t stall_ms;      /* While sending: longest time in which the kernel takes nothing, as
+                               the server has stopped reading; noticed within twice that [none]. */
     uint32_t ack_ms;        /* Block sent to end of stream [60000]. */
     uint32_t query_ms;      /* A query, a ping, a cancel from start to end [60000]. */
+    uint32_t ping_ms;       /* A ping [query_ms]. */
     size_t block_bytes_max; /* Of one result block's values [256 MiB]. */
     chn_lost_cb on_lost;    /* May be NULL. */
     void *data;             /* For on_lost. */
@@ -141,6 +144,9 @@ bool chn_conn__is_ready(const struct chn_conn *conn);  /* A request can be start
 bool chn_conn__is_closed(const struct chn_conn *conn); /* chn_conn__connect() can be called. */
 /** The host that it is connected to, or tried last. */
 struct chn_host chn_conn__host(const struct chn_conn *conn);
+/** Bytes that the kernel took of what was sent, and that came from the server, on the present link:
+ * it grows as long as the server reads or answers. 0 when closed. */
+uint64_t chn_conn__moved(const struct chn_conn *conn);
 /** What the server said of itself; zeroed before the first hello. */
 const struct chn_server *chn_conn__server(const struct chn_conn *conn);
 
