@@ -23,6 +23,7 @@
 #include "souk/core/batch_range.h"
 #include "souk/core/clock.h"
 #include "souk/core/map.h"
+#include "souk/store_link.h"
 #include "souk/store_search.h"
 
 #define LANES_MAX 4096
@@ -36,8 +37,6 @@
 /* Batches of pages after which one of the tape's goes first. It would wait for hours else while a
  * backlog is worked off, without a snapshot, and the log that is kept for that fills the quota. */
 #define TAPE_PASSED_MAX 8
-/* Age cuts later, up to so many times, while the server says that it has too many parts. */
-#define AGE_SCALE_MAX 32
 
 /** What a SEAL record holds: a batch's identity for good. */
 struct seal {
@@ -47,6 +46,11 @@ struct seal {
     uint64_t n_rows;
     char hash[33];  /* batch__hash of the rows. */
     char token[33]; /* insert_deduplication_token: xxh3-128 of all the above and the store's id. */
+    /* Not part of the identity: the one place that the batch is sent to (store_table_facts.place),
+     * until it is certain that it is not there and a later record says otherwise; "": it has not
+     * been sent. */
+    char place[STORE_PLACE_MAX];
+    bool old; /* An earlier souk wrote it, which did not say where it sent it. */
 };
 
 enum sealed_state {
@@ -57,7 +61,11 @@ enum sealed_state {
 };
 
 /** What the log has to say of a batch before it is sent (again). */
-enum sealed_record { SEALED_SEAL, SEALED_RANGE, SEALED_REFUSAL };
+enum sealed_record {
+    SEALED_SEAL,  /* That it is, and where it goes: again when it goes elsewhere. */
+    SEALED_RANGE, /* Which rows go next. */
+    SEALED_REFUSAL,
+};
 
 /** A batch that will be sent until it is stored. */
 struct sealed {
@@ -73,9 +81,15 @@ struct sealed {
     bool look;      /* It was refused: see whether it is stored all the same, then act on that. */
     bool proves;    /* The same after it was said to be stored, as its outcome was not certain. */
     bool missed;    /* It was not found once. */
-    bool too_large; /* For the server's memory, it said; else a row is to blame. */
-    int32_t code;   /* Of the last exception that a row is to blame for, */
-    char *why;      /* and its words. Owned; NULL when there was none. */
+    /* While a range with a fence is proved: rows [lo, there) are there, and [gone, fence) are not;
+     * there 0: nothing is known yet. */
+    uint64_t there, gone;
+    bool
+        too_large; /* For the server's memory or its partitions, it said; else a row is to blame, */
+    uint64_t n_min;        /* and so many rows are not halved. */
+    bool busy;             /* The server refused it for what time, or smaller blocks, will mend. */
+    int32_t code;          /* Of the last exception that a row is to blame for, */
+    char *why;             /* and its words. Owned; NULL when there was none. */
     int64_t first_wall_ns; /* When its oldest page was received. */
     int64_t sealed_mono_ns;
     int64_t not_before_mono_ns; /* Backoff after a failure. */
@@ -93,7 +107,9 @@ struct sealed {
 struct batcher_options {
     const char *store_id;
     size_t rows_max, bytes_max; /* A batch is cut when it has reached one of them, */
-    int64_t age_max_ns;         /* or this age. */
+    int64_t age_max_ns;         /* or this age; see batcher.age_ns. */
+    size_t
+        crowd_bytes; /* Open batches of a feed that has no room are cut when they are so large. */
 };
 
 struct lane;
@@ -104,6 +120,7 @@ struct feed {
     uint64_t opened_lsn;  /* Where it was opened last: no batch spans it. */
     uint64_t decoded_lsn; /* All rows of its pages below it have arrived. */
     size_t bytes;         /* Of its batches, open and sealed. */
+    bool crowded;         /* There was no room for its rows since the last cut. */
     uint64_t n_taken;     /* Rows. */
 };
 
@@ -117,7 +134,6 @@ struct batcher {
     struct feed feeds[FEEDS_MAX];
     uint64_t recovered_lsn;      /* The last position of all seals that recovery found. */
     unsigned tape_passed;        /* Batches of pages that went since one of the tape's did. */
-    unsigned age_scale;          /* Of options.age_max_ns; 1 unless there are too many parts. */
     struct sealed *first, *last; /* Sealed and not stored yet. */
     size_t n_sealed, sealed_bytes, open_bytes, open_rows;
     uint64_t n_taken, n_stored;   /* Rows. */
@@ -125,6 +141,15 @@ struct batcher {
     void *ctx;
     /** A lane's batch was cut: write its SEAL record, and set SEALED_READY once that is synced. */
     void (*on_sealed)(void *ctx, struct sealed *sealed);
+    /** @return the age at which a batch of @table is cut; NULL: options.age_max_ns. Batches that
+     *  may be cut at that age or earlier are cut together, those of other tables by themselves. */
+    int64_t (*age_ns)(void *ctx, const struct table_desc *table);
+};
+
+/** Which batches one connection may send. */
+struct batch_filter {
+    bool (*takes)(void *ctx, const struct sealed *sealed);
+    void *ctx;
 };
 
 int batcher__init(struct batcher *b, const struct clock *clock,
@@ -160,11 +185,12 @@ void batcher__cut(struct batcher *b, bool everything);
 uint64_t batcher__low_water(const struct batcher *b);
 /** @return the same of @feed alone, while it is open. */
 uint64_t batcher__feed_low_water(const struct batcher *b, unsigned feed);
-/** @return the sealed batch to send next at the clock's time, or NULL: the oldest that is ready,
+/** @return the sealed batch to send next at the clock's time, or NULL: the oldest that is ready and
+ *  that @filter (NULL: none) takes,
  *  from @feed if it has any, from FEED_TAPE if no other has, or after TAPE_PASSED_MAX of others;
  *  the caller sends it. Tables that come after data wait for
  * the data of their feed; one batch of a table at a time is searched. */
-struct sealed *batcher__next(struct batcher *b, unsigned feed);
+struct sealed *batcher__next(struct batcher *b, unsigned feed, const struct batch_filter *filter);
 /** @sealed is stored: takes it out and frees it. */
 void batcher__stored(struct batcher *b, struct sealed *sealed);
 /** @return rows taken - stored - held - dropped as stored. Nothing is ever lost in here: 0. */
@@ -189,6 +215,8 @@ int sealed__encode_refusal(struct sealed *sealed, int64_t wall_ns, struct buf *o
 int sealed__range(struct sealed *sealed, struct batch *out, char token[33]);
 /** Moves @sealed's mark to the first row that is sent next, and returns it. */
 const struct batch_mark *sealed__first(struct sealed *sealed);
+/** While it is proved how far @sealed's rows are there: the row to ask for next. */
+uint64_t sealed__asked(const struct sealed *sealed);
 /** Writes @seal as a record's payload; reads it back. */
 void seal__encode(const struct seal *seal, struct buf *out);
 int seal__decode(struct slice payload, struct seal *out);

@@ -11,7 +11,8 @@
  *              an answer that proves it over, not when asking becomes due
  * rewind       the cursor went backwards; the source is frozen (critical)     source, stream
  * unavailable  the upstream does not give it; another way stands in (warning) source, stream
- * store_away   ClickHouse away for 5 s (warning), 60 s (critical)             -
+ * store_away   ClickHouse away, silent or refusing for 5 s (warning), 60 s    -
+ *              (critical)
  * spool        80 % full (warning), full or failed (critical)                 -
  * clock        the machine's clock contradicts servers by 5 s (warning)        -
  * rows_held    rows wait, as their times would make ClickHouse drop them
@@ -54,6 +55,7 @@ struct guard_source {
 
 struct guard_store {
     bool connected;
+    const char *text;       /* What is true of it, as "ClickHouse is away"; NULL: that. */
     int64_t since_mono_ns;  /* When connected last changed (or the start). */
     int64_t since_ms;       /* The same. */
     const char *last_error; /* May be NULL. */

@@ -10,6 +10,11 @@
  * same: the reply of an earlier attempt may have been lost, or the exception may come from a view
  * behind the table.
  *
+ * With several hosts a batch has a place (store_table_facts.place), which its seal says before it
+ * is sent: once it may be there it goes nowhere else until it is certain that it is not, also after
+ * a crash. Replicas of one another are one place. While a batch waits so, the second connection
+ * tries the other hosts.
+ *
  * What a server must be is checked on every new connection, and each minute: version 24.3 or newer,
  * all tables there, each with its deduplication window. What it lacks is in
  * store_status.last_error, and rows are held until it is mended.
@@ -71,10 +76,12 @@ struct store_options { /* Strings are copied. */
     const struct table_desc *const *tables; /* All that rows can be of. Borrowed; static. */
     size_t n_tables;
     size_t rows_max, bytes_max; /* Of a batch. 0: 50,000 and 8 MiB. */
-    int64_t age_max_ns;         /* 0: 1 s. */
-    size_t memory_max;          /* Bytes of a feed's batches after which has_room says no; half of
-                                   it while pages come from two, a quarter for FEED_TAPE. 0: 32
-                                   MiB. */
+    /* Of a batch with rows of a page; patient tables, and derived ones, wait four times as long,
+     * but at most 40 s. 0: 1 s. */
+    int64_t age_max_ns;
+    size_t memory_max; /* Bytes of a feed's batches after which has_room says no; half of
+                          it while pages come from two, a quarter for FEED_TAPE. 0: 32
+                          MiB. */
     /* What is told the server's time, and says ours. NULL: the clock is believed. Borrowed. */
     struct wall *wall;
     const struct store_link_type *link; /* NULL: ch-native. */
@@ -89,8 +96,27 @@ struct store_table_status {
     size_t open_rows, outstanding; /* Rows not sealed; batches not stored. */
     int64_t last_ack_wall_ns;      /* 0: never. */
 };
+#define STORE_STATE_MAP(X)                                                                         \
+    X(STORE_CONNECTING, "connecting", "ClickHouse is not connected yet")                           \
+    X(STORE_CONNECTED, "connected", "ClickHouse is connected")                                     \
+    X(STORE_AWAY, "away", "ClickHouse is away")                                                    \
+    X(STORE_STALLED, "stalled", "ClickHouse has stopped answering")                                \
+    X(STORE_PARTS, "too_many_parts", "ClickHouse has too many parts")                              \
+    X(STORE_MEMORY, "out_of_memory", "ClickHouse is short of memory")                              \
+    X(STORE_BUSY, "busy", "ClickHouse has too many queries")                                       \
+    X(STORE_REFUSES, "refuses", "ClickHouse refuses inserts")                                      \
+    X(STORE_ELSEWHERE, "elsewhere", "Batches wait for the server that may have them")              \
+    X(STORE_HELD, "held", "ClickHouse is not as it should be")
+#define STORE_STATE_CODE(code, name, text) code,
+/** What is true of the store, the worst first where several are. */
+enum store_state { STORE_STATE_MAP(STORE_STATE_CODE) STORE_STATES };
+/** @return its name in status and metrics; in words. */
+const char *store_state__name(enum store_state state);
+const char *store_state__text(enum store_state state);
+
 struct store_status {
-    bool connected; /* Checked and able to insert. */
+    enum store_state state;
+    bool connected; /* Checked and able to insert: the state is STORE_CONNECTED. */
     bool answers;   /* The same, but that a held batch may wait: all others go in. */
     bool held;      /* It answers, but schema, version or authorization is wrong, or it refuses a
                      * batch again and again. */
@@ -100,6 +126,7 @@ struct store_status {
     struct store_table_status tables[STORE_TABLES_MAX];
     size_t n_tables, n_sealed, bytes;
     uint64_t rows, retries, refused_rows;
+    size_t n_elsewhere; /* Batches that wait for the server that may have them. */
     size_t n_searched,
         n_held;        /* Batches whose rows are searched; that wait for somebody to look. */
     size_t n_mistimed; /* Of n_held: for the times of their rows. */
@@ -146,6 +173,8 @@ int64_t store__imbalance(const struct store *s);
 void store__status(const struct store *s, struct store_status *out);
 /** Lets go the batches that are held for the times of their rows. @return how many. */
 size_t store__release(struct store *s);
+/** Seals all open batches now, whatever their age. */
+void store__cut(struct store *s);
 /** Seals all open batches and goes on sending. @return true when everything is stored. */
 bool store__flush(struct store *s);
 /** Ends the connections, then calls @cb and frees. What is not stored is sent after the next start.
@@ -167,6 +196,11 @@ typedef void (*store_ask_cb)(void *data, const struct slice *cells, size_t n_cel
  *  64 KiB. @return 0 or an error with @e filled. */
 int store__ask(uv_loop_t *loop, const struct store_options *options, const char *sql,
                store_ask_cb cb, void *data, struct err *e);
+
+/** Asks the (first) host of @options for the place of each of its tables (store_table_facts.place),
+ *  "" for one that is not there. Blocks, running @loop. @return 0 or an error with @e filled. */
+int store__places(uv_loop_t *loop, const struct store_options *options,
+                  char out[STORE_TABLES_MAX][STORE_PLACE_MAX], struct err *e);
 
 /* Migrations: schema/migrations/NNNN_name.sql, built into the program. */
 struct migration {

@@ -11,6 +11,8 @@
 #include "souk/core/batch_range.h"
 #include <uv.h>
 
+#define STORE_PLACE_MAX 64 /* Bytes of a place's name and its 0. */
+
 enum store_outcome {
     STORE_STORED,   /* Of an insert: stored, or deduplicated, which is the same. Else: done. */
     STORE_REJECTED, /* The server sent an exception. */
@@ -22,6 +24,7 @@ struct store_reply {
     enum store_outcome outcome;
     int32_t code;     /* ClickHouse's error code; 0 when there was no exception. */
     bool schema;      /* The table's columns are not what the batch has. */
+    bool silent;      /* It did not answer, or stopped reading, within the time that it has. */
     const char *text; /* One line for people; borrowed for the call. */
 };
 
@@ -38,6 +41,9 @@ struct store_table_facts {
      * it gets them as late as that. 0: it keeps all, or its TTL is of another form. */
     char ttl_column[64];
     uint32_t ttl_days;
+    /* Where rows of this table go: the same name for all replicas of one another, and another for
+     * each server that stands alone. "": not told apart, any server will do. */
+    char place[STORE_PLACE_MAX];
 };
 
 struct store_link; /* The implementation's. */
@@ -58,6 +64,7 @@ struct store_link_events {
     void (*on_time)(void *data, int64_t server_wall_ns);
     void (*on_inserted)(void *data, const struct store_reply *reply);
     void (*on_found)(void *data, const struct store_reply *reply, bool found);
+    void (*on_pinged)(void *data, const struct store_reply *reply);
 };
 
 struct store_link_type {
@@ -65,8 +72,9 @@ struct store_link_type {
      *  with @e filled. */
     struct store_link *(*open)(void *ctx, uv_loop_t *loop, const struct store_options *options,
                                const struct store_link_events *events, struct err *e);
-    /** Connects anew, whatever was before. Ends with on_connected. */
-    int (*connect)(struct store_link *link);
+    /** Connects anew, whatever was before: to the @first-th of the hosts (modulo how many there
+     *  are), and where that fails to the others. Ends with on_connected. */
+    int (*connect)(struct store_link *link, unsigned first);
     /** Asks which of the store's tables there are. Ends with on_checked. */
     int (*check)(struct store_link *link);
     /** Inserts @batch, borrowed until on_inserted, as one block under @token. */
@@ -75,6 +83,10 @@ struct store_link_type {
      *  all, so one row tells of all. Rows are told apart by src, lsn, ord and their times. Ends
      *  with on_found. @return ERR_SCHEMA when the table has no lsn and ord. */
     int (*find)(struct store_link *link, const struct batch *batch, const struct batch_mark *at);
+    /** Asks whether anybody is there. Ends with on_pinged, soon in any case. */
+    int (*ping)(struct store_link *link);
+    /** @return a number that changes as long as the server reads what is sent, or answers. */
+    uint64_t (*progress)(const struct store_link *link);
     /** Closes for good and frees; no event but those before @cb follows, a request under way hears
      *  UNKNOWN. */
     void (*close)(struct store_link *link, void (*cb)(void *data), void *data);

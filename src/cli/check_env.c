@@ -310,6 +310,39 @@ static void check_schema(uv_loop_t *loop, const struct store_options *options, s
     schema_diff__fini(&diff);
 }
 
+/* Whether the hosts that answer are replicas of one another. Where they are not, a batch that may
+ * be at one of them waits for it when another takes over. */
+static void check_places(uv_loop_t *loop, const struct store_options *options, struct checks *c) {
+    static char first[STORE_TABLES_MAX][STORE_PLACE_MAX], other[STORE_TABLES_MAX][STORE_PLACE_MAX];
+    const char *first_host = NULL;
+    for (size_t i = 0; i < options->n_hosts; i++) {
+        struct store_options one = *options;
+        struct err e = {0};
+        one.hosts = &options->hosts[i];
+        one.n_hosts = 1;
+        if (store__places(loop, &one, first_host == NULL ? first : other, &e) != 0) continue;
+        if (first_host == NULL) {
+            first_host = options->hosts[i];
+            continue;
+        }
+        const char *apart = NULL;
+        for (size_t k = 0; k < options->n_tables && apart == NULL; k++)
+            if (strcmp(first[k], other[k]) != 0) apart = options->tables[k]->name;
+        struct check *x = add(c, "clickhouse.replicas", apart == NULL ? CHECK_OK : CHECK_WARN, 0);
+        if (apart == NULL) {
+            bool same =
+                strncmp(first[0], "replicas:", 9) != 0 && strncmp(first[0], "shared:", 7) != 0;
+            WHAT(x, "%.60s and %.60s are %s", first_host, options->hosts[i],
+                 same ? "the same server" : "replicas of one another");
+            continue;
+        }
+        WHAT(x, "%.60s and %.60s are strangers: their %.60s are not replicas of one another",
+             first_host, options->hosts[i], apart);
+        HINT(x, "nothing is stored twice, but after a failover rows are spread over both, and what "
+                "may be at the one waits for it: use Replicated tables, or one host");
+    }
+}
+
 void check_env__run(const struct settings *settings, struct checks *out) {
     struct store_options options;
     struct server server = {.free_bytes = UINT64_MAX};
@@ -323,6 +356,7 @@ void check_env__run(const struct settings *settings, struct checks *out) {
     if (check_clickhouse(&loop, &options, &server, out)) {
         check_server(&server, out);
         check_schema(&loop, &options, out);
+        check_places(&loop, &options, out);
     }
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);

@@ -174,6 +174,7 @@ static void run_guard(struct app *a) {
                                 .n_sources = n,
                                 .store = {.connected = store.connected,
                                           .since_mono_ns = store.since_mono_ns,
+                                          .text = store_state__text(store.state),
                                           .since_ms = store.since_wall_ns / NS_PER_MS,
                                           .n_mistimed = store.n_mistimed,
                                           .mistimed = store.mistimed,

@@ -257,12 +257,7 @@ static void put_store(const struct app *a, struct buf *out) {
     double age_s = (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S;
     bool first = true;
     buf__append_str(out, "{");
-    put_text(out, "state",
-             s.connected               ? "connected"
-             : s.held                  ? "held"
-             : s.last_error[0] == '\0' ? "connecting"
-                                       : "away",
-             &first);
+    put_text(out, "state", store_state__name(s.state), &first);
     put_text(out, "server", s.server, &first);
     put_ms(out, "since_ms", s.since_wall_ns, &first);
     put_text(out, "last_error", s.connected ? "" : s.last_error, &first);
@@ -272,6 +267,7 @@ static void put_store(const struct app *a, struct buf *out) {
     put_u64(out, "refused_rows", s.refused_rows, &first);
     put_u64(out, "searched_batches", s.n_searched, &first);
     put_u64(out, "held_batches", s.n_held, &first);
+    put_u64(out, "elsewhere_batches", s.n_elsewhere, &first);
     put_u64(out, "mistimed_batches", s.n_mistimed, &first);
     put_text(out, "mistimed", s.mistimed, &first);
     put_key(out, "lanes", &first);

@@ -326,12 +326,13 @@ static void judge_store(struct guard *g, const struct guard_store *s) {
     if (!s->connected && age > STORE_AMBER_S) f.level = age > STORE_RED_S ? GUARD_RED : GUARD_AMBER;
     f.why =
         (struct alert_why){"away_s", ">", f.level == GUARD_RED ? STORE_RED_S : STORE_AMBER_S, age};
-    snprintf(f.title, sizeof f.title, "ClickHouse is away for %.0f s", age);
+    const char *text = s->text == NULL ? "ClickHouse is away" : s->text;
+    snprintf(f.title, sizeof f.title, "%.80s, for %.0f s", text, age);
     snprintf(f.body, sizeof f.body,
-             "The last connection ended at %s%s%.120s. Pages are kept on local disk and nothing is "
-             "lost while the spool has room; it is sent when ClickHouse is back. Check that the "
-             "server runs and that its address and password are right.",
-             clock_text(s->since_ms, at),
+             "%.80s since %s%s%.120s. Pages are kept on local disk and nothing is "
+             "lost while the spool has room; it is sent when ClickHouse takes it. Check that the "
+             "server runs, has room, and that its address and password are right.",
+             text, clock_text(s->since_ms, at),
              s->last_error != NULL && s->last_error[0] != '\0' ? ": " : "",
              s->last_error != NULL ? s->last_error : "");
     apply(g, &g->store, &f, "store_away", "/runbook#store_away", NULL, 0);
@@ -432,8 +433,11 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
     }
     char rows[40];
     print_grouped(facts->store.rows_per_s, rows);
-    const char *store =
-        g->store.level != GUARD_GREEN ? "; ClickHouse is away, pages wait on disk" : "";
+    char store[120] = "";
+    if (g->store.level != GUARD_GREEN)
+        snprintf(store, sizeof store, "; %.80s, pages wait on disk",
+                 facts->store.text == NULL || facts->store.connected ? "ClickHouse is away"
+                                                                     : facts->store.text);
     const char *spool = facts->spool.failed             ? "; the spool has failed"
                         : facts->spool.full             ? "; the spool is full"
                         : g->spool.level != GUARD_GREEN ? "; the spool fills"

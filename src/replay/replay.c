@@ -129,7 +129,7 @@ static int flush(struct replay *r, struct err *e) {
     struct sealed *s;
     int code = 0;
     batcher__cut(&r->batcher, true);
-    while (code == 0 && (s = batcher__next(&r->batcher, 0)) != NULL) {
+    while (code == 0 && (s = batcher__next(&r->batcher, 0, NULL)) != NULL) {
         s->state = SEALED_SENDING;
         code = send_batch(r, s, e);
         if (code == 0) batcher__stored(&r->batcher, s);

@@ -136,6 +136,7 @@ const struct table_desc table_bronze_requests = {
     .name = "bronze_requests",
     .columns = request_columns,
     .n_columns = N_OF(request_columns),
+    .patient = true,
 };
 const struct table_desc table_bronze_quarantine = {
     .name = "bronze_quarantine",

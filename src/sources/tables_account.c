@@ -50,6 +50,7 @@ const struct table_desc table_ops_scope_audit = {
     .name = "ops_scope_audit",
     .columns = scope_audit_columns,
     .n_columns = N_OF(scope_audit_columns),
+    .patient = true,
 };
 
 void tables__account_stash_row(struct batch *b, const struct account_stash_row *row) {

@@ -17,10 +17,12 @@ const struct table_desc table_poe_ingest_status = {
     .name = "poe_ingest_status",
     .columns = status_columns,
     .n_columns = N_OF(status_columns),
+    .patient = true,
     .latest_wins = true,
 };
 const struct table_desc table_proc_logs = {
     .name = "proc_logs",
     .columns = log_columns,
     .n_columns = N_OF(log_columns),
+    .patient = true,
 };

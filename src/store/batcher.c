@@ -36,7 +36,7 @@ struct lane {
 
 int batcher__init(struct batcher *b, const struct clock *clock,
                   const struct batcher_options *options) {
-    *b = (struct batcher){.options = *options, .clock = clock, .age_scale = 1};
+    *b = (struct batcher){.options = *options, .clock = clock};
     b->feeds[0].open = true;
     int status = map__init(&b->plans_by_token, PLANS_MAX);
     return status != 0 ? status : map__init(&b->lanes_by_key, LANES_MAX);
@@ -149,8 +149,12 @@ static struct planned **place_of(struct lane *l, uint64_t lsn, struct planned *p
 }
 
 static int recover_seal(struct batcher *b, unsigned feed, const struct seal *seal) {
-    /* Written twice, as its first sync failed: one batch all the same. */
-    if (map__get(&b->plans_by_token, slice__str(seal->token)) != NULL) return 0;
+    /* Written twice, as its first sync failed or it went elsewhere: one batch all the same. */
+    struct planned *again = map__get(&b->plans_by_token, slice__str(seal->token));
+    if (again != NULL) {
+        memcpy(again->seal.place, seal->place, sizeof seal->place);
+        return 0;
+    }
     struct lane *l = get_lane(b, feed, seal->table, seal->part, seal->day);
     struct planned *p = l == NULL ? NULL : calloc(1, sizeof *p);
     if (p == NULL) return ERR_NOMEM;
@@ -261,7 +265,8 @@ static int finish_planned(struct batcher *b, struct lane *l) {
                          .search = p->search,
                          .code = p->code,
                          .why = p->why,
-                         .uncertain = true,
+                         /* Without a place it was never sent. */
+                         .uncertain = p->seal.old || p->seal.place[0] != '\0',
                          .first_wall_ns = p->first_wall_ns,
                          .sealed_mono_ns = b->clock->mono_ns,
                          .matches = strcmp(hash, p->seal.hash) == 0};
@@ -373,15 +378,49 @@ static size_t count_sealed(const struct batcher *b, const char *table) {
     return n;
 }
 
+static int64_t age_of(const struct batcher *b, const struct lane *l) {
+    return b->age_ns == NULL || l->table == NULL ? b->options.age_max_ns
+                                                 : b->age_ns(b->ctx, l->table);
+}
+
+/* @return whether the open batches of @feed alone take so much memory that there is no room for
+ * more. */
+static bool is_crowded(const struct batcher *b, unsigned feed) {
+    size_t bytes = 0;
+    if (!b->feeds[feed].crowded) return false;
+    for (const struct lane *l = b->lanes; l != NULL; l = l->next)
+        if (l->feed == feed && l->open.n_rows > 0) bytes += batch__bytes(&l->open);
+    return bytes >= b->options.crowd_bytes;
+}
+
+/* Tables that are cut at the common age are cut together with the first of their feed that is old
+ * enough: rows of checkpoints wait for the data in front of them, and the parts are as many. */
 void batcher__cut(struct batcher *b, bool everything) {
-    int64_t age_ns = b->options.age_max_ns * b->age_scale;
+    bool due[FEEDS_MAX], crowded[FEEDS_MAX];
+    for (unsigned i = 0; i < FEEDS_MAX; i++) {
+        due[i] = crowded[i] = is_crowded(b, i);
+        b->feeds[i].crowded = false;
+    }
     for (struct lane *l = b->lanes; l != NULL; l = l->next) {
-        bool last = everything || !b->feeds[l->feed].open;
-        bool old = b->clock->mono_ns - l->opened_mono_ns >= age_ns;
+        int64_t age_ns = age_of(b, l);
+        if (l->open.n_rows > 0 && age_ns <= b->options.age_max_ns &&
+            b->clock->mono_ns - l->opened_mono_ns >= age_ns)
+            due[l->feed] = true;
+    }
+    for (struct lane *l = b->lanes; l != NULL; l = l->next) {
+        int64_t age_ns = age_of(b, l);
+        bool last = everything || !b->feeds[l->feed].open || crowded[l->feed];
+        bool old = b->clock->mono_ns - l->opened_mono_ns >= age_ns ||
+                   (due[l->feed] && age_ns <= b->options.age_max_ns);
         if (l->open.n_rows == 0 || (!last && !old)) continue;
         if (last || count_sealed(b, l->name) < SEALED_BY_AGE_MAX) cut_lane(b, l);
     }
     drop_idle_lanes(b, clock__day(b->clock->wall_ns) - 1);
+}
+
+/* Rows of such tables are no page's data: no checkpoint waits for them. */
+static bool is_aside(const struct table_desc *t) {
+    return t != NULL && (t->after_data || t->patient);
 }
 
 /* @return the first plan of @l that is not stored. Weeks of stored ones may stand in front of it
@@ -402,14 +441,14 @@ static uint64_t low_water(const struct batcher *b, unsigned feed, bool data_only
             low = b->feeds[i].decoded_lsn;
     for (struct lane *l = b->lanes; l != NULL; l = l->next) {
         if (any ? l->feed == FEED_TAPE : l->feed != feed) continue;
-        if (data_only && l->table != NULL && l->table->after_data) continue;
+        if (data_only && is_aside(l->table)) continue;
         if (l->open.n_rows > 0 && l->first_lsn < low) low = l->first_lsn;
         const struct planned *p = first_missing(l);
         if (p != NULL && p->seal.first_lsn < low) low = p->seal.first_lsn;
     }
     for (const struct sealed *s = b->first; s != NULL; s = s->next) {
         if (any ? s->feed == FEED_TAPE : s->feed != feed) continue;
-        if (data_only && s->batch.table->after_data) continue;
+        if (data_only && is_aside(s->batch.table)) continue;
         if (s->seal.first_lsn < low) low = s->seal.first_lsn;
     }
     return low;
@@ -435,7 +474,7 @@ static bool has_to_wait(const struct batcher *b, const struct sealed *s) {
     return false;
 }
 
-static struct sealed *next_of(struct batcher *b, unsigned feed) {
+static struct sealed *next_of(struct batcher *b, unsigned feed, const struct batch_filter *filter) {
     uint64_t data_low = low_water(b, feed, true);
     for (struct sealed *s = b->first; s != NULL; s = s->next) {
         if (s->feed != feed) continue;
@@ -443,16 +482,17 @@ static struct sealed *next_of(struct batcher *b, unsigned feed) {
         if (s->mistimed) continue;
         if (s->batch.table->after_data && data_low <= s->seal.last_lsn) continue;
         if (has_to_wait(b, s)) continue;
+        if (filter != NULL && !filter->takes(filter->ctx, s)) continue;
         return s;
     }
     return NULL;
 }
 
-struct sealed *batcher__next(struct batcher *b, unsigned feed) {
-    struct sealed *s = b->tape_passed < TAPE_PASSED_MAX ? NULL : next_of(b, FEED_TAPE);
-    if (s == NULL) s = next_of(b, feed);
+struct sealed *batcher__next(struct batcher *b, unsigned feed, const struct batch_filter *filter) {
+    struct sealed *s = b->tape_passed < TAPE_PASSED_MAX ? NULL : next_of(b, FEED_TAPE, filter);
+    if (s == NULL) s = next_of(b, feed, filter);
     for (unsigned i = 0; s == NULL && i < FEEDS_MAX; i++)
-        if (i != feed) s = next_of(b, i);
+        if (i != feed) s = next_of(b, i, filter);
     if (s != NULL && s->feed == FEED_TAPE) b->tape_passed = 0;
     else if (s != NULL && b->tape_passed < TAPE_PASSED_MAX) b->tape_passed++;
     return s;

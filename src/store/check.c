@@ -24,7 +24,6 @@ bool store__judge_tables(struct store *s, const struct store_table_facts *tables
     const char *without = NULL;
     for (size_t i = 0; i < s->options.n_tables; i++) {
         const char *name = s->options.tables[i]->name;
-        s->replicated[i] = tables[i].replicated;
         snprintf(s->ttl[i].column, sizeof s->ttl[i].column, "%s", tables[i].ttl_column);
         s->ttl[i].days = tables[i].ttl_days;
         if (!tables[i].exists) {

@@ -12,6 +12,8 @@
 
 #define PASSWORD_MAX 1024
 #define SQL_MAX 4096
+#define PING_MS 5000  /* For the answer to a ping. */
+#define STALL_MS 5000 /* Without a byte of a block taken: noticed within twice that. */
 
 struct store_link {
     uv_loop_t *loop;
@@ -41,6 +43,7 @@ static struct store_reply reply_of(struct store_link *l, enum store_outcome outc
     return (struct store_reply){.outcome = outcome,
                                 .code = x == NULL ? 0 : x->code,
                                 .schema = err != NULL && err->code == CHN_ERR_SCHEMA,
+                                .silent = err != NULL && err->code == CHN_ERR_TIMEOUT,
                                 .text = l->text};
 }
 
@@ -128,8 +131,9 @@ static void on_connected(struct chn_conn *conn, void *data, const struct chn_err
 }
 
 /* A connection object of its own for each attempt: it keeps the password that it was made with. */
-static int connect_link(struct store_link *l) {
+static int connect_link(struct store_link *l, unsigned first) {
     const struct store_options *o = l->options;
+    struct chn_host hosts[CHN_HOSTS_MAX];
     read_password(l);
     struct chn_options options = {.host = o->host,
                                   .port = o->port,
@@ -137,9 +141,14 @@ static int connect_link(struct store_link *l) {
                                   .user = o->user,
                                   .password = l->password,
                                   .client_name = "souk",
+                                  .stall_ms = STALL_MS,
+                                  .ping_ms = PING_MS,
                                   .on_lost = on_lost,
                                   .data = l};
     store_address__apply(&l->address, &options);
+    for (size_t i = 0; i < options.n_hosts; i++)
+        hosts[i] = options.hosts[(first + i) % options.n_hosts];
+    if (options.n_hosts > 0) options.hosts = hosts;
     struct chn_err err = {0};
     struct chn_conn *before = l->conn;
     l->conn = NULL;
@@ -191,13 +200,27 @@ void engine_ttl(const char *engine, size_t n, struct store_table_facts *out) {
     out->ttl_days = 0;
 }
 
-static struct store_table_facts facts_of(const struct chn_view *engines, uint64_t row) {
+/* What the server calls the place of a table; see places.c. With one host only, a folder that was
+ * made anew is no other server. */
+static void name_place(const struct store_link *l, const struct chn_block *block, uint64_t row,
+                       struct store_table_facts *facts) {
+    const struct chn_view *view = chn_block__find(block, "place");
+    struct chn_slice s;
+    if (view == NULL || !chn_view__string(view, row, &s) || s.n >= sizeof facts->place) return;
+    bool is_folder = s.n > 0 && *(const char *)s.data == 'd';
+    if (is_folder && l->options->n_hosts < 2) return;
+    memcpy(facts->place, s.data, s.n);
+}
+
+static struct store_table_facts facts_of(const struct store_link *l, const struct chn_block *block,
+                                         const struct chn_view *engines, uint64_t row) {
     struct chn_slice s;
     struct store_table_facts facts = {.exists = true};
     if (!chn_view__string(engines, row, &s)) return facts;
     facts.deduplicates = engine_deduplicates(s.data, s.n);
     facts.replicated = engine_is_replicated(s.data, s.n);
     engine_ttl(s.data, s.n, &facts);
+    name_place(l, block, row, &facts);
     return facts;
 }
 
@@ -214,7 +237,7 @@ static int on_tables(struct chn_conn *conn, void *data, const struct chn_block *
     for (uint64_t row = 0; row < chn_block__n_rows(block); row++)
         for (size_t i = 0; i < l->options->n_tables; i++)
             if (cell_is(names, row, l->options->tables[i]->name))
-                l->tables[i] = facts_of(engines, row);
+                l->tables[i] = facts_of(l, block, engines, row);
     return 0;
 }
 
@@ -227,17 +250,22 @@ static void on_checked(struct chn_conn *conn, void *data, const struct chn_query
 }
 
 static int check_link(struct store_link *l) {
-    struct chn_parameter database = {.name = "database", .value = l->options->database};
-    struct chn_query query = {
-        .sql = "SELECT name, engine_full, toUInt64(toUnixTimestamp64Milli(now64(3))) AS now_ms "
-               "FROM system.tables WHERE database = {database:String}",
-        .parameters = &database,
-        .n_parameters = 1,
-        .timeout_ms = 10000,
-        .on_block = on_tables};
+    struct chn_query query = {.sql = store_places_sql, .timeout_ms = 10000, .on_block = on_tables};
     memset(l->tables, 0, l->options->n_tables * sizeof *l->tables);
     l->server_wall_ns = 0;
     return chn_conn__query(l->conn, &query, on_checked, l);
+}
+
+static void on_pinged(struct chn_conn *conn, void *data, const struct chn_err *err) {
+    struct store_link *l = data;
+    struct store_reply reply = asked(l, err, NULL);
+    if (conn == l->conn && !l->closing) l->to.on_pinged(l->to.data, &reply);
+}
+
+static int ping_link(struct store_link *l) { return chn_conn__ping(l->conn, on_pinged, l); }
+
+static uint64_t progress_of(const struct store_link *l) {
+    return l->conn == NULL ? 0 : chn_conn__moved(l->conn);
 }
 
 static void fill_columns(struct store_link *l, const struct batch *b) {
@@ -352,4 +380,6 @@ const struct store_link_type store_link_native = {.open = open_link,
                                                   .check = check_link,
                                                   .insert = insert_link,
                                                   .find = find_row,
+                                                  .ping = ping_link,
+                                                  .progress = progress_of,
                                                   .close = close_link};

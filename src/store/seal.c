@@ -4,10 +4,13 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+/* The first is what tokens are made of, and what an earlier souk wrote: it says nothing of places.
+ */
 #define SEAL_VERSION 1
+#define SEAL_VERSION_PLACED 2
 
-void seal__encode(const struct seal *seal, struct buf *out) {
-    buf__u8(out, SEAL_VERSION);
+static void encode(const struct seal *seal, uint8_t version, struct buf *out) {
+    buf__u8(out, version);
     buf__string(out, slice__str(seal->table));
     buf__string(out, slice__str(seal->part));
     buf__u32(out, (uint32_t)seal->day);
@@ -16,6 +19,11 @@ void seal__encode(const struct seal *seal, struct buf *out) {
     buf__u64(out, seal->n_rows);
     buf__string(out, slice__str(seal->hash));
     buf__string(out, slice__str(seal->token));
+}
+
+void seal__encode(const struct seal *seal, struct buf *out) {
+    encode(seal, seal->old ? SEAL_VERSION : SEAL_VERSION_PLACED, out);
+    if (!seal->old) buf__string(out, slice__str(seal->place));
 }
 
 static void take_string(struct reader *r, char *out, size_t size) {
@@ -29,7 +37,9 @@ static void take_string(struct reader *r, char *out, size_t size) {
 int seal__decode(struct slice payload, struct seal *out) {
     struct reader r = reader__of(payload);
     *out = (struct seal){0};
-    if (reader__u8(&r) != SEAL_VERSION) return ERR_CORRUPT;
+    uint8_t version = reader__u8(&r);
+    if (version != SEAL_VERSION && version != SEAL_VERSION_PLACED) return ERR_CORRUPT;
+    out->old = version == SEAL_VERSION;
     take_string(&r, out->table, sizeof out->table);
     take_string(&r, out->part, sizeof out->part);
     out->day = (int32_t)reader__u32(&r);
@@ -38,6 +48,7 @@ int seal__decode(struct slice payload, struct seal *out) {
     out->n_rows = reader__u64(&r);
     take_string(&r, out->hash, sizeof out->hash);
     take_string(&r, out->token, sizeof out->token);
+    if (!out->old) take_string(&r, out->place, sizeof out->place);
     return r.failed || r.pos != r.len ? ERR_CORRUPT : 0;
 }
 
@@ -46,7 +57,7 @@ void seal__make_token(struct seal *seal, const char *store_id) {
     struct buf b = {.base = bytes, .cap = sizeof bytes, .max = sizeof bytes};
     seal->token[0] = '\0';
     buf__string(&b, slice__str(store_id));
-    seal__encode(seal, &b);
+    encode(seal, SEAL_VERSION, &b);
     XXH128_canonical_t canonical;
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(b.base, b.len));
     for (size_t i = 0; i < sizeof canonical.digest; i++) {

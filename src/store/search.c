@@ -34,11 +34,15 @@ void search__begin(struct search *s, uint64_t n_rows) {
     *s = (struct search){.active = true, .hi = n_rows};
 }
 
-bool search__stored(struct search *s, uint64_t n_rows) {
-    assert(s->active && s->lo < s->hi);
+bool search__stored(struct search *s, uint64_t n_rows) { return search__reached(s, s->hi, n_rows); }
+
+bool search__reached(struct search *s, uint64_t end, uint64_t n_rows) {
+    assert(s->active && s->lo < end && end <= n_rows);
     s->held = false;
     s->n_inserts++;
-    s->lo = s->hi;
+    s->lo = end;
+    s->fence = 0;
+    s->fence_whole = false;
     if (s->bad <= s->lo) s->bad = 0; /* What was refused before is taken now: it was mended. */
     return s->lo < n_rows && plan_range(s, n_rows);
 }
@@ -55,6 +59,9 @@ bool search__refused(struct search *s, uint64_t n_rows) {
 void search__skip(struct search *s, uint64_t n_rows) {
     s->n_refused++;
     s->lo++;
+    s->fence =
+        0; /* Row lo - 1 is refused whoever sends it, and with it what went together with it. */
+    s->fence_whole = false;
     s->bad = 0;
     s->n_inserts = 0;
     if (s->lo < n_rows) plan_range(s, n_rows);
@@ -69,16 +76,24 @@ void search__recover_refused(struct search *s, uint64_t row, uint64_t n_rows) {
     search__skip(s, n_rows);
 }
 
-bool search__too_large(struct search *s, uint64_t n_rows) {
-    uint64_t n = s->hi - s->lo;
-    if (n <= SEARCH_STEP_MIN) return false;
-    s->step = n / 2 < SEARCH_STEP_MIN ? SEARCH_STEP_MIN : n / 2;
+bool search__too_large(struct search *s, uint64_t n_rows, uint64_t n_min, bool uncertain) {
+    uint64_t n = (s->active ? s->hi - s->lo : n_rows);
+    if (n <= n_min) return false;
+    bool whole = !s->active;
+    if (whole) search__begin(s, n_rows);
+    if (uncertain && s->fence == 0) {
+        s->fence = s->hi;
+        s->fence_whole = whole;
+    }
+    s->step = n / 2 < n_min ? n_min : n / 2;
     plan_range(s, n_rows);
     return true;
 }
 
 void search__renew(struct search *s, uint64_t n_rows) {
     if (!s->active) search__begin(s, n_rows);
+    s->fence = 0; /* The new token is of what is sent now. */
+    s->fence_whole = false;
     s->n_renewed++;
 }
 

@@ -4,8 +4,11 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #define TICK_MS 200
+#define PATIENT_MAX_NS (40 * NS_PER_S)
 #define HELD_AGAIN_NS (60 * NS_PER_S) /* A held batch is tried again: it may have been mended. */
 #define MEMORY_MAX_DEFAULT                                                                         \
     ((size_t)32 << 20) /* Some four full batches; the log holds the rest.                          \
@@ -50,6 +53,12 @@ static void init_metrics(struct store *s, struct metrics *m) {
     s->m_mistimed = metrics__gauge(
         m, "souk_batches_mistimed",
         "Batches with rows older than their table keeps, or from the future: they wait.", "");
+    s->m_elsewhere =
+        metrics__gauge(m, "souk_batches_elsewhere",
+                       "Batches that wait for the server that may have them already.", "");
+    s->m_rests =
+        metrics__counter(m, "souk_store_rests_total",
+                         "Times that inserts waited as the server has too much to do.", "");
     s->m_held = metrics__gauge(m, "souk_batches_held",
                                "Batches with too many refused rows, which wait for somebody.", "");
 }
@@ -60,20 +69,60 @@ size_t store__table_index(const struct store *s, const struct table_desc *table)
     return 0;
 }
 
+const char *store_state__name(enum store_state state) {
+#define STATE_NAME(code, name, text) [code] = name,
+    static const char *const names[] = {STORE_STATE_MAP(STATE_NAME)};
+    return (unsigned)state < STORE_STATES ? names[state] : "?";
+}
+
+const char *store_state__text(enum store_state state) {
+#define STATE_TEXT(code, name, text) [code] = text,
+    static const char *const texts[] = {STORE_STATE_MAP(STATE_TEXT)};
+    return (unsigned)state < STORE_STATES ? texts[state] : "?";
+}
+
+/* One refusal for a while is nothing yet: the next attempt goes well as a rule. */
+static enum store_state resting(const struct store *s) {
+    if (s->rest.n > 1) return s->rest.why;
+    for (size_t i = 0; i < s->options.n_tables; i++)
+        if (s->rests[i].n > 1) return s->rests[i].why;
+    return STORE_CONNECTED;
+}
+
+static enum store_state judge_state(const struct store *s, bool live, bool stalled) {
+    if (!live && s->held) return STORE_HELD;
+    if (!live && (stalled || s->silent)) return STORE_STALLED;
+    /* Between a refusal and the next connection it is as it was. */
+    if (!live && resting(s) != STORE_CONNECTED) return resting(s);
+    if (!live) return s->last_error[0] == '\0' ? STORE_CONNECTING : STORE_AWAY;
+    if (s->refusing) return STORE_HELD;
+    if (resting(s) != STORE_CONNECTED) return resting(s);
+    return s->n_elsewhere > 0 ? STORE_ELSEWHERE : STORE_CONNECTED;
+}
+
 void store__note_connection(struct store *s) {
-    bool connected = false;
-    for (size_t i = 0; i < STORE_CONNECTIONS; i++)
-        connected |= s->senders[i].state == SENDER_READY ||
-                     s->senders[i].state == SENDER_INSERTING ||
-                     (s->senders[i].state == SENDER_CHECKING && s->senders[i].checked);
-    s->answers = connected && !s->stuck;
-    connected = connected && !s->refusing; /* Between two refusals it is connected, to no avail. */
-    if (connected == s->connected) return;
-    s->connected = connected;
+    bool live = false, stalled = false;
+    for (size_t i = 0; i < STORE_CONNECTIONS; i++) {
+        live |= sender__is_live(&s->senders[i]);
+        stalled |= s->senders[i].stalled;
+    }
+    enum store_state was = s->state;
+    s->state = judge_state(s, live, stalled);
+    s->answers = live && !s->stuck && resting(s) == STORE_CONNECTED;
+    if ((s->state == STORE_CONNECTED) == (was == STORE_CONNECTED)) return;
     s->since_wall_ns = s->clock->wall_ns;
     s->since_mono_ns = s->clock->mono_ns;
-    if (connected)
+    if (s->state == STORE_CONNECTED)
         LOG_INFO("store", "connected", LOG_S("server", s->server), LOG_S("database", s->database));
+}
+
+int64_t store__jitter(struct store *s, int64_t ns) {
+    s->jitter += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+    uint64_t z = s->jitter;
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    z ^= z >> 31;
+    return ns - (int64_t)(z % (uint64_t)(ns / 4 + 1));
 }
 
 /* Records: what is said of a batch before it is sent. */
@@ -161,7 +210,20 @@ static bool write_record(struct store *s, struct sealed *x) {
     return ok;
 }
 
-static void on_sealed(void *ctx, struct sealed *sealed) { write_record(ctx, sealed); }
+static void on_sealed(void *ctx, struct sealed *sealed) {
+    store__place(ctx, sealed);
+    write_record(ctx, sealed);
+}
+
+/* What is about souk itself, and what is derived later in any case, waits longer, for the sake of
+ * fewer parts; but never so long that it is not there within a minute. */
+static int64_t age_ns(void *ctx, const struct table_desc *table) {
+    const struct store *s = ctx;
+    int64_t ns = s->options.age_max_ns,
+            patient_ns = 4 * ns < PATIENT_MAX_NS ? 4 * ns : PATIENT_MAX_NS;
+    if ((table->patient || table->derived) && patient_ns > ns) ns = patient_ns;
+    return ns * s->age_scale[store__table_index(s, table)];
+}
 
 static void retry_records(struct store *s) {
     for (struct sealed *x = s->batcher.first; x != NULL; x = x->next)
@@ -179,7 +241,7 @@ static void note_refusals(struct store *s) {
     s->stuck = false;
     for (const struct sealed *x = s->batcher.first; x != NULL; x = x->next) {
         n_held += x->search.held;
-        s->stuck |= x->rejected && !x->search.held && x->n_attempts >= STORE_REFUSALS;
+        s->stuck |= x->rejected && !x->busy && !x->search.held && x->n_attempts >= STORE_REFUSALS;
     }
     s->refusing = s->stuck || n_held > 0;
     series__set(s->m_held, (double)n_held);
@@ -269,12 +331,23 @@ void store__stored(struct store *s, struct sealed *x, int64_t took_ns) {
     go_on(s, x, search__stored(&x->search, x->batch.n_rows), took_ns);
 }
 
+void store__reached(struct store *s, struct sealed *x, uint64_t end) {
+    x->state = SEALED_READY;
+    go_on(s, x, search__reached(&x->search, end, x->batch.n_rows), 0);
+}
+
 void store__split(struct store *s, struct sealed *x) {
     uint64_t n_rows = x->batch.n_rows;
+    if (x->too_large) {
+        bool uncertain = x->uncertain || x->search.fence > 0;
+        if (search__too_large(&x->search, n_rows, x->n_min, uncertain)) go_on(s, x, false, 0);
+        return;
+    }
     if (!x->search.active) search__begin(&x->search, n_rows);
-    if (!x->too_large) go_on(s, x, search__refused(&x->search, n_rows), 0);
-    else if (search__too_large(&x->search, n_rows)) go_on(s, x, false, 0);
+    go_on(s, x, search__refused(&x->search, n_rows), 0);
 }
+
+void store__move(struct store *s, struct sealed *x) { record(s, x, SEALED_SEAL); }
 
 void store__renew(struct store *s, struct sealed *x) {
     size_t i = store__table_index(s, x->batch.table);
@@ -295,6 +368,7 @@ void store__tick(struct store *s) {
     if (s->ending) return;
     batcher__cut(&s->batcher, false);
     retry_records(s);
+    for (size_t i = 0; i < STORE_CONNECTIONS; i++) sender__watch(&s->senders[i]);
     note_refusals(s);
     store__judge_times(s);
     pump_all(s);
@@ -370,7 +444,8 @@ int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock,
     struct batcher_options batches = {.store_id = spool__store_id(spool),
                                       .rows_max = s->options.rows_max,
                                       .bytes_max = s->options.bytes_max,
-                                      .age_max_ns = s->options.age_max_ns};
+                                      .age_max_ns = s->options.age_max_ns,
+                                      .crowd_bytes = s->options.memory_max / 2};
     int status = batcher__init(&s->batcher, clock, &batches);
     if (status != 0) {
         free_store(s);
@@ -378,6 +453,12 @@ int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock,
     }
     s->batcher.ctx = s;
     s->batcher.on_sealed = on_sealed;
+    s->batcher.age_ns = age_ns;
+    s->jitter = XXH3_64bits(batches.store_id, strlen(batches.store_id));
+    for (size_t i = 0; i < s->options.n_tables; i++) {
+        s->age_scale[i] = 1;
+        s->rests[i].why = STORE_CONNECTED;
+    }
     init_metrics(s, metrics);
     uv_timer_init(loop, &s->tick);
     s->tick.data = s;
@@ -445,7 +526,10 @@ bool store__has_room(const struct store *s, unsigned feed) {
     for (unsigned i = 0; i < FEEDS_PAGES; i++) n_open += s->batcher.feeds[i].open;
     size_t max = s->options.memory_max / (feed == FEED_TAPE ? 4 : n_open > 1 ? n_open : 1);
     bool room = s->batcher.feeds[feed].bytes < max;
-    if (!room) ((struct store *)s)->no_room[feed] = true; /* Someone waits to be told. */
+    if (!room) { /* Someone waits to be told. */
+        ((struct store *)s)->no_room[feed] = true;
+        ((struct store *)s)->batcher.feeds[feed].crowded = true;
+    }
     return room;
 }
 
@@ -463,9 +547,11 @@ uint64_t store__feed_low_water(const struct store *s, unsigned feed) {
 int64_t store__imbalance(const struct store *s) { return batcher__imbalance(&s->batcher); }
 
 void store__status(const struct store *s, struct store_status *out) {
-    *out = (struct store_status){.connected = s->connected,
+    *out = (struct store_status){.state = s->state,
+                                 .connected = s->state == STORE_CONNECTED,
                                  .answers = s->answers,
-                                 .held = s->held || s->refusing,
+                                 .held = s->state == STORE_HELD || s->held || s->refusing,
+                                 .n_elsewhere = s->n_elsewhere,
                                  .since_wall_ns = s->since_wall_ns,
                                  .since_mono_ns = s->since_mono_ns,
                                  .n_tables = s->options.n_tables,
@@ -503,9 +589,13 @@ static void finish_close(uv_handle_t *tick) {
     cb(data);
 }
 
-bool store__flush(struct store *s) {
+void store__cut(struct store *s) {
     batcher__cut(&s->batcher, true);
     pump_all(s);
+}
+
+bool store__flush(struct store *s) {
+    store__cut(s);
     return s->batcher.n_sealed == 0 && s->batcher.open_rows == 0;
 }
 

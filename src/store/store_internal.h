@@ -4,6 +4,8 @@
 
 #include "souk/store.h"
 
+/** Asks for name, engine_full and place of each table of the current database. */
+extern const char store_places_sql[];
 /** @return whether a table whose engine_full is the @n bytes at @engine stores a token once. */
 bool engine_deduplicates(const char *engine, size_t n);
 /** @return whether such a table keeps its tokens with its parts, for all replicas. */
@@ -29,6 +31,7 @@ enum sender_state {
     SENDER_READY,
     SENDER_INSERTING,
     SENDER_LOOKING,
+    SENDER_PINGING,
     SENDER_ENDED
 };
 
@@ -38,8 +41,10 @@ enum sender_state {
 enum reply_class {
     REPLY_STORED,
     REPLY_RETRY,         /* Time mends it. */
+    REPLY_BUSY,          /* The same; the server has too much to do. */
     REPLY_PARTS,         /* Time mends it, and fewer inserts do. */
     REPLY_MEMORY,        /* Time may mend it, and smaller inserts do. */
+    REPLY_PARTITIONS,    /* Smaller inserts mend it, or somebody has to. */
     REPLY_CONFIGURATION, /* Somebody has to mend it. */
     REPLY_DATA,          /* A row is to blame. */
 };
@@ -61,6 +66,20 @@ struct sender {
     struct sealed *sealed; /* In flight. */
     struct batch range;    /* What is sent of it when that is not the whole. Owned. */
     int64_t sent_mono_ns;
+    int64_t heard_mono_ns; /* When the server last read or answered, as far as we looked, */
+    uint64_t progress;     /* and what the link said of it then. */
+    bool stalled;          /* It has been silent for too long, though it has something to do. */
+    unsigned first_host;   /* Where the next connect begins. */
+    int64_t roam_at_mono_ns;
+    /* The server's tables, as the last check found them. */
+    struct store_table_facts facts[STORE_TABLES_MAX];
+};
+
+/* Why the inserts of one table, or of all, wait though the server answers. */
+struct store_rest {
+    enum store_state why; /* STORE_CONNECTED: they do not. */
+    uint32_t n;           /* Refusals in a row. */
+    int64_t until_mono_ns;
 };
 
 struct table_metrics {
@@ -77,12 +96,19 @@ struct store {
     char *host, *user, *password, *password_file, *database; /* Owned. */
     struct sender senders[STORE_CONNECTIONS];
     struct store_table_status tables[STORE_TABLES_MAX];
-    bool replicated[STORE_TABLES_MAX]; /* As the last check found them. */
+    struct store_rest rests[STORE_TABLES_MAX];
+    struct store_rest rest;               /* Of all tables. */
+    unsigned age_scale[STORE_TABLES_MAX]; /* Of the age at which batches are cut: more than 1 while
+                                             there are too many parts. */
+    size_t n_elsewhere;                   /* Batches that wait for the server they may be at. */
+    uint64_t jitter;                      /* State of the generator. */
     struct table_metrics m[STORE_TABLES_MAX];
     uv_timer_t tick;
-    size_t n_sealing; /* SEAL records on their way to disk. */
-    bool connected, held;
-    bool no_room[FEEDS_MAX]; /* Somebody waits to be told. */
+    size_t n_sealing;               /* SEAL records on their way to disk. */
+    enum store_state state, logged; /* As it is, and as it was last told. */
+    bool held;                      /* The last connection failed as something has to be mended, */
+    bool silent;                    /* or as nobody answered in time. */
+    bool no_room[FEEDS_MAX];        /* Somebody waits to be told. */
     bool warned_window;
     unsigned prefer;        /* The feed whose batches go first. */
     bool refusing;          /* A batch is held, or was refused STORE_REFUSALS times in a row: */
@@ -104,7 +130,7 @@ struct store {
     int64_t since_wall_ns, since_mono_ns;
     char server[96], last_error[ERR_MSG_MAX];
     uint64_t rows, retries, refused_rows;
-    struct series *m_held;
+    struct series *m_held, *m_elsewhere, *m_rests;
     void (*room_cb)(void *ctx);
     void *room_ctx;
     void (*close_cb)(void *data);
@@ -129,11 +155,23 @@ void store__told_time(struct store *s, int64_t server_wall_ns, int64_t asked_mon
 bool store__is_mistimed(struct store *s, struct sealed *x);
 /** Looks at all batches that are held for that. */
 void store__judge_times(struct store *s);
+/** Looks whether connections stand still, and which batches wait for another server. */
+void sender__watch(struct sender *c);
+/** @return whether it is connected to a server that is as it should be. */
+bool sender__is_live(const struct sender *c);
+/** @return @ns less a random part of up to a quarter: so that not all come back at once. */
+int64_t store__jitter(struct store *s, int64_t ns);
+/** Names the place to which a batch that is sealed now goes, in @sealed's seal. */
+void store__place(const struct store *s, struct sealed *sealed);
+/** The seal of @sealed names another place than before: writes that down, and then it is sent. */
+void store__move(struct store *s, struct sealed *sealed);
 /** @return the place of @table in the options' list. */
 size_t store__table_index(const struct store *s, const struct table_desc *table);
 /** What was sent of @sealed last is stored: goes on with the rest of it, or writes its ACK, counts
  *  and frees it. */
 void store__stored(struct store *s, struct sealed *sealed, int64_t took_ns);
+/** The rows [lo, @end) of a range with a fence are stored: goes on behind them. */
+void store__reached(struct store *s, struct sealed *sealed, uint64_t end);
 /** What was sent of @sealed last was refused, and the server does not have it: searches for the row
  *  or makes blocks smaller, as its code asks for. */
 void store__split(struct store *s, struct sealed *sealed);

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum model_op { MODEL_IDLE, MODEL_CONNECT, MODEL_CHECK, MODEL_INSERT, MODEL_FIND };
+enum model_op { MODEL_IDLE, MODEL_CONNECT, MODEL_CHECK, MODEL_INSERT, MODEL_FIND, MODEL_PING };
 
 struct model_link {
-    struct server_model *server;
+    struct server_model *home, *server; /* Which the links are listed at; to which it is connected. */
     const struct store_options *options;
     struct store_link_events to;
     enum model_op op;
@@ -90,6 +90,8 @@ static void key_of(const struct batch *b, const struct batch_mark *at, uint64_t 
     *ord = (uint64_t)o;
 }
 
+#define MODEL_PARTITIONS (-252) /* Stands for 252 with the text that tells it from too many parts. */
+
 /* @return the code that the block is refused with, or 0. */
 static int32_t judge(struct server_model *m, struct model_table *t, const struct batch *b) {
     struct batch_mark at = {0};
@@ -97,6 +99,7 @@ static int32_t judge(struct server_model *m, struct model_table *t, const struct
     if (t->missing) return 60;
     if (t->column != 0) return t->column;
     if (m->memory_rows > 0 && b->n_rows > m->memory_rows) return 241;
+    if (m->partition_rows > 0 && b->n_rows > m->partition_rows) return MODEL_PARTITIONS;
     for (size_t row = 0; m->poison != NULL && row < b->n_rows; row++) {
         uint64_t page, ord;
         batch__seek(b, &at, row);
@@ -213,8 +216,10 @@ static void answer_insert(struct model_link *l) {
         if (happens(m, m->odds.lost)) {
             m->n_lost++;
             fail_insert(l, STORE_UNKNOWN, 0, "connection lost");
+        } else if (code == MODEL_PARTITIONS) {
+            fail_insert(l, STORE_REJECTED, 252, "Too many partitions for single INSERT block");
         } else if (code != 0) {
-            fail_insert(l, STORE_REJECTED, code, code == 252 ? "Too many parts" : "refused");
+            fail_insert(l, STORE_REJECTED, code, m->code_text != NULL ? m->code_text : code == 252 ? "Too many parts" : "refused");
         } else {
             struct store_reply r = {.outcome = STORE_STORED, .text = ""};
             l->to.on_inserted(l->to.data, &r);
@@ -242,6 +247,7 @@ static void answer_check(struct model_link *l) {
         struct model_table *t = server_model__table(m, l->options->tables[i]);
         facts[i] = (struct store_table_facts){.exists = !t->missing, .deduplicates = t->window > 0,
                                               .ttl_column = "ts", .ttl_days = t->ttl_days};
+        snprintf(facts[i].place, sizeof facts[i].place, "%s", m->place);
     }
     if (m->down) r = (struct store_reply){.outcome = STORE_NOT_SENT, .text = "connection lost"};
     l->connected = !m->down;
@@ -264,6 +270,14 @@ static void answer_find(struct model_link *l) {
     l->to.on_found(l->to.data, &r, found);
 }
 
+static void answer_ping(struct model_link *l) {
+    struct store_reply r = {.text = ""};
+    if (l->server->down) r = (struct store_reply){.outcome = STORE_NOT_SENT, .text = "connection lost"};
+    l->connected = !l->server->down;
+    l->server->n_pings++;
+    l->to.on_pinged(l->to.data, &r);
+}
+
 static void answer(struct model_link *l) {
     enum model_op op = l->op;
     l->op = MODEL_IDLE; /* Before the call: it may ask for more. */
@@ -272,18 +286,21 @@ static void answer(struct model_link *l) {
     case MODEL_CHECK: answer_check(l); return;
     case MODEL_INSERT: answer_insert(l); return;
     case MODEL_FIND: answer_find(l); return;
+    case MODEL_PING: answer_ping(l); return;
     case MODEL_IDLE: return;
     }
 }
 
 void server_model__step(struct server_model *m) {
     apply_due(m);
+    if (m->second != NULL) apply_due(m->second);
     for (struct model_link *l = m->links, *next; l != NULL; l = next) {
         next = l->next;
         if (l->orphan) continue;
+        if (l->server->frozen) continue;
         if (l->op != MODEL_IDLE && l->due_ns <= m->clock->mono_ns) {
             answer(l);
-        } else if (l->op == MODEL_IDLE && l->connected && (m->down || happens(m, m->odds.idle_cut))) {
+        } else if (l->op == MODEL_IDLE && l->connected && (l->server->down || happens(m, m->odds.idle_cut))) {
             l->connected = false;
             l->to.on_lost(l->to.data, "connection lost");
         }
@@ -299,11 +316,12 @@ int64_t server_model__next_ns(const struct server_model *m) {
 
 void server_model__orphan(struct server_model *m) {
     for (struct model_link *l = m->links; l != NULL; l = l->next) {
+        struct server_model *at = l->server;
         if (l->op == MODEL_INSERT && !l->orphan) {
-            uint64_t fate = server_model__random(m, 3);
-            if (fate == 0 && judge(m, server_model__table(m, l->batch->table), l->batch) == 0)
-                apply(m, l->batch, l->token);
-            if (fate == 1) apply_late(m, l->batch, l->token);
+            uint64_t fate = server_model__random(at, 3);
+            if (fate == 0 && judge(at, server_model__table(at, l->batch->table), l->batch) == 0)
+                apply(at, l->batch, l->token);
+            if (fate == 1) apply_late(at, l->batch, l->token);
         }
         l->orphan = true;
     }
@@ -320,7 +338,7 @@ static struct store_link *open_link(void *ctx, uv_loop_t *loop, const struct sto
         err__setf(e, ERR_NOMEM, "out of memory");
         return NULL;
     }
-    *l = (struct model_link){.server = m, .options = options, .to = *events, .next = m->links};
+    *l = (struct model_link){.home = m, .server = m, .options = options, .to = *events, .next = m->links};
     m->links = l;
     return (struct store_link *)l;
 }
@@ -335,7 +353,19 @@ static int start(struct store_link *link, enum model_op op) {
     return 0;
 }
 
-static int connect_link(struct store_link *link) { return start(link, MODEL_CONNECT); }
+static int connect_link(struct store_link *link, unsigned first) {
+    struct model_link *l = (struct model_link *)link;
+    struct server_model *hosts[] = {l->home, l->home->second};
+    size_t n = l->home->second == NULL ? 1 : 2;
+    l->server = hosts[first % n];
+    if (n > 1 && l->server->down) l->server = hosts[(first + 1) % n];
+    return start(link, MODEL_CONNECT);
+}
+static int ping_link(struct store_link *link) { return start(link, MODEL_PING); }
+static uint64_t progress_of(const struct store_link *link) {
+    (void)link;
+    return 0;
+}
 static int check_link(struct store_link *link) { return start(link, MODEL_CHECK); }
 
 static int insert_link(struct store_link *link, const struct batch *batch, const char *token) {
@@ -355,7 +385,7 @@ static int find_link(struct store_link *link, const struct batch *batch, const s
 }
 
 static void close_link(struct store_link *link, void (*cb)(void *data), void *data) {
-    struct model_link *l = (struct model_link *)link, **at = &l->server->links;
+    struct model_link *l = (struct model_link *)link, **at = &l->home->links;
     while (*at != l) at = &(*at)->next;
     *at = l->next;
     struct store_reply r = {.outcome = STORE_UNKNOWN, .text = "canceled"};
@@ -372,6 +402,8 @@ const struct store_link_type server_model__link = {.open = open_link,
                                                    .check = check_link,
                                                    .insert = insert_link,
                                                    .find = find_link,
+                                                   .ping = ping_link,
+                                                   .progress = progress_of,
                                                    .close = close_link};
 
 void server_model__init(struct server_model *m, const struct clock *clock, uint64_t seed,

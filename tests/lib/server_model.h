@@ -56,12 +56,18 @@ struct server_model {
     struct model_odds odds;
     bool tells_time;      /* At each check. */
     int64_t off_ns;       /* Its clock less the wall time of @clock. */
+    char place[STORE_PLACE_MAX];  /* What it says of its tables. */
+    struct server_model *second;  /* The other of two hosts: links fail over to it. NULL: none. Owned by
+                                     the test; its links are this one's. */
+    bool frozen;                  /* It neither reads nor answers; nobody is told. */
     int64_t delay_max_ns; /* Of a reply; each takes a random part of it. */
     bool down;            /* Nobody listens. */
     int32_t deny;         /* Connections end with this exception (516: password); 0: none. */
     char password[64];    /* "" takes any. Others are denied with 516. */
     size_t memory_rows;   /* Blocks with more rows end with 241; 0: without limit. */
+    size_t partition_rows; /* Blocks with more rows have too many partitions; 0: without limit. */
     int32_t code;         /* Of every insert; 0: none. */
+    const char *code_text; /* What @code says; NULL: "refused". */
     /** Whether the row is refused with 469. May be NULL. */
     bool (*poison)(void *ctx, const struct table_desc *table, uint64_t page, uint64_t ord);
     /** Told of each row that is stored for the first time. May be NULL. */
@@ -69,7 +75,7 @@ struct server_model {
     void *ctx;
     struct model_link *links; /* Open ones. */
     struct model_late *late;  /* Blocks on their way. */
-    uint64_t n_lost, n_late, n_cut, n_refused, n_found, n_poisoned, n_rolled_back;
+    uint64_t n_lost, n_late, n_cut, n_refused, n_found, n_poisoned, n_rolled_back, n_pings;
 };
 
 extern const struct store_link_type server_model__link;

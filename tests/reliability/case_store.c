@@ -192,6 +192,47 @@ static void test_what_may_be_stored_is_not_split(void **state) {
     score(41, "late success of blocks that are then too large", &t);
 }
 
+/* Its outcome is not certain, and from then on the server has no room for the whole of it: it is sent
+ * in parts all the same, and again in the same parts after a crash. */
+static void split_the_uncertain(uint64_t seed, bool partitions, struct tally *t) {
+    struct world *w = world_new(seed);
+    size_t *limit = partitions ? &w->server.partition_rows : &w->server.memory_rows;
+    w->options.rows_max = 4000;
+    w->options.memory_max = 4 << 20;
+    w->options.age_max_ns = 5 * NS_PER_S;
+    w->rows_max = 400;
+    for (int life = 0; life < 4; life++) {
+        w->server.odds = (struct model_odds){.late = 300, .lost = 200, .rolled_back = seed % 2 ? 100 : 0};
+        *limit = 0;
+        assert_true(world_open(w));
+        for (int i = 0; i < 60; i++) world_step(w, true);
+        *limit = partitions ? 30 : 1000;
+        disk_model__stop_after(w->disk, 10 + world_random(w, 150));
+        for (int i = 0; i < 200 && !disk_model__stopped(w->disk); i++) {
+            world_step(w, false);
+            if (world_random(w, 12) == 0) world_checkpoint(w);
+        }
+        world_crash(w, life % 2 ? DISK_KILL : DISK_POWER_CUT);
+    }
+    w->server.odds = (struct model_odds){0};
+    disk_model__stop_after(w->disk, 0);
+    assert_true(world_open(w));
+    assert_true(world_drain(w)); /* With the limit as it is. */
+    while (w->server.late != NULL) world_step(w, false);
+    assert_true(w->server.n_late > 0 && w->server.n_lost > 0);
+    add_up(t, w);
+    world_free(w);
+}
+
+static void test_an_uncertain_batch_that_is_too_large_is_split(void **state) {
+    (void)state;
+    struct tally t = {0};
+    for (uint64_t seed = 0; seed < score__times(6, 60); seed++) split_the_uncertain(4300 + seed, false, &t);
+    for (uint64_t seed = 0; seed < score__times(3, 30); seed++) split_the_uncertain(4400 + seed, true, &t);
+    assert_true(t.n_duplicates > 0);
+    score(43, "uncertain, then too large for memory or partitions, with crashes", &t);
+}
+
 static bool refuses_what_it_has(void *ctx, const struct table_desc *t, uint64_t page, uint64_t ord) {
     struct world *w = ctx;
     return t == &world_data && server_model__count(&w->server, t, page, ord) > 0;
@@ -380,8 +421,12 @@ static void test_too_many_poison_rows_hold_the_batch(void **state) {
     w->poison_of = 2;
     assert_true(world_open(w));
     run_for(w, 30, true);
-    run_for(w, 3000, false);
     struct store_status s = status_of(w);
+    for (int i = 0; i < 30000 && (i < 3000 || s.n_searched > 0); i++) {
+        world_step(w, false);
+        s = status_of(w);
+    }
+    assert_int_equal(s.n_searched, 0);
     assert_true(s.held && s.n_held > 0);
     uint64_t refused = s.refused_rows;
     run_for(w, 1000, false);
@@ -431,6 +476,131 @@ static void test_away_for_an_hour(void **state) {
     world_free(w);
 }
 
+/* Two hosts that are strangers: replies of the first are lost, then it is away. What may be there
+ * waits for it, also after a crash; everything else goes on at the second. */
+static void test_strangers_never_both_get_a_batch(void **state) {
+    (void)state;
+    struct tally t = {0};
+    bool waited = false;
+    for (uint64_t seed = 0; seed < score__times(8, 80); seed++) {
+        struct world *w = world_new(1100 + seed);
+        world_add_host(w);
+        assert_true(world_open(w));
+        w->server.odds = (struct model_odds){.lost = 200, .late = seed % 2 ? 100 : 0};
+        run_for(w, 60, true);
+        while (w->server.n_lost == 0) world_step(w, true);
+        w->server.odds.lost = 1000;
+        uint64_t n_lost = w->server.n_lost;
+        for (int i = 0; i < 100 && w->server.n_lost == n_lost; i++) world_step(w, true);
+        w->server.down = true;
+        size_t before = server_model__table(&w->second, &world_data)->n_rows;
+        run_for(w, 200, true);
+        assert_true(server_model__table(&w->second, &world_data)->n_rows > before);
+        waited |= status_of(w).state == STORE_ELSEWHERE && status_of(w).n_elsewhere > 0;
+        if (seed % 3 == 0) {
+            world_crash(w, DISK_KILL);
+            assert_true(world_open(w));
+            run_for(w, 200, true);
+        }
+        w->server.odds = (struct model_odds){0};
+        w->server.down = false;
+        assert_true(world_drain(w));
+        while (w->server.late != NULL || w->second.late != NULL) world_step(w, false);
+        run_for(w, 10, false);
+        assert_int_equal(status_of(w).n_elsewhere, 0);
+        add_up(&t, w);
+        world_free(w);
+    }
+    assert_true(waited);
+    score(40, "reply lost, then failover to a stranger", &t);
+}
+
+/* Whoever says at least once has said what to do about a server that never comes back. */
+static void test_at_least_once_waits_for_no_server(void **state) {
+    (void)state;
+    struct world *w = world_new(1200);
+    world_add_host(w);
+    w->options.delivery = STORE_AT_LEAST_ONCE;
+    assert_true(world_open(w));
+    w->server.odds.lost = 1000;
+    while (w->server.n_lost < 2) world_step(w, true);
+    w->server.down = true;
+    assert_true(world_drain(w));
+    world_judge(w);
+    assert_int_equal(w->n_lost, 0);
+    world_free(w);
+}
+
+static void advance(struct world *w, int64_t seconds) {
+    int64_t until_ns = w->clock.mono_ns + seconds * NS_PER_S;
+    while (w->clock.mono_ns < until_ns) world_step(w, false);
+}
+
+/* B: a server that neither reads nor answers is noticed in seconds, with batches under way or idle. */
+static void test_a_server_that_stands_still_is_not_connected(void **state) {
+    (void)state;
+    for (int idle = 0; idle < 2; idle++) {
+        struct tally t = {0};
+        struct world *w = world_new(1300 + (uint64_t)idle);
+        assert_true(world_open(w));
+        run_for(w, 50, true);
+        assert_true(world_drain(w));
+        advance(w, 20);
+        assert_int_equal(status_of(w).state, STORE_CONNECTED);
+        if (idle) assert_true(w->server.n_pings > 0);
+        w->server.frozen = true;
+        if (!idle) run_for(w, 5, true);
+        advance(w, 20);
+        struct store_status s = status_of(w);
+        assert_int_equal(s.state, STORE_STALLED);
+        assert_string_equal(store_state__name(s.state), "stalled");
+        assert_false(s.connected || s.answers);
+        assert_non_null(strstr(s.last_error, "neither read nor answered"));
+        w->server.frozen = false;
+        assert_true(world_drain(w));
+        run_for(w, 20, false);
+        assert_int_equal(status_of(w).state, STORE_CONNECTED);
+        add_up(&t, w);
+        score(43, idle ? "an idle server stands still" : "a server stands still with inserts under way", &t);
+        world_free(w);
+    }
+}
+
+/* It is there and has too much to do: that is what status says, and it is asked less and less. */
+static void test_a_server_with_too_much_to_do_is_asked_seldom(void **state) {
+    (void)state;
+    static const struct {
+        int32_t code;
+        enum store_state state;
+        uint64_t n_max; /* Inserts in ten minutes: 7 until the rest is 30 s less a quarter at most. */
+    } cases[] = {{252, STORE_PARTS, 3 * 40}, {241, STORE_MEMORY, 40 + 3}, {202, STORE_BUSY, 40 + 3},
+                 {999, STORE_REFUSES, 3 * 40}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tally t = {0};
+        struct world *w = world_new(1400 + i);
+        assert_true(world_open(w));
+        run_for(w, 50, true);
+        w->server.code = cases[i].code;
+        uint64_t n = 0;
+        for (size_t k = 0; k < 3; k++) n -= w->server.tables[k].n_inserts;
+        run_for(w, 20, true);
+        advance(w, 600);
+        for (size_t k = 0; k < 3; k++) n += w->server.tables[k].n_inserts;
+        struct store_status s = status_of(w);
+        print_message("code %d: %" PRIu64 " inserts in ten minutes\n", (int)cases[i].code, n);
+        assert_int_equal(s.state, cases[i].state);
+        assert_false(s.connected);
+        assert_true(n > 10 && n <= cases[i].n_max);
+        w->server.code = 0;
+        assert_true(world_drain(w));
+        run_for(w, 20, false);
+        assert_int_equal(status_of(w).state, STORE_CONNECTED);
+        add_up(&t, w);
+        score(43, store_state__text(cases[i].state), &t);
+        world_free(w);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_poison_row_in_50000),
@@ -443,6 +613,11 @@ int main(void) {
         cmocka_unit_test(test_refusals_for_a_while),
         cmocka_unit_test(test_batches_follow_what_the_server_takes),
         cmocka_unit_test(test_what_may_be_stored_is_not_split),
+        cmocka_unit_test(test_an_uncertain_batch_that_is_too_large_is_split),
+        cmocka_unit_test(test_strangers_never_both_get_a_batch),
+        cmocka_unit_test(test_at_least_once_waits_for_no_server),
+        cmocka_unit_test(test_a_server_that_stands_still_is_not_connected),
+        cmocka_unit_test(test_a_server_with_too_much_to_do_is_asked_seldom),
         cmocka_unit_test(test_a_rule_that_came_after_the_rows),
         cmocka_unit_test(test_a_rotated_password),
         cmocka_unit_test(test_a_forgotten_window),

@@ -51,7 +51,7 @@ struct world {
     struct store_options options;
     struct spool *spool;
     struct store *store;
-    struct server_model server;
+    struct server_model server, second; /* The other host, once world_add_host was called. */
     struct world_page *pages;
     uint32_t n_pages;
     unsigned rows_max;       /* Of a page. */
@@ -123,6 +123,26 @@ static inline struct world *world_new(uint64_t seed) {
     return w;
 }
 
+/* A second server, which knows nothing of the first; connections fail over from one to the other. */
+static inline void world_add_host(struct world *w) {
+    static const char *const hosts[] = {"model", "second"};
+    server_model__init(&w->second, &w->clock, w->seed + 2, world_tables, 3);
+    snprintf(w->server.place, sizeof w->server.place, "server:first");
+    snprintf(w->second.place, sizeof w->second.place, "server:second");
+    w->second.on_row = on_world_row;
+    w->second.ctx = w;
+    w->second.delay_max_ns = w->server.delay_max_ns;
+    w->server.second = &w->second;
+    w->options.hosts = hosts;
+    w->options.n_hosts = 2;
+}
+
+/* How often a row is stored, wherever. */
+static inline uint32_t world_count(struct world *w, const struct table_desc *t, uint64_t page, uint64_t ord) {
+    uint32_t n = server_model__count(&w->server, t, page, ord);
+    return w->server.second == NULL ? n : n + server_model__count(&w->second, t, page, ord);
+}
+
 static inline void on_world_closed(void *data) { ((struct world *)data)->closed = true; }
 
 static inline void world_idle(struct world *w) {
@@ -149,6 +169,7 @@ static inline void world_free(struct world *w) {
     uv_run(&w->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&w->loop), 0);
     server_model__fini(&w->server);
+    if (w->server.second != NULL || w->second.n_tables > 0) server_model__fini(&w->second);
     metrics__fini(&w->metrics);
     disk_model__free(w->disk);
     free(w->pages);
@@ -340,13 +361,13 @@ static inline bool world_drain(struct world *w) {
 static inline void world_judge(struct world *w) {
     for (uint32_t page = 0; page < w->n_pages; page++) {
         const struct world_page *p = &w->pages[page];
-        uint32_t checks = server_model__count(&w->server, &world_checks, page, 0);
+        uint32_t checks = world_count(w, &world_checks, page, 0);
         bool there = p->promised || checks > 0;
         w->n_twice += checks > 1;
         w->n_lost += there && checks == 0;
         for (uint32_t i = 0; i < p->n_rows; i++) {
-            uint32_t stored = server_model__count(&w->server, &world_data, page, i);
-            uint32_t refused = server_model__count(&w->server, &world_refused, page, i);
+            uint32_t stored = world_count(w, &world_data, page, i);
+            uint32_t refused = world_count(w, &world_refused, page, i);
             bool poison = world_is_poison(w, page, i);
             w->n_rows += there;
             w->n_refusals += refused;

@@ -11,6 +11,8 @@ static const struct column_desc columns[] = {{"lsn", "UInt64", COLUMN_U64}, {"or
 static const struct table_desc data_table = {.name = "data", .columns = columns, .n_columns = 2};
 static const struct table_desc check_table = {
     .name = "checks", .columns = columns, .n_columns = 2, .after_data = true};
+static const struct table_desc request_table = {
+    .name = "requests", .columns = columns, .n_columns = 2, .patient = true};
 static const struct table_desc derived_table = {
     .name = "events", .columns = columns, .n_columns = 2, .derived = true};
 
@@ -48,6 +50,7 @@ static unsigned pick(struct fixture *f, unsigned n) {
 static void on_sealed(void *ctx, struct sealed *s) {
     struct fixture *f = ctx;
     assert_true(f->n_seals < TOKENS_MAX);
+    snprintf(s->seal.place, sizeof s->seal.place, "here"); /* As the store does. */
     f->seals[f->n_seals++] = s->seal; /* Synced at once; tests of the spool show that it lasts. */
     struct buf bytes = buf__init(1000);
     struct seal again;
@@ -103,7 +106,7 @@ static void insert(struct fixture *f, const struct sealed *s) {
 }
 
 static void send_one(struct fixture *f) {
-    struct sealed *s = batcher__next(&f->b, 0);
+    struct sealed *s = batcher__next(&f->b, 0, NULL);
     if (s == NULL) return;
     insert(f, s);
     if (pick(f, 4) == 0) return; /* The reply is lost: it will be sent again. */
@@ -264,7 +267,7 @@ static void test_age_cuts_no_more_while_batches_wait(void **state) {
     assert_int_equal(n_small, 2 * SEALED_BY_AGE_MAX);
     assert_true(n_full <= (2000 + 1000) / 20);
     while (f->b.n_sealed > 0) { /* It is back: what waits is sent, and age cuts again. */
-        struct sealed *s = batcher__next(&f->b, 0);
+        struct sealed *s = batcher__next(&f->b, 0, NULL);
         if (s == NULL) break;
         batcher__stored(&f->b, s);
     }
@@ -296,7 +299,7 @@ static void test_many_seals_are_taken_up_fast(void **state) {
     for (uint64_t lsn = 0; lsn < 4000; lsn++) {
         page(f, lsn);
         assert_true(batcher__low_water(&f->b) <= 2);
-        struct sealed *s = batcher__next(&f->b, 0);
+        struct sealed *s = batcher__next(&f->b, 0, NULL);
         if (lsn > 2 && s != NULL && s->batch.table == &data_table) batcher__stored(&f->b, s);
         if (f->n_seals > TOKENS_MAX / 2) f->n_seals = 0;
         assert_int_equal(batcher__imbalance(&f->b), 0);
@@ -337,7 +340,7 @@ static void test_the_tape_has_its_turn_while_pages_wait(void **state) {
         page(f, lsn), tell(f, lsn);
         batcher__cut(&f->b, true);
         if (lsn < 20) continue;
-        struct sealed *s = batcher__next(&f->b, 0); /* One goes, more come. */
+        struct sealed *s = batcher__next(&f->b, 0, NULL); /* One goes, more come. */
         assert_non_null(s);
         told += s->feed == FEED_TAPE;
         insert(f, s);
@@ -366,7 +369,7 @@ static void test_the_tapes_feed_is_apart(void **state) {
     assert_int_equal(batcher__low_water(&f->b), 0);
     /* Pages go first, and neither they nor their check rows wait for the tape. */
     for (int n = 0; n < 100; n++) {
-        struct sealed *s = batcher__next(&f->b, 1);
+        struct sealed *s = batcher__next(&f->b, 1, NULL);
         if (s == event) break;
         assert_non_null(s);
         insert(f, s);
@@ -412,8 +415,107 @@ static void test_the_tapes_feed_is_apart(void **state) {
     free(f);
 }
 
+/* A seal may be written again with another place; one without was never sent, so that its batch is
+ * nowhere. The token is of neither. */
+static void test_a_seal_says_where_its_batch_may_be(void **state) {
+    (void)state;
+    static const char *const places[] = {"", "here", "there"};
+    for (size_t i = 0; i < 3; i++) {
+        struct fixture *f = calloc(1, sizeof *f);
+        start(f);
+        page(f, 3), page(f, 4);
+        batcher__cut(&f->b, true);
+        struct seal seal = f->seals[0];
+        batcher__fini(&f->b);
+        struct batcher_options options = {.store_id = "store", .rows_max = 20, .bytes_max = 1 << 20, .age_max_ns = 10};
+        assert_int_equal(batcher__init(&f->b, &f->clock, &options), 0);
+        f->b.on_sealed = on_sealed;
+        f->b.ctx = f;
+        seal.place[0] = '\0';
+        assert_int_equal(batcher__recover_seal(&f->b, &seal), 0);
+        snprintf(seal.place, sizeof seal.place, "%s", places[i]);
+        assert_int_equal(batcher__recover_seal(&f->b, &seal), 0);
+        page(f, 3), page(f, 4), page(f, 5);
+        struct sealed *s = next_of_table(f, &data_table);
+        assert_string_equal(s->seal.place, places[i]);
+        assert_string_equal(s->seal.token, seal.token);
+        assert_int_equal(s->uncertain, i > 0);
+        assert_true(s->matches);
+        batcher__fini(&f->b);
+        free(f);
+    }
+}
+
+static int64_t age_of_table(void *ctx, const struct table_desc *t) {
+    (void)ctx;
+    return t == &request_table ? 40 : 10;
+}
+
+static void put(struct fixture *f, const struct table_desc *table, uint64_t lsn) {
+    struct rows rows = {0};
+    struct batch *b = rows__batch(&rows, table, (struct slice){0});
+    batch__begin(b), batch__u64(b, lsn), batch__u32(b, 0), batch__end(b);
+    assert_int_equal(batcher__rows(&f->b, 0, lsn, lsn + 1, 0, &rows), 0);
+}
+
+static size_t n_sealed_of(struct fixture *f, const struct table_desc *table) {
+    size_t outstanding;
+    batcher__open_rows(&f->b, table->name, &outstanding);
+    return outstanding;
+}
+
+/* Tables have ages of their own; what is of the common one goes together, so that checkpoints need not
+ * wait for data that came behind the first. Nobody waits for a patient table. */
+static void test_tables_are_cut_at_their_own_age(void **state) {
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    start(f);
+    f->b.age_ns = age_of_table;
+    put(f, &request_table, 1);
+    put(f, &data_table, 2);
+    f->clock.mono_ns = 9;
+    put(f, &check_table, 3);
+    put(f, &data_table, 4);
+    batcher__cut(&f->b, false);
+    assert_int_equal(f->n_seals, 0);
+    f->clock.mono_ns = 10;
+    batcher__cut(&f->b, false);
+    assert_int_equal(n_sealed_of(f, &data_table), 1);
+    assert_int_equal(n_sealed_of(f, &check_table), 1);
+    assert_int_equal(n_sealed_of(f, &request_table), 0);
+    for (int i = 0; i < 2; i++) {
+        next_of_table(f, i == 0 ? &data_table : &check_table)->state = SEALED_READY;
+        struct sealed *s = batcher__next(&f->b, 0, NULL);
+        assert_ptr_equal(s->batch.table, i == 0 ? &data_table : &check_table); /* Though a request waits. */
+        batcher__stored(&f->b, s);
+    }
+    assert_int_equal(batcher__low_water(&f->b), 1); /* It counts as what is stored, all the same. */
+    f->clock.mono_ns = 40;
+    batcher__cut(&f->b, false);
+    assert_int_equal(n_sealed_of(f, &request_table), 1);
+    batcher__fini(&f->b);
+
+    /* Without room for more, age is not waited for; unless what is open is a small part of it. */
+    f->n_seals = 0;
+    f->checkpoint = 0;
+    start(f);
+    f->b.options.crowd_bytes = 3 * 12;
+    put(f, &data_table, 1), put(f, &data_table, 2);
+    f->b.feeds[0].crowded = true;
+    batcher__cut(&f->b, false);
+    assert_int_equal(f->n_seals, 0);
+    put(f, &data_table, 3);
+    f->b.feeds[0].crowded = true;
+    batcher__cut(&f->b, false);
+    assert_int_equal(f->n_seals, 1);
+    batcher__fini(&f->b);
+    free(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_seal_says_where_its_batch_may_be),
+        cmocka_unit_test(test_tables_are_cut_at_their_own_age),
         cmocka_unit_test(test_the_tapes_feed_is_apart),
         cmocka_unit_test(test_the_tape_has_its_turn_while_pages_wait),
         cmocka_unit_test(test_every_row_is_stored_once_whatever_crashes),

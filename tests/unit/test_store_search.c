@@ -111,14 +111,14 @@ static void test_a_block_that_is_too_large_is_halved_to_a_bound(void **state) {
     (void)state;
     struct search s;
     search__begin(&s, 10000);
-    assert_true(search__too_large(&s, 10000));
+    assert_true(search__too_large(&s, 10000, SEARCH_STEP_MIN, false));
     assert_int_equal(s.hi, 5000);
-    assert_true(search__too_large(&s, 10000));
-    assert_true(search__too_large(&s, 10000));
+    assert_true(search__too_large(&s, 10000, SEARCH_STEP_MIN, false));
+    assert_true(search__too_large(&s, 10000, SEARCH_STEP_MIN, false));
     assert_int_equal(s.hi, 1250);
-    assert_true(search__too_large(&s, 10000));
+    assert_true(search__too_large(&s, 10000, SEARCH_STEP_MIN, false));
     assert_int_equal(s.hi, SEARCH_STEP_MIN);
-    assert_false(search__too_large(&s, 10000));
+    assert_false(search__too_large(&s, 10000, SEARCH_STEP_MIN, false));
     for (uint64_t at = 0; at < 10000; at += SEARCH_STEP_MIN) {
         assert_int_equal(s.lo, at);
         assert_false(search__stored(&s, 10000));
@@ -146,12 +146,36 @@ static void test_a_logged_refusal_settles_all_before_it(void **state) {
     assert_int_equal(s.n_refused, 3);
 }
 
+/* A larger block may be on its way: its parts go under its token until one was taken, and the search
+ * goes on wherever that one ends. */
+static void test_a_fence_stands_until_rows_are_there(void **state) {
+    (void)state;
+    struct search s = {0};
+    assert_true(search__too_large(&s, 10000, SEARCH_STEP_MIN, true));
+    assert_true(s.fence == 10000 && s.fence_whole && s.lo == 0 && s.hi == 5000);
+    assert_true(search__too_large(&s, 10000, SEARCH_STEP_MIN, true));
+    assert_true(s.fence == 10000 && s.fence_whole && s.hi == 2500); /* Under the first one's token still. */
+    assert_false(search__reached(&s, 5000, 10000));
+    assert_true(s.lo == 5000 && s.hi == 7500 && s.fence == 0 && !s.fence_whole);
+    assert_true(search__too_large(&s, 10000, SEARCH_STEP_MIN, true));
+    assert_true(s.fence == 7500 && !s.fence_whole && s.lo == 5000 && s.hi == 6250);
+    assert_false(search__reached(&s, 7500, 10000));
+    assert_true(search__too_large(&s, 10000, SEARCH_STEP_MIN, false));
+    assert_int_equal(s.fence, 0); /* What is certainly not there needs none. */
+    search__renew(&s, 10000);
+    assert_int_equal(s.fence, 0);
+    struct search one = {0};
+    assert_false(search__too_large(&one, 1, SEARCH_PARTITIONS_MIN, true));
+    assert_false(one.active);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_bad_row_costs_the_logarithm_and_one),
         cmocka_unit_test(test_many_bad_rows_are_all_found),
         cmocka_unit_test(test_a_rule_that_goes_away_refuses_nobody),
         cmocka_unit_test(test_a_block_that_is_too_large_is_halved_to_a_bound),
+        cmocka_unit_test(test_a_fence_stands_until_rows_are_there),
         cmocka_unit_test(test_a_logged_refusal_settles_all_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

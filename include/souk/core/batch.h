@@ -40,7 +40,9 @@ struct table_desc {
     /* SQL: which rows come from the log's own pages, where others are made in the server; NULL:
      * all. */
     const char *ours;
-    bool after_data;  /* Sent only after all data rows of the same and earlier pages are stored. */
+    bool after_data; /* Sent only after all data rows of the same and earlier pages are stored. */
+    bool patient; /* About souk itself, not of any page's data: it is stored later than others, and
+                     nothing waits for it. */
     bool latest_wins; /* The server keeps the newest row of a key and forgets the others, so nobody
                          can count what was sent. */
     /* Its rows depend on all records before theirs, not on one alone: they come in a feed of their
