@@ -77,7 +77,7 @@ struct store_options { /* Strings are copied. */
     size_t n_tables;
     size_t rows_max, bytes_max; /* Of a batch. 0: 50,000 and 8 MiB. */
     /* Of a batch with rows of a page; patient tables, and derived ones, wait four times as long,
-     * but at most 40 s. 0: 1 s. */
+     * but at most 50 s. 0: 1 s. */
     int64_t age_max_ns;
     size_t memory_max; /* Bytes of a feed's batches after which has_room says no; half of
                           it while pages come from two, a quarter for FEED_TAPE. 0: 32

@@ -199,12 +199,25 @@ static int post_release(void *ctx, const struct hub_args *args, struct buf *out)
     return 200;
 }
 
+/* For whoever wants to look at the rows now: what has been fetched so far need not get older first.
+ */
+static int post_flush(void *ctx, const struct hub_args *args, struct buf *out) {
+    struct app *a = ctx;
+    (void)args;
+    if (!a->recovered || a->closing)
+        return call__refuse(out, 503, "unavailable", "it is starting or ending");
+    store__cut(a->store);
+    buf__append_str(out, "{\"ok\":true}");
+    return 200;
+}
+
 size_t reload__calls(struct app *a, struct hub_call *out) {
     const struct hub_call calls[] = {
         {"POST", "/api/v1/reload", true, post_reload, a},
         {"POST", "/api/v1/loglevel", true, post_level, a},
         {"POST", "/api/v1/drain", true, post_drain, a},
         {"POST", "/api/v1/release-rows", true, post_release, a},
+        {"POST", "/api/v1/flush", true, post_flush, a},
     };
     memcpy(out, calls, sizeof calls);
     return sizeof calls / sizeof calls[0];

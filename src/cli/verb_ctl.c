@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 const char verb_ctl_help[] =
-    "reload | loglevel debug|info|warn|error | drain | release-rows\n\n"
+    "reload | loglevel debug|info|warn|error | flush | drain | release-rows\n\n"
     "Tells the running souk what signals tell it, and prints what it says.\n\n"
     "  reload    reads the configuration again, as SIGHUP does: all of it is applied, or none and\n"
     "            the answer says why, with file and line. May change while it runs: log.level,\n"
@@ -13,6 +13,7 @@ const char verb_ctl_help[] =
     "else\n"
     "            differs is named and needs a restart\n"
     "  loglevel  what is logged from now on, until a reload or a restart\n"
+    "  flush     sends what has been gathered for ClickHouse, whatever its age (batch.age_ms)\n"
     "  drain     ends souk as SIGTERM does\n"
     "  release-rows\n"
     "            sends the batches that are held for the times of their rows (souk status says "
@@ -30,9 +31,10 @@ int verb_ctl(struct command *c, int argc, char **argv) {
     const char *what = optind < argc ? argv[optind++] : "";
     bool level = strcmp(what, "loglevel") == 0 && optind < argc;
     if (!level && strcmp(what, "reload") != 0 && strcmp(what, "drain") != 0 &&
-        strcmp(what, "release-rows") != 0) {
-        fprintf(stderr, "souk: ctl takes reload, drain, release-rows, or loglevel and a level; see "
-                        "souk ctl --help\n");
+        strcmp(what, "release-rows") != 0 && strcmp(what, "flush") != 0) {
+        fprintf(stderr,
+                "souk: ctl takes reload, flush, drain, release-rows, or loglevel and a level; "
+                "see souk ctl --help\n");
         return EXIT_USAGE;
     }
     buf__printf(&path, "/api/v1/%s", what);

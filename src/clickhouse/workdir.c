@@ -123,6 +123,10 @@ static const char config_format[] =
     "  <tables_loader_background_pool_size>2</tables_loader_background_pool_size>\n"
     "  <asynchronous_metrics_update_period_s>30</asynchronous_metrics_update_period_s>\n"
     "  <merge_tree>\n"
+    /* A small part is mostly files of 4 KiB: fewer of them. */
+    "    <write_marks_for_substreams_in_compact_parts>0</"
+    "write_marks_for_substreams_in_compact_parts>\n"
+    "    <packed_skip_index_max_bytes>1048576</packed_skip_index_max_bytes>\n"
     /* With two merging threads the default of 8 free slots would keep big merges from ever
        starting. */
     "    <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1"

@@ -223,7 +223,7 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_sources(job, c);
     fill_int(job, "batch.rows", &c->batch.rows, 50000);
     fill_int(job, "batch.bytes_mib", &c->batch.bytes_mib, 8);
-    fill_int(job, "batch.age_ms", &c->batch.age_ms, 1000);
+    fill_int(job, "batch.age_ms", &c->batch.age_ms, 12000);
     fill_num(job, "batch.live_after_s", &c->batch.live_after_s, 30);
     fill_int(job, "batch.live_after_mib", &c->batch.live_after_mib, 32);
     fill_int(job, "limits.host_gap_ms", &c->limits.host_gap_ms, 250);

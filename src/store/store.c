@@ -8,7 +8,7 @@
 #include <xxhash.h>
 
 #define TICK_MS 200
-#define PATIENT_MAX_NS (40 * NS_PER_S)
+#define PATIENT_MAX_NS (50 * NS_PER_S)
 #define HELD_AGAIN_NS (60 * NS_PER_S) /* A held batch is tried again: it may have been mended. */
 #define MEMORY_MAX_DEFAULT                                                                         \
     ((size_t)32 << 20) /* Some four full batches; the log holds the rest.                          \
@@ -220,7 +220,7 @@ static void on_sealed(void *ctx, struct sealed *sealed) {
 static int64_t age_ns(void *ctx, const struct table_desc *table) {
     const struct store *s = ctx;
     int64_t ns = s->options.age_max_ns,
-            patient_ns = 4 * ns < PATIENT_MAX_NS ? 4 * ns : PATIENT_MAX_NS;
+            patient_ns = 5 * ns < PATIENT_MAX_NS ? 5 * ns : PATIENT_MAX_NS;
     if ((table->patient || table->derived) && patient_ns > ns) ns = patient_ns;
     return ns * s->age_scale[store__table_index(s, table)];
 }

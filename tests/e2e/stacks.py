@@ -250,6 +250,7 @@ class Stack:
     def has_stored(self, mark):
         """Whether all rows of market data from before log position @mark are in ClickHouse. Each poll of a quiet
         upstream makes rows of the other tables, so these are never done."""
+        ask(self.hub, "/api/v1/flush", {})
         page = self.status()
         return page["store"]["state"] == "connected" and page["spool"]["decoded_lsn"] >= mark and not any(
             t["open_rows"] or t["outstanding"] for t in page["store"]["tables"]

@@ -134,3 +134,20 @@ def test_it_begins_near_the_head(tmp_path):
         stack.goes_on()
         stack.is_clean()
         assert stack.simulator()["pages_served"] < stack.simulator()["pages_made"]
+
+
+def test_what_waits_for_its_age_is_sent_when_asked_for_and_on_the_way_down(tmp_path):
+    """An age that this test does not live to see: what is stored was asked for."""
+    with stack_of(tmp_path / "flush", {"batch": {"age_ms": 60000}}) as stack:
+        def waiting(table="bronze_public_stash"):
+            return next(t["open_rows"] for t in stack.status()["store"]["tables"] if t["name"] == table)
+        until("rows wait", 30, lambda: waiting() > 0 and waiting("bronze_requests") > 0, lambda: stack.tail("souk"))
+        assert stack.count("bronze_requests") == 0
+        done = run_souk("ctl", "flush", config=stack.config_file)
+        assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+        until("they are stored", 20, lambda: stack.count("bronze_public_stash") > 0 and stack.count("bronze_requests") > 0
+              and stack.count("bronze_ingest_checkpoints") > 0, lambda: stack.tail("souk"))
+        until("more rows wait", 30, lambda: waiting("bronze_requests") > 0, lambda: stack.tail("souk"))
+        requests = stack.count("bronze_requests")
+        assert stack.stop("souk") == 0
+        assert stack.count("bronze_requests") > requests
