@@ -536,7 +536,7 @@ static void advance(struct world *w, int64_t seconds) {
     while (w->clock.mono_ns < until_ns) world_step(w, false);
 }
 
-/* B: a server that neither reads nor answers is noticed in seconds, with batches under way or idle. */
+/* A server that neither reads nor answers is noticed in seconds, with batches under way or idle. */
 static void test_a_server_that_stands_still_is_not_connected(void **state) {
     (void)state;
     for (int idle = 0; idle < 2; idle++) {
