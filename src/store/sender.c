@@ -9,12 +9,14 @@
 #include <stdlib.h>
 
 #define BACKOFF_FIRST_NS (NS_PER_S / 5)
-#define REST_FIRST_NS (NS_PER_S / 2) /* Of a table's inserts, when the server has too much to do.  \
-                                      */
+#define REST_FIRST_NS                                                                              \
+    (NS_PER_S / 2) /* Of a table's inserts, when the server has too much to do.                    \
+                    */
 #define REST_MAX_NS (30 * NS_PER_S)
 #define PING_AGAIN_NS (5 * NS_PER_S) /* Of an idle connection. */
-#define STALLED_NS (10 * NS_PER_S)   /* Without a sign of the server while it has something to do. \
-                                      */
+#define STALLED_NS                                                                                 \
+    (10 * NS_PER_S) /* Without a sign of the server while it has something to do.                  \
+                     */
 #define ROAM_AGAIN_NS (10 * NS_PER_S) /* Between two looks at another host. */
 #define PLACE_ANY "any"               /* Of servers that cannot be told apart. */
 #define AGE_SCALE_MAX 32 /* Batches wait so many times longer while parts are too many. */
