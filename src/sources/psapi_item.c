@@ -3,12 +3,12 @@
  * Each key is looked at once: a perfect hash of its length and two characters names the handler.
  * Modifiers come in two shapes, as texts (until 3.28) and as objects with a description and flags
  * (since 3.29); both become lists of texts, crafted and fractured ones in lists of their own, so
- * that equal modifiers hash equally in both. Keys that are not known are kept when they say true,
- * or when their name ends in Mods; what else is new stays in the raw page. */
+ * that equal modifiers hash equally in both; other flags go to modFlags. Keys that are not known
+ * are kept when they say true, or when their name ends in Mods; what else is new stays in the raw
+ * page. How modifiers are hashed is in item_identity.c. */
 #include "psapi_item.h"
+#include "item_identity.h"
 #include <assert.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 enum item_key {
     KEY_UNKNOWN,
@@ -21,6 +21,7 @@ enum item_key {
     KEY_BASE_TYPE,
     KEY_RARITY,
     KEY_FRAME_TYPE,
+    KEY_FRAME_TYPE_ID,
     KEY_IDENTIFIED,
     KEY_CORRUPTED,
     KEY_STACK_SIZE,
@@ -58,6 +59,7 @@ static const struct {
     SLOT("baseType", 'b', 's', KEY_BASE_TYPE),
     SLOT("rarity", 'r', 'r', KEY_RARITY),
     SLOT("frameType", 'f', 'm', KEY_FRAME_TYPE),
+    SLOT("frameTypeId", 'f', 'm', KEY_FRAME_TYPE_ID),
     SLOT("identified", 'i', 'n', KEY_IDENTIFIED),
     SLOT("corrupted", 'c', 'r', KEY_CORRUPTED),
     SLOT("stackSize", 's', 'c', KEY_STACK_SIZE),
@@ -126,18 +128,18 @@ static enum item_key find_key(const char *text, size_t len) {
 void psapi_scratch__init(struct psapi_scratch *s) {
     s->n_fields_lost = 0;
     s->extra = buf__init(2 * DECODE_BODY_MAX);
-    s->mods = buf__init(DECODE_BODY_MAX);
+    s->mod_flags = buf__init(PSAPI_EXTRA_MAX + 1);
     s->type_id = buf__init(PSAPI_TEXT_MAX);
 }
 
 void psapi_scratch__fini(struct psapi_scratch *s) {
     buf__fini(&s->extra);
-    buf__fini(&s->mods);
+    buf__fini(&s->mod_flags);
     buf__fini(&s->type_id);
 }
 
 bool psapi_scratch__no_memory(const struct psapi_scratch *s) {
-    return s->extra.no_memory || s->mods.no_memory || s->type_id.no_memory;
+    return s->extra.no_memory || s->mod_flags.no_memory || s->type_id.no_memory;
 }
 
 static void extra_key(struct buf *extra, struct slice key) {
@@ -211,27 +213,29 @@ static bool read_sockets(struct buf *extra, yyjson_val *sockets, struct decode_f
     return buf__append(extra, "\"", 1);
 }
 
-enum { MOD_PLAIN, MOD_CRAFTED, MOD_FRACTURED };
-
-/* @return the text of one modifier in either shape, or NULL; *kind is what its flags say. */
-static yyjson_val *mod_text(yyjson_val *mod, int *kind) {
-    *kind = MOD_PLAIN;
-    if (yyjson_is_str(mod)) return mod;
-    yyjson_val *text = yyjson_obj_getn(mod, "description", 11);
-    if (!yyjson_is_str(text)) return NULL;
-    yyjson_val *flags = yyjson_obj_getn(mod, "flags", 5); /* An empty one may be []. */
-    if (yyjson_is_true(yyjson_obj_getn(flags, "fractured", 9))) *kind = MOD_FRACTURED;
-    else if (yyjson_is_true(yyjson_obj_getn(flags, "crafted", 7))) *kind = MOD_CRAFTED;
-    return text;
-}
-
 struct mods_writer {
     struct psapi_scratch *s;
+    struct mods_hash *hash;
     struct slice name; /* Of the list. */
     bool open;         /* The list has an entry. */
 };
 
-static void write_mod(struct mods_writer *w, yyjson_val *text) {
+/* What a modifier's flags say beyond the list that it is in, a line each of modFlags. */
+static void write_flags(struct psapi_scratch *s, const struct item_mod *mod) {
+    size_t i, n;
+    yyjson_val *key, *v;
+    struct buf *out = &s->mod_flags;
+    yyjson_obj_foreach(mod->flags, i, n, key, v) {
+        if (!item_mod__is_flag(key, v)) continue;
+        buf__append_str(out, out->len == 0 ? "{\"flag\":" : ",{\"flag\":");
+        decode__write_str(out, key);
+        buf__append_str(out, ",\"mod\":");
+        decode__write_str(out, mod->text);
+        buf__append(out, "}", 1);
+    }
+}
+
+static void write_mod(struct mods_writer *w, const struct item_mod *mod) {
     if (!w->open) {
         extra_key(&w->s->extra, w->name);
         buf__append(&w->s->extra, "[", 1);
@@ -239,29 +243,28 @@ static void write_mod(struct mods_writer *w, yyjson_val *text) {
     } else {
         buf__append(&w->s->extra, ",", 1);
     }
-    decode__write_str(&w->s->extra, text);
-    /* With the zero behind the text, which yyjson puts there. */
-    buf__append(&w->s->mods, unsafe_yyjson_get_str(text), unsafe_yyjson_get_len(text) + 1);
+    decode__write_str(&w->s->extra, mod->text);
+    write_flags(w->s, mod);
+    mods_hash__add(w->hash, w->name, mod);
 }
 
 /* Writes the entries of @mods which are of @kind, or all of them when @kind is negative. Adds to
  * @n_others how many were not. */
 static void write_mods(struct mods_writer *w, yyjson_val *mods, int kind, size_t *n_others) {
-    yyjson_val *mod;
+    yyjson_val *entry;
     struct decode_list list = decode__list(mods);
-    while ((mod = decode__next(&list)) != NULL) {
-        int this_kind;
-        yyjson_val *text = mod_text(mod, &this_kind);
-        if (text == NULL) { /* Explicit ones are walked again for their flags: counted once. */
+    while ((entry = decode__next(&list)) != NULL) {
+        struct item_mod mod;
+        if (!item_mod__read(entry, &mod)) { /* Explicit ones are walked again: counted once. */
             if (kind <= MOD_PLAIN) w->s->n_fields_lost++;
             continue;
         }
-        if (kind < 0 || kind == this_kind) write_mod(w, text);
+        if (kind < 0 || kind == (int)mod.kind) write_mod(w, &mod);
         else ++*n_others;
     }
 }
 
-static void read_mods(struct psapi_item *item, struct psapi_scratch *s) {
+static void read_mods(struct psapi_item *item, struct psapi_scratch *s, struct mods_hash *hash) {
     static const struct slice names[MODS__N] = {
         [MODS_ENCHANT] = {"enchantMods", 11},     [MODS_IMPLICIT] = {"implicitMods", 12},
         [MODS_EXPLICIT] = {"explicitMods", 12},   [MODS_CRAFTED] = {"craftedMods", 11},
@@ -269,7 +272,7 @@ static void read_mods(struct psapi_item *item, struct psapi_scratch *s) {
     };
     size_t n_flagged = 0, n_ignored = 0;
     for (int list = 0; list < MODS__N; list++) {
-        struct mods_writer w = {.s = s, .name = names[list]};
+        struct mods_writer w = {.s = s, .hash = hash, .name = names[list]};
         int flagged = list == MODS_CRAFTED ? MOD_CRAFTED : MOD_FRACTURED;
         if (list == MODS_EXPLICIT) write_mods(&w, item->mods[list], MOD_PLAIN, &n_flagged);
         else if (list > MODS_EXPLICIT && n_flagged > 0)
@@ -277,28 +280,36 @@ static void read_mods(struct psapi_item *item, struct psapi_scratch *s) {
         if (list != MODS_EXPLICIT) write_mods(&w, item->mods[list], -1, &n_ignored);
         if (w.open) buf__append(&s->extra, "]", 1);
     }
+    if (s->mod_flags.len == 0) return;
+    extra_key(&s->extra, SLICE_LIT("modFlags"));
+    buf__append(&s->extra, "[", 1);
+    buf__append_slice(&s->extra, buf__slice(&s->mod_flags));
+    buf__append(&s->extra, "]", 1);
 }
 
 /* Lists that we do not know by name. Entries which are not texts in either shape stay as they are,
- * as in logbookMods, and are not hashed. */
-static bool read_other_mods(struct psapi_scratch *s, yyjson_val *key, yyjson_val *mods,
-                            struct decode_fault *f) {
-    size_t i, n;
-    yyjson_val *mod;
+ * as in logbookMods, and are hashed as they are written. */
+static bool read_other_mods(struct psapi_scratch *s, struct mods_hash *hash, yyjson_val *key,
+                            yyjson_val *mods, struct decode_fault *f) {
+    yyjson_val *entry;
+    struct slice name = decode__slice(key);
+    struct decode_list list = decode__list(mods);
     extra_key_of(&s->extra, key);
     buf__append(&s->extra, "[", 1);
-    yyjson_arr_foreach(mods, i, n, mod) {
-        int kind;
-        yyjson_val *text = mod_text(mod, &kind);
+    for (size_t i = 0; (entry = decode__next(&list)) != NULL; i++) {
+        struct item_mod mod;
         if (i > 0) buf__append(&s->extra, ",", 1);
-        if (text == NULL) {
-            if (!decode__write(&s->extra, mod, SIZE_MAX))
-                return decode__failf(f, DECODE_TOO_DEEP, mod, "%.80s[%zu]",
-                                     unsafe_yyjson_get_str(key), i);
-        } else {
-            decode__write_str(&s->extra, text);
-            buf__append(&s->mods, unsafe_yyjson_get_str(text), unsafe_yyjson_get_len(text) + 1);
+        size_t from = s->extra.len;
+        if (item_mod__read(entry, &mod)) {
+            decode__write_str(&s->extra, mod.text);
+            write_flags(s, &mod);
+            mods_hash__add(hash, name, &mod);
+            continue;
         }
+        if (!decode__write(&s->extra, entry, SIZE_MAX))
+            return decode__failf(f, DECODE_TOO_DEEP, entry, "%.80s[%zu]",
+                                 unsafe_yyjson_get_str(key), i);
+        mods_hash__add_other(hash, name, slice__of(s->extra.base + from, s->extra.len - from));
     }
     return buf__append(&s->extra, "]", 1);
 }
@@ -311,8 +322,8 @@ static bool set_mods(struct psapi_item *item, int list, yyjson_val *v, const cha
     return true;
 }
 
-static bool read_unknown(struct psapi_scratch *s, yyjson_val *key, yyjson_val *v,
-                         struct decode_fault *f) {
+static bool read_unknown(struct psapi_scratch *s, struct mods_hash *hash, yyjson_val *key,
+                         yyjson_val *v, struct decode_fault *f) {
     struct slice name = decode__slice(key);
     if (name.len > 64) return true;
     if (yyjson_is_true(v)) {
@@ -320,7 +331,8 @@ static bool read_unknown(struct psapi_scratch *s, yyjson_val *key, yyjson_val *v
         return buf__append(&s->extra, "true", 4);
     }
     bool mods = name.len > 4 && memcmp(name.base + name.len - 4, "Mods", 4) == 0;
-    if (mods && yyjson_is_arr(v) && yyjson_arr_size(v) > 0) return read_other_mods(s, key, v, f);
+    if (mods && decode__is_list(v) && yyjson_get_len(v) > 0)
+        return read_other_mods(s, hash, key, v, f);
     return true;
 }
 
@@ -341,8 +353,8 @@ static bool read_extended(struct psapi_scratch *s, yyjson_val *v, struct decode_
     return true;
 }
 
-static bool read_field(struct psapi_item *item, struct psapi_scratch *s, yyjson_val *key,
-                       yyjson_val *v, struct decode_fault *f) {
+static bool read_field(struct psapi_item *item, struct psapi_scratch *s, struct mods_hash *hash,
+                       yyjson_val *key, yyjson_val *v, struct decode_fault *f) {
     const char *name = unsafe_yyjson_get_str(key);
     switch (find_key(name, unsafe_yyjson_get_len(key))) {
     case KEY_ID: return decode__str(v, name, PSAPI_TEXT_MAX, &item->id, f);
@@ -358,6 +370,7 @@ static bool read_field(struct psapi_item *item, struct psapi_scratch *s, yyjson_
         return (item->ilvl > 0 && item->ilvl != PSAPI_ILVL_UNKNOWN) ||
                decode__u32(v, name, PSAPI_ILVL_UNKNOWN - 1, &item->ilvl, f);
     case KEY_FRAME_TYPE: return decode__u32(v, name, UINT8_MAX, &item->frame_type, f);
+    case KEY_FRAME_TYPE_ID: return decode__str(v, name, PSAPI_TEXT_MAX, &item->frame_type_id, f);
     case KEY_STACK_SIZE:
         if (decode__is_absent(v)) return true;
         item->is_stackable = true;
@@ -389,45 +402,78 @@ static bool read_field(struct psapi_item *item, struct psapi_scratch *s, yyjson_
         return decode__failf(f, DECODE_TOO_DEEP, v, "%s", name);
     case KEY_UNKNOWN: break;
     }
-    return read_unknown(s, key, v, f);
+    return read_unknown(s, hash, key, v, f);
 }
 
-static struct slice rarity_of(const struct psapi_item *item, bool has_frame) {
-    static const struct slice words[] = {{"Normal", 6}, {"Magic", 5}, {"Rare", 4}, {"Unique", 6}};
-    if (item->rarity.len > 0 || !has_frame || item->frame_type > 3) return item->rarity;
-    return words[item->frame_type];
+static const struct slice rarities[] = {{"Normal", 6}, {"Magic", 5}, {"Rare", 4}, {"Unique", 6}};
+#define N_RARITIES (sizeof rarities / sizeof *rarities)
+
+/* @return the number that frameTypeId, which is taking the place of frameType, stands for. */
+static uint32_t frame_of_word(struct slice word) {
+    static const struct slice words[] = {
+        {"Normal", 6},
+        {"Magic", 5},
+        {"Rare", 4},
+        {"Unique", 6},
+        {"Gem", 3},
+        {"Currency", 8},
+        {"DivinationCard", 14},
+        {"Quest", 5},
+        {"Prophecy", 8},
+        {"Foil", 4},
+        {"SupporterFoil", 13},
+        {"Necropolis", 10},
+        {"Gold", 4},
+        {"BreachSkill", 11},
+    };
+    for (uint32_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (slice__eq(words[i], word)) return i;
+    return PSAPI_FRAME_UNKNOWN;
+}
+
+/* The number speaks first, then the word, then the rarity, which about 70 % of items have. */
+static void settle_frame(struct psapi_item *item) {
+    if (item->frame_type == PSAPI_FRAME_UNKNOWN)
+        item->frame_type = frame_of_word(item->frame_type_id);
+    for (uint32_t i = 0; i < N_RARITIES && item->frame_type == PSAPI_FRAME_UNKNOWN; i++)
+        if (slice__eq(rarities[i], item->rarity)) item->frame_type = i;
+    if (item->rarity.len == 0 && item->frame_type < N_RARITIES)
+        item->rarity = rarities[item->frame_type];
 }
 
 bool psapi_item__read(yyjson_val *json, struct psapi_scratch *s, struct psapi_item *out,
                       struct decode_fault *f) {
-    *out = (struct psapi_item){
-        .identified = true, .ilvl = PSAPI_ILVL_UNKNOWN, .stack_size = 1, .frame_type = UINT32_MAX};
+    *out = (struct psapi_item){.identified = true,
+                               .ilvl = PSAPI_ILVL_UNKNOWN,
+                               .stack_size = 1,
+                               .frame_type = PSAPI_FRAME_UNKNOWN};
+    struct mods_hash hash = {0};
     buf__clear(&s->extra);
-    buf__clear(&s->mods);
+    buf__clear(&s->mod_flags);
     buf__clear(&s->type_id);
     if (!yyjson_is_obj(json)) return decode__failf(f, DECODE_WRONG_TYPE, json, "%s", "");
     size_t i, n;
     yyjson_val *key, *v;
     yyjson_obj_foreach(json, i, n, key, v) {
-        size_t extra_len = s->extra.len, mods_len = s->mods.len;
-        if (read_field(out, s, key, v, f)) continue;
+        struct mods_hash hash_before = hash;
+        size_t extra_len = s->extra.len, flags_len = s->mod_flags.len;
+        if (read_field(out, s, &hash, key, v, f)) continue;
         bool is_id = find_key(unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key)) == KEY_ID;
-        s->extra.len = extra_len, s->mods.len = mods_len;
+        hash = hash_before;
+        s->extra.len = extra_len, s->mod_flags.len = flags_len;
         if (is_id || !decode__lose(f, &s->n_fields_lost)) return false;
     }
-    bool has_frame = out->frame_type != UINT32_MAX;
-    if (!has_frame) out->frame_type = 0;
     out->name = strip_sets(out->name);
     out->type_line = strip_sets(out->type_line);
-    out->rarity = rarity_of(out, has_frame);
+    settle_frame(out);
     if (out->type_line.len == 0 && out->base_type.len == 0 && out->name.len == 0)
         return decode__failf(f, DECODE_MISSING, NULL, "typeLine");
-    read_mods(out, s);
+    read_mods(out, s, &hash);
     buf__append(&s->extra, s->extra.len == 0 ? "{}" : "}", s->extra.len == 0 ? 2 : 1);
-    if (s->extra.failed || s->mods.failed || s->extra.len > PSAPI_EXTRA_MAX)
+    if (s->extra.failed || s->mod_flags.failed || s->extra.len > PSAPI_EXTRA_MAX)
         return decode__failf(f, DECODE_TOO_LONG, NULL, "extra");
     if (s->type_id.failed) return decode__failf(f, DECODE_TOO_LONG, NULL, "category");
-    out->mods_hash = s->mods.len == 0 ? 0 : XXH3_64bits(s->mods.base, s->mods.len);
+    out->mods_hash = mods_hash__end(&hash);
     out->extra = buf__slice(&s->extra);
     out->type_id = buf__slice(&s->type_id);
     return true;

@@ -9,8 +9,9 @@
 #define PSAPI_TEXT_MAX 1024                 /* Names, notes, ids. */
 #define PSAPI_EXTRA_MAX ((size_t)256 << 10) /* The JSON of one item's further fields. */
 #define PSAPI_ILVL_UNKNOWN UINT16_MAX
+#define PSAPI_FRAME_UNKNOWN 255u /* Neither frameType, frameTypeId nor rarity says. */
 
-/* Lists of modifiers in the order in which they are hashed and written. */
+/* Lists of modifiers in the order in which they are written. */
 enum psapi_mods {
     MODS_ENCHANT,
     MODS_IMPLICIT,
@@ -21,21 +22,21 @@ enum psapi_mods {
 };
 
 struct psapi_item {
-    struct slice id, name, type_line, base_type, rarity, note, forum_note, league;
-    uint32_t ilvl; /* PSAPI_ILVL_UNKNOWN when it is not sent; 0 is what currency has. */
-    uint32_t frame_type;
+    struct slice id, name, type_line, base_type, rarity, frame_type_id, note, forum_note, league;
+    uint32_t ilvl;       /* PSAPI_ILVL_UNKNOWN when it is not sent; 0 is what currency has. */
+    uint32_t frame_type; /* 0 to 13, more to come, or PSAPI_FRAME_UNKNOWN. */
     uint32_t stack_size; /* 1 when it is not sent, 0 when it cannot be read. */
     bool identified, corrupted;
     bool is_stackable;         /* It says how many there are, or can be. */
     yyjson_val *mods[MODS__N]; /* Lists as decode__list walks them, or NULL. */
-    uint64_t mods_hash;
-    struct slice extra;   /* Of the scratch. */
-    struct slice type_id; /* Of the scratch. */
+    uint64_t mods_hash;        /* See item_identity.h. */
+    struct slice extra;        /* Of the scratch. */
+    struct slice type_id;      /* Of the scratch. */
 };
 
 /** Memory that items are taken apart in; one for a page. */
 struct psapi_scratch {
-    struct buf extra, mods, type_id;
+    struct buf extra, mod_flags, type_id;
     uint32_t n_fields_lost; /* Of all items so far. */
 };
 void psapi_scratch__init(struct psapi_scratch *s);

@@ -367,6 +367,44 @@ static void test_equal_modifiers_hash_equally_in_both_shapes(void **state) {
     buf__fini(&body);
 }
 
+/* Shapes of 2026: the word for the frame, flags of modifiers, [] for an empty object and {} for an
+ * empty list, lists keyed by index, sockets without a colour. */
+static void test_new_shapes_lose_no_row(void **state) {
+    (void)state;
+    static const char page[] =
+        "{\"next_change_id\":\"2\",\"stashes\":[{\"id\":\"s\",\"public\":true,\"league\":\"Standard\",\"stash\":\"t\","
+        "\"items\":["
+        "{\"typeLine\":\"Orb\",\"frameTypeId\":\"Currency\",\"stackSize\":3,\"note\":\"~price 2 alch\"},"
+        "{\"typeLine\":\"Maul\",\"rarity\":\"Rare\",\"extended\":[],\"mutated\":true,\"crucible\":{\"nodes\":{\"0\":{"
+        "\"skill\":1}}},\"explicitMods\":[{\"description\":\"a\\nb\",\"flags\":{\"mutated\":true}},{\"description\":\"c\","
+        "\"flags\":[]},{\"description\":\"d\",\"flags\":{\"crafted\":true,\"vestigial\":true}}],\"sockets\":[{\"group\":0,"
+        "\"attr\":false,\"sColour\":\"A\"},{\"group\":1,\"type\":\"rune\"}],\"note\":\"~price 6 chaos\"},"
+        "{\"typeLine\":\"Ring\",\"hybrid\":[],\"influences\":[],\"properties\":null,\"sockets\":[],\"implicitMods\":null,"
+        "\"enchantMods\":{},\"socketedItems\":null,\"note\":\"~price 7 chaos\"},"
+        "{\"typeLine\":\"Gem\",\"frameTypeId\":\"Gem\"},{\"typeLine\":\"?\",\"frameTypeId\":[\"Gem\"]},"
+        "{\"typeLine\":\"Hat\",\"oddMods\":[{\"description\":\"a\",\"flags\":{\"mutated\":true}},"
+        "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]],\"newMods\":{\"1\":\"b\"},"
+        "\"implicitMods\":{\"0\":\"c\"}}]}]}";
+    struct rows rows;
+    decode(slice__str(page), &rows);
+    assert_int_equal(golden__count(&rows, &table_bronze_quarantine), 0);
+    const struct batch *b = golden__batch(&rows, &table_bronze_public_stash, "Standard");
+    static const int frames[] = {5, 2, 255, 4, 255, 255};
+    static const int64_t prices[] = {2000000, 6000000, 7000000, 0, 0, 0};
+    assert_int_equal(b->n_rows, 6);
+    assert_int_equal(rows.n_fields_lost, 2); /* A word that is a list; a list that is too deep. */
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(golden__int(b, "frame_type", i) & 255, frames[i]);
+        assert_int_equal(golden__int(b, "price_amount", i), prices[i]);
+    }
+    assert_str(b, "extra", 1,
+               "{\"mutated\":true,\"crucible\":{\"nodes\":{\"0\":{\"skill\":1}}},\"sockets\":\"A ?\","
+               "\"explicitMods\":[\"a\\nb\",\"c\"],\"craftedMods\":[\"d\"],\"modFlags\":[{\"flag\":\"mutated\",\"mod\":\"a\\nb\"},"
+               "{\"flag\":\"vestigial\",\"mod\":\"d\"}]}");
+    assert_str(b, "extra", 5, "{\"newMods\":[\"b\"],\"implicitMods\":[\"c\"]}"); /* No flag of what was lost. */
+    rows__fini(&rows);
+}
+
 static void test_refusals_of_a_page_are_bounded_and_counted(void **state) {
     (void)state;
     struct buf body = buf__init(1 << 20);
@@ -432,6 +470,7 @@ int main(void) {
         cmocka_unit_test(test_judge_knows_a_block_page),
         cmocka_unit_test(test_decode_makes_the_expected_rows),
         cmocka_unit_test(test_equal_modifiers_hash_equally_in_both_shapes),
+        cmocka_unit_test(test_new_shapes_lose_no_row),
         cmocka_unit_test(test_refusals_of_a_page_are_bounded_and_counted),
         cmocka_unit_test(test_decode_survives_nesting),
         cmocka_unit_test(test_a_malformed_page_makes_no_rows),

@@ -172,6 +172,13 @@ def today(w):
             out.append({"description": text} | ({} if flags is None else {"flags": flags}))
         return out
 
+    def odd(one):
+        """As a server says that leaves gaps in its lists, has new flags, and knows frames by name only."""
+        out = {key: value for key, value in one.items() if key != "frameType"}
+        flagged = [{"description": "Turned to Stone", "flags": {"mutated": True}}, {"description": "All that is Left", "flags": {"vestigial": True, "crafted": True}}]
+        return out | {"name": "Nine Bells", "rarity": "Unique", "frameTypeId": "Foil", "mutated": True, "extended": [], "explicitMods": {"0": flagged[0], "2": flagged[1]},
+                      "sockets": {"1": {"group": 0, "attr": "S", "sColour": "R"}}}
+
     pages = []
     for k in range(3):
         items = []
@@ -184,9 +191,11 @@ def today(w):
                 one |= {"implicitMods": lines(1), "frameTypeId": "Rare", "hybrid": [], "influences": []}
             if i == 3:
                 one |= {"properties": [prop("Quality (Fire Modifiers)", "+20%", 6, 1)], "crucible": {"nodes": [], "layout": ""}}
+                one |= {"extended": [], "enchantMods": {}, "veiled": True, "veiledMods": [f"Prefix0{k + 1}"]}
             if i == 4:
                 one = {"baseType": "Orb of Trials", "typeLine": "Orb of Trials", "frameTypeId": "Currency", "stackSize": w.int(1, 20), "identified": True}
             items.append(one)
+        items.append(odd(items[1]))
         pages.append({"observedAt": f"2026-10-0{k + 1}T10:00:00.500Z", "cursor": "-".join(str(3000000000 + 1000 * k + j) for j in range(5)), "items": items})
     return {"pages": pages}
 
