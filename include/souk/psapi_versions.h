@@ -1,16 +1,14 @@
 /* A page of public stashes as the tape wants it: one version a stash, in the order of the page.
  *
- * An item that breaks a rule is left out of its stash, as it is refused alone when rows are made;
- * so is a stash. What competes with what (item_key) and what is alike (fingerprint) is decided
- * here:
+ * What cannot be read is not gone. An item that breaks a rule is handed on as unread when its id
+ * can be read; when not, its stash is partial, and so is a stash that is twice in the page, as
+ * nothing says which version is the later one. A stash that breaks a rule itself, or is beyond the
+ * bound of a page, is not handed on: nothing is known of it. An unlisting beside another version of
+ * its stash neither.
  *
- * - item_key is xxh3-64 of the base type, the name, the frame type, and what a buyer of that kind
- *   asks for first: level, quality and corruption of gems; all modifiers of identified magic and
- *   rare items, which so compete with their likes only.
- * - fingerprint adds item level, corruption, identification and all modifiers; it is 0 for what
- *   comes in stacks, of which a seller has many alike.
+ * What competes with what (item_key) and what is alike (fingerprint): sources/item_identity.h.
  *
- * Both are the same on any machine. Pure; it blocks for a page's decoding. */
+ * Pure; it blocks for a page's decoding. */
 #ifndef SOUK_PSAPI_VERSIONS_H
 #define SOUK_PSAPI_VERSIONS_H
 
@@ -22,7 +20,8 @@ typedef int (*psapi_version_cb)(void *ctx, const struct tape_version *version);
 
 struct psapi_versions_count {
     uint64_t n_stashes, n_items;                 /* Handed on, tombstones included. */
-    uint64_t n_refused_stashes, n_refused_items; /* Broke a rule, or beyond the bound of a page. */
+    uint64_t n_refused_stashes, n_refused_items; /* Broke a rule, or beyond the bound of a page:
+                                                  not known, which is not gone. */
 };
 
 /** Hands the stashes of @page, a page of psapi, to @cb; @caught_up is passed on. Adds to @count.

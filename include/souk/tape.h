@@ -15,6 +15,12 @@
  * not seen for the longest are forgotten and counted; what they held is then new when it is seen
  * again, and never counts as sold.
  *
+ * What is not known is not gone. An item that could not be read, one that a partial version does
+ * not hold, all of a stash with an item without an id: they stay as they were, without an event,
+ * until a version says what became of them; what that says then lies between it and the last
+ * version that said everything. Held items count against the 65,535 of a stash: a version that
+ * would exceed them is refused.
+ *
  * Items are known by their id, 64 hexadecimal digits; items without one (pages of 2016 and older)
  * cannot be followed and are counted. */
 #ifndef SOUK_TAPE_H
@@ -55,8 +61,12 @@ enum tape_removal {
 
 /** One item of a version. Everything is borrowed for the call. */
 struct tape_item {
-    struct slice id;   /* 64 hexadecimal digits, or it cannot be followed. */
-    uint64_t item_key; /* What it is on the market: equal for items that compete. */
+    struct slice id; /* 64 hexadecimal digits, or it cannot be followed. */
+    /* It is there, and no more is known of it: the rest is not looked at, and what was known of it
+     * stays as it was. */
+    bool unread;
+    uint16_t key_version; /* Of the rule that made item_key and fingerprint; passed on. */
+    uint64_t item_key;    /* What it is on the market: equal for items that compete. */
     /* Equal for items that a buyer could not tell apart; 0 for goods of which a seller has many
      * alike, as stacks of currency: one more of them says nothing about the one that went. */
     uint64_t fingerprint;
@@ -70,6 +80,7 @@ struct tape_item {
 struct tape_version {
     struct slice realm, stash_id; /* stash_id: 64 hexadecimal digits. */
     bool is_public;               /* false: a tombstone; what follows is then not looked at. */
+    bool partial;                 /* It may hold more than @items: what is not among them stays. */
     struct slice league, seller;
     const struct tape_item *items;
     size_t n_items;
@@ -86,6 +97,7 @@ struct tape_event {
     char retracts[65]; /* MOVED, RELISTED: the listing whose removal was none; else "". */
     struct slice realm, league, seller, currency;
     uint64_t item_key, fingerprint;
+    uint16_t key_version;              /* Of both; 1 for what an older snapshot remembered. */
     int64_t price_e6, price_before_e6; /* Before: REPRICED only. */
     uint32_t stack_size, stack_before; /* Before: RESTACKED only. */
     int64_t listed_wall_ns;            /* When the listing was first seen. */
@@ -105,6 +117,9 @@ struct tape_status {
     uint64_t n_stashes, n_items, bytes, memory_max;
     uint64_t n_versions, n_events, n_untracked; /* Items without an id, since the start. */
     uint64_t n_forgotten_stashes, n_forgotten_items;
+    uint64_t n_partial; /* Versions that did not say everything of their stash. */
+    uint64_t n_held;    /* Items that such a version did not speak of, kept as they were. */
+    uint64_t n_lost;    /* Times that pages of a stream were lost or skipped. */
 };
 
 struct tape;
@@ -117,12 +132,17 @@ void tape__free(struct tape *t);
  *  @return whether removals count from here: the stream's pages came without a gap of five minutes,
  *  and its end was met at least every five minutes, for an hour. */
 bool tape__page(struct tape *t, struct slice realm, int64_t wall_ns, bool at_end);
-/** Somebody moved the stream of @realm: versions may come again that are older than what is known.
- *  Removals count again after an hour of coverage. */
-void tape__moved(struct tape *t, struct slice realm);
+/** The page to come leads from the cursor @from to @to. When @from is not where the page before
+ * led, pages between them are lost, as by tape__lost; whatever the reason, as a damaged log, a
+ * skipped record or a snapshot that the log does not go on from. To be called before tape__page. */
+void tape__follows(struct tape *t, struct slice realm, struct slice from, struct slice to);
+/** Pages of @realm are lost, or somebody moved its stream, so that versions may come again that are
+ *  older than what is known. What the stashes held meanwhile is not known: removals count again
+ *  after an hour of coverage, those of a stash not before a second version since. */
+void tape__lost(struct tape *t, struct slice realm, int64_t wall_ns);
 /** Takes one version in and tells @cb what happened, items in the order of their ids: what went,
  *  changed and came. @return 0; ERR_MALFORMED for a stash without an id; ERR_LIMIT for more than
- *  65,535 items; ERR_NOMEM with the stash forgotten. */
+ *  65,535 items, held ones included; ERR_NOMEM with the stash forgotten. */
 int tape__version(struct tape *t, const struct tape_version *v, tape_event_cb cb, void *ctx,
                   struct err *e);
 void tape__status(const struct tape *t, struct tape_status *out);

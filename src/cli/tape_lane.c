@@ -35,12 +35,28 @@ static void init_metrics(struct tape_lane *l) {
                                           "kind=\"%s\"", listing__kind((enum tape_kind)i));
     l->m.forgotten = metrics__counter(m, "souk_tape_forgotten_total",
                                       "Items forgotten at the bound of memory.", "");
+    l->m.held = metrics__counter(m, "souk_tape_held_items_total",
+                                 "Items kept as they were, as a page did not say what became of "
+                                 "them.",
+                                 "");
+    l->m.partial =
+        metrics__counter(m, "souk_tape_partial_versions_total",
+                         "Versions of stashes that did not say everything that they hold.", "");
+    l->m.lost = metrics__counter(m, "souk_tape_lost_pages_total",
+                                 "Times that pages of a stream were lost or skipped: what went "
+                                 "meanwhile counts as no sale.",
+                                 "");
     l->m.undecodable = metrics__counter(m, "souk_tape_pages_undecodable_total",
                                         "Pages that the tape had to leave out.", "");
     l->m.snapshot = metrics__gauge(m, "souk_tape_snapshot_timestamp_seconds",
                                    "When the last snapshot was written, since 1970; 0: never.", "");
     l->m.failures = metrics__counter(m, "souk_tape_snapshot_failures_total",
                                      "Snapshots that could not be written or read.", "");
+}
+
+static void add_new(struct series *counter, uint64_t n, uint64_t *n_told) {
+    series__add(counter, (double)(n - *n_told));
+    *n_told = n;
 }
 
 /* After a job: what it left may be looked at. */
@@ -52,6 +68,9 @@ static void note_status(struct tape_lane *l) {
     }
     series__add(l->m.forgotten, (double)(l->status.n_forgotten_items - l->n_forgotten_told));
     l->n_forgotten_told = l->status.n_forgotten_items;
+    add_new(l->m.held, l->status.n_held, &l->n_held_told);
+    add_new(l->m.partial, l->status.n_partial, &l->n_partial_told);
+    add_new(l->m.lost, l->status.n_lost, &l->n_lost_told);
     series__add(l->m.undecodable, (double)(l->records.n_undecodable - l->n_undecodable_told));
     l->n_undecodable_told = l->records.n_undecodable;
 }
@@ -422,14 +441,15 @@ void tape_lane__status_json(const struct app *a, struct buf *out) {
         "{\"state\":\"%s\",\"read_lsn\":%llu,\"items\":%llu,\"stashes\":%llu,\"bytes\":%llu,"
         "\"memory_max\":%llu,\"events\":%llu,\"lag_s\":%.3f,\"snapshot_ms\":%lld,"
         "\"snapshot_took_ms\":%lld,\"snapshot_failures\":%.0f,\"forgotten\":%llu,"
-        "\"untracked\":%llu,\"undecodable\":%llu}",
+        "\"untracked\":%llu,\"undecodable\":%llu,\"held\":%llu,\"partial\":%llu,\"lost\":%llu}",
         states[l->state], (unsigned long long)(l->decoder == NULL ? 0 : decoder__at(l->decoder)),
         (unsigned long long)l->status.n_items, (unsigned long long)l->status.n_stashes,
         (unsigned long long)l->status.bytes, (unsigned long long)l->status.memory_max,
         (unsigned long long)n_events, lag_s, (long long)(l->snapshot_wall_ns / NS_PER_MS),
         (long long)(l->save_ns / NS_PER_MS), l->m.failures == NULL ? 0 : l->m.failures->value,
         (unsigned long long)l->status.n_forgotten_items, (unsigned long long)l->status.n_untracked,
-        (unsigned long long)l->n_undecodable_told);
+        (unsigned long long)l->n_undecodable_told, (unsigned long long)l->status.n_held,
+        (unsigned long long)l->status.n_partial, (unsigned long long)l->status.n_lost);
 }
 
 /* Closing. */

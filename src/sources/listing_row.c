@@ -22,6 +22,7 @@ static const struct column_desc columns[] = {
     {"seller", TEXT},
     {"item_key", U64},
     {"fingerprint", U64},
+    {"key_version", "UInt8", COLUMN_U8},
     {"kind", WORD},
     {"price_currency", WORD},
     {"price_amount", PRICE},
@@ -97,6 +98,7 @@ void listing__row(struct batch *b, const struct tape_event *e, struct slice leag
     batch__str(b, e->seller);
     batch__u64(b, e->item_key);
     batch__u64(b, e->fingerprint);
+    batch__u8(b, (uint8_t)e->key_version);
     batch__cstr(b, listing__kind(e->kind));
     batch__str(b, e->currency);
     batch__i64(b, e->price_e6);

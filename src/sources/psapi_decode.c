@@ -43,9 +43,9 @@ bool psapi_stash__read(yyjson_val *json, struct psapi_stash *out, struct decode_
             decode__lose(f, &out->n_fields_lost);
     }
     if (!out->listed) return true;
-    if (!decode__is_absent(out->items) && !yyjson_is_arr(out->items))
-        return decode__failf(f, DECODE_WRONG_TYPE, out->items, "items");
-    return true;
+    /* An empty tab says []; one that says nothing is not known to be empty. */
+    return decode__need(out->items, "items", f) &&
+           (yyjson_is_arr(out->items) || decode__failf(f, DECODE_WRONG_TYPE, out->items, "items"));
 }
 
 void psapi_stash__price_tab(struct psapi_stash *stash) {

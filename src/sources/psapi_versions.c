@@ -1,13 +1,13 @@
 /* From a page's JSON to versions of stashes. The happy path: envelope, stash, its items, their
- * prices; then the callback. What can fail is left out and counted. */
+ * prices; then the callback. What can fail is counted and said to be unknown, as it is not gone: an
+ * item with its id, a stash whose items have none to be known by, a stash that is not handed on. */
 #include "souk/psapi_versions.h"
+#include "item_identity.h"
 #include "psapi_stash.h"
 #include <assert.h>
 #include <stdlib.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
-
-enum { FRAME_MAGIC = 1, FRAME_RARE = 2, FRAME_GEM = 4 };
 
 struct walk {
     const struct page *page;
@@ -19,7 +19,49 @@ struct walk {
     struct tape_item *items; /* Owned; of one stash. */
     size_t cap;
     uint64_t n_items; /* Of the page. */
+    /* Hashes of the ids of the page's stashes, and those that are there twice. Owned. */
+    uint64_t *seen;
+    bool *is_twice;
+    size_t seen_mask;
 };
+
+/* Which of two versions in one page is the later one is not said, so neither tells what went. A
+ * table of at most two thirds; a page of 16 MiB has no more than some million stashes. */
+static bool note_stashes(struct walk *w, yyjson_val *stashes) {
+    size_t i, n, cap = 16, n_stashes = yyjson_arr_size(stashes);
+    yyjson_val *stash;
+    while (cap < n_stashes + n_stashes / 2) cap *= 2;
+    w->seen = calloc(cap, sizeof *w->seen);
+    w->is_twice = calloc(cap, sizeof *w->is_twice);
+    w->seen_mask = cap - 1;
+    if (w->seen == NULL || w->is_twice == NULL) return false;
+    yyjson_arr_foreach(stashes, i, n, stash) {
+        yyjson_val *id = yyjson_obj_getn(stash, "id", 2);
+        if (!yyjson_is_str(id)) continue;
+        uint64_t hash = XXH3_64bits(yyjson_get_str(id), yyjson_get_len(id)) | 1;
+        size_t at = hash & w->seen_mask;
+        while (w->seen[at] != 0 && w->seen[at] != hash) at = (at + 1) & w->seen_mask;
+        w->is_twice[at] = w->seen[at] == hash;
+        w->seen[at] = hash;
+    }
+    return true;
+}
+
+static bool is_twice(const struct walk *w, struct slice id) {
+    if (id.len == 0) return false;
+    uint64_t hash = XXH3_64bits(id.base, id.len) | 1;
+    size_t at = hash & w->seen_mask;
+    while (w->seen[at] != 0 && w->seen[at] != hash) at = (at + 1) & w->seen_mask;
+    return w->is_twice[at];
+}
+
+static void note_unread(struct walk *w, yyjson_val *json, struct tape_version *v) {
+    yyjson_val *id = yyjson_obj_getn(json, "id", 2);
+    w->count->n_refused_items++;
+    if (yyjson_is_str(id))
+        w->items[v->n_items++] = (struct tape_item){.id = decode__slice(id), .unread = true};
+    else v->partial = true;
+}
 
 static void hash_text(XXH3_state_t *h, struct slice s) {
     uint64_t len = s.len; /* In front, so that no two lists of texts read alike. */
@@ -28,55 +70,6 @@ static void hash_text(XXH3_state_t *h, struct slice s) {
 }
 
 static void hash_u64(XXH3_state_t *h, uint64_t v) { XXH3_64bits_update(h, &v, sizeof v); }
-
-/* The first value of the property @name as it is shown, e.g. "20 (Max)"; or "". */
-static struct slice property(yyjson_val *json, struct slice name) {
-    yyjson_val *list = yyjson_obj_getn(json, "properties", 10), *p;
-    size_t i, n;
-    if (!yyjson_is_arr(list)) return (struct slice){0};
-    yyjson_arr_foreach(list, i, n, p) {
-        yyjson_val *said = yyjson_obj_getn(p, "name", 4);
-        if (!yyjson_is_str(said) || !slice__eq(decode__slice(said), name)) continue;
-        yyjson_val *v = yyjson_arr_get_first(yyjson_obj_getn(p, "values", 6));
-        v = yyjson_is_arr(v) ? yyjson_arr_get_first(v) : NULL;
-        return yyjson_is_str(v) ? decode__slice(v) : (struct slice){0};
-    }
-    return (struct slice){0};
-}
-
-/* The base type stands alone since 2017 or so; in older pages the type line holds it, with affixes
- * in magic items. */
-static struct slice base_of(const struct psapi_item *item) {
-    return item->base_type.len > 0 ? item->base_type : item->type_line;
-}
-
-static void hash_market(XXH3_state_t *h, const struct psapi_item *item, yyjson_val *json) {
-    bool by_mods = item->frame_type == FRAME_MAGIC || item->frame_type == FRAME_RARE;
-    XXH3_64bits_reset(h);
-    hash_text(h, base_of(item));
-    /* Names of rare items are random words. */
-    hash_text(h, item->frame_type == FRAME_RARE ? (struct slice){0} : item->name);
-    hash_u64(h, item->frame_type);
-    if (item->frame_type == FRAME_GEM) {
-        hash_text(h, property(json, SLICE_LIT("Level")));
-        hash_text(h, property(json, SLICE_LIT("Quality")));
-        hash_u64(h, item->corrupted);
-    }
-    if (by_mods) hash_u64(h, item->mods_hash);
-}
-
-static void name_item(const struct psapi_item *item, yyjson_val *json, struct tape_item *out) {
-    XXH3_state_t h;
-    XXH3_INITSTATE(&h);
-    hash_market(&h, item, json);
-    out->item_key = XXH3_64bits_digest(&h);
-    if (item->is_stackable) return;
-    hash_text(&h, item->type_line);
-    hash_text(&h, item->name);
-    hash_u64(&h, (uint64_t)item->ilvl << 2 | (uint64_t)item->corrupted << 1 | item->identified);
-    hash_u64(&h, item->mods_hash);
-    out->fingerprint = XXH3_64bits_digest(&h) | 1; /* 0 says that it has none. */
-}
 
 /* What is asked, and how: fixed or negotiable, in which lots. Not who says so, nor the words behind
  * it: the same price on a renamed tab is the same price. */
@@ -91,7 +84,7 @@ static uint64_t hash_ask(const struct price *price) {
     return XXH3_64bits_digest(&h);
 }
 
-/* @return false without memory; an item that breaks a rule is counted and true. */
+/* @return false without memory; an item that breaks a rule is counted, and true. */
 static bool walk_item(struct walk *w, const struct psapi_stash *stash, yyjson_val *json,
                       struct tape_version *v) {
     struct psapi_item item;
@@ -100,7 +93,7 @@ static bool walk_item(struct walk *w, const struct psapi_stash *stash, yyjson_va
     enum price_source source;
     if (!psapi_item__read(json, &w->scratch, &item, &fault)) {
         if (psapi_scratch__no_memory(&w->scratch)) return false;
-        w->count->n_refused_items++;
+        note_unread(w, json, v);
         return true;
     }
     struct tape_item *out = &w->items[v->n_items++];
@@ -112,7 +105,10 @@ static bool walk_item(struct walk *w, const struct psapi_stash *stash, yyjson_va
         out->price_e6 = price.unit;
         out->ask = hash_ask(&price);
     }
-    name_item(&item, json, out);
+    const struct item_identity identity = item_identity__of(&item, json);
+    out->item_key = identity.key;
+    out->fingerprint = identity.fingerprint;
+    out->key_version = ITEM_IDENTITY_VERSION;
     if (v->league.len == 0) v->league = item.league;
     return true;
 }
@@ -140,10 +136,13 @@ static int walk_stash(struct walk *w, yyjson_val *json) {
                              .seller = stash.seller,
                              .wall_ns = w->page->received_wall_ns,
                              .caught_up = w->caught_up};
+    bool twice = is_twice(w, stash.id);
     size_t i, n = stash.listed ? yyjson_arr_size(stash.items) : 0;
     yyjson_val *item;
-    /* Half a stash would look like a withdrawal. */
-    if (w->n_items + n > PSAPI_ITEMS_MAX) {
+    v.partial = twice;
+    /* Half a stash would look like a withdrawal, and so would one whose unlisting may be the older
+     * of its two versions. */
+    if (w->n_items + n > PSAPI_ITEMS_MAX || (twice && !stash.listed)) {
         w->count->n_refused_stashes++;
         return 0;
     }
@@ -174,14 +173,16 @@ int psapi_versions__each(const struct page *page, bool caught_up, psapi_version_
         return code;
     }
     psapi_scratch__init(&w.scratch);
+    if (!note_stashes(&w, stashes)) code = ERR_NOMEM;
     size_t i, n;
     yyjson_arr_foreach(stashes, i, n, stash) {
-        code = walk_stash(&w, stash);
-        if (code != 0) break;
+        if (code == 0) code = walk_stash(&w, stash);
     }
     if (code == ERR_NOMEM) err__setf(e, code, "psapi: no memory for the stashes of a page");
     psapi_scratch__fini(&w.scratch);
     free(w.items);
+    free(w.seen);
+    free(w.is_twice);
     yyjson_doc_free(doc);
     return code;
 }

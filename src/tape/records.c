@@ -1,6 +1,7 @@
 /* Records through the tape. The happy path: facts, body, the time of the page, its stashes, a row
- * an event. What can fail: a page that cannot be decoded, which makes no rows and is no gap yet;
- * memory, which is fatal once the tape has taken in a part of the page. */
+ * an event. What can fail: a page that cannot be decoded or is not in the log any more, whose
+ * stashes are not known from then on; memory, which is fatal once the tape has taken in a part of
+ * the page. */
 #include "souk/core/log.h"
 #include "souk/listing_row.h"
 #include "souk/tape_records.h"
@@ -59,6 +60,7 @@ static int take_page(struct tape_records *t, const struct request_facts *facts, 
                               .body = buf__slice(body)};
     const struct decode_context context = {.followed = followed->names, .n_followed = followed->n};
     struct taking k = {.t = t, .context = &context, .page = &page, .rows = rows};
+    tape__follows(t->tape, facts->realm, facts->cursor_from, facts->cursor_to);
     bool caught_up = tape__page(t->tape, facts->realm, facts->received_wall_ns, false);
     int status = psapi_versions__each(&page, caught_up, on_version, &k, &t->count, e);
     /* More events than a page can have rows is no memory either: nothing of it may be lost. */
@@ -66,13 +68,13 @@ static int take_page(struct tape_records *t, const struct request_facts *facts, 
         t->broken = true;
         return err__setf(e, ERR_NOMEM, "no memory for the events of a page");
     }
-    t->n_pages++;
+    t->n_pages += status == 0;
     return status;
 }
 
 int tape_records__take(struct tape_records *t, const struct spool_record *rec,
                        const struct followed *followed, struct buf *body, struct rows *rows) {
-    struct request_facts facts;
+    struct request_facts facts = {0};
     struct slice packed;
     struct err e = {0};
     *rows = (struct rows){0};
@@ -88,7 +90,7 @@ int tape_records__take(struct tape_records *t, const struct spool_record *rec,
             tape__page(t->tape, facts.realm, facts.received_wall_ns, true);
         if (slice__eq(facts.method, SLICE_LIT(JOURNAL_CURSOR_METHOD)) &&
             (facts.flags & REQUEST_ADVANCES))
-            tape__moved(t->tape, facts.realm);
+            tape__lost(t->tape, facts.realm, facts.received_wall_ns);
         return 0;
     }
     if (status == 0) status = journal__decompress(packed, body->max, body);
@@ -97,6 +99,8 @@ int tape_records__take(struct tape_records *t, const struct spool_record *rec,
     rows__fini(rows);
     if (status == ERR_NOMEM) return status;
     t->n_undecodable++;
+    /* Without facts the next page tells, as it does not lead on from the one before. */
+    if (facts.realm.len > 0) tape__lost(t->tape, facts.realm, facts.received_wall_ns);
     LOG_ERROR("tape", "page is left out", LOG_I("lsn", rec->lsn),
               LOG_S("err", e.msg[0] != '\0' ? e.msg : err__text(status)));
     return ERR_MALFORMED;

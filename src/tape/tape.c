@@ -25,6 +25,8 @@ struct step {
     uint16_t league;
     size_t n_gone;           /* Without those that were seen elsewhere. */
     bool unchanged;          /* Nothing but removals. */
+    bool partial;            /* What is not in it is not known. */
+    bool lost;               /* Pages were lost since the version before. */
     struct tape_event event; /* What all of them share is filled in. */
 };
 
@@ -63,6 +65,11 @@ static struct coverage *coverage_of(struct tape *t, struct slice realm) {
     return c;
 }
 
+static uint32_t cursor_hash(struct slice cursor) {
+    uint32_t hash = (uint32_t)tape__hash(cursor.base, cursor.len);
+    return hash == 0 ? 1 : hash;
+}
+
 bool tape__page(struct tape *t, struct slice realm, int64_t wall_ns, bool at_end) {
     struct coverage *c = coverage_of(t, realm);
     if (c == NULL) return false;
@@ -77,9 +84,20 @@ bool tape__page(struct tape *t, struct slice realm, int64_t wall_ns, bool at_end
     return c->since_ns != 0 && wall_ns - c->since_ns >= COVERED_NS;
 }
 
-void tape__moved(struct tape *t, struct slice realm) {
+void tape__lost(struct tape *t, struct slice realm, int64_t wall_ns) {
     struct coverage *c = coverage_of(t, realm);
-    if (c != NULL) c->since_ns = c->last_end_ns = 0;
+    if (c == NULL) return;
+    c->since_ns = c->last_end_ns = 0;
+    c->lost_s = (uint32_t)(wall_ns / NS_PER_S);
+    t->n_lost++;
+}
+
+void tape__follows(struct tape *t, struct slice realm, struct slice from, struct slice to) {
+    struct coverage *c = coverage_of(t, realm);
+    if (c == NULL) return;
+    if (c->cursor_hash != 0 && c->cursor_hash != cursor_hash(from))
+        tape__lost(t, realm, c->last_page_ns);
+    c->cursor_hash = cursor_hash(to);
 }
 
 static void say(struct step *s, enum tape_kind kind, const struct item *item) {
@@ -89,6 +107,8 @@ static void say(struct step *s, enum tape_kind kind, const struct item *item) {
     e->currency = names__text(s->t, item->currency);
     e->item_key = item->item_key;
     e->fingerprint = item->fingerprint;
+    e->key_version = item->key_version & (uint16_t)~TAPE_HELD;
+    if (e->key_version == 0) e->key_version = 1;
     e->price_e6 = item->price_e6;
     e->stack_size = item->stack_size;
     e->listed_wall_ns = (int64_t)item->listed_s * NS_PER_S;
@@ -108,9 +128,13 @@ static uint64_t equal_of(const struct step *s, const struct item *item) {
 
 static uint32_t ago(uint32_t now_s, uint32_t s) { return now_s > s ? now_s - s : 1; }
 
+/* While versions were partial it may have gone long before this one. */
 static bool was_seen_elsewhere(const struct step *s, const struct item *item) {
+    uint32_t since_s = ago(s->now_s, MOVED_S);
+    uint32_t known_s = (uint32_t)(s->old->seen_wall_ns / NS_PER_S);
+    if (s->old->partial && known_s < since_s) since_s = known_s == 0 ? 1 : known_s;
     return recent__came_elsewhere(&s->t->recent, tape__hash(item->id, TAPE_ID_BYTES), s->stash_hash,
-                                  ago(s->now_s, MOVED_S));
+                                  since_s);
 }
 
 static bool is_near_market(const struct step *s, const struct item *item) {
@@ -124,7 +148,7 @@ static bool is_near_market(const struct step *s, const struct item *item) {
 static enum tape_removal classify(const struct step *s, const struct item *item) {
     if (!s->v->is_public) return TAPE_UNLISTED;
     if (was_seen_elsewhere(s, item)) return TAPE_MOVED_AWAY;
-    if (!s->v->caught_up) return TAPE_CATCHING_UP;
+    if (!s->v->caught_up || s->lost) return TAPE_CATCHING_UP;
     if (s->n_gone > SINGLE_MAX) return TAPE_BULK;
     if (item->currency == 0) return TAPE_UNPRICED;
     return s->unchanged && is_near_market(s, item) ? TAPE_SOLD_NEAR : TAPE_SOLD_OFF;
@@ -150,8 +174,17 @@ static void remove_item(struct step *s, const struct item *item) {
     recent__add_removal(&s->t->recent, &gone);
 }
 
+static void note_addition(struct step *s, const struct item *item) {
+    recent__add_addition(&s->t->recent, tape__hash(item->id, TAPE_ID_BYTES), s->stash_hash,
+                         s->now_s);
+}
+
 static void add_item(struct step *s, struct item *item) {
     struct recent *r = &s->t->recent;
+    if (item->key_version == TAPE_UNREAD) { /* It is here, so it was not sold where it was. */
+        note_addition(s, item);
+        return;
+    }
     struct removal *gone = recent__by_id(r, item->id, ago(s->now_s, RELISTED_S));
     enum tape_kind kind = TAPE_LISTED;
     if (gone != NULL) {
@@ -167,14 +200,14 @@ static void add_item(struct step *s, struct item *item) {
         recent__forget(gone);
     }
     say(s, kind, item);
-    recent__add_addition(r, tape__hash(item->id, TAPE_ID_BYTES), s->stash_hash, s->now_s);
+    note_addition(s, item);
 }
 
 static bool has_price_changed(const struct item *a, const struct item *b) {
     return a->ask != b->ask || a->price_e6 != b->price_e6 || a->currency != b->currency;
 }
 
-static void keep_item(struct step *s, const struct item *was, struct item *is) {
+static void change_item(struct step *s, const struct item *was, struct item *is) {
     is->listed_s = was->listed_s;
     if (has_price_changed(was, is)) {
         s->event.price_before_e6 = was->price_e6;
@@ -182,12 +215,25 @@ static void keep_item(struct step *s, const struct item *was, struct item *is) {
     }
     if (was->stack_size == is->stack_size) return;
     s->event.stack_before = was->stack_size;
-    if (was->stack_size > is->stack_size && is->currency != 0 && s->v->caught_up) {
+    if (was->stack_size > is->stack_size && is->currency != 0 && s->v->caught_up && !s->lost) {
         s->event.removal = TAPE_PART;
         s->event.sold_probability =
             0.5 * (double)(was->stack_size - is->stack_size) / (double)was->stack_size;
     }
     say(s, TAPE_RESTACKED, is);
+}
+
+/* What was not read in the version before may have changed before it. */
+static void keep_item(struct step *s, const struct item *was, struct item *is) {
+    int64_t from_wall_ns = s->event.from_wall_ns;
+    if (was->key_version == TAPE_UNREAD) {
+        s->event.from_wall_ns = 0;
+        if (is->key_version != TAPE_UNREAD) add_item(s, is);
+    } else {
+        if (was->key_version & TAPE_HELD) s->event.from_wall_ns = (int64_t)was->listed_s * NS_PER_S;
+        change_item(s, was, is);
+    }
+    s->event.from_wall_ns = from_wall_ns;
 }
 
 /* Walks both versions, ascending by id: first to @count what changed, then to say it. */
@@ -199,8 +245,9 @@ static void walk(struct step *s, struct item *next, bool count) {
                     : k == s->n_next ? -1
                                      : memcmp(old[i].id, next[k].id, TAPE_ID_BYTES);
         if (order < 0) {
-            if (!count) remove_item(s, &old[i]);
-            else if (!was_seen_elsewhere(s, &old[i])) s->n_gone++;
+            bool told = old[i].key_version != TAPE_UNREAD; /* Else nobody knows of it. */
+            if (told && !count) remove_item(s, &old[i]);
+            else if (told && !was_seen_elsewhere(s, &old[i])) s->n_gone++;
             i++;
         } else if (order > 0) {
             if (!count) add_item(s, &next[k]);
@@ -220,45 +267,88 @@ static int compare_items(const void *a, const void *b) {
     return memcmp(((const struct item *)a)->id, ((const struct item *)b)->id, TAPE_ID_BYTES);
 }
 
-/* Fills the scratch with @v's items, sorted, each id once. @return how many. */
-static int read_items(struct tape *t, const struct tape_version *v, uint32_t now_s, uint32_t *out) {
-    uint32_t n = 0;
-    if (v->n_items > t->scratch_cap) {
-        struct item *more = realloc(t->scratch, v->n_items * sizeof *more);
-        if (more == NULL) return ERR_NOMEM;
-        t->scratch = more;
-        t->scratch_cap = v->n_items;
+static int make_room(struct tape *t, size_t n) {
+    if (n <= t->scratch_cap) return 0;
+    struct item *more = realloc(t->scratch, n * sizeof *more);
+    if (more == NULL) return ERR_NOMEM;
+    t->scratch = more;
+    t->scratch_cap = n;
+    return 0;
+}
+
+static struct item read_item(struct tape *t, const struct tape_item *in, uint32_t now_s) {
+    if (in->unread) return (struct item){.key_version = TAPE_UNREAD};
+    struct item out = {.item_key = in->item_key,
+                       .fingerprint = in->fingerprint,
+                       .currency = names__number(t, in->currency),
+                       .stack_size = in->stack_size,
+                       .listed_s = now_s,
+                       .ask = (uint32_t)in->ask,
+                       .key_version = in->key_version};
+    out.price_e6 = out.currency == 0 ? 0 : in->price_e6;
+    return out;
+}
+
+/* Two of one id that differ: it is there, and which of them it is is not known. */
+static uint32_t merge_twins(struct item *items, uint32_t n) {
+    uint32_t kept = n > 0;
+    for (uint32_t i = 1; i < n; i++) {
+        struct item *before = &items[kept - 1];
+        if (memcmp(items[i].id, before->id, TAPE_ID_BYTES) != 0) items[kept++] = items[i];
+        else if (memcmp(&items[i], before, sizeof *before) != 0) before->key_version = TAPE_UNREAD;
     }
+    return kept;
+}
+
+/* Fills the scratch with the version's items, sorted, each id once. */
+static int read_items(struct step *s) {
+    struct tape *t = s->t;
+    const struct tape_version *v = s->v;
+    uint32_t n = 0, n_old = s->old == NULL ? 0 : s->old->n_items;
+    if (make_room(t, v->n_items + n_old) != 0) return ERR_NOMEM;
     for (size_t i = 0; i < v->n_items; i++) {
-        const struct tape_item *in = &v->items[i];
         struct item *item = &t->scratch[n];
-        if (!tape_id__read(in->id, item->id)) {
+        *item = read_item(t, &v->items[i], s->now_s);
+        if (!tape_id__read(v->items[i].id, item->id)) {
             t->n_untracked++;
+            s->partial = true; /* It may be any that is missing. */
             continue;
         }
-        item->item_key = in->item_key;
-        item->fingerprint = in->fingerprint;
-        item->currency = names__number(t, in->currency);
-        item->price_e6 = item->currency == 0 ? 0 : in->price_e6;
-        item->stack_size = in->stack_size;
-        item->listed_s = now_s;
-        item->ask = (uint32_t)in->ask;
-        item->spare = 0;
         n++;
     }
     if (n > 1) qsort(t->scratch, n, sizeof *t->scratch, compare_items);
-    uint32_t kept = n > 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (memcmp(t->scratch[i].id, t->scratch[kept - 1].id, TAPE_ID_BYTES) != 0)
-            t->scratch[kept++] = t->scratch[i];
-    *out = kept;
+    s->n_next = merge_twins(t->scratch, n);
     return 0;
+}
+
+/* Puts what was known in the place of what this version does not say. */
+static void hold_unknown(struct step *s) {
+    struct item *next = s->t->scratch, *old = s->old == NULL ? NULL : stash__items(s->old);
+    uint32_t n_old = s->old == NULL ? 0 : s->old->n_items, n = s->n_next, i = 0, k = 0;
+    while (k < n || i < n_old) {
+        int order = i == n_old ? 1 : k == n ? -1 : memcmp(old[i].id, next[k].id, TAPE_ID_BYTES);
+        bool unread = order >= 0 && next[k].key_version == TAPE_UNREAD;
+        struct item *hold = NULL;
+        if (order == 0 && unread) hold = &next[k];
+        else if (order < 0 && s->partial) hold = &next[s->n_next++];
+        if (unread) s->unchanged = false;
+        if (hold != NULL) {
+            *hold = old[i];
+            if (hold->key_version != TAPE_UNREAD) hold->key_version |= TAPE_HELD;
+            s->t->n_held++;
+        }
+        if (order >= 0) k++;
+        if (order <= 0) i++;
+    }
+    if (s->partial) s->unchanged = false;
+    if (s->n_next > n) qsort(next, s->n_next, sizeof *next, compare_items);
+    s->t->n_partial += s->partial;
 }
 
 static void note_asks(const struct step *s) {
     for (uint32_t i = 0; i < s->n_next; i++) {
         const struct item *item = &s->next[i];
-        if (item->price_e6 > 0)
+        if (item->price_e6 > 0 && (item->key_version & TAPE_HELD) == 0)
             markets__ask(&s->t->markets, markets__key(s->league, item->item_key, item->currency),
                          s->seller_hash, item->price_e6, s->now_s);
     }
@@ -270,9 +360,11 @@ static int store_version(struct step *s) {
     if (new == NULL) return ERR_NOMEM;
     *new = (struct stash){.seller_hash = s->seller_hash,
                           .seen_wall_ns = s->v->wall_ns,
+                          .partial = s->partial,
                           .n_items = s->n_next,
                           .league = s->league,
                           .seller_len = (uint8_t)seller_len};
+    if (s->partial) new->seen_wall_ns = s->old == NULL ? 0 : s->old->seen_wall_ns;
     memcpy(new->id, s->id, TAPE_ID_BYTES);
     if (s->n_next > 0) memcpy(new->tail, s->next, s->n_next * sizeof(struct item));
     if (seller_len > 0)
@@ -308,10 +400,18 @@ int tape__version(struct tape *t, const struct tape_version *v, tape_event_cb cb
     s.now_s = (uint32_t)(v->wall_ns / NS_PER_S);
     s.stash_hash = tape__hash(id, TAPE_ID_BYTES);
     s.unchanged = true;
-    if (v->is_public && read_items(t, v, s.now_s, &s.n_next) != 0) {
+    const struct coverage *c = coverage_of(t, v->realm);
+    /* No version that said everything counts as one before the loss. */
+    s.lost = c != NULL && s.old != NULL && s.old->seen_wall_ns / NS_PER_S <= c->lost_s;
+    s.partial = v->is_public && v->partial;
+    if (v->is_public && read_items(&s) != 0) {
         if (s.old != NULL) stashes__remove(t, s.old);
         return err__setf(e, ERR_NOMEM, "out of memory");
     }
+    if (s.partial && s.old != NULL && s.n_next + s.old->n_items > ITEMS_MAX)
+        return err__setf(e, ERR_LIMIT, "stash %.8s: too many items to keep what is not known of it",
+                         v->stash_id.base);
+    if (v->is_public) hold_unknown(&s);
     s.next = t->scratch;
     s.league = v->is_public ? names__number(t, v->league) : s.old->league;
     s.seller_hash = v->is_public ? tape__hash(v->seller.base, v->seller.len) : s.old->seller_hash;
@@ -339,5 +439,8 @@ void tape__status(const struct tape *t, struct tape_status *out) {
                                 .n_events = t->n_events,
                                 .n_untracked = t->n_untracked,
                                 .n_forgotten_stashes = t->n_forgotten_stashes,
-                                .n_forgotten_items = t->n_forgotten_items};
+                                .n_forgotten_items = t->n_forgotten_items,
+                                .n_partial = t->n_partial,
+                                .n_held = t->n_held,
+                                .n_lost = t->n_lost};
 }

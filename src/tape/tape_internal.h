@@ -25,18 +25,23 @@ struct item {
     uint32_t stack_size, listed_s;
     uint32_t ask;      /* Half of what the version says. */
     uint16_t currency; /* In names. */
-    uint16_t spare;
+    /* 0 is 1, of a snapshot that did not have it. With the bit TAPE_HELD: the last version did not
+     * say what it is, and it is as it was before. TAPE_UNREAD: nothing but the id was ever known.
+     */
+    uint16_t key_version;
 };
+#define TAPE_HELD 0x8000u
+#define TAPE_UNREAD UINT16_MAX
 _Static_assert(sizeof(struct item) == TAPE_ITEM_BYTES, "as the header says");
 
 struct stash {
     unsigned char id[TAPE_ID_BYTES];
     struct stash *older, *newer; /* By when it was last seen. */
     uint64_t seller_hash;
-    int64_t seen_wall_ns;
+    int64_t seen_wall_ns; /* Of the last version that said everything; 0: there was none. */
     uint32_t n_items;
     uint16_t league; /* In names. */
-    uint8_t realm;
+    uint8_t partial; /* The last version did not say everything. */
     uint8_t seller_len;
     /* Its items, ascending by id, then the seller's name. */
     _Alignas(8) unsigned char tail[];
@@ -89,7 +94,9 @@ struct markets {
 };
 
 struct coverage {
-    char realm[16];
+    char realm[8];
+    uint32_t cursor_hash;                        /* Of where the last page led; 0: not known. */
+    uint32_t lost_s;                             /* When pages were lost last; 0: never. */
     int64_t last_page_ns, last_end_ns, since_ns; /* since 0: not covered. */
 };
 
@@ -110,6 +117,7 @@ struct tape {
     struct item *scratch; /* Owned; the new version's items. */
     size_t scratch_cap;
     uint64_t n_versions, n_events, n_untracked, n_forgotten_stashes, n_forgotten_items;
+    uint64_t n_partial, n_held, n_lost;
 };
 
 /** Reads 64 hexadecimal digits. @return false when @s is anything else. */

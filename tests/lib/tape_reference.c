@@ -20,6 +20,7 @@ static void put_cell(const struct column_desc *c, struct reader *r) {
         printf("%.*s", SLICE_FMT(s));
         return;
     }
+    case COLUMN_U8: printf("%u", reader__u8(r)); return;
     case COLUMN_U32: printf("%u", reader__u32(r)); return;
     case COLUMN_F64:
         bits = reader__u64(r);

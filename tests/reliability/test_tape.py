@@ -16,7 +16,7 @@ REFERENCE = BUILD / "src/tape/tape_reference"
 MEMORY_MIB, RECENT_MAX = 64, 65536  # The one follows from the other, in src/cli/tape_lane.c.
 TIMES = ("ts", "listing_ts", "delist_ts", "from_ts", "to_ts")
 PRICES = ("price_amount", "price_before", "price_chaos", "price_divine")
-COLUMNS = ("ts realm league league_key stash_id listing_id seller item_key fingerprint kind price_currency price_amount "
+COLUMNS = ("ts realm league league_key stash_id listing_id seller item_key fingerprint key_version kind price_currency price_amount "
            "price_before price_chaos price_divine stack_size stack_before listing_ts delist_ts delist_reason removal "
            "sold_probability retracts from_ts to_ts cursor src lsn ord").split()
 

@@ -50,6 +50,7 @@ static void test_cells_are_where_their_columns_are(void **state) {
     struct tape_event e = event(TAPE_DELISTED, TAPE_SOLD_NEAR, 0.85);
     e.currency = SLICE_LIT("divine");
     e.item_key = UINT64_MAX;
+    e.key_version = 2;
     e.price_e6 = 1500000;
     e.price_before_e6 = 7;
     e.listed_wall_ns = 5 * NS_PER_S;
@@ -63,6 +64,8 @@ static void test_cells_are_where_their_columns_are(void **state) {
     listing__row(&b, &e, SLICE_LIT("other"), SLICE_LIT("1-2-3"), &origin);
     assert_false(batch__failed(&b));
     assert_int_equal(b.n_rows, 2);
+    assert_string_equal(b.table->columns[9].name, "key_version");
+    assert_int_equal(b.columns[9].data.base[0], 2);
     assert_int_equal(i64_of(&b, "ts", 0), 8000);
     assert_int_equal(i64_of(&b, "item_key", 0), -1);
     assert_int_equal(i64_of(&b, "price_amount", 0), 1500000);

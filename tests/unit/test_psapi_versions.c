@@ -14,7 +14,8 @@
 
 struct seen {
     struct tape_item items[ITEMS_MAX];
-    size_t n_items, n_versions, n_tombstones;
+    size_t n_items, n_versions, n_tombstones, n_partial;
+    char ids[ITEMS_MAX][72];
     char currencies[ITEMS_MAX][32];
     char league[64], seller[64];
     int stop_after; /* Versions; 0: never. */
@@ -26,10 +27,12 @@ static int on_version(void *ctx, const struct tape_version *v) {
     struct seen *s = ctx;
     s->n_versions++;
     s->n_tombstones += !v->is_public;
+    s->n_partial += v->partial;
     copy(s->league, sizeof s->league, v->league);
     copy(s->seller, sizeof s->seller, v->seller);
     for (size_t i = 0; i < v->n_items && s->n_items < ITEMS_MAX; i++, s->n_items++) {
         s->items[s->n_items] = v->items[i];
+        copy(s->ids[s->n_items], 72, v->items[i].id);
         copy(s->currencies[s->n_items], 32, v->items[i].currency);
     }
     return (int)s->n_versions == s->stop_after ? ERR_CANCELED : 0;
@@ -87,9 +90,9 @@ static void test_what_competes_has_one_key(void **state) {
     (void)state;
     uint64_t a, b;
 #define UNIQUE(more) "{\"id\":\"i\",\"name\":\"Tabula Rasa\",\"typeLine\":\"Simple Robe\",\"frameType\":3" more "}"
-    /* Rolls do not matter to the market of a unique; they tell two apart. */
-    assert_int_equal(key_of(UNIQUE(",\"ilvl\":10,\"explicitMods\":[\"a\"]"), &a),
-                     key_of(UNIQUE(",\"ilvl\":80,\"explicitMods\":[\"b\"]"), &b));
+    /* Rolls do not matter to the market of a unique; they tell two apart. More: test_item_identity. */
+    assert_int_equal(key_of(UNIQUE(",\"ilvl\":10,\"explicitMods\":[\"+4 to a\"]"), &a),
+                     key_of(UNIQUE(",\"ilvl\":80,\"explicitMods\":[\"+6 to a\"]"), &b));
     assert_int_not_equal(a, b);
 #define RARE(name, mod)                                                                                                \
     "{\"id\":\"i\",\"name\":\"" name "\",\"typeLine\":\"Sword\",\"frameType\":2,\"explicitMods\":[\"" mod "\"]}"
@@ -106,23 +109,90 @@ static void test_what_competes_has_one_key(void **state) {
     assert_int_not_equal(key_of(STACK("1"), NULL), key_of(UNIQUE(""), NULL));
 }
 
-static void test_broken_entries_are_left_out_alone(void **state) {
+static void test_broken_entries_are_not_known_alone(void **state) {
     (void)state;
     struct seen s = {0};
     struct psapi_versions_count count;
-    assert_int_equal(see(STASH("a", "{\"id\":7,\"typeLine\":\"Sword\"}," ITEM(",\"ilvl\":\"x\",\"league\":\"Heist\"")) ","
+    assert_int_equal(see(STASH("a", ITEM(",\"ilvl\":70000") "," ITEM(",\"ilvl\":\"x\",\"league\":\"Heist\"")) ","
                          "{\"id\":7,\"public\":true,\"items\":[]},{\"id\":\"t\",\"public\":false}", &s, &count), 0);
     assert_int_equal(s.n_versions, 2);
     assert_int_equal(s.n_tombstones, 1);
-    assert_int_equal(s.n_items, 1);
+    assert_int_equal(s.n_items, 2);
+    assert_true(s.items[0].unread);
+    assert_string_equal(s.ids[0], "i");
+    assert_false(s.items[1].unread);
+    assert_int_equal(s.n_partial, 0);
     assert_int_equal(count.n_stashes, 2);
-    assert_int_equal(count.n_items, 1);
+    assert_int_equal(count.n_items, 2);
     assert_int_equal(count.n_refused_items, 1);
     assert_int_equal(count.n_refused_stashes, 1);
+    /* Without an id that can be read it may be any item of its stash. */
+    s = (struct seen){0};
+    assert_int_equal(see(STASH("a", "{\"id\":7,\"typeLine\":\"Sword\"}," ITEM("")), &s, &count), 0);
+    assert_int_equal(s.n_items, 1);
+    assert_int_equal(s.n_partial, 1);
+    s = (struct seen){0};
+    assert_int_equal(see(STASH("a", "7," ITEM("")) "," STASH("b", "{\"id\":{},\"typeLine\":\"a\"}") "," STASH("c", ITEM("")), &s, &count), 0);
+    assert_int_equal(s.n_partial, 3); /* All three have one id: see below. */
+    s = (struct seen){0};
+    assert_int_equal(see(STASH("a", "7," ITEM("")), &s, &count), 0);
+    assert_int_equal(s.n_items, 1);
+    assert_int_equal(s.n_partial, 1);
+    s = (struct seen){0};
+    assert_int_equal(see(STASH("a", "{\"id\":{},\"typeLine\":\"a\"}"), &s, &count), 0);
+    assert_int_equal(s.n_partial, 1);
     s = (struct seen){0};
     assert_int_equal(see(STASH("a", ITEM(",\"league\":\"Heist\"")), &s, &count), 0);
     assert_string_equal(s.league, "Heist"); /* The item's, where the stash has none. */
     assert_string_equal(s.seller, "ann");
+}
+
+/* What is not said is not gone: neither a tombstone nor an empty tab. */
+static void test_a_stash_that_does_not_say_what_it_holds_is_not_handed_on(void **state) {
+    (void)state;
+    static const char *const stashes[] = {
+        "{\"id\":\"s\",\"public\":\"no\",\"items\":[]}", "{\"id\":\"s\",\"public\":0,\"items\":[]}",
+        "{\"id\":\"s\",\"public\":true}", "{\"id\":\"s\",\"public\":true,\"items\":null}", "{\"id\":\"s\",\"public\":null}",
+        "{\"id\":\"s\",\"public\":true,\"items\":{}}", "{\"id\":[],\"public\":false}", "[]",
+    };
+    for (size_t i = 0; i < sizeof stashes / sizeof *stashes; i++) {
+        struct seen s = {0};
+        struct psapi_versions_count count;
+        assert_int_equal(see(stashes[i], &s, &count), 0);
+        if (s.n_versions != 0) fail_msg("%s", stashes[i]);
+        assert_int_equal(count.n_refused_stashes, 1);
+    }
+}
+
+/* Nothing says which of two versions in one page is the later one. */
+static void test_a_stash_that_is_twice_in_a_page_says_nothing_of_what_went(void **state) {
+    (void)state;
+    struct seen s = {0};
+    struct psapi_versions_count count;
+    assert_int_equal(see("{\"id\":\"s\",\"public\":false}," STASH("a", ITEM("")) ",{\"id\":\"t\",\"public\":false}," STASH("b", ""), &s, &count), 0);
+    assert_int_equal(s.n_versions, 3); /* Not its tombstone. */
+    assert_int_equal(s.n_tombstones, 1);
+    assert_int_equal(s.n_partial, 2);
+    assert_int_equal(count.n_refused_stashes, 1);
+}
+
+static void test_stashes_beyond_the_bound_of_a_page_are_not_known(void **state) {
+    (void)state;
+    enum { MORE = 100001 };
+    struct buf body = buf__init((size_t)16 << 20);
+    struct seen s = {0};
+    struct psapi_versions_count count = {0};
+    struct stream_spec stream = {.realm = "pc"};
+    struct err e = {0};
+    buf__append_str(&body, "{\"next_change_id\":\"1-2\",\"stashes\":[{\"id\":\"s\",\"items\":[0");
+    for (int i = 1; i < MORE; i++) buf__append_str(&body, ",0");
+    buf__append_str(&body, "]},{\"id\":\"t\",\"items\":[0]}]}");
+    struct page page = {.stream = &stream, .body = buf__slice(&body)};
+    assert_int_equal(psapi_versions__each(&page, true, on_version, &s, &count, &e), 0);
+    assert_int_equal(s.n_versions, 1); /* The one that fits, whose only item cannot be read. */
+    assert_int_equal(s.n_partial, 1);
+    assert_int_equal(count.n_refused_stashes, 1);
+    buf__fini(&body);
 }
 
 static void test_the_caller_ends_a_page(void **state) {
@@ -224,7 +294,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_note_then_the_forum_then_the_tab),
         cmocka_unit_test(test_what_competes_has_one_key),
-        cmocka_unit_test(test_broken_entries_are_left_out_alone),
+        cmocka_unit_test(test_broken_entries_are_not_known_alone),
+        cmocka_unit_test(test_a_stash_that_does_not_say_what_it_holds_is_not_handed_on),
+        cmocka_unit_test(test_a_stash_that_is_twice_in_a_page_says_nothing_of_what_went),
+        cmocka_unit_test(test_stashes_beyond_the_bound_of_a_page_are_not_known),
         cmocka_unit_test(test_the_caller_ends_a_page),
         DATA_TESTS(test_a_history_gives_exactly_its_differences),
     };

@@ -37,13 +37,14 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* Takes a page of @source, or a request that brought none. @return the number of rows. */
-static size_t take_of(struct fixture *f, const char *source, const char *stream, uint64_t lsn, const char *stashes, const char *status) {
+/* Takes a page of @source, or a request that brought none, from the cursor @from. @return the number of rows. */
+static size_t take_from(struct fixture *f, const char *from, const char *source, const char *stream, uint64_t lsn,
+                        const char *stashes, const char *status) {
     char body[8192];
     int n = snprintf(body, sizeof body, "{\"next_change_id\":\"1-2-3-4-5\",\"stashes\":[%s]}", stashes == NULL ? "" : stashes);
     struct buf packed = buf__init(1 << 20);
     struct request_facts facts = {.source = slice__str(source), .stream = slice__str(stream), .realm = SLICE_LIT("pc"),
-                                        .cursor_from = SLICE_LIT("1-1-1-1-1"), .status = slice__str(status),
+                                        .cursor_from = slice__str(from), .cursor_to = SLICE_LIT("1-1-1-1-1"), .status = slice__str(status),
                                         .received_wall_ns = T0 + (int64_t)lsn * NS_PER_S, .retry_after_s = -1};
     if (strcmp(status, "set") == 0) {
         facts.method = SLICE_LIT(JOURNAL_CURSOR_METHOD);
@@ -61,6 +62,10 @@ static size_t take_of(struct fixture *f, const char *source, const char *stream,
     rows__fini(&f->rows);
     assert_int_equal(tape_records__take(&f->t, &rec, &f->followed, &f->body, &f->rows), 0);
     return rows__count(&f->rows);
+}
+
+static size_t take_of(struct fixture *f, const char *source, const char *stream, uint64_t lsn, const char *stashes, const char *status) {
+    return take_from(f, "1-1-1-1-1", source, stream, lsn, stashes, status);
 }
 
 static size_t take(struct fixture *f, const char *source, uint64_t lsn, const char *stashes, const char *status) {
@@ -159,6 +164,73 @@ static void test_nothing_is_sold_when_a_cursor_is_set_by_hand(void **state) {
     assert_true(says_removal(f, SLICE_LIT("sold_off")));
 }
 
+/* Its stashes are not known from then on: an hour of coverage later nothing that went was sold. */
+static void test_a_page_that_is_lost_is_not_a_sale(void **state) {
+    struct fixture *f = *state;
+    static const char *const from[] = {"1-1-1-1-1", "9-9-9-9-9"}; /* Where the page before led; elsewhere. */
+    for (int lost = 0; lost < 2; lost++) {
+        uint64_t lsn = (uint64_t)lost * 100000;
+        take(f, "psapi", lsn, STASH("Heist", ITEM("01") "," ITEM("02") "," ITEM("03")), "ok");
+        for (; lsn % 100000 < 3700; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
+        take_from(f, from[lost], "psapi", "pc", lsn++, "{\"id\":\"" ID("cd") "\",\"public\":false}", "ok");
+        for (uint64_t end = lsn + 3700; lsn < end; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
+        assert_int_equal(take(f, "psapi", lsn++, STASH("Heist", ITEM("02") "," ITEM("03")), "ok"), 1);
+        assert_true(says_removal(f, lost ? SLICE_LIT("catching_up") : SLICE_LIT("sold_off")));
+    }
+}
+
+static void test_a_page_that_cannot_be_decoded_is_not_a_sale(void **state) {
+    struct fixture *f = *state;
+    struct tape_status st;
+    uint64_t lsn = 0;
+    take(f, "psapi", lsn, STASH("Heist", ITEM("01") "," ITEM("02")), "ok");
+    for (; lsn < 3700; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
+    struct buf packed = buf__init(1 << 20);
+    struct rows rows;
+    const struct request_facts facts = {.source = SLICE_LIT("psapi"), .stream = SLICE_LIT("pc"), .realm = SLICE_LIT("pc"),
+                                        .cursor_from = SLICE_LIT("1-1-1-1-1"), .cursor_to = SLICE_LIT("1-1-1-1-1"),
+                                        .received_wall_ns = T0 + (int64_t)lsn * NS_PER_S, .retry_after_s = -1};
+    buf__clear(&f->record);
+    journal__encode(&facts, &f->record);
+    assert_int_equal(journal__compress(SLICE_LIT("{\"stashes\":7}"), &packed), 0);
+    buf__append_slice(&f->record, buf__slice(&packed));
+    const struct spool_record rec = {.lsn = lsn, .next_lsn = lsn + 1, .type = SPOOL_PAGE, .payload = buf__slice(&f->record)};
+    assert_int_equal(tape_records__take(&f->t, &rec, &f->followed, &f->body, &rows), ERR_MALFORMED);
+    tape__status(f->t.tape, &st);
+    assert_int_equal(st.n_lost, 1);
+    for (uint64_t end = lsn + 3800; lsn < end; lsn += 100) take(f, "psapi", lsn, NULL, "empty");
+    assert_int_equal(take(f, "psapi", lsn, STASH("Heist", ITEM("02")), "ok"), 1);
+    assert_true(says_removal(f, SLICE_LIT("catching_up")));
+    buf__fini(&packed);
+}
+
+/* Refused once, as in quarantine, it is neither gone nor back. */
+static void test_an_item_that_is_refused_once_makes_no_event(void **state) {
+    struct fixture *f = *state;
+    take(f, "psapi", 10, STASH("Heist", ITEM("01") "," ITEM("02")), "ok");
+    assert_int_equal(take(f, "psapi", 11, STASH("Heist", "{\"id\":\"" ID("01") "\",\"name\":7}," ITEM("02")), "ok"), 0);
+    assert_int_equal(take(f, "psapi", 12, STASH("Heist", "{\"id\":7,\"typeLine\":\"Sword\"}," ITEM("02")), "ok"), 0);
+    assert_int_equal(take(f, "psapi", 13, STASH("Heist", "null," ITEM("02")), "ok"), 0);
+    assert_int_equal(take(f, "psapi", 14, STASH("Heist", ITEM("01") "," ITEM("02")), "ok"), 0);
+    assert_int_equal(f->t.count.n_refused_items, 3);
+    assert_int_equal(f->t.n_told[TAPE_LISTED], 2);
+}
+
+/* Placeholders are drawn anew for each reply; the item is the same, and its owner's second listing of
+ * it takes the removal back. */
+static void test_veiled_placeholders_do_not_hide_a_relisting(void **state) {
+    struct fixture *f = *state;
+#define VEILED(c, a, b)                                                                                                \
+    "{\"id\":\"" ID(c) "\",\"name\":\"Gale Knot\",\"typeLine\":\"Topaz Ring\",\"frameType\":2,\"ilvl\":81,\"explicitMods\":[{"             \
+    "\"description\":\"+31 to maximum Mana\"}],\"veiled\":true,\"veiledMods\":[\"" a "\",\"" b "\"],\"note\":\"~price 7 chaos\"}"
+    assert_int_equal(take(f, "psapi", 10, STASH("Heist", VEILED("0a", "Suffix02", "Prefix04")), "ok"), 1);
+    assert_int_equal(take(f, "psapi", 11, STASH("Heist", VEILED("0a", "Suffix05", "Prefix01") "," ITEM("02")), "ok"), 1);
+    assert_int_equal(take(f, "psapi", 12, STASH("Heist", ITEM("02")), "ok"), 1);
+    assert_int_equal(f->t.n_told[TAPE_DELISTED], 1);
+    assert_int_equal(take(f, "psapi", 13, STASH("Heist", VEILED("0b", "Suffix03", "Prefix02") "," ITEM("02")), "ok"), 1);
+    assert_int_equal(f->t.n_told[TAPE_RELISTED], 1);
+}
+
 static void test_what_was_told_before_is_only_remembered(void **state) {
     struct fixture *f = *state;
     f->t.tell_from_lsn = 12;
@@ -206,6 +278,10 @@ int main(void) {
         TEST(test_a_backfill_tells_nothing),
         TEST(test_empty_pages_are_the_end_of_the_stream),
         TEST(test_nothing_is_sold_when_a_cursor_is_set_by_hand),
+        TEST(test_a_page_that_is_lost_is_not_a_sale),
+        TEST(test_a_page_that_cannot_be_decoded_is_not_a_sale),
+        TEST(test_an_item_that_is_refused_once_makes_no_event),
+        TEST(test_veiled_placeholders_do_not_hide_a_relisting),
         TEST(test_what_was_told_before_is_only_remembered),
         TEST(test_a_page_that_cannot_be_decoded_is_left_out),
         TEST(test_a_broken_tape_takes_nothing_more),
