@@ -182,7 +182,9 @@ void item__render(const struct economy *e, const struct stash *s, const struct i
     }
     if (gear) render_gear(base, &r, new_shape, identified, out);
     else render_plain(base, it, &r, hostile, out);
+    /* A price that is none leaves an item to be read; every other hostile item is impossible too.
+     */
     buf__addf(out, ",\"frameType\":%d,\"x\":%u,\"y\":%u,\"inventoryId\":\"Stash%u\"}",
-              frame_type(base->kind), it->cell / 12u, it->cell % 12u,
-              1 + (unsigned)(s->serial % 40));
+              hostile >= 0 && hostile % 2 == 1 ? 1000 : frame_type(base->kind), it->cell / 12u,
+              it->cell % 12u, 1 + (unsigned)(s->serial % 40));
 }

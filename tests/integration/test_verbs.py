@@ -47,8 +47,9 @@ def stack(tmp_path_factory):
     try:
         running.start_clickhouse()
         running.start_sim()
+        running.fault("bad_price", count=20, value=6)  # Every other of these items is impossible, and so refused.
         running.start_souk()
-        stacks.until("three kinds of rows are stored", 60,
+        stacks.until("all kinds of rows are stored", 60,
                      lambda: all(running.count(t) > 20 for t in TABLES), lambda: running.tail("souk"))
         assert running.stop("souk") == 0
         running.stop("sim")
