@@ -107,7 +107,12 @@ static void on_deadline(uv_timer_t *timer) {
     int64_t now_ns = a->clock.mono_ns;
     lanes__wake(a);
     tape_lane__wake(a);
-    if ((lanes__busy(a) || tape_lane__busy(a)) && now_ns < a->stop_at_mono_ns) return;
+    /* What is not synced yet, such as the last status rows, is for nobody to decode. */
+    struct spool_status log;
+    spool__status(a->spool, &log);
+    bool busy =
+        lanes__busy(a) || tape_lane__busy(a) || (log.synced_lsn < log.end_lsn && !log.failed);
+    if (busy && now_ns < a->stop_at_mono_ns) return;
     struct store_status store;
     store__status(a->store, &store);
     /* Nobody is there to take it: the log keeps it for the next start. */

@@ -332,6 +332,9 @@ int64_t permit__deadline_ns(const struct permit *p);
  *  waiting permits to go: of the class whose turn it is, if that may. */
 int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **who);
 bool endpoint__disabled(const struct endpoint *ep, int64_t now_ns);
+/** The pace counts from the answer: when the request arrived is not known, and the next one may be
+ *  faster on its way. */
+void endpoint__answered(struct endpoint *ep, int64_t done_ns);
 void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns);
 void endpoint__succeeded(struct endpoint *ep, int64_t now_ns);
 /** @return the backoff that it chose, from now. */

@@ -187,6 +187,7 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
     g->revision++;
     learn(g, ep, &h);
     if (h.complete) ep->head_due = false; /* The state is known: nothing is left to ask for. */
+    if (dispatched) endpoint__answered(ep, done_ns);
     if (counts && dispatched && !head) policy__spend(ep->policy, permit__cost(p), done_ns);
     policy__reconcile(ep->policy, &h, now_ns);
     judge(g, ep, reply, &h, head, out);

@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -119,6 +120,10 @@ class Stack:
                         "poe_ninja": {"base_url": url, "leagues": ["Standard"], "kinds": ["exchange/Currency", "item/UniqueWeapon"]}},
             "batch": {"age_ms": 300},
         }
+        # As the launcher would make it: souk may be started before ClickHouse, or without it.
+        self.password_file().parent.mkdir(mode=0o700, parents=True)
+        self.password_file().touch(0o600)
+        self.password_file().write_text(secrets.token_hex(16))
         self.configure(more or {})
 
     def password_file(self):

@@ -174,6 +174,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(stack):
         until(f"ready after kill {i}", 10, lambda: ask(stack.hub, "/-/ready"))
         recoveries.append(time.monotonic() - begun)
     ask(stack.sim, "/_sim/freeze", b'{"on":true}')
+    ask(stack.hub, "/api/v1/flush", b"{}")
     until("all is stored", 60, lambda: drained(stack.status()))
     result = audit(stack)
     rows = stack.count("SELECT count() FROM poe_trade.bronze_public_stash")

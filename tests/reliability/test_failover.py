@@ -6,12 +6,13 @@ one of the two, once. The oracle is what both hold together.
 
 import contextlib
 import json
+import shutil
 
 import chproxy
 import pytest
 import score
 from bench import FAST, Bench
-from stacks import CLICKHOUSE, ask, free_ports, listens, run_souk, until
+from stacks import CLICKHOUSE, LOGINS, ask, free_ports, listens, run_souk, until
 
 TABLES = ("bronze_public_stash", "raw_public_stash_pages", "bronze_requests", "bronze_ingest_checkpoints")
 
@@ -31,10 +32,13 @@ class Two(Bench):
 
     def start_both(self):
         self.start_clickhouse()
+        (self.folder / "second").mkdir(mode=0o700)
+        shutil.copy2(self.password_file(), self.folder / "second/password")  # One password for all hosts.
         self.start("second", CLICKHOUSE, "--path", self.folder / "second", "--tcp-port", self.second_native,
                    "--http-port", self.second_http)
         until("the second ClickHouse answers", 90, lambda: ask(self.second_http, "/ping") and listens(self.second_native),
               lambda: self.tail("second"))
+        LOGINS[self.second_http] = LOGINS[self.http]
         self.configure({"clickhouse": {"port": self.second_port}})
         done = run_souk("schema", "apply", "--yes", config=self.config_file, seconds=60)
         assert done.returncode == 0, done.stderr

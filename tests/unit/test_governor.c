@@ -533,16 +533,19 @@ static void note_grant(struct permit *p, int status) { *(int *)p->data += status
 static void test_late_departures_keep_the_rate(void **state) {
     (void)state;
     struct sim *sim = sim_new(&(struct governor_options){.host_gap_ns = 250 * MS});
-    struct endpoint_options o = {.name = "slow", .host = "h.test", .rate_per_s = 1, .inflight_max = 4};
+    struct endpoint_options o = {
+        .name = "slow", .host = "h.test", .rate_per_s = 1, .inflight_max = 4};
     struct endpoint *ep = governor__endpoint(sim->g, &o);
     struct governor_reply ok = {.status = 200};
     int n_granted = 0;
-    struct permit first = {.data = &n_granted}, two[2] = {{.data = &n_granted}, {.data = &n_granted}};
+    struct permit first = {.data = &n_granted},
+                  two[2] = {{.data = &n_granted}, {.data = &n_granted}};
     assert_int_equal(governor__acquire(sim->g, ep, &first, "", note_grant), 0);
     governor__tick(sim->g);
     assert_int_equal(governor__depart(sim->g, &first), 0);
     governor__report(sim->g, &first, &ok, NULL); /* From here on more than one may fly. */
-    for (size_t i = 0; i < 2; i++) assert_int_equal(governor__acquire(sim->g, ep, &two[i], "", note_grant), 0);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(governor__acquire(sim->g, ep, &two[i], "", note_grant), 0);
     for (int ms = 0; ms < 5000; ms += 100) {
         sim->clock.mono_ns += 100 * MS;
         governor__tick(sim->g);
@@ -554,6 +557,31 @@ static void test_late_departures_keep_the_rate(void **state) {
     sim->clock.mono_ns += S;
     assert_int_equal(governor__depart(sim->g, &two[1]), 0);
     for (size_t i = 0; i < 2; i++) governor__report(sim->g, &two[i], &ok, NULL);
+    sim_free(sim);
+}
+
+/* The first request may be as late on its way as its answer says, and the next one be fast. */
+static void test_a_pace_counts_from_the_answer(void **state) {
+    (void)state;
+    struct sim *sim = sim_new(NULL);
+    struct endpoint_options o = {.name = "slow", .host = "h.test", .rate_per_s = 1};
+    struct endpoint *ep = governor__endpoint(sim->g, &o);
+    struct governor_reply ok = {.status = 200};
+    int n_granted = 0;
+    struct permit first = {.data = &n_granted}, second = {.data = &n_granted};
+    assert_int_equal(governor__acquire(sim->g, ep, &first, "", note_grant), 0);
+    governor__tick(sim->g);
+    assert_int_equal(governor__depart(sim->g, &first), 0);
+    sim->clock.mono_ns += 600 * MS;
+    governor__report(sim->g, &first, &ok, NULL);
+    assert_int_equal(governor__acquire(sim->g, ep, &second, "", note_grant), 0);
+    sim->clock.mono_ns += 990 * MS;
+    governor__tick(sim->g);
+    assert_int_equal(n_granted, 1);
+    sim->clock.mono_ns += 10 * MS;
+    governor__tick(sim->g);
+    assert_int_equal(n_granted, 2);
+    governor__report(sim->g, &second, &ok, NULL);
     sim_free(sim);
 }
 
@@ -654,6 +682,7 @@ int main(void) {
         cmocka_unit_test(test_a_slow_reply_moves_its_key_on),
         cmocka_unit_test(test_global_rate_and_host_gap),
         cmocka_unit_test(test_late_departures_keep_the_rate),
+        cmocka_unit_test(test_a_pace_counts_from_the_answer),
         cmocka_unit_test(test_paced_work_is_even),
         cmocka_unit_test(test_metrics_follow),
         cmocka_unit_test(test_the_timer_calls_by_itself),
