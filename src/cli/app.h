@@ -2,6 +2,7 @@
 #ifndef SOUK_CLI_APP_H
 #define SOUK_CLI_APP_H
 
+#include "absent.h"
 #include "backfill.h"
 #include "lanes.h"
 #include "ops.h"
@@ -55,15 +56,6 @@ struct app_source {
                                Else NULL. */
 };
 
-/* Where a stream stands that this run does not have: its source is switched off, or it has left the
- * configuration. It goes on there when it comes back. */
-struct app_absent {
-    char source[64], key[128];
-    char cursor[CURSOR_MAX], etag[CURSOR_MAX];
-    char hold[POLLER_REASON_MAX]; /* Frozen by hand: why. "": it is not. */
-};
-
-#define APP_ABSENT_MAX 1024 /* More are dropped with a warning. */
 #define APP_SOURCES_MAX 16
 #define APP_ENDPOINTS_MAX 64
 #define APP_RENEW_NS (300 * NS_PER_S) /* Between two tokens because of 401. */
@@ -98,9 +90,8 @@ struct app {
         struct endpoint *endpoint;
     } endpoints[APP_ENDPOINTS_MAX];
     size_t n_endpoints;
-    struct app_absent *absent; /* Owned. */
-    size_t n_absent;
-    char *followed; /* Owned: followed leagues, a line each. */
+    struct absent_streams absent; /* Owned. */
+    char *followed;               /* Owned: followed leagues, a line each. */
     uv_timer_t second, checkpoint, deadline, begin;
     uv_signal_t signals[6];
     int64_t started_wall_ns, started_mono_ns, run_mono_ns, stop_at_mono_ns;
@@ -117,7 +108,7 @@ struct app {
     struct {
         struct series *work[WORK__N];
         struct series *cursor_lag_s[APP_SOURCES_MAX], *cursor_lag_changes;
-        struct series *loop_lag, *iterations, *ready, *cpu, *rss, *fds, *start, *imbalance;
+        struct series *loop_lag, *iterations, *ready, *cpu, *rss, *fds, *start, *imbalance, *absent;
         struct series *log[4];
         struct series *state[4];
     } m;
@@ -142,13 +133,6 @@ bool app__checkpoint_each(struct slice payload,
 int app__open(struct app *a, struct settings *settings, struct err *e);
 /** Reads the log from the low-water mark: cursors, seals, alerts. Part of app__open. */
 int app__recover(struct app *a, struct err *e);
-/** @return the absent stream @key of @source, or NULL. */
-struct app_absent *app__absent(struct app *a, struct slice source, struct slice key);
-/** Keeps where a stream stands that is going away; dropped with a warning when there is no room. */
-void app__keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor,
-                      struct slice etag, struct slice hold);
-/** Forgets it: the stream runs again. */
-void app__drop_absent(struct app *a, struct app_absent *absent);
 /** What a poller needs of the rooms. */
 void app__poller_deps(struct app *a, struct poller_deps *out);
 /** A poller is closed while draining. */

@@ -2,6 +2,7 @@
 #include "app.h"
 #include "call.h"
 #include "souk/core/log.h"
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,6 +88,17 @@ void backfill__count(struct app *a, struct app_stream *s, const struct request_f
 
 /* Its way down. */
 
+_Static_assert(ABSENT_SPARE >= BACKFILLS_MAX, "each that runs may be stopped");
+
+static void keep_place(struct app *a, const struct app_stream *s, const struct poller_status *p) {
+    struct absent_stream *at =
+        absent__put(&a->absent, slice__str(s->type->name), slice__str(s->spec.key));
+    assert(at != NULL); /* Reserved before it began. */
+    snprintf(at->cursor, sizeof at->cursor, "%s", p->state->cursor);
+    snprintf(at->etag, sizeof at->etag, "%s", p->state->etag);
+    snprintf(at->hold, sizeof at->hold, "%s", poller__hold(s->poller));
+}
+
 static void on_closed(void *data) {
     struct app_stream *s = data;
     struct app *a = s->app;
@@ -97,12 +109,11 @@ static void on_closed(void *data) {
     snprintf(b->error, sizeof b->error, "%s", p.last_error);
     b->counts = p.counts;
     b->ended_mono_ns = a->clock.mono_ns;
-    app__keep_absent(a, slice__str(s->type->name), slice__str(s->spec.key),
-                     slice__str(p.state->cursor), slice__str(p.state->etag),
-                     slice__str(poller__hold(s->poller)));
+    if (b->state != BACKFILL_DONE) keep_place(a, s, &p); /* What has ended does not come back. */
     poller__free(s->poller);
     s->poller = NULL;
     s->closing = false;
+    ops__forget(a, s);
     LOG_INFO("cli", "backfill ends", LOG_S("stream", s->spec.key), LOG_S("cursor", b->cursor),
              LOG_S("state", b->state == BACKFILL_DONE ? "done" : "stopped"));
     if (a->draining) app__poller_closed(a);
@@ -338,16 +349,18 @@ static int start(struct app *a, struct backfill *b, struct err *e) {
                                  .gap_ns = (int64_t)((double)NS_PER_S / b->budget)};
     struct poller_deps deps;
     app__poller_deps(a, &deps);
+    if (absent__reserve(&a->absent) != 0) return err__setf(e, ERR_NOMEM, "out of memory");
     int code = poller__open(&s->poller, &deps, s->type, &c->settings, &s->spec, e);
     if (code != 0) return code;
     poller__bound(s->poller, &bound);
-    struct app_absent *earlier = app__absent(a, slice__str(s->type->name), slice__str(s->spec.key));
+    struct absent_stream *earlier =
+        absent__find(&a->absent, slice__str(s->type->name), slice__str(s->spec.key));
     snprintf(b->start, sizeof b->start, "%s", earlier == NULL ? b->from : earlier->cursor);
     poller__restore(s->poller, slice__str(b->start),
                     slice__str(earlier == NULL ? "" : earlier->etag));
     if (earlier != NULL) {
         poller__restore_hold(s->poller, slice__str(earlier->hold));
-        app__drop_absent(a, earlier);
+        absent__drop(&a->absent, earlier);
     }
     b->state = BACKFILL_RUNS;
     b->pages_before = b->pages;
@@ -360,6 +373,23 @@ static int start(struct app *a, struct backfill *b, struct err *e) {
     return 0;
 }
 
+/* Each that runs may be stopped, and its place is kept then: it is refused beforehand or never. */
+static bool has_room(struct app *a, const struct wish *w, struct buf *out) {
+    size_t n = a->absent.n;
+    char msg[256];
+    for (size_t i = 0; i < backfill__n(a); i++) n += backfill__stream(a, i)->poller != NULL;
+    if (n < ABSENT_MAX ||
+        absent__find(&a->absent, slice__str(w->of->type->name), slice__str(w->key)) != NULL)
+        return true;
+    snprintf(msg, sizeof msg,
+             "%zu streams that do not run keep their places, of %d: this backfill of %.60s is not "
+             "begun; let stopped ones go on to their end (souk cursor get lists them)",
+             n, ABSENT_MAX, w->of->type->name);
+    LOG_WARN("cli", "backfill is refused", LOG_S("stream", w->key), LOG_S("why", msg));
+    call__refuse(out, 503, "full", msg);
+    return false;
+}
+
 static int post_start(void *ctx, const struct hub_args *args, struct buf *out) {
     struct app *a = ctx;
     struct wish w;
@@ -368,6 +398,7 @@ static int post_start(void *ctx, const struct hub_args *args, struct buf *out) {
     if (status != 0) return status;
     struct backfill *b = find(a, w.of->type->name, w.key);
     if (b == NULL) {
+        if (!has_room(a, &w, out)) return 503;
         b = find_place(a);
         if (b == NULL) return call__refuse(out, 503, "full", "8 backfills run; stop one");
         *b = (struct backfill){.stream = {.app = a, .spec = w.of->spec, .type = w.of->type}};

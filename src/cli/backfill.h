@@ -6,8 +6,10 @@
  * POST /api/v1/backfill/stop?source=&key=                        ends it; its cursor stays
  *
  * Its stream has the key KEY@backfill/FROM-TO, under which its cursor is in the log: the same call
- * after a stop or a restart goes on there. Its pages are pages like others: their rows carry their
- * own positions, so what the main stream has had already comes a second time. */
+ * after a stop or a restart goes on there. Once it has reached its end its cursor is gone, and in
+ * another run the same call fetches the stretch anew. With ABSENT_MAX places taken none is begun.
+ * Its pages are pages like others: their rows carry their own positions, so what the main stream
+ * has had already comes a second time. */
 #ifndef SOUK_CLI_BACKFILL_H
 #define SOUK_CLI_BACKFILL_H
 

@@ -11,14 +11,14 @@
 #define CHECKPOINT_VERSION 1
 
 static void put_streams(struct app *a, struct buf *out) {
-    uint32_t n = (uint32_t)a->n_absent;
+    uint32_t n = (uint32_t)a->absent.n;
     for (size_t i = 0; i < app__n_streams(a); i++) n += app__stream_at(a, i)->poller != NULL;
     buf__u32(out, n);
-    for (size_t i = 0; i < a->n_absent; i++) {
-        buf__string(out, slice__str(a->absent[i].source));
-        buf__string(out, slice__str(a->absent[i].key));
-        buf__string(out, slice__str(a->absent[i].cursor));
-        buf__string(out, slice__str(a->absent[i].etag));
+    for (size_t i = 0; i < a->absent.n; i++) {
+        buf__string(out, slice__str(a->absent.list[i].source));
+        buf__string(out, slice__str(a->absent.list[i].key));
+        buf__string(out, slice__str(a->absent.list[i].cursor));
+        buf__string(out, slice__str(a->absent.list[i].etag));
     }
     for (size_t i = 0; i < app__n_streams(a); i++) {
         struct poller_status p;
@@ -44,8 +44,9 @@ static void put_hold(struct buf *out, const char *source, const char *key, const
 static void put_holds(struct app *a, struct buf *out) {
     struct buf list = buf__init(SPOOL_RECORD_MAX);
     uint32_t n = 0;
-    for (size_t i = 0; i < a->n_absent; i++)
-        put_hold(&list, a->absent[i].source, a->absent[i].key, a->absent[i].hold, &n);
+    for (size_t i = 0; i < a->absent.n; i++)
+        put_hold(&list, a->absent.list[i].source, a->absent.list[i].key, a->absent.list[i].hold,
+                 &n);
     for (size_t i = 0; i < app__n_streams(a); i++) {
         const struct app_stream *s = app__stream_at(a, i);
         if (s->poller != NULL)
@@ -112,65 +113,32 @@ static void set_text(char *out, size_t size, struct slice s) {
     snprintf(out, size, "%.*s", SLICE_FMT(s));
 }
 
-struct app_absent *app__absent(struct app *a, struct slice source, struct slice key) {
-    for (size_t i = 0; i < a->n_absent; i++)
-        if (slice__eq(slice__str(a->absent[i].source), source) &&
-            slice__eq(slice__str(a->absent[i].key), key))
-            return &a->absent[i];
-    return NULL;
-}
-
-void app__drop_absent(struct app *a, struct app_absent *absent) {
-    *absent = a->absent[--a->n_absent];
-}
-
-/* Without it, pages that an enabled source had taken are taken again once it is back.
- * @return NULL when there is no room for it. */
-static struct app_absent *make_absent(struct app *a, struct slice source, struct slice key) {
-    struct app_absent *at = app__absent(a, source, key);
-    if (at != NULL) return at;
-    struct app_absent *grown = a->n_absent == APP_ABSENT_MAX || source.len >= sizeof at->source ||
-                                       key.len >= sizeof at->key
-                                   ? NULL
-                                   : realloc(a->absent, (a->n_absent + 1) * sizeof *grown);
-    if (grown == NULL) {
-        LOG_WARN("cli", "cursor of an absent stream is dropped", LOG_SL("source", source),
-                 LOG_SL("stream", key));
-        return NULL;
-    }
-    a->absent = grown;
-    at = &a->absent[a->n_absent++];
-    *at = (struct app_absent){0};
-    set_text(at->source, sizeof at->source, source);
-    set_text(at->key, sizeof at->key, key);
+/* Without its place, pages that an enabled source had taken would be taken again once it is back.
+ */
+static struct absent_stream *make_absent(struct recovery *r, struct slice source,
+                                         struct slice key) {
+    struct absent_stream *at = absent__put(&r->a->absent, source, key);
+    if (at == NULL) r->no_memory = true;
     return at;
 }
 
-static void keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor,
-                        struct slice etag) {
-    struct app_absent *at = make_absent(a, source, key);
+static void keep_absent(struct recovery *r, struct slice source, struct slice key,
+                        struct slice cursor, struct slice etag) {
+    struct absent_stream *at = make_absent(r, source, key);
     if (at == NULL) return;
     set_text(at->cursor, sizeof at->cursor, cursor);
     set_text(at->etag, sizeof at->etag, etag);
 }
 
-static void keep_hold(struct app *a, struct slice source, struct slice key, struct slice hold) {
-    struct app_stream *s = app__stream(a, source, key);
+static void keep_hold(struct recovery *r, struct slice source, struct slice key,
+                      struct slice hold) {
+    struct app_stream *s = app__stream(r->a, source, key);
     if (s != NULL) {
         poller__restore_hold(s->poller, hold);
         return;
     }
-    struct app_absent *at = make_absent(a, source, key);
+    struct absent_stream *at = make_absent(r, source, key);
     if (at != NULL) set_text(at->hold, sizeof at->hold, hold);
-}
-
-void app__keep_absent(struct app *a, struct slice source, struct slice key, struct slice cursor,
-                      struct slice etag, struct slice hold) {
-    struct app_absent *at = make_absent(a, source, key);
-    if (at == NULL) return;
-    set_text(at->cursor, sizeof at->cursor, cursor);
-    set_text(at->etag, sizeof at->etag, etag);
-    set_text(at->hold, sizeof at->hold, hold);
 }
 
 static void set_dup(struct recovery *r, char **text, struct slice s) {
@@ -201,7 +169,7 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
         if (in.failed || !first) continue;
         struct app_stream *s = app__stream(r->a, source, key);
         if (s != NULL) poller__restore(s->poller, cursor, etag);
-        else keep_absent(r->a, source, key, cursor, etag); /* Switched off for now, perhaps. */
+        else keep_absent(r, source, key, cursor, etag); /* Switched off for now, perhaps. */
     }
     struct slice governor = reader__string(&in), alerts = reader__string(&in),
                  followed = reader__string(&in);
@@ -216,7 +184,7 @@ static int restore_checkpoint(struct recovery *r, struct slice payload, bool fir
     for (uint32_t i = 0; i < n && !in.failed; i++) {
         struct slice source = reader__string(&in), key = reader__string(&in);
         struct slice why = reader__string(&in);
-        if (!in.failed) keep_hold(r->a, source, key, why);
+        if (!in.failed) keep_hold(r, source, key, why);
     }
     if (!in.failed && in.pos < in.len) take_tape(r, &in);
     if (in.failed || r->tape.origin > TAPE_ORIGIN_SNAPSHOT)
@@ -291,10 +259,10 @@ static int take_record(struct recovery *r, const struct spool_record *rec, struc
         struct app_stream *s = app__stream(r->a, facts.source, facts.stream);
         if (s != NULL) poller__replay(s->poller, &facts);
         else if (facts.flags & (REQUEST_ADVANCES | REQUEST_SEED))
-            keep_absent(r->a, facts.source, facts.stream, facts.cursor_to, facts.etag);
+            keep_absent(r, facts.source, facts.stream, facts.cursor_to, facts.etag);
         struct slice hold;
         if (s == NULL && journal__hold(&facts, &hold))
-            keep_hold(r->a, facts.source, facts.stream, hold);
+            keep_hold(r, facts.source, facts.stream, hold);
         r->n_pages += rec->type == SPOOL_PAGE;
         return 0;
     case SPOOL_SEAL: return take_seal(r, rec, e);
@@ -364,6 +332,14 @@ static void find_start(struct recovery *r, const struct spool_status *status) {
         r->from_lsn = r->tape.lsn;
 }
 
+static void sweep_absent(struct app *a) {
+    size_t n = absent__sweep(&a->absent);
+    if (n > 0) LOG_INFO("cli", "backfills that have ended are forgotten", LOG_I("n", n));
+    if (a->absent.n >= ABSENT_MAX)
+        LOG_WARN("cli", "so many streams do not run that no backfill is begun",
+                 LOG_I("streams", a->absent.n), LOG_I("limit", ABSENT_MAX));
+}
+
 static int read_log(struct recovery *r, struct err *e) {
     struct app *a = r->a;
     struct spool_status status;
@@ -390,6 +366,7 @@ static int read_log(struct recovery *r, struct err *e) {
     if (code == 0 && (r->no_memory || r->limits.no_memory || r->alerts.no_memory))
         code = err__setf(e, ERR_NOMEM, "recovery: no memory for what the log says");
     if (code != 0) return code;
+    sweep_absent(a);
     store__start(a->store, r->low_water_lsn);
     /* A spool without a checkpoint starts with the CONFIG record of its first run. */
     return lanes__open(a, r->low_water_lsn, followed_or(r, r->followed), e);

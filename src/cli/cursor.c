@@ -32,7 +32,7 @@ static void put_stream(const struct app_stream *s, struct buf *out) {
     buf__printf(out, "\"last_advance_ms\":%" PRId64 "}", p.last_advance_wall_ns / NS_PER_MS);
 }
 
-static void put_absent(const struct app_absent *s, struct buf *out) {
+static void put_absent(const struct absent_stream *s, struct buf *out) {
     buf__append_str(out, "{");
     put_text(out, "source", s->source);
     put_text(out, "stream", s->key);
@@ -55,9 +55,9 @@ static int get_all(void *ctx, const struct hub_args *args, struct buf *out) {
         if (n++ > 0) buf__append_str(out, ",");
         put_stream(app__stream_at(a, i), out);
     }
-    for (size_t i = 0; i < a->n_absent; i++) {
+    for (size_t i = 0; i < a->absent.n; i++) {
         if (n++ > 0) buf__append_str(out, ",");
-        put_absent(&a->absent[i], out);
+        put_absent(&a->absent.list[i], out);
     }
     buf__append_str(out, "]}");
     return 200;

@@ -32,6 +32,8 @@ static void init_metrics(struct app *a) {
     a->m.ready = metrics__gauge(m, "souk_ready", "1 when it takes part.", "");
     a->m.cpu =
         metrics__counter(m, "process_cpu_seconds_total", "Processor time, user and system.", "");
+    a->m.absent = metrics__gauge(m, "souk_streams_absent",
+                                 "Streams that do not run and whose place is kept.", "");
     a->m.rss = metrics__gauge(m, "process_resident_memory_bytes", "Resident memory.", "");
     a->m.fds = metrics__gauge(m, "process_open_fds", "Open file descriptors.", "");
     a->m.start = metrics__gauge(m, "process_start_time_seconds",

@@ -113,6 +113,16 @@ static struct told *find_told(struct ops *o, const struct app_stream *s) {
     return t;
 }
 
+void ops__forget(struct app *a, const struct app_stream *s) {
+    struct ops *o = a->ops;
+    for (size_t i = 0; o != NULL && i < o->n_told; i++)
+        if (strcmp(o->told[i].key, s->spec.key) == 0 &&
+            strcmp(o->told[i].source, s->type->name) == 0) {
+            o->told[i] = o->told[--o->n_told];
+            return;
+        }
+}
+
 static void put_text(struct buf *out, const char *key, const char *text) {
     buf__printf(out, "\"%s\":", key);
     buf__json_string(out, slice__str(text));

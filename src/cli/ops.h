@@ -9,6 +9,7 @@
 #define SOUK_CLI_OPS_H
 
 struct app;
+struct app_stream;
 struct ops;
 
 /** Starts to keep the log's warnings. @return 0 or ERR_NOMEM. */
@@ -17,6 +18,8 @@ int ops__open(struct app *a);
 void ops__second(struct app *a);
 /** The last rows: every stream as it stands, with @state for those that were well. */
 void ops__last(struct app *a, const char *state);
+/** @s has ended: another of its name would begin anew. */
+void ops__forget(struct app *a, const struct app_stream *s);
 /** Accepts that there is none. */
 void ops__free(struct app *a);
 

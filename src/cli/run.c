@@ -295,7 +295,7 @@ void app__free(struct app *a) {
     ops__free(a);
     backfill__free(a);
     reload__free(a);
-    free(a->absent);
+    absent__fini(&a->absent);
     free(a->streams);
     free(a->followed);
     free(a);

@@ -218,6 +218,7 @@ void app__before_scrape(void *ctx) {
     uv_resident_set_memory(&rss);
     if (!a->closing) governor__measure(a->governor);
     app__measure_scopes(a);
+    series__set(a->m.absent, (double)a->absent.n);
     series__set(a->m.rss, (double)rss);
     series__set(a->m.cpu, seconds(cpu_ns()));
     series__set(a->m.fds, count_fds());

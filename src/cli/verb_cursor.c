@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ANSWER_MAX ((size_t)4 << 20)
+#define ANSWER_MAX ((size_t)32 << 20) /* The hub says no more. */
 
 const char verb_cursor_help[] =
     "get [SOURCE [STREAM]] | set SOURCE STREAM CURSOR --reason TEXT\n"
@@ -67,25 +67,15 @@ static int read_wish(const struct command *c, struct wish *w, int argc, char **a
 /* The log's answer, when no souk runs. */
 
 struct log_streams {
-    struct app_absent *list; /* Owned; APP_ABSENT_MAX. */
-    size_t n;
+    struct absent_streams all; /* Owned. */
+    bool no_memory;
 };
-
-static struct app_absent *place_of(struct log_streams *l, struct slice source, struct slice key) {
-    for (size_t i = 0; i < l->n; i++)
-        if (slice__eq(slice__str(l->list[i].source), source) &&
-            slice__eq(slice__str(l->list[i].key), key))
-            return &l->list[i];
-    if (l->n == APP_ABSENT_MAX) return NULL;
-    struct app_absent *at = &l->list[l->n++];
-    snprintf(at->source, sizeof at->source, "%.*s", SLICE_FMT(source));
-    snprintf(at->key, sizeof at->key, "%.*s", SLICE_FMT(key));
-    return at;
-}
 
 static void take_stream(void *ctx, struct slice source, struct slice key,
                         const struct slice *cursor, struct slice hold) {
-    struct app_absent *at = place_of(ctx, source, key);
+    struct log_streams *l = ctx;
+    struct absent_stream *at = absent__put(&l->all, source, key);
+    l->no_memory |= at == NULL;
     if (at == NULL) return;
     if (cursor != NULL) snprintf(at->cursor, sizeof at->cursor, "%.*s", SLICE_FMT(*cursor));
     else snprintf(at->hold, sizeof at->hold, "%.*s", SLICE_FMT(hold));
@@ -117,6 +107,8 @@ static int read_log(const char *dir, struct log_streams *l, struct err *e) {
         code = 0;
     }
     spool_scan__close(scan);
+    if (code >= 0 && l->no_memory) return err__setf(e, ERR_NOMEM, "out of memory");
+    absent__sweep(&l->all);
     return code < 0 ? code : 0;
 }
 
@@ -129,25 +121,25 @@ static void put_text(struct buf *out, const char *key, const char *text) {
 /* In the form of GET /api/v1/cursor. */
 static void put_log(const struct log_streams *l, struct buf *out) {
     buf__append_str(out, "{\"streams\":[");
-    for (size_t i = 0; i < l->n; i++) {
+    for (size_t i = 0; i < l->all.n; i++) {
         buf__append_str(out, i == 0 ? "{" : ",{");
-        put_text(out, "source", l->list[i].source);
-        put_text(out, "stream", l->list[i].key);
+        put_text(out, "source", l->all.list[i].source);
+        put_text(out, "stream", l->all.list[i].key);
         put_text(out, "state", "log");
-        put_text(out, "cursor", l->list[i].cursor);
-        put_text(out, "frozen", l->list[i].hold);
+        put_text(out, "cursor", l->all.list[i].cursor);
+        put_text(out, "frozen", l->all.list[i].hold);
         buf__append_str(out, "\"last_cursor\":\"\",\"last_advance_ms\":0}");
     }
     buf__append_str(out, "]}");
 }
 
 static int ask_log(const char *dir, struct buf *out) {
-    struct log_streams l = {.list = calloc(APP_ABSENT_MAX, sizeof *l.list)};
+    struct log_streams l = {0};
     struct err e = {0};
-    int code = l.list == NULL ? err__setf(&e, ERR_NOMEM, "out of memory") : read_log(dir, &l, &e);
+    int code = read_log(dir, &l, &e);
     if (code == 0) put_log(&l, out);
     else print_error(&e);
-    free(l.list);
+    absent__fini(&l.all);
     if (code == ERR_NOT_FOUND) return EXIT_CANT_CREATE;
     return code == 0 ? 0 : exit_code_of(code);
 }
