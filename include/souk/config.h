@@ -82,6 +82,10 @@ struct config_freshness {
     double amber_s, red_s; /* Age of the last synced page. */
 };
 
+/* What other rooms can do; souk's cli sees to it that they say the same. */
+#define CONFIG_QUOTA_MIB_MIN 128 /* Two segments of the spool. */
+#define CONFIG_BODY_MIB_MAX 64   /* What is decoded at most. */
+
 /** All pointers are owned by the struct and never NULL, unless said otherwise. */
 struct config {
     struct {
@@ -128,6 +132,7 @@ struct config {
     } alerts;
     struct {
         int64_t host_gap_ms; /* Least time between two requests to one host. */
+        int64_t body_mib;    /* Of an answer, decompressed; larger ones are refused. */
         double vendor_per_s; /* Requests a second over all hosts of the game's vendor; 0: as many as
                                 its policies allow. */
     } limits;

@@ -15,7 +15,7 @@
 #include "souk/core/err.h"
 #include <yyjson.h>
 
-#define DECODE_BODY_MAX ((size_t)16 << 20)
+#define DECODE_BODY_MAX ((size_t)64 << 20)
 #define DECODE_DEPTH_MAX 32 /* Of values that are written out again. */
 #define DECODE_FIELD_MAX 96
 

@@ -45,6 +45,7 @@ struct guard_source {
                                     proven since that it is over; and why. */
     int64_t again_ms;            /* Of disabled: when it is asked again by itself; 0: a person has
                                     to let it. */
+    const char *advice;          /* Of disabled: what to do, in place of the usual. May be NULL. */
     const char *halted;          /* Not "" nor NULL: somebody paused or killed it, and why. */
     bool rewound;                /* Frozen because its cursor went backwards. */
     bool unavailable;    /* The upstream says that it does not give this: no drift until it does. */

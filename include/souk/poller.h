@@ -59,6 +59,7 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
     void *bearer_ctx;
     struct wall *wall;       /* Told the time of every server that says it. NULL: nobody is. */
     const struct gate *gate; /* NULL: its own permit is enough. Else HEAD at the start is theirs. */
+    size_t body_max; /* Of an answer, decompressed: at most DECODE_BODY_MAX. 0: HTTP's default. */
 };
 
 #define POLLER_BEARER_MAX 4096 /* Bytes of a token. */
@@ -100,6 +101,7 @@ struct poller_status {
     bool refused;              /* The governor disabled its endpoint. */
     bool quiet;                /* It has no token, and last_error says why: a normal state, */
     bool tokenless;            /* unless this is set too: the upstream takes none for now. */
+    uint32_t n_oversized;      /* Answers in a row that are larger than is taken: it rests, too. */
     uint32_t n_refusals;       /* Answers in a row that refused what it asks for: it rests, ever */
     uint16_t refused_http;     /* longer, up to an hour. Their status. */
     bool done;                 /* Its plan is at its end. */

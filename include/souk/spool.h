@@ -9,7 +9,10 @@
  *
  * What can fail: a full quota or disk refuses pages (ERR_FULL) while acknowledgements still fit in
  * the space that is set aside ahead: the next segment, and a reserve as large, both beside the
- * quota; a failed fdatasync is never retried on the same descriptor: the segment's synced part and
+ * quota. What is written on and on while nothing is stored (alerts, commands, limits, checkpoints)
+ * has a head-room of two segments behind the quota, and is refused beyond it; what is about data
+ * that the log has (seals, acknowledgements, ranges, refused rows) never is, and is bounded by it.
+ * A failed fdatasync is never retried on the same descriptor: the segment's synced part and
  * the unsynced records are written to a new file that takes its place, so that positions stay, and
  * a second failure in a row stops the spool (ERR_IO to every waiter). */
 #ifndef SOUK_SPOOL_H
@@ -39,6 +42,7 @@ enum spool_type {
 };
 
 #define SPOOL_RECORD_MAX ((size_t)32 << 20) /* Bytes of one payload. */
+#define SPOOL_QUOTA_MIN (128ull << 20)      /* With segments of the usual size: two of them. */
 
 struct spool;
 
@@ -97,14 +101,16 @@ void spool__close(struct spool *s, spool_close_cb cb, void *data);
 
 /** Appends one record of @n_parts slices, which are copied. @cb may be NULL. @type is neither
  *  CHECKPOINT nor STOP, which have functions of their own.
- *  @return its position; 0 with @e filled: ERR_FULL (pages, frames, requests and ops only),
- * ERR_LIMIT (too large), ERR_IO (failed), ERR_CLOSED. */
+ *  @return its position; 0 with @e filled: ERR_FULL (pages, frames, requests and ops; beyond the
+ *  head-room also alerts, commands and limits), ERR_LIMIT (too large), ERR_IO (failed), ERR_CLOSED.
+ */
 uint64_t spool__append(struct spool *s, enum spool_type type, uint32_t source,
                        const struct slice *parts, size_t n_parts, spool_synced_cb cb, void *data,
                        struct err *e);
 /** Appends a CHECKPOINT: everything below @low_water_lsn is acknowledged, and segments that lie
  *  wholly below it may go once it is synced and their retention has passed. @payload is the
- *  writer's (cursors, governor state); the last one is found again at opening.
+ *  writer's (cursors, governor state); the last one is found again at opening. Beyond the
+ *  head-room one that frees nothing is refused with ERR_FULL.
  *  @return its position, or 0 with @e filled. */
 uint64_t spool__checkpoint(struct spool *s, uint64_t low_water_lsn, struct slice payload,
                            struct err *e);

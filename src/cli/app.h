@@ -98,7 +98,8 @@ struct app {
     bool recovered, draining, stopped;
     bool closing; /* Rooms are going away: nobody asks them any more. */
     int n_to_close;
-    uint64_t checkpointed_end; /* End of the log at the last checkpoint. */
+    /* At the last checkpoint: the end of the log, what is stored, and the tape's mark. */
+    uint64_t checkpointed_end, checkpointed_low_water, checkpointed_tape;
     double rows_history[HISTORY_STEPS], pages_history[HISTORY_STEPS];
     size_t n_history;
     uint64_t history_rows, history_pages;

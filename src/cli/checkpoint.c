@@ -66,6 +66,10 @@ void app__checkpoint(struct app *a) {
     uint64_t low_water = store__low_water(a->store);
     const char *tape_followed;
     struct tape_mark tape = tape_lane__mark(a, &tape_followed);
+    /* While nothing can be stored, another would free nothing, and fill the log further. */
+    if (status.full && !a->draining && low_water == a->checkpointed_low_water &&
+        tape.lsn == a->checkpointed_tape)
+        return;
     struct buf payload = buf__init(SPOOL_RECORD_MAX), part = buf__init(SPOOL_RECORD_MAX);
     buf__u8(&payload, CHECKPOINT_VERSION);
     put_streams(a, &payload);
@@ -88,6 +92,8 @@ void app__checkpoint(struct app *a) {
     } else {
         spool__status(a->spool, &status);
         a->checkpointed_end = status.end_lsn;
+        a->checkpointed_low_water = low_water;
+        a->checkpointed_tape = tape.lsn;
     }
     buf__fini(&payload);
     buf__fini(&part);

@@ -4,6 +4,7 @@
 #include "poll_call.h"
 #include "reload.h"
 #include "souk/core/log.h"
+#include "souk/decode.h"
 #include "souk/tables.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,6 +225,7 @@ void app__poller_deps(struct app *a, struct poller_deps *out) {
                              .bearer_refused = app__bearer_refused,
                              .bearer_ctx = a,
                              .wall = &a->wall,
+                             .body_max = (size_t)a->settings->config->limits.body_mib << 20,
                              .gate = a->throttler == NULL ? NULL : throttler__gate(a->throttler)};
 }
 
@@ -291,6 +293,10 @@ static const char *spool_dir(const struct app *a) {
     snprintf(dir, sizeof dir, "%s/spool", a->settings->config->state_dir);
     return dir;
 }
+
+/* The file is checked without the rooms. */
+_Static_assert((uint64_t)CONFIG_QUOTA_MIB_MIN << 20 == SPOOL_QUOTA_MIN, "one quota");
+_Static_assert((size_t)CONFIG_BODY_MIB_MAX << 20 == DECODE_BODY_MAX, "one bound");
 
 static int open_spool(struct app *a, struct err *e) {
     if (mkdir(a->settings->config->state_dir, 0750) != 0 &&

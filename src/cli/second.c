@@ -67,11 +67,30 @@ static int64_t again_ms(const struct app *a, int64_t mono_ns) {
     return (a->clock.wall_ns + (wait_ns > 0 ? wait_ns : 0)) / NS_PER_MS;
 }
 
+/* A page that is larger than is taken, and the way on. */
+static void judge_oversized(const struct app *a, const struct app_stream *s,
+                            const struct poller_status *p, char text[ERR_MSG_MAX],
+                            char say[ERR_MSG_MAX], struct guard_source *out) {
+    bool cursor = s->type->cursor != NULL;
+    snprintf(text, ERR_MSG_MAX, "the answer at %.90s is larger than limits.body_mib (%d) allows",
+             p->state->cursor[0] == '\0' ? s->spec.path : p->state->cursor,
+             (int)a->settings->config->limits.body_mib);
+    int n = snprintf(say, ERR_MSG_MAX, "Raise it (%d at most) and start souk again",
+                     CONFIG_BODY_MIB_MAX);
+    snprintf(say + n, ERR_MSG_MAX - (size_t)n,
+             cursor ? ", or leave the page out: souk cursor set %.20s %.40s CURSOR --reason TEXT."
+                    : ", or do not ask for %.20s %.40s.",
+             s->type->name, s->spec.key);
+    out->disabled_reason = text;
+    out->advice = say;
+    out->again_ms = again_ms(a, p->next_mono_ns);
+}
+
 /* What switches a stream off beside its endpoint: no token that is taken, or it rests because what
  * it asks for is refused. */
 static void judge_stream(const struct app *a, const struct app_stream *s,
                          const struct poller_status *p, char text[ERR_MSG_MAX],
-                         struct guard_source *out) {
+                         char advice[ERR_MSG_MAX], struct guard_source *out) {
     out->disabled_reason = app__why_disabled(s);
     if (out->disabled_reason[0] != '\0') {
         out->again_ms = again_ms(a, p->next_mono_ns);
@@ -79,6 +98,8 @@ static void judge_stream(const struct app *a, const struct app_stream *s,
         snprintf(text, ERR_MSG_MAX, "%s", p->last_error);
         out->disabled_reason = text;
         out->again_ms = again_ms(a, app__token_again_ns(a, p));
+    } else if (p->n_oversized > 0) {
+        judge_oversized(a, s, p, text, advice, out);
     } else if (p->n_refusals >= REFUSALS_TOLD) {
         snprintf(text, ERR_MSG_MAX, "what it asks for is refused: HTTP %u, %u times in a row",
                  p->refused_http, p->n_refusals);
@@ -129,6 +150,7 @@ static bool rests(const struct poller_status *p) {
 static void run_guard(struct app *a) {
     static struct guard_source sources[GUARD_SOURCES_MAX];
     static char why[GUARD_SOURCES_MAX][ERR_MSG_MAX], off[GUARD_SOURCES_MAX][ERR_MSG_MAX];
+    static char advice[GUARD_SOURCES_MAX][ERR_MSG_MAX];
     size_t n = 0;
     for (size_t i = 0; i < a->n_streams && n < GUARD_SOURCES_MAX; i++) {
         const struct app_stream *s = &a->streams[i];
@@ -155,7 +177,7 @@ static void run_guard(struct app *a) {
             .unavailable = p.state->unavailable,
             .instead = s->type->instead,
             .why = why[n]};
-        judge_stream(a, s, &p, off[n], &sources[n]);
+        judge_stream(a, s, &p, off[n], advice[n], &sources[n]);
         judge_endpoint(a, p.endpoint, &sources[n++]);
     }
     struct store_status store;

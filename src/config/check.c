@@ -333,7 +333,7 @@ void config__check(struct config_job *job, const struct config *c) {
         job__errorf(job, job__line(job, "clickhouse.database"),
                     "clickhouse.database is \"%.64s\" (expected letters, digits and _)",
                     c->clickhouse.database);
-    check_range(job, "spool.quota_mib", c->spool.quota_mib, 64, 1 << 24);
+    check_range(job, "spool.quota_mib", c->spool.quota_mib, CONFIG_QUOTA_MIB_MIN, 1 << 24);
     if (!(c->spool.retain_hours >= 0 && c->spool.retain_hours <= 8784))
         job__errorf(job, job__line(job, "spool.retain_hours"),
                     "spool.retain_hours is %g (expected 0 to 8784)", c->spool.retain_hours);
@@ -357,6 +357,7 @@ void config__check(struct config_job *job, const struct config *c) {
     check_freshness(job, "alerts.leagues", &c->alerts.leagues);
     check_freshness(job, "alerts.enrichment", &c->alerts.enrichment);
     check_range(job, "limits.host_gap_ms", c->limits.host_gap_ms, 1, 60000);
+    check_range(job, "limits.body_mib", c->limits.body_mib, 1, CONFIG_BODY_MIB_MAX);
     if (c->live && c->limits.host_gap_ms < LIVE_HOST_GAP_MS_MIN)
         job__errorf(job, job__line(job, "limits.host_gap_ms"),
                     "limits.host_gap_ms is %lld (expected %d or more when live is true)",

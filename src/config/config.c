@@ -227,6 +227,7 @@ static bool fill_defaults(const struct config_job *job, struct config *c) {
     fill_num(job, "batch.live_after_s", &c->batch.live_after_s, 30);
     fill_int(job, "batch.live_after_mib", &c->batch.live_after_mib, 32);
     fill_int(job, "limits.host_gap_ms", &c->limits.host_gap_ms, 250);
+    fill_int(job, "limits.body_mib", &c->limits.body_mib, 32);
     fill_num(job, "limits.vendor_per_s", &c->limits.vendor_per_s, c->live ? 0.95 : 0);
     fill_int(job, "tape.memory_mib", &c->tape.memory_mib, 1024);
     fill_num(job, "tape.snapshot_minutes", &c->tape.snapshot_minutes, 10);

@@ -115,6 +115,7 @@ static const cyaml_schema_field_t freshness_fields[] = {
     CYAML_FIELD_FLOAT("red_s", OPT, struct config_freshness, red_s), CYAML_FIELD_END};
 static const cyaml_schema_field_t limits_fields[] = {
     CYAML_FIELD_INT("host_gap_ms", OPT, struct config, limits.host_gap_ms),
+    CYAML_FIELD_INT("body_mib", OPT, struct config, limits.body_mib),
     CYAML_FIELD_FLOAT("vendor_per_s", OPT, struct config, limits.vendor_per_s), CYAML_FIELD_END};
 static const cyaml_schema_field_t batch_fields[] = {
     CYAML_FIELD_INT("rows", OPT, struct config, batch.rows),

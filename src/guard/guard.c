@@ -1,8 +1,9 @@
 /* The rules of the guard. Each condition of each subject (a source's stream, the store, the spool)
  * has a level; raising follows at once, clearing after GUARD_HEALTHY good evaluations.
  *
- * An incident is raised when its level changes and again every REPEAT_NS with a fresh body: the
- * alerts room counts the repeats, and one event in five seconds is enough for people. */
+ * An incident is raised when its level changes and again with a fresh body: each REPEAT_NS at
+ * first, then the more seldom the longer it lasts, as each is a record of the log, which must not
+ * fill with them while nothing can be stored. The alerts room counts the repeats. */
 #include "souk/guard.h"
 #include "souk/core/log.h"
 #include <inttypes.h>
@@ -10,6 +11,9 @@
 #include <stdlib.h>
 
 #define REPEAT_NS (5 * NS_PER_S)
+#define REPEAT_MAX_NS (300 * NS_PER_S)
+#define REPEAT_PART 60 /* Of the time that it has lasted: what the body says is 2 % old at most.   \
+                        */
 #define STORE_AMBER_S 5.0
 #define STORE_RED_S 60.0
 #define SPOOL_AMBER 0.8
@@ -34,7 +38,7 @@ struct condition {
     enum guard_level level; /* As raised; GREEN: not raised. */
     unsigned n_good;        /* Good evaluations in a row. */
     bool settled; /* Raised or cleared in this run: no incident of an earlier one stands. */
-    int64_t raised_mono_ns;
+    int64_t since_mono_ns, raised_mono_ns; /* At this level; last raised. */
 };
 
 struct subject {
@@ -88,6 +92,11 @@ struct finding {
     struct alert_why why;
 };
 
+static int64_t repeat_ns(int64_t lasts_ns) {
+    int64_t ns = lasts_ns / REPEAT_PART;
+    return ns < REPEAT_NS ? REPEAT_NS : ns > REPEAT_MAX_NS ? REPEAT_MAX_NS : ns;
+}
+
 static void apply(struct guard *g, struct condition *c, const struct finding *f, const char *class,
                   const char *runbook, const struct alert_label *labels, size_t n_labels) {
     if (f->level == GUARD_GREEN) {
@@ -99,7 +108,10 @@ static void apply(struct guard *g, struct condition *c, const struct finding *f,
     }
     c->n_good = 0;
     c->settled = true;
-    if (c->level == f->level && g->clock->mono_ns - c->raised_mono_ns < REPEAT_NS) return;
+    int64_t now_ns = g->clock->mono_ns;
+    if (c->level == f->level && now_ns - c->raised_mono_ns < repeat_ns(now_ns - c->since_mono_ns))
+        return;
+    if (c->level != f->level) c->since_mono_ns = now_ns;
     c->level = f->level;
     c->raised_mono_ns = g->clock->mono_ns;
     struct alert_signal s = {.class = class,
@@ -188,12 +200,13 @@ static void judge_disabled(const struct guard_source *s, struct finding *f) {
     f->level = disabled ? GUARD_RED : GUARD_GREEN;
     snprintf(f->title, sizeof f->title, "%s %s is switched off", s->name, s->stream);
     if (disabled && s->again_ms > 0) {
-        snprintf(
-            f->body, sizeof f->body,
-            "souk rests because of errors: %.160s. It asks again by itself at %s, once, and "
-            "goes on if that is answered well. If it lasts, look at credentials, rights, and what "
-            "is asked for.",
-            s->disabled_reason, clock_text(s->again_ms, at));
+        snprintf(f->body, sizeof f->body,
+                 "souk rests because of errors: %.160s. It asks again by itself at %s, once%s%s",
+                 s->disabled_reason, clock_text(s->again_ms, at),
+                 s->advice == NULL ? ", and " : ". ",
+                 s->advice == NULL ? "goes on if that is answered well. If it lasts, look at "
+                                     "credentials, rights, and what is asked for."
+                                   : s->advice);
         return;
     }
     snprintf(f->body, sizeof f->body,

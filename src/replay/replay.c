@@ -5,6 +5,7 @@
 #include "souk/replay.h"
 #include "row_hash.h"
 #include "souk/core/log.h"
+#include "souk/decode.h"
 #include "souk/record_rows.h"
 #include "souk/tables.h"
 #include <assert.h>
@@ -57,7 +58,7 @@ int replay__new(struct replay **out, const struct replay_options *options, struc
     if (r->options.rows_max == 0) r->options.rows_max = ROWS_MAX_DEFAULT;
     if (r->options.bytes_max == 0) r->options.bytes_max = BYTES_MAX_DEFAULT;
     r->meta = buf__init(SPOOL_RECORD_MAX);
-    r->body = buf__init(SPOOL_RECORD_MAX * 2);
+    r->body = buf__init(DECODE_BODY_MAX + 1);
     r->cells = buf__init(BATCH_COLUMN_BYTES_MAX);
     /* Age never cuts: pages of hours apart may share a batch. */
     struct batcher_options batches = {.store_id = "replay",

@@ -3,6 +3,7 @@
  * rows is in record_rows.c. */
 #include "souk/decoder.h"
 #include "souk/core/log.h"
+#include "souk/decode.h"
 #include "souk/ops_rows.h"
 #include "souk/record_rows.h"
 #include <assert.h>
@@ -245,7 +246,7 @@ int decoder__open(struct decoder **out, const struct decoder_deps *deps, uint64_
     d->deps = *deps;
     d->at = from_lsn;
     d->end = until_lsn;
-    d->body = buf__init(SPOOL_RECORD_MAX * 2);
+    d->body = buf__init(DECODE_BODY_MAX + 1);
     d->retry.data = d;
     uv_timer_init(deps->loop, &d->retry);
     spool_reader__init(&d->reader, deps->spool, from_lsn);

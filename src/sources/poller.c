@@ -30,7 +30,7 @@ int poller__open(struct poller **out, const struct poller_deps *deps,
     *p = (struct poller){.deps = *deps, .type = type, .settings = settings, .stream = stream};
     p->meta = buf__init(POLLER_META_MAX);
     p->memo = buf__init(SPOOL_RECORD_MAX);
-    p->packed = buf__init(SPOOL_RECORD_MAX);
+    p->packed = buf__init(2 * DECODE_BODY_MAX); /* zstd wants room for what does not compress. */
     p->last_packed = buf__init(SPOOL_RECORD_MAX);
     p->job.headers_text = buf__init(HTTP_HEADER_BYTES_MAX * 2);
     p->job.poller = p;
@@ -301,6 +301,7 @@ static void fetch(struct poller *p) {
                                     .headers = p->header_lines,
                                     .n_headers = n,
                                     .body = slice__str(p->request.body),
+                                    .body_max = p->deps.body_max,
                                     .source = p->type->name,
                                     .class_name = permit_class__name(p->permit.class),
                                     .done_cb = on_response};
@@ -448,6 +449,7 @@ void poller__status(const struct poller *p, struct poller_status *out) {
                                   .tokenless = p->tokenless,
                                   .n_refusals = p->n_refusals,
                                   .refused_http = p->refused_http,
+                                  .n_oversized = p->n_oversized,
                                   .done = p->done,
                                   .throttled_wall_ns = p->throttled_wall_ns};
     if (p->held) snprintf(out->last_error, sizeof out->last_error, "frozen: %s", p->held_reason);

@@ -3,9 +3,12 @@
 #define SOUK_POLLER_INTERNAL_H
 
 #include "souk/core/log.h"
+#include "souk/decode.h"
 #include "souk/poller.h"
 
 #define POLLER_META_MAX ((size_t)64 << 10)
+#define POLLER_PACKED_MAX                                                                          \
+    (SPOOL_RECORD_MAX - POLLER_META_MAX - 64) /* A record's, beside its facts. */
 #define POLLER_REFUSED_WAIT_NS (5 * NS_PER_S)
 #define POLLER_TOKEN_WAIT_NS NS_PER_S        /* A token is on its way. */
 #define POLLER_QUIET_WAIT_NS (60 * NS_PER_S) /* There is none; somebody may grant it. */
@@ -26,6 +29,7 @@ struct judge_job {
     struct page_facts page;
     struct err err;
     int status;
+    bool oversized; /* The answer, or what is kept of it, is larger than we take. */
 };
 
 struct poller {
@@ -61,6 +65,7 @@ struct poller {
     uint32_t attempts;
     bool is_refusal;       /* The last answer refused what was asked for, and nothing else. */
     uint32_t n_refusals;   /* Such answers in a row. */
+    uint32_t n_oversized;  /* Answers in a row that are larger than we take. */
     uint16_t refused_http; /* The status of the last of them. */
     char retry_reason[64];
     uv_timer_t timer;

@@ -3,6 +3,7 @@
 #include "souk/record_rows.h"
 #include "souk/core/log.h"
 #include "souk/core/refusal.h"
+#include "souk/decode.h"
 #include "souk/ops_rows.h"
 #include "souk/tables.h"
 #include <stdio.h>
@@ -143,7 +144,7 @@ struct record_decoder *record_decoder__new(const char *followed) {
     struct record_decoder *d = calloc(1, sizeof *d);
     if (d == NULL) return NULL;
     d->meta = buf__init(SPOOL_RECORD_MAX);
-    d->body = buf__init(SPOOL_RECORD_MAX * 2);
+    d->body = buf__init(DECODE_BODY_MAX + 1);
     if (followed__set(&d->followed, followed) == 0) return d;
     record_decoder__free(d);
     return NULL;

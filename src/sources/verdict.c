@@ -146,6 +146,8 @@ static void begin_facts(struct poller *p, const struct http_response *r) {
     poller__set_now(p);
     p->state.poked = false;
     p->state.unavailable = false;
+    /* Its body, when the headers are in: those have a bound that nobody raises. */
+    p->job.oversized = r->err.code == ERR_LIMIT && r->n_headers > 0;
 }
 
 static int64_t doubled_ns(int64_t first_ns, uint32_t n, int64_t most_ns) {
@@ -166,6 +168,14 @@ static int64_t backoff_ns(uint32_t n_failures) {
     return doubled_ns(NS_PER_S / 2, n_failures, POLLER_BACKOFF_MAX_NS);
 }
 
+/* The page there will not be smaller next time: it is asked for at a slow pace, and said what
+ * somebody can do. */
+static void rest_oversized(struct poller *p) {
+    if (p->n_oversized < UINT32_MAX) p->n_oversized++;
+    p->backoff_until_mono_ns =
+        p->deps.clock->mono_ns + doubled_ns(POLLER_REST_NS, p->n_oversized, POLLER_REST_MAX_NS);
+}
+
 /* The request or its answer was no good: the cursor stays. Sources that repeat show their last
  * values as stale, at most once a period. */
 static void keep_failure(struct poller *p, const char *status, const char *reason) {
@@ -173,6 +183,7 @@ static void keep_failure(struct poller *p, const char *status, const char *reaso
     p->state.n_failures++;
     p->backoff_until_mono_ns = now->mono_ns + backoff_ns(p->state.n_failures);
     if (p->is_refusal) rest(p);
+    if (p->job.oversized) rest_oversized(p);
     snprintf(p->retry_reason, sizeof p->retry_reason, "%s", reason);
     p->facts.status = slice__str(status);
     p->facts.error = slice__str(p->error);
@@ -199,7 +210,7 @@ static void keep_failure(struct poller *p, const char *status, const char *reaso
 static void keep_success(struct poller *p, const char *status, bool is_page) {
     if (!p->request.seed)
         poller_recent__add(&p->recent, is_page && p->facts.flags & REQUEST_ADVANCES);
-    p->state.n_failures = p->n_refusals = 0;
+    p->state.n_failures = p->n_refusals = p->n_oversized = 0;
     p->backoff_until_mono_ns = 0;
     p->facts.status = slice__str(status);
     /* Also when nothing was new: how old the newest row is says how fresh the cursor is. */
@@ -345,10 +356,16 @@ static void on_judge(uv_work_t *work) {
     if (job->page.verdict != PAGE_NEW) return;
     bool other = job->page.keep.len > 0;
     buf__clear(&p->packed);
-    if (journal__compress(other ? buf__slice(&job->page.keep) : job->answer.body, &p->packed) == 0)
-        return;
+    int code =
+        journal__compress(other ? buf__slice(&job->page.keep) : job->answer.body, &p->packed);
+    if (code == 0 && p->packed.len <= POLLER_PACKED_MAX) return;
     job->page.verdict = PAGE_INVALID;
-    err__setf(&job->err, ERR_NOMEM, "%s: no memory to compress a page", p->stream->key);
+    job->oversized = code == 0;
+    if (code == 0)
+        err__setf(&job->err, ERR_LIMIT,
+                  "%s: a page of %zu bytes, compressed, is more than a record holds (%zu)",
+                  p->stream->key, p->packed.len, POLLER_PACKED_MAX);
+    else err__setf(&job->err, ERR_NOMEM, "%s: no memory to compress a page", p->stream->key);
 }
 
 static void on_judged(uv_work_t *work, int status) {

@@ -50,7 +50,22 @@ static int roll(struct spool *s) {
     return 0;
 }
 
-static int check_room(struct spool *s, unsigned type, uint64_t extent, struct err *e) {
+/* What would be written on and on while nothing is stored. */
+static bool is_endless(unsigned type) {
+    return type == SPOOL_ALERT || type == SPOOL_COMMAND || type == SPOOL_LIMITS;
+}
+
+static int check_headroom(const struct spool *s, uint64_t extent, struct err *e) {
+    uint64_t most = s->quota_bytes + HEADROOM_SEGMENTS * s->form.segment_bytes;
+    if (s->bytes + extent <= most) return 0;
+    series__inc(s->metrics.refused_control);
+    return err__setf(e, ERR_FULL,
+                     "spool: append %" PRIu64 " bytes: %" PRIu64 " are in use, and the head-room "
+                     "behind the quota ends at %" PRIu64,
+                     extent, s->bytes, most);
+}
+
+static int check_quota(struct spool *s, unsigned type, uint64_t extent, struct err *e) {
     bool data = type_is_data(type);
     uint64_t pending = s->filling->bytes.len + s->flying->bytes.len + extent;
     if (data && s->disk_full)
@@ -63,11 +78,18 @@ static int check_room(struct spool *s, unsigned type, uint64_t extent, struct er
         return err__setf(e, ERR_FULL,
                          "spool: append %" PRIu64 " bytes: %" PRIu64 " of %" PRIu64 " are in use",
                          extent, s->bytes, s->quota_bytes);
+    if (is_endless(type) && check_headroom(s, extent, e) != 0) return ERR_FULL;
     if (pending > (data ? PENDING_DATA_MAX : PENDING_MAX))
         return err__setf(e, ERR_FULL,
                          "spool: append %" PRIu64 " bytes: %" PRIu64 " wait for the disk", extent,
                          pending - extent);
     return 0;
+}
+
+static int check_room(struct spool *s, unsigned type, uint64_t extent, struct err *e) {
+    int rc = check_quota(s, type, extent, e);
+    if (rc != 0 && type_is_data(type)) series__inc(s->metrics.refused_data);
+    return rc;
 }
 
 /* @return the position, or 0 with @e filled. */
@@ -161,6 +183,9 @@ uint64_t spool__checkpoint(struct spool *s, uint64_t low_water_lsn, struct slice
     unsigned char prefix[8];
     if (check_open(s, e) != 0) return 0;
     assert(low_water_lsn <= atomic_load(&s->synced_lsn));
+    if (low_water_lsn <= s->low_water_lsn &&
+        check_headroom(s, record__extent(sizeof prefix + payload.len), e) != 0)
+        return 0;
     put_le(prefix, low_water_lsn, sizeof prefix);
     struct slice parts[] = {slice__of((const char *)prefix, sizeof prefix), payload};
     struct checkpoint *c = calloc(1, sizeof *c);

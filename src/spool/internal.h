@@ -15,6 +15,7 @@
 #define PENDING_DATA_MAX ((size_t)64 << 20)
 #define PENDING_MAX ((size_t)128 << 20)
 #define QUOTA_DEFAULT (4ull << 30)
+#define HEADROOM_SEGMENTS 2 /* Behind the quota. */
 #define SEGMENT_DEFAULT (64ull << 20)
 #define SEGMENT_MIN                                                                                \
     (16ull << 10)      /* For tests; a segment holds its header, a record and its END.             \
@@ -27,6 +28,7 @@ enum errno_label { ERRNO_EIO, ERRNO_ENOSPC, ERRNO_OTHER, ERRNO__N };
 struct spool_metrics {
     struct series *append_bytes, *sync_seconds, *group_bytes;
     struct series *size, *limit, *disk_free, *segments, *unacked, *oldest_unacked;
+    struct series *refused_data, *refused_control;
     struct series *corrupt, *torn_tails, *recovery_seconds;
     struct series *errors[OP__N][ERRNO__N];
 };

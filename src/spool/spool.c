@@ -94,6 +94,12 @@ static void init_metrics(struct spool_metrics *x, struct metrics *m) {
     x->group_bytes = metrics__histogram_scaled(m, "souk_wal_group_bytes", "Bytes of one group.",
                                                BYTES_SCALE, "%s", "");
     x->size = metrics__gauge(m, "souk_wal_size_bytes", "Bytes of all segments.", "%s", "");
+#define REFUSED(what)                                                                              \
+    metrics__counter(m, "souk_wal_refused_total", "Appends refused as the log or disk is full.",   \
+                     "records=\"" what "\"")
+    x->refused_data = REFUSED("data");
+    x->refused_control = REFUSED("control");
+#undef REFUSED
     x->limit = metrics__gauge(m, "souk_wal_limit_bytes", "The quota.", "%s", "");
     x->disk_free =
         metrics__gauge(m, "souk_wal_disk_free_bytes", "Bytes free where the spool is.", "%s", "");

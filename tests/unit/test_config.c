@@ -84,7 +84,7 @@ static const char full[] =
     "  compression: zstd, hosts: ['a.example:9440', '[::1]', b],\n"
     "  tls: {enabled: true, verify: false, ca_file: /ca.pem, server_name: ch.example},\n"
     "  delivery: at_least_once}\n"
-    "spool: {quota_mib: 100, retain_hours: 0}\n"
+    "spool: {quota_mib: 200, retain_hours: 0}\n"
     "tape: {enabled: false, memory_mib: 64, snapshot_minutes: 0.5}\n"
     "hub: {host: 0.0.0.0, port: 80, allow_origins: ['https://a.example'],\n"
     "  tokens_file: t, open_to_local: true, open_metrics: false, clients_max: 5000,\n"
@@ -98,7 +98,7 @@ static const char full[] =
     "    kinds: [item/UniqueWeapon, currency/Currency], period_s: 60,\n"
     "    rate_per_s: 1}\n"
     "alerts: {psapi: {amber_s: 1, red_s: 2}, poe_ninja: {amber_s: 3, red_s: 4}}\n"
-    "limits: {host_gap_ms: 100, vendor_per_s: 0.5}\n"
+    "limits: {host_gap_ms: 100, vendor_per_s: 0.5, body_mib: 48}\n"
     "batch: {rows: 1, bytes_mib: 2, age_ms: 3}\n";
 
 static void check_full(const struct config *c) {
@@ -132,6 +132,7 @@ static void check_full(const struct config *c) {
     assert_true(c->alerts.psapi.amber_s == 1 && c->alerts.poe_ninja.red_s == 4);
     assert_int_equal(c->batch.age_ms, 3);
     assert_int_equal(c->limits.host_gap_ms, 100);
+    assert_int_equal(c->limits.body_mib, 48);
     assert_true(c->limits.vendor_per_s == 0.5);
     assert_string_equal(c->user_agent,
                         "OAuth cid/1.2 (contact: me@example.org) souk/" SOUK_VERSION);
@@ -183,6 +184,8 @@ static void test_config_names_every_error_with_its_line(void **state) {
         {"hub: {port: 99999999999999999999}\n",
          "f:1: hub.port is \"99999999999999999999\" (expected a whole number)"},
         {"\nhub: {port: 0}\n", "f:2: hub.port is 0 (expected 1 to 65535)"},
+        {"spool: {quota_mib: 127}\n", "f:1: spool.quota_mib is 127 (expected 128 to 16777216)"},
+        {"limits: {body_mib: 65}\n", "f:1: limits.body_mib is 65 (expected 1 to 64)"},
         {"hub: {port: 65536}\n", "f:1: hub.port is 65536 (expected 1 to 65535)"},
         {"hub: {clients_max: 0}\n", "f:1: hub.clients_max is 0 (expected 1 to 100000)"},
         {"hub: {clients_per_address: 0}\n",

@@ -292,6 +292,52 @@ static void test_guard_ends_what_was_left_from_an_earlier_run(void **state) {
     assert_int_equal(n_firing(f, ALERT_WARNING), 0);
 }
 
+static int count_append(void *ctx, struct slice json, alerts_synced_cb synced, void *data) {
+    *(size_t *)ctx += json.len > 0;
+    synced(data, 0);
+    return 0;
+}
+
+/* Each repeat is a record of the log, which takes nothing else while ClickHouse is away for days. */
+static void test_an_incident_of_days_is_told_of_more_and_more_seldom(void **state) {
+    struct fixture *f = *state;
+    struct err e;
+    size_t n_records = 0;
+    guard__free(f->guard);
+    alerts__free(f->alerts);
+    struct alerts_options options = {.seed = 1, .ctx = &n_records, .append = count_append};
+    alerts__open(&f->alerts, &f->clock, &f->metrics, &options, &e);
+    guard__open(&f->guard, &f->clock, &f->metrics, f->alerts, &e);
+    f->facts.store = (struct guard_store){.since_mono_ns = f->clock.mono_ns};
+    f->source.enabled = false;
+    pass(f, 300);
+    assert_in_range(n_records, 50, 70); /* Each five seconds at first, */
+    pass(f, 3600 - 300);
+    assert_in_range(n_records, 150, 350);
+    pass(f, 86400 - 3600);
+    size_t day = n_records;
+    assert_in_range(day, 300, 900);
+    pass(f, 86400);
+    assert_in_range(n_records - day, 250, 300); /* and each five minutes in the end. */
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+}
+
+static void test_guard_says_what_to_do_with_a_page_that_is_too_large(void **state) {
+    struct fixture *f = *state;
+    struct buf out = buf__init(1 << 20);
+    pass(f, 1);
+    f->source.disabled_reason = "the answer at 1-2-3 is larger than limits.body_mib (32) allows";
+    f->source.advice = "Raise it, or leave the page out: souk cursor set psapi pc CURSOR --reason TEXT.";
+    f->source.again_ms = START_MS + 60000;
+    pass(f, 1);
+    assert_int_equal(guard__level(f->guard), GUARD_RED);
+    alerts__save(f->alerts, &out);
+    buf__append(&out, "", 1);
+    assert_non_null(strstr(out.base, "the answer at 1-2-3 is larger"));
+    assert_non_null(strstr(out.base, "souk cursor set psapi pc CURSOR --reason TEXT."));
+    buf__fini(&out);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -302,6 +348,8 @@ int main(void) {
         T(test_guard_watches_store_and_spool),
         T(test_guard_tells_throttling_disabling_and_rewinds),
         T(test_guard_says_whether_it_goes_on_by_itself),
+        T(test_an_incident_of_days_is_told_of_more_and_more_seldom),
+        T(test_guard_says_what_to_do_with_a_page_that_is_too_large),
         T(test_what_is_not_given_is_not_fresh),
         T(test_guard_tells_what_is_not_available_and_what_stands_in),
         T(test_guard_ends_what_was_left_from_an_earlier_run),

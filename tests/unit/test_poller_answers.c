@@ -258,6 +258,31 @@ static void test_a_cursor_set_by_hand_starts_without_a_memo(void **state) {
     assert_non_null(strstr(f->last_request, "/demo/1?memo= "));
 }
 
+/* A page that is larger than is taken will be so the next time: slowly again, until its cursor is passed by hand. */
+static void test_a_page_that_is_too_large_rests_and_can_be_passed(void **state) {
+    static const struct script script = {{SAYS("1", "1"), SAYS("2xxxxxxxxxxxxxxx", "16"), SAYS("2xxxxxxxxxxxxxxx", "16"),
+                                          SAYS("4", "1")}, 4};
+    struct fixture *f = *state;
+    struct err e = {0};
+    struct steered steered = {0};
+    struct kept kept;
+    f->body_max = 8;
+    open_demo(f, (struct behaviour){.class = SOURCE_TAIL}, &script);
+    UNTIL(f, status_of(f).n_oversized == 1 && status_of(f).doing == POLL_IDLE);
+    assert_string_equal(status_of(f).state->cursor, "1");
+    assert_in_range((status_of(f).next_mono_ns - f->clock.mono_ns) / NS_PER_S, 8, 10);
+    read_spool(f, &kept);
+    assert_int_equal(kept.n_pages, 1);
+    assert_string_equal(kept.status, "error"); /* What was refused is in the log, without its body. */
+    UNTIL(f, status_of(f).n_oversized == 2 && status_of(f).doing == POLL_IDLE);
+    assert_in_range((status_of(f).next_mono_ns - f->clock.mono_ns) / NS_PER_S, 18, 20);
+    assert_int_equal(poller__steer(f->poller, POLLER_SET, "3", "it is too large", on_steered, &steered, &e), 0);
+    UNTIL(f, steered.done);
+    assert_int_equal(status_of(f).n_oversized, 0);
+    UNTIL(f, status_of(f).counts.fresh >= 2 && status_of(f).doing == POLL_IDLE);
+    assert_string_equal(status_of(f).state->cursor, "4");
+}
+
 /* Tokens. */
 
 struct tokens {
@@ -448,6 +473,7 @@ int main(void) {
         CASE(test_without_a_grant_the_stream_is_quiet),
         CASE(test_while_no_token_is_taken_the_stream_says_so_and_goes_on),
         CASE(test_a_refused_subject_rests_alone),
+        CASE(test_a_page_that_is_too_large_rests_and_can_be_passed),
         CASE(test_a_refused_token_is_told),
         CASE(test_a_token_that_head_finds_refused_is_not_tried_again),
         CASE(test_a_token_is_as_old_as_its_departure),

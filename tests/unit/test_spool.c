@@ -154,6 +154,49 @@ static void test_full_quota_refuses_pages_alone_until_there_is_room(void **state
     assert_true(append_n(f, SPOOL_PAGE, n, 1000) != 0);
 }
 
+static double refused(struct fixture *f, const char *records) {
+    return metrics__counter(&f->metrics, "souk_wal_refused_total", "", "records=\"%s\"", records)->value;
+}
+
+/* What souk writes about itself while ClickHouse is away for weeks: it stays within the head-room behind the quota, and
+ * what frees the log still goes through. */
+static void test_an_outage_of_weeks_fills_the_headroom_and_no_more(void **state) {
+    struct fixture *f = *state;
+    struct err e = {0};
+    static const enum spool_type endless[] = {SPOOL_ALERT, SPOOL_LIMITS, SPOOL_COMMAND};
+    size_t n_kept = 0, n_refused = 0, n_checkpoints = 0;
+    f->options.quota_bytes = 4 * SEGMENT_BYTES;
+    open_spool(f);
+    for (uint32_t n = 0; append_n(f, SPOOL_PAGE, n, 1000) != 0; n++) run_until_synced(f);
+    uint64_t most = f->options.quota_bytes + 2 * SEGMENT_BYTES, stored = status_of(f).synced_lsn;
+    for (int minute = 0; minute < 21 * 24 * 60; minute += 30) {
+        f->clock.mono_ns += 1800 * NS_PER_S;
+        f->clock.wall_ns += 1800 * NS_PER_S;
+        bool kept = append_n(f, endless[minute / 30 % 3], (uint32_t)minute, 600) != 0;
+        n_kept += kept;
+        n_refused += !kept;
+        n_checkpoints += spool__checkpoint(f->spool, 0, SLICE_LIT("nothing is stored"), &e) != 0;
+        run_until_synced(f);
+        assert_true(status_of(f).bytes <= most + SEGMENT_BYTES / 16);
+    }
+    assert_true(n_kept > 100 && n_refused > 100 && n_checkpoints > 100 && n_checkpoints < 900);
+    assert_int_equal(e.code, ERR_FULL);
+    assert_int_equal(append_n(f, SPOOL_OPS, 0, 10), 0);
+    assert_true(refused(f, "control") >= (double)n_refused);
+    assert_true(refused(f, "data") >= 2);
+    static const enum spool_type needed[] = {SPOOL_SEAL, SPOOL_ACK, SPOOL_RANGE, SPOOL_QUARANTINE};
+    for (size_t i = 0; i < 4; i++) assert_true(append_n(f, needed[i], 1, 600) != 0);
+    run_until_synced(f);
+    assert_true(spool__checkpoint(f->spool, stored, SLICE_LIT("stored"), &e) != 0);
+    for (int i = 0; i < 5000 && status_of(f).full; i++) {
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+        uv_sleep(1);
+    }
+    assert_false(status_of(f).full);
+    assert_true(append_n(f, SPOOL_ALERT, 1, 600) != 0);
+    assert_true(append_n(f, SPOOL_PAGE, 1, 600) != 0);
+}
+
 static void test_checkpoint_is_found_and_old_segments_retire(void **state) {
     struct fixture *f = *state;
     struct slice payload;
@@ -368,6 +411,7 @@ int main(void) {
         T(test_sizes_are_bounded),
         T(test_largest_record_comes_back),
         T(test_full_quota_refuses_pages_alone_until_there_is_room),
+        T(test_an_outage_of_weeks_fills_the_headroom_and_no_more),
         T(test_checkpoint_is_found_and_old_segments_retire),
         T(test_segments_are_kept_for_whoever_reads_on),
         T(test_a_full_spool_has_room_when_nothing_is_kept),
