@@ -10,6 +10,7 @@
 #define BACKOFF_FIRST_NS NS_PER_S
 #define BACKOFF_OPEN_NS (16 * NS_PER_S) /* From the third failure on: the circuit is open. */
 #define BACKOFF_MAX_NS (600 * NS_PER_S)
+#define BACKOFF_UNREACHED_NS (8 * NS_PER_S) /* Without a response, at most. */
 #define TRIES 3
 
 static void drop_key(struct endpoint *ep) {
@@ -136,14 +137,15 @@ void endpoint__succeeded(struct endpoint *ep, int64_t now_ns) {
     if (ep->rate_per_s > ep->o.rate_per_s) ep->rate_per_s = ep->o.rate_per_s;
 }
 
-int64_t endpoint__failed(struct endpoint *ep, bool throttled, int64_t now_ns) {
+int64_t endpoint__failed(struct endpoint *ep, bool throttled, bool unreached, int64_t now_ns) {
     uint32_t cost = throttled ? RETRY_COST_THROTTLE : RETRY_COST_FAILURE;
     bool spent = ep->venue->retries < cost; /* Trouble of the whole venue: nobody tries thrice. */
     if (!spent) ep->venue->retries -= cost;
     ep->n_errors++;
     if (ep->n_fail < 30) ep->n_fail++;
     ep->rate_step_ns = now_ns + STEP_NS;
-    if (now_ns >= ep->rate_cut_ns) {
+    /* Silence may be overload, but no more than two halvings' worth. */
+    if (now_ns >= ep->rate_cut_ns && (!unreached || ep->rate_per_s > ep->o.rate_per_s / 4)) {
         ep->rate_cut_ns = now_ns + CUT_NS;
         ep->rate_per_s /= 2;
         if (ep->rate_per_s < ep->o.rate_floor_per_s) ep->rate_per_s = ep->o.rate_floor_per_s;
@@ -155,6 +157,11 @@ int64_t endpoint__failed(struct endpoint *ep, bool throttled, int64_t now_ns) {
     int64_t span_ns = doublings > 9 ? BACKOFF_MAX_NS : first_ns << doublings;
     if (span_ns > BACKOFF_MAX_NS) span_ns = BACKOFF_MAX_NS;
     int64_t wait_ns = first_ns / 2 + governor__random_ns(ep->g, span_ns);
+    /* Nobody has refused anything: what spares a server in trouble would only keep a network that
+     * works again waiting. One request every few seconds is no burden where none arrives, and one
+     * that times out has waited already. */
+    if (unreached && wait_ns > BACKOFF_UNREACHED_NS)
+        wait_ns = BACKOFF_UNREACHED_NS / 2 + governor__random_ns(ep->g, BACKOFF_UNREACHED_NS / 2);
     if (now_ns + wait_ns > ep->backoff_ns) ep->backoff_ns = now_ns + wait_ns;
     return wait_ns;
 }

@@ -338,7 +338,7 @@ void endpoint__answered(struct endpoint *ep, int64_t done_ns);
 void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns);
 void endpoint__succeeded(struct endpoint *ep, int64_t now_ns);
 /** @return the backoff that it chose, from now. */
-int64_t endpoint__failed(struct endpoint *ep, bool throttled, int64_t now_ns);
+int64_t endpoint__failed(struct endpoint *ep, bool throttled, bool unreached, int64_t now_ns);
 void endpoint__invalid(struct endpoint *ep, int status, int64_t now_ns);
 /** A refusal that is about the subject of the request alone. */
 void endpoint__refused_subject(struct endpoint *ep, int status, int64_t now_ns);

@@ -124,7 +124,7 @@ static void judge(struct governor *g, struct endpoint *ep, const struct governor
     if (reply->block_page) {
         halt_host(g, ep);
     } else if (is_transient(reply->status)) {
-        int64_t backoff_ns = endpoint__failed(ep, throttled, now_ns);
+        int64_t backoff_ns = endpoint__failed(ep, throttled, reply->status == 0, now_ns);
         if (throttled) own_ns = backoff_ns;
         ep->refused = throttled;
         snprintf(ep->last_error, sizeof ep->last_error,

@@ -17,6 +17,7 @@
 #define POLLER_REST_MAX_NS (3600 * NS_PER_S)
 #define POLLER_BEARER_LINE "Authorization: Bearer " /* In front of a token. */
 #define POLLER_BACKOFF_MAX_NS (60 * NS_PER_S)
+#define POLLER_UNREACHED_MAX_NS (8 * NS_PER_S) /* Without a response, as the governor has it. */
 
 /* judge and compression, on the thread pool. */
 struct judge_job {

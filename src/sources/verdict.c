@@ -164,8 +164,9 @@ static void rest(struct poller *p) {
         p->deps.clock->mono_ns + doubled_ns(POLLER_REST_NS, p->n_refusals, POLLER_REST_MAX_NS);
 }
 
-static int64_t backoff_ns(uint32_t n_failures) {
-    return doubled_ns(NS_PER_S / 2, n_failures, POLLER_BACKOFF_MAX_NS);
+static int64_t backoff_ns(const struct poller *p) {
+    return doubled_ns(NS_PER_S / 2, p->state.n_failures,
+                      p->facts.http_status == 0 ? POLLER_UNREACHED_MAX_NS : POLLER_BACKOFF_MAX_NS);
 }
 
 /* The page there will not be smaller next time: it is asked for at a slow pace, and said what
@@ -181,7 +182,7 @@ static void rest_oversized(struct poller *p) {
 static void keep_failure(struct poller *p, const char *status, const char *reason) {
     const struct clock *now = p->deps.clock;
     p->state.n_failures++;
-    p->backoff_until_mono_ns = now->mono_ns + backoff_ns(p->state.n_failures);
+    p->backoff_until_mono_ns = now->mono_ns + backoff_ns(p);
     if (p->is_refusal) rest(p);
     if (p->job.oversized) rest_oversized(p);
     snprintf(p->retry_reason, sizeof p->retry_reason, "%s", reason);

@@ -253,6 +253,25 @@ static void test_a_subject_cannot_hide_a_refused_token(void **state) {
     sim_free(sim);
 }
 
+/* A network that is away for an hour: each try is seconds after the last, however many there were, and no server's
+ * trouble is taken for that. */
+static void test_without_a_response_it_is_tried_again_within_seconds(void **state) {
+    (void)state;
+    static const struct {
+        int status;
+        uint32_t least, most;
+    } table[] = {{0, 400, 1000}, {503, 5, 30}};
+    for (size_t i = 0; i < 2; i++) {
+        struct sim *sim = new_sim();
+        struct subject s = {.sim = sim, .status = table[i].status};
+        run_subjects(sim, &s, 1, 3600 * S);
+        assert_in_range(s.n_asked, table[i].least, table[i].most);
+        int64_t wait_ns = sim_status(sim).next_mono_ns - sim->clock.mono_ns;
+        if (table[i].status == 0) assert_true(wait_ns <= 8 * S);
+        sim_free(sim);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_not_authorized_rests_probes_and_goes_on),
@@ -263,6 +282,7 @@ int main(void) {
         cmocka_unit_test(test_one_dead_subject_stops_nobody_else),
         cmocka_unit_test(test_many_dead_subjects_do_not_hammer),
         cmocka_unit_test(test_a_subject_cannot_hide_a_refused_token),
+        cmocka_unit_test(test_without_a_response_it_is_tried_again_within_seconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
