@@ -29,6 +29,7 @@ CASES = {  # In our own words; tests/reliability/README.md says more.
     46: "column added, removed, changed on the server", 47: "hostile JSON", 48: "impossible market data",
     49: "every parser fuzzed", 50: "every allocation fails once",
     51: "wall clock -1 h, +1 h, +10 y, wrong from the start", 52: "the process stopped for a while",
+    53: "64 descriptors, 64 MiB, a tenth of a processor", 54: "the network loses, delays, is narrow, is cut in two",
 }
 MORE = {21: "ClickHouse refuses the password"}  # Shown by some program, without a line of their own otherwise.
 PASSED, FAILED, NOT_APPLICABLE, NOT_SHOWN = "passed", "FAILED", "does not apply", "not shown"
