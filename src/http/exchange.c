@@ -4,6 +4,7 @@
  * in. The body grows in its own bounded buffer while libcurl decodes it, so a small body that
  * unpacks to a large one ends the transfer as soon as it passes the limit. */
 #include "internal.h"
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -186,6 +187,16 @@ static long to_ms(int64_t ns, int64_t default_s) {
     return ns < NS_PER_MS ? 1 : (long)(ns / NS_PER_MS);
 }
 
+/* A request that was given up must not arrive after all when the network comes back, beside the one
+ * that was sent in its place: the kernel drops what nobody has acknowledged for so long. */
+static int on_socket(void *ctx, curl_socket_t fd, curlsocktype purpose) {
+    const struct http *h = ctx;
+    unsigned wait_ms = (unsigned)h->low_speed_s * 1000;
+    (void)purpose;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &wait_ms, sizeof wait_ms);
+    return CURL_SOCKOPT_OK; /* Without it the network is merely less tidy. */
+}
+
 static CURLcode set_options(struct http_exchange *x, const struct http_request *r) {
     CURLcode rc = CURLE_OK;
 #define SET(option, value)                                                                         \
@@ -207,6 +218,8 @@ static CURLcode set_options(struct http_exchange *x, const struct http_request *
     SET(CURLOPT_QUICK_EXIT, 1L); /* Giving up on a lookup must not wait for its thread. */
     SET(CURLOPT_DNS_CACHE_TIMEOUT, (long)DNS_CACHE_S);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(CURLOPT_SOCKOPTFUNCTION, on_socket);
+    SET(CURLOPT_SOCKOPTDATA, x->http);
     SET(CURLOPT_MAXAGE_CONN, (long)IDLE_CONNECTION_S);
     SET(CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES);
     SET(CURLOPT_TIMEOUT_MS, to_ms(r->timeout_ns, TIMEOUT_S));
