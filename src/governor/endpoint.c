@@ -10,6 +10,7 @@
 #define BACKOFF_FIRST_NS NS_PER_S
 #define BACKOFF_OPEN_NS (16 * NS_PER_S) /* From the third failure on: the circuit is open. */
 #define BACKOFF_MAX_NS (600 * NS_PER_S)
+#define SLOW_PER_S 1.0 /* Up to here a reply is there before the next request is due. */
 #define BACKOFF_UNREACHED_NS (8 * NS_PER_S) /* Without a response, at most. */
 #define TRIES 3
 
@@ -75,7 +76,10 @@ int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **w
     /* One at a time until a reply was read, and while it is not known whether the trouble is over.
      */
     bool unsure = !ep->learned || ep->n_fail > 0 || ep->unproven;
-    uint32_t most = unsure ? 1 : ep->o.inflight_max;
+    /* Nobody announces windows, so our own pace is all that keeps the limit, and a network that has
+     * held two requests back delivers them together. */
+    bool slow = ep->policy->n_windows == 0 && ep->o.rate_per_s <= SLOW_PER_S;
+    uint32_t most = unsure || slow ? 1 : ep->o.inflight_max;
     int64_t next_ns = ep->backoff_ns, best_ns = NEVER;
     if (ep->disabled_until_ns > next_ns) next_ns = ep->disabled_until_ns;
     if (ep->paused_until_ns > next_ns) next_ns = ep->paused_until_ns;

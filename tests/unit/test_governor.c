@@ -533,8 +533,7 @@ static void note_grant(struct permit *p, int status) { *(int *)p->data += status
 static void test_late_departures_keep_the_rate(void **state) {
     (void)state;
     struct sim *sim = sim_new(&(struct governor_options){.host_gap_ns = 250 * MS});
-    struct endpoint_options o = {
-        .name = "slow", .host = "h.test", .rate_per_s = 1, .inflight_max = 4};
+    struct endpoint_options o = {.name = "slow", .host = "h.test", .rate_per_s = 2, .inflight_max = 4};
     struct endpoint *ep = governor__endpoint(sim->g, &o);
     struct governor_reply ok = {.status = 200};
     int n_granted = 0;
@@ -551,10 +550,10 @@ static void test_late_departures_keep_the_rate(void **state) {
         governor__tick(sim->g);
     }
     assert_int_equal(n_granted, 3);
-    /* A second apart when they were granted; what they waited for came at once for both. */
+    /* Half a second apart when they were granted; what they waited for came at once for both. */
     assert_int_equal(governor__depart(sim->g, &two[0]), 0);
-    assert_int_equal(governor__depart(sim->g, &two[1]), S);
-    sim->clock.mono_ns += S;
+    assert_int_equal(governor__depart(sim->g, &two[1]), S / 2);
+    sim->clock.mono_ns += S / 2;
     assert_int_equal(governor__depart(sim->g, &two[1]), 0);
     for (size_t i = 0; i < 2; i++) governor__report(sim->g, &two[i], &ok, NULL);
     sim_free(sim);
@@ -582,6 +581,28 @@ static void test_a_pace_counts_from_the_answer(void **state) {
     governor__tick(sim->g);
     assert_int_equal(n_granted, 2);
     governor__report(sim->g, &second, &ok, NULL);
+    sim_free(sim);
+}
+
+/* Nobody announces the limit, and a network may deliver together what it was given a second apart. */
+static void test_a_slow_pace_has_one_in_flight(void **state) {
+    (void)state;
+    struct sim *sim = sim_new(&(struct governor_options){.host_gap_ns = 250 * MS});
+    struct endpoint_options o = {.name = "slow", .host = "h.test", .rate_per_s = 1, .inflight_max = 4};
+    struct endpoint *ep = governor__endpoint(sim->g, &o);
+    struct governor_reply ok = {.status = 200};
+    int n_granted = 0;
+    struct permit three[3] = {{.data = &n_granted}, {.data = &n_granted}, {.data = &n_granted}};
+    for (size_t i = 0; i < 3; i++) assert_int_equal(governor__acquire(sim->g, ep, &three[i], "", note_grant), 0);
+    for (int n = 1; n <= 3; n++) {
+        for (int ms = 0; ms < 20000; ms += 100) { /* However long the network keeps it. */
+            sim->clock.mono_ns += 100 * MS;
+            governor__tick(sim->g);
+        }
+        assert_int_equal(n_granted, n);
+        assert_int_equal(governor__depart(sim->g, &three[n - 1]), 0);
+        governor__report(sim->g, &three[n - 1], &ok, NULL);
+    }
     sim_free(sim);
 }
 
@@ -683,6 +704,7 @@ int main(void) {
         cmocka_unit_test(test_global_rate_and_host_gap),
         cmocka_unit_test(test_late_departures_keep_the_rate),
         cmocka_unit_test(test_a_pace_counts_from_the_answer),
+        cmocka_unit_test(test_a_slow_pace_has_one_in_flight),
         cmocka_unit_test(test_paced_work_is_even),
         cmocka_unit_test(test_metrics_follow),
         cmocka_unit_test(test_the_timer_calls_by_itself),
