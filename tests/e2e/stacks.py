@@ -121,9 +121,10 @@ class Stack:
             "batch": {"age_ms": 300},
         }
         # As the launcher would make it: souk may be started before ClickHouse, or without it.
-        self.password_file().parent.mkdir(mode=0o700, parents=True)
-        self.password_file().touch(0o600)
-        self.password_file().write_text(secrets.token_hex(16))
+        self.password_file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.password_file().exists():
+            self.password_file().touch(0o600)
+            self.password_file().write_text(secrets.token_hex(16))
         self.configure(more or {})
 
     def password_file(self):
