@@ -22,7 +22,7 @@
 #define WEB_FRAMES_MAX 256
 #define WEB_QUEUE_BYTES_MAX ((size_t)256 << 10)
 #define WEB_TOTAL_BYTES_MAX ((size_t)64 << 20)
-#define WEB_FLUSH_PER_TURN 256
+#define WEB_FLUSH_PER_TURN 256 /* Sockets written to before the loop polls, and behind. */
 #define WEB_MESSAGE_MAX ((size_t)16 << 10) /* Of a client, over WebSocket: 1009 above it. */
 
 struct web;
@@ -53,6 +53,9 @@ bool web__is_short_of_descriptors(const struct web *w);
 /** Adds a route; all of them before the loop runs. @path (static) is whole, or ends in * for what
  *  starts so. @method is GET (HEAD comes with it) or POST. Earlier routes win. */
 void web__route(struct web *w, const char *method, const char *path, web_handler fn, void *data);
+/** @cb is told, at least once a turn of the loop, that every frame queued by then is with the
+ *  kernel, but for those of sockets that are stuck. One listener. */
+void web__on_flushed(struct web *w, void (*cb)(void *data), void *data);
 /** Refuses new connections from now on; open ones are served on. Idempotent. */
 void web__stop_listening(struct web *w);
 /** Ends all: sockets get Close 1001, streams end, 5 s later the rest is cut. Frees @w, calls @cb.

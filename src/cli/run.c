@@ -228,7 +228,9 @@ static void measure_turn(struct app *a, int64_t took_ns, int64_t cpu_ns) {
 }
 
 /* One turn: wait, read the clock, run what is due. The backend is waited for here, outside of
- * uv_run, so that every callback of a turn sees the time at which the turn began. */
+ * uv_run, so that every callback of a turn sees the time at which the turn began. So the sleep
+ * comes before timers, idle and prepare handles: a room that leaves work to one of these has an
+ * idle handle or a timer of 0 run meanwhile, or it would wait for whatever wakes the loop next. */
 static void run_turn(struct app *a) {
     struct pollfd fd = {.fd = uv_backend_fd(&a->loop), .events = POLLIN};
     poll(&fd, 1, uv_backend_timeout(&a->loop));

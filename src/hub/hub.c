@@ -22,6 +22,8 @@ static void watch_descriptors(struct hub *h) {
     h->told_short = is_short;
 }
 
+static void on_flushed(void *data) { sessions__flushed(&((struct hub *)data)->sessions); }
+
 static void on_timer(uv_timer_t *timer) {
     struct hub *h = timer->data;
     sessions__tick(&h->sessions);
@@ -85,6 +87,7 @@ int hub__open(struct hub **out, uv_loop_t *loop, const struct clock *clock, stru
                                      "Time to write an answer to /metrics", "%s", "");
     sessions__init(&h->sessions, alerts, clock, metrics);
     hub__init_passes(h);
+    web__on_flushed(h->web, on_flushed, h);
     if (options->messages_per_s > 0) h->sessions.messages_per_s = options->messages_per_s;
     h->sessions.redeem = hub__redeem;
     h->sessions.ctx = h;

@@ -226,12 +226,22 @@ void session__fini(struct session *s, int code) {
 static void on_event(void *data, const struct alert_event *event) {
     (void)event;
     struct sessions *all = data;
-    int64_t start_ns = clock__stopwatch_ns();
+    if (all->n_live > 0 && all->n_fanouts < FANOUTS_MAX)
+        all->fanouts[all->n_fanouts++] = (struct fanout){.start_ns = clock__stopwatch_ns()};
+    if (all->n_live > 0) all->fanouts[all->n_fanouts - 1].n++;
     for (struct session *s = all->first, *next; s != NULL; s = next) {
         next = s->next;
         session__pump(s);
     }
-    series__observe(all->m_fanout, (double)(clock__stopwatch_ns() - start_ns) / (double)NS_PER_S);
+}
+
+void sessions__flushed(struct sessions *all) {
+    int64_t now_ns = all->n_fanouts > 0 ? clock__stopwatch_ns() : 0;
+    for (size_t i = 0; i < all->n_fanouts; i++)
+        for (size_t j = 0; j < all->fanouts[i].n; j++)
+            series__observe(all->m_fanout,
+                            (double)(now_ns - all->fanouts[i].start_ns) / (double)NS_PER_S);
+    all->n_fanouts = 0;
 }
 
 static void forget_frames(struct sessions *all) {
@@ -275,7 +285,9 @@ void sessions__init(struct sessions *all, struct alerts *alerts, const struct cl
                                            "Events a client was behind when it told its position",
                                            1000, "%s", "");
     all->m_fanout = metrics__histogram(m, "souk_alert_fanout_seconds",
-                                       "Time to queue one event for all clients", "%s", "");
+                                       "From an event's append to the last write to a client "
+                                       "that reads; none while nobody follows",
+                                       "%s", "");
 }
 
 void sessions__fini(struct sessions *all) {

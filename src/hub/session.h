@@ -18,6 +18,7 @@
 #define SESSION_COMMANDS_MAX 32
 #define SNAPSHOT_CHUNK_MAX ((size_t)56 << 10)
 #define FRAME_CACHE 64
+#define FANOUTS_MAX 256 /* Events on their way whose beginning is known one by one. */
 
 struct session_io {
     /** Queues a frame (taking a reference). @off: the position after it, 0 for none. */
@@ -25,6 +26,12 @@ struct session_io {
     bool (*has_room)(void *ctx, size_t len);
     bool (*is_stuck)(void *ctx); /* The peer does not read. */
     void (*close)(void *ctx, int code, const char *reason);
+};
+
+/** When @n events were appended that are not yet written to all who follow. */
+struct fanout {
+    int64_t start_ns; /* Of clock__stopwatch_ns(). */
+    size_t n;
 };
 
 struct principal {
@@ -52,6 +59,8 @@ struct sessions {
     uint64_t cache_off[FRAME_CACHE];
     struct snapshot *snapshot; /* The last one, unfiltered; NULL for none. */
     struct alerts_listener listener;
+    struct fanout fanouts[FANOUTS_MAX]; /* A full table counts the next with its last. */
+    size_t n_fanouts;
     /** Redeems a ticket of hello. @return false when it is not good. */
     bool (*redeem)(void *ctx, struct slice ticket, struct principal *out);
     void *ctx;
@@ -92,6 +101,8 @@ void sessions__init(struct sessions *all, struct alerts *alerts, const struct cl
 void sessions__fini(struct sessions *all);
 /** Time-outs and heartbeats; about once a second or more often. */
 void sessions__tick(struct sessions *all);
+/** All that was queued is with the kernel, but for clients that do not read. */
+void sessions__flushed(struct sessions *all);
 /** Says bye to everybody. */
 void sessions__bye(struct sessions *all, const char *code);
 

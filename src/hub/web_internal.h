@@ -24,13 +24,14 @@
 #define WEB_HEAD_MAX ((size_t)16 << 10)   /* Of a request, h2o's own bound is 400 KiB. */
 #define WEB_INPUT_MAX ((size_t)96 << 10)  /* Of one connection: a head, a body, what follows. */
 #define WEB_INPUT_SMALL ((size_t)4 << 10) /* So much is read however full it is. */
-#define WEB_INPUT_TOTAL_MAX ((size_t)16 << 20)   /* Of all connections. */
-#define WEB_ANSWERS_TOTAL_MAX ((size_t)64 << 20) /* Of all that were not static and are not out.   \
-                                                  */
-#define WEB_DRAIN_BYTES ((size_t)512 << 10)      /* Read from a refused peer before it is cut. */
-#define WEB_REFUSED_MAX 64           /* Refused connections that wait for their answer. */
-#define WEB_PIPELINE_MAX 8           /* Requests in a row that did not wait for answers. */
-#define WEB_SHORT_NS (60 * NS_PER_S) /* How long a lack of descriptors is remembered. */
+#define WEB_INPUT_TOTAL_MAX ((size_t)16 << 20) /* Of all connections. */
+#define WEB_ANSWERS_TOTAL_MAX                                                                      \
+    ((size_t)64 << 20)                      /* Of all that were not static and are not out.        \
+                                             */
+#define WEB_DRAIN_BYTES ((size_t)512 << 10) /* Read from a refused peer before it is cut. */
+#define WEB_REFUSED_MAX 64                  /* Refused connections that wait for their answer. */
+#define WEB_PIPELINE_MAX 8                  /* Requests in a row that did not wait for answers. */
+#define WEB_SHORT_NS (60 * NS_PER_S)        /* How long a lack of descriptors is remembered. */
 
 enum web_conn_kind { WEB_CONN_HTTP, WEB_CONN_SOCKET, WEB_CONN_STREAM, WEB_CONN_REFUSED };
 
@@ -105,9 +106,12 @@ struct web {
 
     uv_tcp_t listener;
     uv_timer_t sweep;
-    uv_prepare_t flush;
+    uv_prepare_t flush;     /* What timers queued, and what was left over, before the loop polls. */
+    uv_check_t flush_after; /* What the poll phase queued: nobody sleeps in between. */
     uv_idle_t spin; /* Runs while sockets wait for their turn, so that the loop does not sleep. */
-    int n_handles;  /* Not yet closed ones of the four above. */
+    int n_handles;  /* Not yet closed ones of the five above. */
+    void (*on_flushed)(void *data);
+    void *flushed_data;
     bool listening, closing;
     int64_t close_by_mono_ns;
     web_close_cb close_cb;
@@ -188,6 +192,7 @@ void web_request__give_up(struct web_request *r);
 int web__on_request(h2o_handler_t *self, h2o_req_t *req);
 
 /* web_socket.c */
+/** Writes for at most WEB_FLUSH_PER_TURN sockets, and tells when none is left waiting. */
 void web__flush_sockets(struct web *w);
 void web__sweep_sockets(struct web *w);
 void web__close_sockets(struct web *w);

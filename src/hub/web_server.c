@@ -142,6 +142,7 @@ static void close_handles(struct web *w) {
     web__stop_listening(w);
     uv_close((uv_handle_t *)&w->sweep, on_handle_closed);
     uv_close((uv_handle_t *)&w->flush, on_handle_closed);
+    uv_close((uv_handle_t *)&w->flush_after, on_handle_closed);
     uv_close((uv_handle_t *)&w->spin, on_handle_closed);
 }
 
@@ -170,13 +171,17 @@ static void on_sweep(uv_timer_t *timer) {
         web_guard__arm(c); /* Where h2o began to read behind our back, as after a 100. */
         web_guard__sweep(c);
     }
-    if (w->closing && w->n_conns == 0 && !uv_is_closing((uv_handle_t *)timer)) close_handles(w);
+    /* A socket outlives its connection until the next flush. */
+    if (w->closing && w->n_conns == 0 && w->n_sockets == 0 && !uv_is_closing((uv_handle_t *)timer))
+        close_handles(w);
 }
 
 static void on_flush(uv_prepare_t *prepare) {
     web__flush_sockets(prepare->data);
     web_guard__turn(prepare->data);
 }
+
+static void on_flush_after(uv_check_t *check) { web__flush_sockets(check->data); }
 
 void web__shed(struct web *w) {
     struct web_socket *socket = web__largest_socket(w);
@@ -273,12 +278,13 @@ int web__open(struct web **out, uv_loop_t *loop, const struct clock *clock, stru
     init_metrics(w, metrics);
     web_guard__bound_by_descriptors(w);
     init_h2o(w);
-    w->listener.data = w->sweep.data = w->flush.data = w->spin.data = w;
+    w->listener.data = w->sweep.data = w->flush.data = w->flush_after.data = w->spin.data = w;
     uv_tcp_init(loop, &w->listener);
     uv_timer_init(loop, &w->sweep);
     uv_prepare_init(loop, &w->flush);
+    uv_check_init(loop, &w->flush_after);
     uv_idle_init(loop, &w->spin);
-    w->n_handles = 4;
+    w->n_handles = 5;
     int code = bind_and_listen(w, o, e);
     if (code != 0) {
         w->listening = true; /* So that its handle is closed too. */
@@ -287,12 +293,18 @@ int web__open(struct web **out, uv_loop_t *loop, const struct clock *clock, stru
     }
     uv_timer_start(&w->sweep, on_sweep, 250, 250);
     uv_prepare_start(&w->flush, on_flush);
+    uv_check_start(&w->flush_after, on_flush_after);
     *out = w;
     return 0;
 }
 
 bool web__is_short_of_descriptors(const struct web *w) {
     return w->short_mono_ns != 0 && w->clock->mono_ns - w->short_mono_ns < WEB_SHORT_NS;
+}
+
+void web__on_flushed(struct web *w, void (*cb)(void *data), void *data) {
+    w->on_flushed = cb;
+    w->flushed_data = data;
 }
 
 uint16_t web__port(const struct web *w) { return w->port; }

@@ -2,9 +2,11 @@
  *
  * h2o's writer copies each message for each client, writes header and payload apart and has no
  * limit. Here frames are shared, wait in a ring, and go out together: a socket with something to
- * send joins a list, which uv_prepare works off, at most WEB_FLUSH_PER_TURN sockets a turn so that
- * other work gets its share. What the kernel does not take goes to one uv_write; until that is
- * back the socket is stuck, and its owner decides (the hub closes it with 4008).
+ * send joins a list, which is worked off before the loop polls and again right behind, at most
+ * WEB_FLUSH_PER_TURN sockets each time so that other work gets its share. While the list holds
+ * anybody the loop does not sleep, whichever phase it is in. What the kernel does not take goes to
+ * one uv_write; until that is back the socket is stuck, and its owner decides (the hub closes it
+ * with 4008).
  *
  * A socket is never freed below a callback: it is marked dead and freed by the next flush. */
 #include "web_internal.h"
@@ -38,6 +40,8 @@ struct web_socket {
 
 #define RING_SIZE ((unsigned)(sizeof((struct web_socket *)0)->ring / sizeof(struct frame *)))
 
+static void on_spin(uv_idle_t *idle) { (void)idle; }
+
 static void mark_dirty(struct web_socket *s) {
     if (s->dirty) return;
     struct web *w = s->web;
@@ -45,6 +49,7 @@ static void mark_dirty(struct web_socket *s) {
     s->next_dirty = NULL;
     *w->dirty_at = s;
     w->dirty_at = &s->next_dirty;
+    uv_idle_start(&w->spin, on_spin); /* No flush may come before the loop next sleeps. */
 }
 
 static struct frame *ring_at(const struct web_socket *s, unsigned i) {
@@ -178,8 +183,6 @@ static void reap(struct web_socket *s) {
     free(s);
 }
 
-static void on_spin(uv_idle_t *idle) { (void)idle; }
-
 void web__flush_sockets(struct web *w) {
     struct web_socket *todo = w->dirty, **rest_at = w->dirty_at;
     w->dirty = NULL; /* Who has more to send after its turn joins the new list. */
@@ -196,8 +199,9 @@ void web__flush_sockets(struct web *w) {
         if (w->dirty == NULL) w->dirty_at = rest_at;
         w->dirty = todo;
     }
-    if (w->dirty != NULL) uv_idle_start(&w->spin, on_spin);
-    else uv_idle_stop(&w->spin);
+    if (w->dirty != NULL) return;
+    uv_idle_stop(&w->spin);
+    if (w->on_flushed != NULL) w->on_flushed(w->flushed_data);
 }
 
 static void on_text(void *data, struct slice text) {

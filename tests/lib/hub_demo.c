@@ -13,6 +13,7 @@
  * the start. The dashboard's assets are the embedded ones. */
 #include "souk/alerts.h"
 #include "souk/hub.h"
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -24,8 +25,6 @@ struct demo {
     struct metrics metrics;
     struct alerts *alerts;
     struct hub *hub;
-    uv_prepare_t turn;
-    uv_check_t turn_end;
     uv_timer_t tick;
     uv_pipe_t in;
     char line[65536];
@@ -41,13 +40,7 @@ static void read_clock(struct demo *d) {
     d->clock.mono_ns += d->skipped_ns;
     d->clock.wall_ns += d->skipped_ns;
 }
-static void on_turn(uv_prepare_t *p) { read_clock(p->data); }
-static void on_turn_end(uv_check_t *p) { read_clock(p->data); }
-static void on_tick(uv_timer_t *t) {
-    struct demo *d = t->data;
-    read_clock(d);
-    alerts__tick(d->alerts);
-}
+static void on_tick(uv_timer_t *t) { alerts__tick(((struct demo *)t->data)->alerts); }
 
 static int append(void *ctx, struct slice json, alerts_synced_cb synced, void *data) {
     struct demo *d = ctx;
@@ -87,8 +80,6 @@ static bool ready(void *ctx, struct buf *why) {
 
 static void on_closed(void *data) {
     struct demo *d = data;
-    uv_close((uv_handle_t *)&d->turn, NULL);
-    uv_close((uv_handle_t *)&d->turn_end, NULL);
     uv_close((uv_handle_t *)&d->tick, NULL);
     uv_close((uv_handle_t *)&d->in, NULL);
 }
@@ -172,6 +163,14 @@ static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
     }
 }
 
+/* As souk run does it: asleep outside of uv_run, then one clock for all of a turn. */
+static void turn(struct demo *d) {
+    struct pollfd fd = {.fd = uv_backend_fd(&d->loop), .events = POLLIN};
+    poll(&fd, 1, uv_backend_timeout(&d->loop));
+    read_clock(d);
+    uv_run(&d->loop, UV_RUN_NOWAIT);
+}
+
 static void fail(const struct err *e) {
     fprintf(stderr, "hub_demo: %s\n", e->msg);
     exit(1);
@@ -215,19 +214,15 @@ int main(int argc, char **argv) {
     if (alerts__open(&d.alerts, &d.clock, &d.metrics, &alerts_options, &e) != 0) fail(&e);
     if (log != NULL) restore(&d, log);
     if (hub__open(&d.hub, &d.loop, &d.clock, &d.metrics, d.alerts, &options, &e) != 0) fail(&e);
-    d.turn.data = d.turn_end.data = d.tick.data = d.in.data = &d;
-    uv_prepare_init(&d.loop, &d.turn);
-    uv_prepare_start(&d.turn, on_turn);
-    uv_check_init(&d.loop, &d.turn_end);
+    d.tick.data = d.in.data = &d;
     uv_timer_init(&d.loop, &d.tick);
     uv_timer_start(&d.tick, on_tick, 200, 200);
     uv_pipe_init(&d.loop, &d.in, 0);
     uv_pipe_open(&d.in, 0);
     uv_read_start((uv_stream_t *)&d.in, on_alloc, on_input);
-    uv_check_start(&d.turn_end, on_turn_end);
     printf("port %u\n", hub__port(d.hub));
     fflush(stdout);
-    uv_run(&d.loop, UV_RUN_DEFAULT);
+    while (uv_loop_alive(&d.loop)) turn(&d);
     alerts__free(d.alerts);
     metrics__fini(&d.metrics);
     if (d.log != NULL) fclose(d.log);

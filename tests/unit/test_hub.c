@@ -1,5 +1,5 @@
 /* The hub over real sockets on one loop: who is served what, and how it begins and ends. */
-#include "frame.h"
+#include "session.h"
 #include "souk/core/log.h"
 #include "souk/hub.h"
 #include "test_wire_fixture.h"
@@ -386,6 +386,31 @@ static void test_hello_is_answered_with_welcome(void **state) {
     UNTIL(&f->wire, hub__n_clients(f->hub) == 0);
 }
 
+/* souk_alert_fanout_seconds ends at the last write, be it as late as it likes. */
+static void test_the_fan_out_ends_with_the_last_write(void **state) {
+    struct fixture *f = *state;
+    struct series *fanout =
+        metrics__histogram(&f->wire.metrics, "souk_alert_fanout_seconds", "", "%s", "");
+    struct alert_signal signal = {.class = "alone", .sev = ALERT_WARNING, .title = "Unheard"};
+    alerts__raise(f->alerts, &signal);
+    for (int i = 0; i < 3; i++) turn(&f->wire);
+    assert_int_equal(fanout->count, 0); /* Nobody followed. */
+
+    struct peer *p = follow(f);
+    enum { EVENTS = 2 * FANOUTS_MAX }; /* More than have a beginning of their own. */
+    char class[16];
+    for (int i = 0; i < EVENTS; i++) {
+        snprintf(class, sizeof class, "drift_%d", i);
+        signal.class = class;
+        alerts__raise(f->alerts, &signal);
+    }
+    assert_int_equal(fanout->count, 0);
+    UNTIL(&f->wire, fanout->count > 0);
+    assert_int_equal(fanout->count, EVENTS);
+    snprintf(class, sizeof class, "drift_%d", EVENTS - 1); /* All of it is with the kernel. */
+    UNTIL(&f->wire, peer__has(p, class));
+}
+
 static void test_the_rate_of_messages_is_an_option(void **state) {
     struct fixture *f = *state;
     struct hub_options options = options_of(f);
@@ -477,6 +502,7 @@ int main(void) {
         TEST(test_tickets_end_nobodys_session),
         TEST(test_assets_come_as_the_client_can_take_them),
         TEST(test_hello_is_answered_with_welcome),
+        TEST(test_the_fan_out_ends_with_the_last_write),
         TEST(test_the_rate_of_messages_is_an_option),
         TEST(test_sse_follows_too),
         TEST(test_a_port_in_use_is_named),

@@ -15,6 +15,7 @@ struct fixture {
     struct web_request *waiting; /* Deferred. */
     struct web_stream *stream;
     struct web_socket *socket;
+    bool echoes; /* What it hears. */
     int n_drained, n_stream_closed, n_opened, n_socket_closed, socket_code;
     struct buf heard;
 };
@@ -89,6 +90,9 @@ static void on_text(void *data, struct slice text) {
     struct fixture *f = data;
     buf__append_slice(&f->heard, text);
     buf__append_str(&f->heard, ";");
+    struct frame *echo = f->echoes ? frame__new(FRAME_TEXT, text) : NULL;
+    if (echo != NULL) assert_true(web_socket__send(f->socket, echo));
+    frame__unref(echo);
 }
 static void on_drain(void *data) { ((struct fixture *)data)->n_drained++; }
 static void on_closed(void *data, int code) {
@@ -578,6 +582,31 @@ static void test_a_socket_talks_both_ways_and_closes(void **state) {
     assert_int_equal(f->n_opened, 1);
 }
 
+/* The answer to a message is out when the turn that heard the message ends, and no turn that leaves
+ * something unsent lets the loop sleep. Judged by turns: how long a sleep is does not matter. */
+static void test_what_is_queued_does_not_wait_for_the_next_wake_up(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = upgrade(f);
+    f->echoes = true;
+    peer__frame(&f->wire, p, FRAME_TEXT, SLICE_LIT("one"));
+    for (int i = 0; f->heard.len == 0; i++) {
+        assert_true(i < TURNS_MAX);
+        turn_as_souk(&f->wire);
+    }
+    assert_int_equal(web_socket__queued_bytes(f->socket), 0);
+    UNTIL(&f->wire, peer__has(p, "one"));
+
+    for (int i = 0; uv_backend_timeout(&f->wire.loop) == 0; i++) { /* Nothing else is due. */
+        assert_true(i < TURNS_MAX);
+        turn_as_souk(&f->wire);
+    }
+    send_text(f, SLICE_LIT("two"), true); /* In between two turns. */
+    assert_int_equal(uv_backend_timeout(&f->wire.loop), 0);
+    turn_as_souk(&f->wire);
+    assert_int_equal(web_socket__queued_bytes(f->socket), 0);
+    UNTIL(&f->wire, peer__has(p, "two"));
+}
+
 static void test_handshakes_that_fail_are_told_and_closed(void **state) {
     static const struct {
         const char *request;
@@ -748,6 +777,7 @@ int main(void) {
         TEST(test_a_stream_whose_peer_left_ends_with_a_write),
         TEST(test_close_ends_streams),
         TEST(test_a_socket_talks_both_ways_and_closes),
+        TEST(test_what_is_queued_does_not_wait_for_the_next_wake_up),
         TEST(test_handshakes_that_fail_are_told_and_closed),
         TEST(test_handshakes_of_an_address_are_paced),
         TEST(test_messages_end_at_their_limit),

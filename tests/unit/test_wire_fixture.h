@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #include <cmocka.h>
+#include <poll.h>
 
 #define TURNS_MAX 400 /* A turn waits for something to happen, or for a timer of the server. */
 #define PEERS_MAX 8
@@ -56,6 +57,15 @@ static inline void turn(struct wire *w) {
     w->clock.mono_ns += NS_PER_MS;
     w->clock.wall_ns += NS_PER_MS;
     uv_run(&w->loop, UV_RUN_ONCE);
+}
+
+/* As souk turns its loop: whatever is left to an earlier phase of the next turn sleeps first. */
+static inline void turn_as_souk(struct wire *w) {
+    struct pollfd fd = {.fd = uv_backend_fd(&w->loop), .events = POLLIN};
+    poll(&fd, 1, uv_backend_timeout(&w->loop));
+    w->clock.mono_ns += NS_PER_MS;
+    w->clock.wall_ns += NS_PER_MS;
+    uv_run(&w->loop, UV_RUN_NOWAIT);
 }
 
 #define UNTIL(wire, condition)                                                                     \
