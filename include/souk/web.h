@@ -114,7 +114,8 @@ bool web_request__is_upgrade(const struct web_request *r);
  *  @protocol: the subprotocol that the client must offer. */
 void web_request__upgrade(struct web_request *r, const char *protocol,
                           const struct web_socket_events *events, void *data);
-/** Queues @frame, taking a reference. @return false when the queue is full or it is closing. */
+/** Queues @frame, taking a reference. @return false when the queue is full, it is closing, or there
+ *  is no memory. */
 bool web_socket__send(struct web_socket *s, struct frame *frame);
 /** @return true when a frame of @len bytes would fit now. */
 bool web_socket__has_room(const struct web_socket *s, size_t len);

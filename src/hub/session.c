@@ -215,6 +215,7 @@ void session__fini(struct session *s, int code) {
         free(c);
     }
     snapshot__unref(s->snapshot);
+    free(s->classes);
     if (s->prev != NULL) s->prev->next = s->next;
     else s->all->first = s->next;
     if (s->next != NULL) s->next->prev = s->prev;

@@ -80,8 +80,8 @@ struct session {
     struct principal who;
     uint64_t sid;
     enum alert_sev sev_min;
-    char classes[SESSION_CLASSES_MAX][64];
-    size_t n_classes;  /* 0: all. */
+    char (*classes)[64]; /* Owned; NULL for all of them. */
+    size_t n_classes;
     uint64_t next_off; /* Of the event to look at next. */
     uint64_t sent;     /* Offset of the last stream frame, or the resume point. */
     uint64_t live_at;  /* Events up to here are replay. */

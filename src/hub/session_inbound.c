@@ -30,27 +30,34 @@ static struct slice text_of(yyjson_val *obj, const char *key) {
     return yyjson_is_str(v) ? slice__of(yyjson_get_str(v), yyjson_get_len(v)) : (struct slice){0};
 }
 
-static bool read_sub(struct session *s, yyjson_val *sub) {
-    if (sub == NULL) return true;
-    if (!yyjson_is_obj(sub)) return false;
+/* @return 0, ERR_MALFORMED or ERR_NOMEM. */
+static int read_classes(struct session *s, yyjson_val *classes) {
+    yyjson_val *one;
+    size_t i, max, n = 0;
+    if (!yyjson_is_arr(classes) || yyjson_arr_size(classes) > SESSION_CLASSES_MAX)
+        return ERR_MALFORMED;
+    yyjson_arr_foreach(classes, i, max, one) {
+        if (!yyjson_is_str(one) || yyjson_get_len(one) >= sizeof *s->classes) return ERR_MALFORMED;
+        if (yyjson_equals_str(one, "*")) return 0;
+    }
+    if (max == 0) return 0;
+    if ((s->classes = calloc(max, sizeof *s->classes)) == NULL) return ERR_NOMEM;
+    yyjson_arr_foreach(classes, i, max, one)
+        memcpy(s->classes[n++], yyjson_get_str(one), yyjson_get_len(one) + 1);
+    s->n_classes = n;
+    return 0;
+}
+
+/* @return 0, ERR_MALFORMED or ERR_NOMEM. */
+static int read_sub(struct session *s, yyjson_val *sub) {
+    if (sub == NULL) return 0;
+    if (!yyjson_is_obj(sub)) return ERR_MALFORMED;
     struct slice sev = text_of(sub, "sev");
     if (slice__eq(sev, SLICE_LIT("critical"))) s->sev_min = ALERT_CRITICAL;
     else if (slice__eq(sev, SLICE_LIT("warning"))) s->sev_min = ALERT_WARNING;
-    else if (sev.len > 0 && !slice__eq(sev, SLICE_LIT("info"))) return false;
-    yyjson_val *classes = yyjson_obj_get(sub, "class"), *one;
-    if (classes == NULL) return true;
-    if (!yyjson_is_arr(classes) || yyjson_arr_size(classes) > SESSION_CLASSES_MAX) return false;
-    size_t i, max, n = 0;
-    yyjson_arr_foreach(classes, i, max, one) {
-        if (!yyjson_is_str(one) || yyjson_get_len(one) >= sizeof *s->classes) return false;
-        if (yyjson_equals_str(one, "*")) {
-            n = 0;
-            break;
-        }
-        memcpy(s->classes[n++], yyjson_get_str(one), yyjson_get_len(one) + 1);
-    }
-    s->n_classes = n;
-    return true;
+    else if (sev.len > 0 && !slice__eq(sev, SLICE_LIT("info"))) return ERR_MALFORMED;
+    yyjson_val *classes = yyjson_obj_get(sub, "class");
+    return classes == NULL ? 0 : read_classes(s, classes);
 }
 
 static bool read_offset(yyjson_val *v, uint64_t *out) {
@@ -70,8 +77,12 @@ static void on_hello(struct session *s, yyjson_val *root) {
     yyjson_val *resume = yyjson_obj_get(root, "resume");
     uint64_t off = 0;
     bool has_off = yyjson_is_obj(resume);
-    if (!read_sub(s, yyjson_obj_get(root, "sub")) ||
-        (resume != NULL && !has_off && !yyjson_is_null(resume)) ||
+    int code = read_sub(s, yyjson_obj_get(root, "sub"));
+    if (code == ERR_NOMEM) {
+        session__close(s, 1011, "out of memory");
+        return;
+    }
+    if (code != 0 || (resume != NULL && !has_off && !yyjson_is_null(resume)) ||
         (has_off && !read_offset(yyjson_obj_get(resume, "off"), &off))) {
         send_err(s, "bad_request", "hello: sub or resume is not as alerts.v1 says", false, 0);
         session__close(s, 4400, "bad hello");

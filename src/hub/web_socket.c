@@ -14,6 +14,8 @@
 #include <stdlib.h>
 
 #define WRITE_BUFS_MAX 64
+#define RING_FEW 4u /* So many frames wait without memory of their own. */
+#define RING_MAX ((unsigned)WEB_FRAMES_MAX + 4) /* Some places are kept for pongs and Close. */
 
 struct web_socket {
     struct web *web;
@@ -23,8 +25,8 @@ struct web_socket {
     struct web_socket_events events;
     void *data;
     struct ws_reader reader;
-    struct frame *ring[WEB_FRAMES_MAX + 4]; /* Some places are kept for pongs and Close. */
-    unsigned head, n_frames;
+    struct frame *few[RING_FEW], **ring; /* @ring is owned; NULL while @few is the ring. */
+    unsigned ring_size, head, n_frames;
     size_t bytes;     /* Of all frames in the ring. */
     size_t head_sent; /* Bytes of the first one that are out already. */
     uv_write_t write;
@@ -37,8 +39,6 @@ struct web_socket {
     int64_t pings_mono_ns, heard_mono_ns, pinged_mono_ns, partial_mono_ns, write_mono_ns,
         close_mono_ns;
 };
-
-#define RING_SIZE ((unsigned)(sizeof((struct web_socket *)0)->ring / sizeof(struct frame *)))
 
 static void on_spin(uv_idle_t *idle) { (void)idle; }
 
@@ -53,16 +53,40 @@ static void mark_dirty(struct web_socket *s) {
 }
 
 static struct frame *ring_at(const struct web_socket *s, unsigned i) {
-    return s->ring[(s->head + i) % RING_SIZE];
+    return (s->ring != NULL ? s->ring : s->few)[(s->head + i) % s->ring_size];
 }
 
-static void ring_push(struct web_socket *s, struct frame *f) {
-    s->ring[(s->head + s->n_frames) % RING_SIZE] = frame__ref(f);
+static bool ring_grow(struct web_socket *s) {
+    unsigned size = s->ring_size * 4 < RING_MAX ? s->ring_size * 4 : RING_MAX;
+    assert(s->n_frames < size);
+    struct frame **ring = malloc(size * sizeof(struct frame *));
+    if (ring == NULL) return false;
+    for (unsigned i = 0; i < s->n_frames; i++) ring[i] = ring_at(s, i);
+    free(s->ring);
+    s->ring = ring;
+    s->ring_size = size;
+    s->head = 0;
+    return true;
+}
+
+static void ring_clear(struct web_socket *s) {
+    assert(s->n_frames == 0);
+    free(s->ring);
+    s->ring = NULL;
+    s->ring_size = RING_FEW;
+    s->head = 0;
+}
+
+/* @return false without memory. */
+static bool ring_push(struct web_socket *s, struct frame *f) {
+    if (s->n_frames == s->ring_size && !ring_grow(s)) return false;
+    (s->ring != NULL ? s->ring : s->few)[(s->head + s->n_frames) % s->ring_size] = frame__ref(f);
     s->n_frames++;
     s->bytes += f->len;
     s->web->queued_bytes += f->len;
     if (f->is_close) s->close_sent = true;
     mark_dirty(s);
+    return true;
 }
 
 static void account_gone(struct web_socket *s, struct frame *f) {
@@ -78,11 +102,12 @@ static void ring_pop(struct web_socket *s, size_t sent) {
     while (s->n_frames > 0 && s->head_sent >= ring_at(s, 0)->len) {
         struct frame *f = ring_at(s, 0);
         s->head_sent -= f->len;
-        s->head = (s->head + 1) % RING_SIZE;
+        s->head = (s->head + 1) % s->ring_size;
         s->n_frames--;
         series__inc(s->web->m_frames);
         account_gone(s, f);
     }
+    if (s->n_frames == 0) ring_clear(s);
 }
 
 /* Drops what has not been started, for a Close that must not wait behind it. */
@@ -178,6 +203,7 @@ static void reap(struct web_socket *s) {
     if (s->next != NULL) s->next->prev = s->prev;
     w->n_sockets--;
     while (s->n_frames > 0) account_gone(s, ring_at(s, --s->n_frames));
+    ring_clear(s);
     ws_reader__fini(&s->reader);
     s->events.on_closed(s->data, s->close_code);
     free(s);
@@ -222,7 +248,7 @@ static void on_ping(void *data, struct slice payload) {
     }
     if (s->closing || s->n_frames >= WEB_FRAMES_MAX + 2) return;
     struct frame *pong = frame__new(FRAME_PONG, payload);
-    if (pong != NULL) ring_push(s, pong);
+    if (pong != NULL) (void)ring_push(s, pong); /* Without memory the peer asks again. */
     frame__unref(pong);
 }
 
@@ -357,12 +383,13 @@ void web_request__upgrade(struct web_request *r, const char *protocol,
         return;
     }
     struct web_socket *s = calloc(1, sizeof *s);
-    if (s == NULL || ws_reader__init(&s->reader, WEB_MESSAGE_MAX) != 0) {
-        free(s);
+    if (s == NULL) {
         web_request__error(r, 503, "unavailable", "out of memory");
         events->on_closed(data, 0);
         return;
     }
+    ws_reader__init(&s->reader, WEB_MESSAGE_MAX);
+    s->ring_size = RING_FEW;
     s->web = w;
     s->conn = r->conn;
     s->events = *events;
@@ -403,8 +430,7 @@ struct web_socket *web__largest_socket(struct web *w) {
 }
 
 bool web_socket__send(struct web_socket *s, struct frame *frame) {
-    if (!web_socket__has_room(s, frame->len)) return false;
-    ring_push(s, frame);
+    if (!web_socket__has_room(s, frame->len) || !ring_push(s, frame)) return false;
     if (s->web->queued_bytes > s->web->queued_bytes_max) web__shed(s->web);
     return true;
 }
@@ -417,8 +443,7 @@ void web_socket__close(struct web_socket *s, int code, const char *reason) {
     if (!s->opened) return; /* on_upgraded goes on. */
     if (code == 4008) ring_drop(s);
     struct frame *f = frame__close(code, reason);
-    if (f == NULL) kill_socket(s, 1006);
-    else ring_push(s, f);
+    if (f == NULL || !ring_push(s, f)) kill_socket(s, 1006);
     frame__unref(f);
 }
 
@@ -439,7 +464,7 @@ static void sweep_socket(struct web_socket *s, int64_t now_ns) {
     if (now_ns - s->pinged_mono_ns < WEB_PING_NS) return;
     s->pinged_mono_ns = now_ns;
     struct frame *ping = frame__new(FRAME_PING, (struct slice){0});
-    if (ping != NULL && s->n_frames < WEB_FRAMES_MAX) ring_push(s, ping);
+    if (ping != NULL && s->n_frames < WEB_FRAMES_MAX) (void)ring_push(s, ping);
     frame__unref(ping);
 }
 

@@ -5,7 +5,6 @@
  * payloads. It reports a frame once a byte of its payload is there; until then only the count of
  * bytes tells that one has begun, so that the caller can time it out. */
 #include "ws_reader.h"
-#include "souk/core/err.h"
 #include <limits.h>
 
 static ssize_t on_recv(uint8_t *buf, size_t len, int flags, void *data) {
@@ -19,14 +18,17 @@ static ssize_t on_recv(uint8_t *buf, size_t len, int flags, void *data) {
     return (ssize_t)n;
 }
 
-int ws_reader__init(struct ws_reader *r, size_t message_max) {
+void ws_reader__init(struct ws_reader *r, size_t message_max) {
     *r = (struct ws_reader){.message = buf__init(message_max)};
-    struct wslay_frame_callbacks callbacks = {.recv_callback = on_recv};
-    return wslay_frame_context_init(&r->frames, &callbacks, r) == 0 ? 0 : ERR_NOMEM;
+}
+
+static void free_frames(struct ws_reader *r) {
+    if (r->frames != NULL) wslay_frame_context_free(r->frames);
+    r->frames = NULL;
 }
 
 void ws_reader__fini(struct ws_reader *r) {
-    if (r->frames != NULL) wslay_frame_context_free(r->frames);
+    free_frames(r);
     buf__fini(&r->message);
     *r = (struct ws_reader){.stopped = true};
 }
@@ -123,22 +125,26 @@ static int take(struct ws_reader *r, const struct wslay_frame_iocb *io,
     r->in_message = false;
     r->n_whole++;
     ev->on_text(data, buf__slice(&r->message));
+    buf__fini(&r->message); /* Most clients say little. */
     return 0;
 }
 
 int ws_reader__feed(struct ws_reader *r, struct slice bytes, const struct ws_reader_events *events,
                     void *data) {
+    static const struct wslay_frame_callbacks callbacks = {.recv_callback = on_recv};
+    int code = 0;
     if (r->stopped) return 0;
     r->in = bytes;
     r->n_fed += bytes.len;
-    while (!r->stopped) {
+    if (r->frames == NULL && wslay_frame_context_init(&r->frames, &callbacks, r) != 0) code = 1011;
+    while (!r->stopped && code == 0) {
         struct wslay_frame_iocb io = {0};
         ssize_t n = wslay_frame_recv(r->frames, &io);
         if (n == WSLAY_ERR_WANT_READ) break;
-        int code = n < 0 ? (n == WSLAY_ERR_NOMEM ? 1011 : 1002) : take(r, &io, events, data);
-        if (code == 0) continue;
-        r->stopped = true;
-        return code;
+        code = n < 0 ? (n == WSLAY_ERR_NOMEM ? 1011 : 1002) : take(r, &io, events, data);
     }
-    return 0;
+    if (code != 0) r->stopped = true;
+    /* wslay knows frames, not messages: between two of them it has nothing to remember. */
+    if (r->stopped || (!r->in_frame && r->n_fed == r->n_taken)) free_frames(r);
+    return code;
 }

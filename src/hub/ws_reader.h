@@ -13,9 +13,9 @@ struct utf8_state {
 };
 
 struct ws_reader {
-    wslay_frame_context_ptr frames; /* Owned. */
+    wslay_frame_context_ptr frames; /* Owned. 4 KiB: NULL between two frames. */
     struct slice in;                /* What is being fed. */
-    struct buf message;             /* Of the text message that is being assembled. */
+    struct buf message;             /* The text message that is being assembled; else empty. */
     struct utf8_state utf8;
     bool in_message, in_frame, stopped;
     struct wslay_frame_iocb head; /* Of the frame that is being read. */
@@ -32,8 +32,8 @@ struct ws_reader_events {
     void (*on_close)(void *data, int code);
 };
 
-/** @message_max: bytes of one message. @return 0 or ERR_NOMEM. */
-int ws_reader__init(struct ws_reader *r, size_t message_max);
+/** @message_max: bytes of one message. Whoever says nothing costs no memory beyond @r. */
+void ws_reader__init(struct ws_reader *r, size_t message_max);
 void ws_reader__fini(struct ws_reader *r);
 /** Reads all of @bytes. @return 0, or the code to close the connection with (1002, 1003, 1007,
  *  1009, 1011), after which everything is ignored. */

@@ -354,13 +354,14 @@ static void test_assets_come_as_the_client_can_take_them(void **state) {
 /* --- The stream --- */
 
 static struct peer *follow(struct fixture *f) {
+    size_t n_clients = hub__n_clients(f->hub);
     struct peer *p = join(f);
     peer__say(&f->wire, p, SLICE_LIT(WS_UPGRADE("/ws/alerts", "13", "")));
     UNTIL(&f->wire, peer__body_at(p) > 0);
     assert_true(slice__starts(buf__slice(&p->in), SLICE_LIT("HTTP/1.1 101 ")));
     assert_header(p, "sec-websocket-accept", WS_ACCEPT);
     assert_header(p, "sec-websocket-protocol", "alerts.v1");
-    assert_int_equal(hub__n_clients(f->hub), 0); /* Not before hello. */
+    assert_int_equal(hub__n_clients(f->hub), n_clients); /* Not before hello. */
     peer__frame(&f->wire, p, FRAME_TEXT, SLICE_LIT("{\"t\":\"hello\",\"id\":1}"));
     UNTIL(&f->wire, peer__has(p, "{\"t\":\"live\""));
     return p;
@@ -409,6 +410,21 @@ static void test_the_fan_out_ends_with_the_last_write(void **state) {
     assert_int_equal(fanout->count, EVENTS);
     snprintf(class, sizeof class, "drift_%d", EVENTS - 1); /* All of it is with the kernel. */
     UNTIL(&f->wire, peer__has(p, class));
+}
+
+/* What somebody costs who has said hello and now only listens, counted by the bytes of the heap. */
+static void test_an_idle_client_costs_little_memory(void **state) {
+    struct fixture *f = *state;
+    enum { BEFORE = 2, CLIENT_BYTES_MAX = 4096 };
+    size_t bytes = 0, ours = 0;
+    for (size_t i = 0; i < PEERS_MAX; i++) {
+        if (i == BEFORE) bytes = heap_bytes(); /* These have made what all share. */
+        (void)follow(f);
+    }
+    size_t joined = heap_bytes() - bytes;
+    for (size_t i = BEFORE; i < PEERS_MAX; i++)
+        ours += sizeof *f->wire.peers[i] + f->wire.peers[i]->in.cap;
+    assert_in_range(joined - ours, 1, (PEERS_MAX - BEFORE) * CLIENT_BYTES_MAX);
 }
 
 static void test_the_rate_of_messages_is_an_option(void **state) {
@@ -503,6 +519,7 @@ int main(void) {
         TEST(test_assets_come_as_the_client_can_take_them),
         TEST(test_hello_is_answered_with_welcome),
         TEST(test_the_fan_out_ends_with_the_last_write),
+        TEST(test_an_idle_client_costs_little_memory),
         TEST(test_the_rate_of_messages_is_an_option),
         TEST(test_sse_follows_too),
         TEST(test_a_port_in_use_is_named),

@@ -666,12 +666,14 @@ static void test_messages_end_at_their_limit(void **state) {
 static void test_a_queue_takes_so_many_frames(void **state) {
     struct fixture *f = *state;
     struct peer *p = upgrade(f);
+    size_t bytes = heap_bytes() - p->in.cap;
     for (int i = 0; i < WEB_FRAMES_MAX; i++) send_text(f, SLICE_LIT("frame"), true);
     assert_false(web_socket__has_room(f->socket, 1));
     send_text(f, SLICE_LIT("over"), false);
     UNTIL(&f->wire, peer__count(p, "frame") == WEB_FRAMES_MAX);
     assert_false(peer__has(p, "over"));
     UNTIL(&f->wire, web_socket__queued_bytes(f->socket) == 0);
+    assert_in_range(heap_bytes() - p->in.cap, 1, bytes); /* An empty queue holds no memory. */
     static char large[WEB_QUEUE_BYTES_MAX];
     memset(large, 'x', sizeof large);
     send_text(f, slice__of(large, sizeof large), true); /* An empty queue takes any. */

@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #include <cmocka.h>
+#include <malloc.h>
 #include <poll.h>
 
 #define TURNS_MAX 400 /* A turn waits for something to happen, or for a timer of the server. */
@@ -158,6 +159,15 @@ static inline size_t peer__count(const struct peer *p, const char *text) {
     size_t n = 0, len = strlen(text);
     for (size_t i = 0; i + len <= p->in.len; i++) n += memcmp(p->in.base + i, text, len) == 0;
     return n;
+}
+
+/* How much the process holds: of ASan's heap, or of glibc's. */
+size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
+static inline size_t heap_bytes(void) {
+    if (__sanitizer_get_current_allocated_bytes != NULL)
+        return __sanitizer_get_current_allocated_bytes();
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
 }
 
 /* --- HTTP --- */

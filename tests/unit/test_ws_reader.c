@@ -51,7 +51,7 @@ static void test_ws_message_is_the_same_at_every_split(void **state) {
         for (size_t b = a; b <= n; b++) {
             struct ws_reader r;
             struct heard h = {0};
-            assert_int_equal(ws_reader__init(&r, 1024), 0);
+            ws_reader__init(&r, 1024);
             assert_int_equal(ws_reader__feed(&r, slice__of(wire, a), &events, &h), 0);
             assert_int_equal(ws_reader__feed(&r, slice__of(wire + a, b - a), &events, &h), 0);
             assert_int_equal(ws_reader__feed(&r, slice__of(wire + b, n - b), &events, &h), 0);
@@ -64,11 +64,30 @@ static void test_ws_message_is_the_same_at_every_split(void **state) {
         }
 }
 
+/* Between two frames there is nothing to hold. */
+static void test_ws_reader_holds_memory_for_what_is_partial(void **state) {
+    (void)state;
+    char wire[64];
+    struct ws_reader r;
+    struct heard h = {0};
+    size_t n = put_frame(wire, 0x81, "text", 4);
+    ws_reader__init(&r, 1024);
+    assert_null(r.frames);
+    assert_int_equal(ws_reader__feed(&r, slice__of(wire, n - 1), &events, &h), 0);
+    assert_non_null(r.frames);
+    assert_true(r.message.cap > 0);
+    assert_int_equal(ws_reader__feed(&r, slice__of(wire + n - 1, 1), &events, &h), 0);
+    assert_string_equal(h.text, "text");
+    assert_null(r.frames);
+    assert_int_equal(r.message.cap, 0);
+    ws_reader__fini(&r);
+}
+
 static int feed_one(int first, const char *payload, size_t n) {
     char wire[256];
     struct ws_reader r;
     struct heard h = {0};
-    assert_int_equal(ws_reader__init(&r, 64), 0);
+    ws_reader__init(&r, 64);
     int code =
         ws_reader__feed(&r, slice__of(wire, put_frame(wire, first, payload, n)), &events, &h);
     if (code != 0) { /* Whatever follows an error is ignored. */
@@ -140,6 +159,7 @@ static void test_json_from_outside_is_bounded(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ws_message_is_the_same_at_every_split),
+        cmocka_unit_test(test_ws_reader_holds_memory_for_what_is_partial),
         cmocka_unit_test(test_ws_errors_have_their_codes),
         cmocka_unit_test(test_ws_frames_have_the_shortest_length),
         cmocka_unit_test(test_json_from_outside_is_bounded),
