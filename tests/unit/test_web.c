@@ -509,6 +509,25 @@ static void test_a_stream_lasts_until_it_is_ended(void **state) {
     assert_false(peer__has(p, "data: 3"));
 }
 
+/* A stream has no list to wait in: the loop need not turn for what is written to it. */
+static void test_a_stream_writes_at_once(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = join(f);
+    uv_os_fd_t fd;
+    peer__say(&f->wire, p, SLICE_LIT(GET("/stream")));
+    UNTIL(&f->wire, f->stream != NULL);
+    assert_true(web_stream__write(f->stream, SLICE_LIT("data: 1\n\n")));
+    UNTIL(&f->wire, peer__has(p, "data: 1\n\n"));
+    for (int i = 0; uv_backend_timeout(&f->wire.loop) == 0; i++) { /* The last write is told of. */
+        assert_true(i < TURNS_MAX);
+        turn_as_souk(&f->wire);
+    }
+    assert_true(web_stream__write(f->stream, SLICE_LIT("data: 2\n\n")));
+    assert_int_equal(uv_fileno((uv_handle_t *)&p->tcp, &fd), 0);
+    assert_int_equal(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 10000), 1);
+    UNTIL(&f->wire, peer__has(p, "data: 2\n\n"));
+}
+
 static void test_a_stream_queues_no_more_than_its_bound(void **state) {
     struct fixture *f = *state;
     struct peer *p = stream(f);
@@ -775,6 +794,7 @@ int main(void) {
         TEST(test_stop_listening_refuses_the_next),
         TEST(test_a_host_must_be_an_address),
         TEST(test_a_stream_lasts_until_it_is_ended),
+        TEST(test_a_stream_writes_at_once),
         TEST(test_a_stream_queues_no_more_than_its_bound),
         TEST(test_a_stream_whose_peer_left_ends_with_a_write),
         TEST(test_close_ends_streams),
