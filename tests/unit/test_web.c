@@ -775,6 +775,30 @@ static void test_close_waits_two_seconds_for_a_silent_socket(void **state) {
     assert_int_equal(f->socket_code, 1001);
 }
 
+/* A socket whose write was under way is freed a turn behind its connection. The sweep that ends the
+ * server is due in every turn here. */
+static void test_close_waits_for_a_socket_that_outlives_its_connection(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = upgrade(f);
+    static char large[WEB_QUEUE_BYTES_MAX];
+    memset(large, 'x', sizeof large);
+    uv_read_stop((uv_stream_t *)&p->tcp);
+    for (int i = 0; !web_socket__is_stuck(f->socket); i++) {
+        assert_true(i < TURNS_MAX);
+        if (web_socket__has_room(f->socket, sizeof large))
+            send_text(f, slice__of(large, sizeof large), true);
+        turn(&f->wire);
+    }
+    close_web(f);
+    f->wire.clock.mono_ns += 3 * NS_PER_S;
+    for (int i = 0; f->wire.n_closed == 0; i++) {
+        assert_true(i < TURNS_MAX);
+        uv_sleep(60);
+        turn(&f->wire);
+    }
+    assert_int_equal(f->n_socket_closed, 1);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -811,6 +835,7 @@ int main(void) {
         TEST(test_a_stream_is_shed_before_a_healthy_socket),
         TEST(test_silence_is_pinged_then_cut),
         TEST(test_close_waits_two_seconds_for_a_silent_socket),
+        TEST(test_close_waits_for_a_socket_that_outlives_its_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
