@@ -162,6 +162,8 @@ const char *poller__hold(const struct poller *p);
  *  until the loop runs. */
 struct slice poller__memo(const struct poller *p);
 void poller__status(const struct poller *p, struct poller_status *out);
+/** @return a number that has changed whenever, between two turns of the loop, the status has. */
+uint64_t poller__revision(const struct poller *p);
 
 /** Whether the last 16 answers brought something new, the newest in the lowest bit. */
 struct poller_recent {

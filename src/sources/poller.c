@@ -19,6 +19,7 @@ static const unsigned poll_next[] = {
 
 void poller__move(struct poller *p, enum poll_state next) {
     assert(poll_next[p->doing] & (1u << next));
+    p->revision++;
     p->doing = next;
 }
 
@@ -178,6 +179,7 @@ static void on_timer(uv_timer_t *timer) {
 }
 
 void poller__wait(struct poller *p, int64_t wait_ns) {
+    p->revision++;
     p->next_mono_ns = p->deps.clock->mono_ns + wait_ns;
     uv_timer_start(&p->timer, on_timer, (uint64_t)((wait_ns + NS_PER_MS - 1) / NS_PER_MS), 0);
 }
@@ -223,6 +225,7 @@ static void apply_bound(struct poller *p) {
 
 void poller__plan(struct poller *p) {
     const struct clock *now = p->deps.clock;
+    p->revision++;
     if (p->held) {
         p->next_mono_ns = INT64_MAX;
         return;
@@ -400,6 +403,7 @@ void poller__append(struct poller *p) {
     struct slice parts[] = {buf__slice(&p->meta),
                             p->is_page ? buf__slice(&p->packed) : (struct slice){0}};
     struct err e = {0};
+    p->revision++;
     p->appended = true;
     uint64_t lsn = spool__append(p->deps.spool, p->is_page ? SPOOL_PAGE : SPOOL_REQUEST, 0, parts,
                                  2, on_synced, p, &e);
@@ -421,6 +425,8 @@ void poller__keep(struct poller *p, const struct request_facts *facts, bool is_p
     poller__move(p, POLL_KEEP);
     poller__append(p);
 }
+
+uint64_t poller__revision(const struct poller *p) { return p->revision; }
 
 void poller__status(const struct poller *p, struct poller_status *out) {
     *out = (struct poller_status){.source = p->type->name,

@@ -40,6 +40,7 @@ struct poller {
     const struct stream_spec *stream;
     struct stream_state state;
     enum poll_state doing;
+    uint64_t revision;
     struct source_request request;
     struct permit permit;
     struct gate_ask gate;
