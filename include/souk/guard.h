@@ -1,6 +1,7 @@
 /* Guard: watches freshness, throttling, the store and the spool, and raises alerts about them.
  *
- * Pure rules over a table of facts that the wiring passes once a second; times come from the clock.
+ * Pure rules over facts that the wiring passes: once a second those of the store, the spool and the
+ * clock, and those of each stream that has changed or is due. Times come from the clock.
  * A condition ends when it was good for GUARD_HEALTHY evaluations in a row, so that a source at the
  * edge does not flap. Ages are monotonic: a wall clock that jumps makes nothing stale or fresh.
  *
@@ -30,9 +31,10 @@ enum guard_level { GUARD_GREEN, GUARD_AMBER, GUARD_RED };
 /** One stream of a source. Ages are judged by the monotonic times; those in wall ms UTC are for
  *  people. 0: never. Texts are borrowed for the call. */
 struct guard_source {
-    const char *name;   /* psapi */
-    const char *stream; /* Its key; (name, stream) is unique and stable. */
-    bool enabled;       /* The operator wants it to run; else it is green and not judged. */
+    const char *name;        /* psapi */
+    const char *stream;      /* Its key; (name, stream) is unique and stable. */
+    bool enabled;            /* The operator wants it to run; else it is green and not judged. */
+    int64_t started_mono_ns; /* Of the process: the age of what never succeeded counts from it. */
     int64_t last_success_mono_ns; /* In this run: any good answer, also an empty one. */
     int64_t last_success_ms;      /* The same. */
     int64_t last_new_ms;          /* New data. */
@@ -79,11 +81,7 @@ struct guard_clock {
 };
 
 struct guard_facts {
-    /* Of the process: the age of a source that never succeeded counts from it. */
-    int64_t started_mono_ns;
     struct guard_clock clock;
-    const struct guard_source *sources;
-    size_t n_sources;
     struct guard_store store;
     struct guard_spool spool;
 };
@@ -96,9 +94,12 @@ int guard__open(struct guard **out, const struct clock *clock, struct metrics *m
                 struct alerts *alerts, struct err *e);
 /** Resolves nothing; incidents stand for the next start. Accepts NULL. */
 void guard__free(struct guard *g);
-/** Judges @facts: raises and clears alerts, sets levels. Call about once a second. Sources beyond
- *  GUARD_SOURCES_MAX are not judged (counted in the log once). A source that is no longer in the
- *  table has its incidents cleared. */
+/** Judges one stream: raises and clears its alerts, sets its level. Streams beyond
+ *  GUARD_SOURCES_MAX are not judged (said in the log once). @return when it has to be judged again
+ *  although nothing of @s has changed, by the monotonic clock: INT64_MAX for not by itself; a time
+ *  that has gone by: a second from now, since a condition stands or is about to end. */
+int64_t guard__judge(struct guard *g, const struct guard_source *s);
+/** Judges the rest, then sums up what was judged last. Call about once a second. */
 void guard__evaluate(struct guard *g, const struct guard_facts *facts);
 /** @return the level of a source as last judged and, in @reason (may be NULL), why in a few words:
  *  "" when it is green. Borrowed until the next evaluation. GREEN for an unknown one. */

@@ -6,8 +6,10 @@
 #include "backfill.h"
 #include "lanes.h"
 #include "ops.h"
+#include "rota.h"
 #include "settings.h"
 #include "souk/alerts.h"
+#include "souk/core/map.h"
 #include "souk/core/wall.h"
 #include "souk/decoder.h"
 #include "souk/governor.h"
@@ -47,6 +49,27 @@ struct app_stream {
     int64_t renewed_mono_ns;
     struct lag lag; /* psapi: in changes. */
     bool closing;   /* Its poller ends by itself, and tells app__poller_closed while draining. */
+    size_t source;  /* Which of app.sources it is of. */
+    /* What was seen of it at the last look; see watch.c. */
+    struct {
+        uint64_t revision; /* Of its poller. */
+        size_t endpoint;   /* Which of the governor's; none: APP_ENDPOINTS_MAX. */
+        uint32_t endpoint_mark;
+        int64_t due_mono_ns;      /* It is looked at then, although nothing has changed. */
+        int64_t answered_mono_ns; /* Since when it is silent; see app__silence_ns. */
+        uint64_t n_fresh;         /* Pages with something new. */
+        uint32_t told;            /* In which round of ops it was last looked at, */
+        size_t told_at;           /* and its place there, from 1. */
+    } seen;
+};
+
+/* What the governor last said of an endpoint, as far as its streams are judged by it. */
+struct app_endpoint {
+    const char *name;
+    bool throttled, off, halted;
+    int64_t blocked_until_ms, again_ms;
+    char reason[128];
+    uint32_t mark; /* Changes when one of the three does, or whether it goes on by itself. */
 };
 
 /* A source of the configuration. */
@@ -85,6 +108,10 @@ struct app {
     size_t n_sources;
     struct app_stream *streams; /* Owned. */
     size_t n_streams;
+    struct map by_key; /* Streams, for app__stream. */
+    struct rota rota;  /* Looks at streams. */
+    uv_idle_t looking; /* Keeps the loop turning while a round runs. */
+    struct app_endpoint watched[APP_ENDPOINTS_MAX];
     struct {
         char name[64];
         struct endpoint *endpoint;
@@ -155,7 +182,12 @@ void app__second(struct app *a);
 /** @return how long ago the stream of @p had its last good answer, of an earlier run where this one
  *  has had none; since the start where there was never one. */
 int64_t app__silence_ns(const struct app *a, const struct poller_status *p);
-/** Measures how far the streams are behind their heads. Part of app__second. */
+/** Begins a round of looks at the streams: guard, rows about them. It ends some turns later, with
+ *  what is said of all of them together. Once a second. */
+void app__watch(struct app *a);
+/** No round goes on: pollers are going away. */
+void app__stop_watching(struct app *a);
+/** Measures how far the streams are behind their heads, at the end of a round. */
 void app__measure_lag(struct app *a);
 /** Label values of enum app_work. */
 extern const char *const app_work_names[WORK__N];
@@ -180,6 +212,8 @@ size_t app__n_streams(const struct app *a);
 struct app_stream *app__stream_at(struct app *a, size_t i);
 /** @return one word for where a stream stands; static. */
 const char *app__stream_state(const struct poller_status *p);
+/** Streams of the configuration are found by their keys from here on. @return 0 or ERR_NOMEM. */
+int app__index_streams(struct app *a);
 /** @return the stream of @source whose key is @key, or NULL. */
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key);
 

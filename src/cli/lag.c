@@ -26,24 +26,26 @@ int64_t app__silence_ns(const struct app *a, const struct poller_status *p) {
 }
 
 /* Seconds that @s is behind: by its changes where they are known. */
-static double behind_s(const struct app *a, const struct app_stream *s,
-                       const struct poller_status *p) {
+static double behind_s(const struct app *a, const struct app_stream *s) {
     if (s->lag.measured && s->lag.estimate_s != LAG_UNKNOWN) return s->lag.estimate_s;
-    return (double)app__silence_ns(a, p) / (double)NS_PER_S;
+    return (double)(a->clock.mono_ns - s->seen.answered_mono_ns) / (double)NS_PER_S;
 }
 
-static struct series *lag_series(struct app *a, const struct source_type *type, size_t *at) {
-    size_t i = 0;
-    while (i < a->n_sources && a->sources[i].type != type) i++;
-    if (i == a->n_sources) return NULL;
-    *at = i;
+static struct series *lag_series(struct app *a, size_t i) {
     if (a->m.cursor_lag_s[i] == NULL)
         a->m.cursor_lag_s[i] = metrics__gauge(
             &a->metrics, "souk_cursor_lag_seconds",
             "How far the worst stream of a source is behind its head, or, where that is not known, "
             "how old its last good answer is.",
-            "source=\"%s\"", type->name);
+            "source=\"%s\"", a->sources[i].type->name);
     return a->m.cursor_lag_s[i];
+}
+
+static void measure_changes(struct app *a, struct app_stream *s, struct slice heads) {
+    struct poller_status p;
+    poller__status(s->poller, &p);
+    lag__measure(&s->lag, a->clock.mono_ns, p.state->caught_up, slice__str(p.state->cursor),
+                 lag__head(heads, s->spec.realm));
 }
 
 void app__measure_lag(struct app *a) {
@@ -52,18 +54,13 @@ void app__measure_lag(struct app *a) {
     double worst_s[APP_SOURCES_MAX] = {0}, worst_changes = LAG_UNKNOWN;
     for (size_t i = 0; i < a->n_streams; i++) {
         struct app_stream *s = &a->streams[i];
-        struct poller_status p;
-        size_t at = 0;
+        size_t at = s->source;
         if (s->poller == NULL) continue;
-        poller__status(s->poller, &p);
-        if (strcmp(p.source, "psapi") == 0)
-            lag__measure(&s->lag, a->clock.mono_ns, p.state->caught_up, slice__str(p.state->cursor),
-                         lag__head(heads, s->spec.realm));
+        if (strcmp(s->type->name, "psapi") == 0) measure_changes(a, s, heads);
         if (s->lag.measured && s->lag.changes > worst_changes) worst_changes = s->lag.changes;
-        struct series *series = lag_series(a, s->type, &at);
-        double s_behind = behind_s(a, s, &p);
+        double s_behind = behind_s(a, s);
         if (s_behind > worst_s[at]) worst_s[at] = s_behind;
-        series__set(series, worst_s[at]);
+        series__set(lag_series(a, at), worst_s[at]);
     }
     if (worst_changes == LAG_UNKNOWN && a->m.cursor_lag_changes == NULL) return;
     if (a->m.cursor_lag_changes == NULL)

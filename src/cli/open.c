@@ -121,6 +121,7 @@ static int open_sources(struct app *a, struct err *e) {
             a->streams[a->n_streams++] = (struct app_stream){.app = a,
                                                              .spec = specs[k],
                                                              .type = s->type,
+                                                             .source = i,
                                                              .amber_s = c->amber_s,
                                                              .red_s = c->red_s};
         free(specs);
@@ -429,6 +430,8 @@ int app__open(struct app *a, struct settings *settings, struct err *e) {
         uv_timer_init(&a->loop, timers[i]);
         timers[i]->data = a;
     }
+    uv_idle_init(&a->loop, &a->looking);
+    a->looking.data = a;
     for (size_t i = 0; i < a->n_sources; i++) {
         a->sources[i].type = source__find(settings->sources[i].name);
         if (a->sources[i].type == NULL)
@@ -440,6 +443,8 @@ int app__open(struct app *a, struct settings *settings, struct err *e) {
         return err__setf(e, ERR_NOMEM, "quality: out of memory");
     a->followed = app__followed(settings->config);
     int code = open_sources(a, e);
+    if (code == 0 && app__index_streams(a) != 0)
+        code = err__setf(e, ERR_NOMEM, "streams: out of memory");
     struct alerts_options alerts = {.ctx = a, .append = append_alert};
     if (code == 0) code = alerts__open(&a->alerts, &a->clock, &a->metrics, &alerts, e);
     if (code == 0) code = guard__open(&a->guard, &a->clock, &a->metrics, a->alerts, e);

@@ -19,7 +19,10 @@ struct told {
 struct ops {
     struct told *told; /* Owned; in the order in which streams were met. */
     size_t n_told;
-    int64_t all_mono_ns; /* When all were last written. */
+    int64_t all_mono_ns; /* When all were last due, */
+    uint32_t round;      /* and how often that was. */
+    struct buf rows;     /* Made since the last record. */
+    size_t n_rows;
     struct log_kept lines[LOG_KEPT_MAX];
     struct series *kept[2], *refused[2]; /* Of poe_ingest_status, of proc_logs. */
 };
@@ -37,6 +40,7 @@ int ops__open(struct app *a) {
                                          "table=\"%s\",result=\"refused\"", tables[i]);
     }
     o->all_mono_ns = a->clock.mono_ns;
+    o->rows = buf__init(RECORD_MAX);
     a->ops = o;
     log__keep(LOG_LEVEL_WARN);
     return 0;
@@ -44,6 +48,7 @@ int ops__open(struct app *a) {
 
 void ops__free(struct app *a) {
     if (a->ops == NULL) return;
+    buf__fini(&a->ops->rows);
     free(a->ops->told);
     free(a->ops);
     a->ops = NULL;
@@ -98,11 +103,14 @@ static void write_lines(struct app *a) {
 
 /* Where streams stand. */
 
-static struct told *find_told(struct ops *o, const struct app_stream *s) {
+static struct told *find_told(struct ops *o, struct app_stream *s) {
+    if (s->seen.told_at > 0) return &o->told[s->seen.told_at - 1];
     for (size_t i = 0; i < o->n_told; i++)
         if (strcmp(o->told[i].key, s->spec.key) == 0 &&
-            strcmp(o->told[i].source, s->type->name) == 0)
+            strcmp(o->told[i].source, s->type->name) == 0) {
+            s->seen.told_at = i + 1; /* Nobody is taken out. */
             return &o->told[i];
+        }
     struct told *grown = realloc(o->told, (o->n_told + 1) * sizeof *grown);
     if (grown == NULL) return NULL; /* Its row is left out until there is memory. */
     o->told = grown;
@@ -110,6 +118,7 @@ static struct told *find_told(struct ops *o, const struct app_stream *s) {
     *t = (struct told){0};
     snprintf(t->source, sizeof t->source, "%s", s->type->name);
     snprintf(t->key, sizeof t->key, "%s", s->spec.key);
+    s->seen.told_at = o->n_told;
     return t;
 }
 
@@ -174,42 +183,64 @@ static void put_row(struct app *a, const struct app_stream *s, const struct poll
     t->at_mono_ns = now_ns;
 }
 
-/* @last: instead of the state of a stream that is well; else NULL. */
-static void write_status(struct app *a, bool all, const char *last) {
+/* What changes while the spool is full is written with all others later. */
+static void write_rows(struct app *a) {
     struct ops *o = a->ops;
-    struct buf out = buf__init(RECORD_MAX);
-    size_t n = 0, n_streams = app__n_streams(a);
-    buf__append_str(&out, "{\"table\":\"poe_ingest_status\",\"rows\":[");
-    for (size_t i = 0; i < n_streams; i++) {
-        const struct app_stream *s = app__stream_at(a, i);
-        struct poller_status p;
-        if (s->poller == NULL) continue;
-        poller__status(s->poller, &p);
-        struct told *t = find_told(o, s);
-        const char *state = app__stream_state(&p);
-        bool well = p.state->n_failures == 0 && !p.refused && !p.quiet && !p.done && !p.frozen &&
-                    !p.held && !p.state->unavailable;
-        if (last != NULL && well) state = last;
-        if (t == NULL || (!all && t->state == state)) continue;
-        if (n++ > 0) buf__append_str(&out, ",");
-        put_row(a, s, &p, state, t, &out);
-    }
-    buf__append_str(&out, "]}");
-    /* What changes while the spool is full is written with all others later. */
-    if (n > 0) append(a, OPS_STATUS, &out);
-    buf__fini(&out);
+    if (o->n_rows == 0) return;
+    buf__append_str(&o->rows, "]}");
+    append(a, OPS_STATUS, &o->rows);
+    buf__fini(&o->rows);
+    o->rows = buf__init(RECORD_MAX);
+    o->n_rows = 0;
 }
 
+/* @last: instead of the state of a stream that is well; else NULL. */
+static void look(struct app *a, struct app_stream *s, const struct poller_status *p, bool all,
+                 const char *last) {
+    struct ops *o = a->ops;
+    struct told *t = find_told(o, s);
+    const char *state = app__stream_state(p);
+    bool well = p->state->n_failures == 0 && !p->refused && !p->quiet && !p->done && !p->frozen &&
+                !p->held && !p->state->unavailable;
+    if (last != NULL && well) state = last;
+    s->seen.told = o->round;
+    if (t == NULL || (!all && t->state == state)) return;
+    buf__append_str(&o->rows,
+                    o->n_rows++ == 0 ? "{\"table\":\"poe_ingest_status\",\"rows\":[" : ",");
+    put_row(a, s, p, state, t, &o->rows);
+    if (o->rows.len > RECORD_MAX / 2) write_rows(a); /* As many streams as there may be. */
+}
+
+static bool is_open(const struct app *a) { return a->ops != NULL && a->spool != NULL; }
+
 void ops__second(struct app *a) {
-    if (a->ops == NULL || a->spool == NULL) return;
-    bool all = a->clock.mono_ns - a->ops->all_mono_ns >= STATUS_EVERY_NS;
-    if (all) a->ops->all_mono_ns = a->clock.mono_ns;
-    if (!a->draining) write_status(a, all, NULL);
+    if (!is_open(a) || a->clock.mono_ns - a->ops->all_mono_ns < STATUS_EVERY_NS) return;
+    a->ops->all_mono_ns = a->clock.mono_ns;
+    a->ops->round++;
+}
+
+bool ops__is_due(const struct app *a, const struct app_stream *s) {
+    return is_open(a) && s->seen.told != a->ops->round;
+}
+
+void ops__look(struct app *a, struct app_stream *s, const struct poller_status *p) {
+    if (is_open(a)) look(a, s, p, ops__is_due(a, s), NULL);
+}
+
+void ops__write(struct app *a) {
+    if (!is_open(a)) return;
+    write_rows(a);
     write_lines(a);
 }
 
 void ops__last(struct app *a, const char *state) {
-    if (a->ops == NULL || a->spool == NULL) return;
-    write_status(a, true, state);
-    write_lines(a);
+    if (!is_open(a)) return;
+    for (size_t i = 0; i < app__n_streams(a); i++) {
+        struct app_stream *s = app__stream_at(a, i);
+        struct poller_status p;
+        if (s->poller == NULL) continue;
+        poller__status(s->poller, &p);
+        look(a, s, &p, true, state);
+    }
+    ops__write(a);
 }

@@ -8,14 +8,23 @@
 #ifndef SOUK_CLI_OPS_H
 #define SOUK_CLI_OPS_H
 
+#include <stdbool.h>
+
 struct app;
 struct app_stream;
+struct poller_status;
 struct ops;
 
 /** Starts to keep the log's warnings. @return 0 or ERR_NOMEM. */
 int ops__open(struct app *a);
-/** Once a second, while the rooms are there. */
+/** Once a second, before streams are looked at: whether all rows are due. */
 void ops__second(struct app *a);
+/** @return whether @s has to be looked at for its row although nothing has changed. */
+bool ops__is_due(const struct app *a, const struct app_stream *s);
+/** Makes a row of @s when its state has changed, or all are due. */
+void ops__look(struct app *a, struct app_stream *s, const struct poller_status *p);
+/** Writes the rows that were made, and the log's lines. */
+void ops__write(struct app *a);
 /** The last rows: every stream as it stands, with @state for those that were well. */
 void ops__last(struct app *a, const char *state);
 /** @s has ended: another of its name would begin anew. */

@@ -80,6 +80,7 @@ static void apply(struct app *a, struct config *next) {
     for (size_t i = 0; i < a->n_streams; i++) {
         const struct source_setup *s = settings__source(a->settings, a->streams[i].type->name);
         a->streams[i].amber_s = s->amber_s;
+        a->streams[i].seen.due_mono_ns = 0; /* By what holds now. */
         a->streams[i].red_s = s->red_s;
         if (a->streams[i].poller != NULL && !a->draining) poller__replan(a->streams[i].poller);
     }

@@ -24,9 +24,30 @@ struct app_stream *app__stream_at(struct app *a, size_t i) {
     return i < a->n_streams ? &a->streams[i] : backfill__stream(a, i - a->n_streams);
 }
 
+/* A stream's key in the map: its source and its own, with a byte between them that is in neither.
+ * Longer ones than any stream can have are cut, and found to be nobody's. */
+static struct slice index_key(struct slice source, struct slice key, char out[256]) {
+    int n = snprintf(out, 256, "%.*s\x1f%.*s", SLICE_FMT(source), SLICE_FMT(key));
+    return slice__of(out, n < 256 ? (size_t)n : 255);
+}
+
+int app__index_streams(struct app *a) {
+    char text[256];
+    int code = map__init(&a->by_key, (size_t)APP_SOURCES_MAX * STREAMS_MAX);
+    for (size_t i = 0; i < a->n_streams && code == 0; i++) {
+        struct app_stream *s = &a->streams[i];
+        code = map__put(&a->by_key,
+                        index_key(slice__str(s->type->name), slice__str(s->spec.key), text), s);
+    }
+    return code;
+}
+
 struct app_stream *app__stream(struct app *a, struct slice source, struct slice key) {
-    for (size_t i = 0; i < app__n_streams(a); i++) {
-        struct app_stream *s = app__stream_at(a, i);
+    char text[256];
+    struct app_stream *found = map__get(&a->by_key, index_key(source, key, text));
+    if (found != NULL) return found;
+    for (size_t i = 0; i < backfill__n(a); i++) {
+        struct app_stream *s = backfill__stream(a, i);
         if (slice__eq(slice__str(s->type->name), source) && slice__eq(slice__str(s->spec.key), key))
             return s;
     }
@@ -129,6 +150,7 @@ static void on_deadline(uv_timer_t *timer) {
         s->poller = NULL;
     }
     a->closing = true;
+    app__stop_watching(a);
     uv_timer_stop(&a->second);
     lanes__close(a, on_lanes_closed);
 }
@@ -298,6 +320,7 @@ void app__free(struct app *a) {
     backfill__free(a);
     reload__free(a);
     absent__fini(&a->absent);
+    map__fini(&a->by_key);
     free(a->streams);
     free(a->followed);
     free(a);

@@ -4,7 +4,9 @@
 #include <stdio.h>
 
 static void put_key(struct buf *out, const char *key, bool *first) {
-    buf__printf(out, "%s\"%s\":", *first ? "" : ",", key);
+    buf__append_str(out, *first ? "\"" : ",\"");
+    buf__append_str(out, key);
+    buf__append_str(out, "\":");
     *first = false;
 }
 

@@ -6,6 +6,7 @@
  * fill with them while nothing can be stored. The alerts room counts the repeats. */
 #include "souk/guard.h"
 #include "souk/core/log.h"
+#include "souk/core/map.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +47,14 @@ struct subject {
     struct condition rules[SOURCE_RULES];
     enum guard_level level;
     char reason[128];
-    bool seen; /* In the table of this evaluation. */
+    bool counts; /* In the summary: somebody wants it, and it is there to be had. */
+    struct group *group;
+};
+
+/** The streams of one source: it is as good as its worst. */
+struct group {
+    char name[64];
+    enum guard_level worst;
     struct series *m_fresh[3];
 };
 
@@ -56,6 +64,9 @@ struct guard {
     struct alerts *alerts;
     struct subject *subjects[GUARD_SOURCES_MAX]; /* Owned. */
     size_t n_subjects;
+    struct map by_name; /* Subjects, by name and stream. */
+    struct group groups[GUARD_SOURCES_MAX];
+    size_t n_groups;
     struct condition store, spool, clock_rule, mistimed;
     enum guard_level level;
     char summary[256];
@@ -71,6 +82,8 @@ int guard__open(struct guard **out, const struct clock *clock, struct metrics *m
     struct guard *g = calloc(1, sizeof *g);
     *out = g;
     if (g == NULL) return err__setf(e, ERR_NOMEM, "out of memory");
+    if (map__init(&g->by_name, GUARD_SOURCES_MAX) != 0)
+        return err__setf(e, ERR_NOMEM, "out of memory");
     g->clock = clock;
     g->metrics = metrics;
     g->alerts = alerts;
@@ -80,7 +93,9 @@ int guard__open(struct guard **out, const struct clock *clock, struct metrics *m
 }
 
 void guard__free(struct guard *g) {
-    for (size_t i = 0; g != NULL && i < g->n_subjects; i++) free(g->subjects[i]);
+    if (g == NULL) return;
+    for (size_t i = 0; i < g->n_subjects; i++) free(g->subjects[i]);
+    map__fini(&g->by_name);
     free(g);
 }
 
@@ -142,9 +157,17 @@ static double age_s(const struct guard *g, int64_t since_mono_ns) {
     return s < 0 ? 0 : s;
 }
 
-static double silence_s(const struct guard *g, const struct guard_facts *facts,
-                        const struct guard_source *s) {
-    return age_s(g, s->last_success_mono_ns > 0 ? s->last_success_mono_ns : facts->started_mono_ns);
+/* Since when its silence counts. */
+static int64_t answered_ns(const struct guard_source *s) {
+    return s->last_success_mono_ns > 0 ? s->last_success_mono_ns : s->started_mono_ns;
+}
+
+/* Ages at which silence is amber and red. */
+static double amber_s(const struct guard_source *s) { return s->amber_s > 0 ? s->amber_s : 20; }
+static double red_s(const struct guard_source *s) { return s->red_s > 0 ? s->red_s : 60; }
+
+static double silence_s(const struct guard *g, const struct guard_source *s) {
+    return age_s(g, answered_ns(s));
 }
 
 static bool is_halted(const struct guard_source *s) {
@@ -155,16 +178,17 @@ static bool is_disabled(const struct guard_source *s) {
     return s->disabled_reason != NULL && s->disabled_reason[0] != '\0';
 }
 
-static void judge_drift(const struct guard *g, const struct guard_facts *facts,
-                        const struct guard_source *s, struct finding *f) {
-    double amber_s = s->amber_s > 0 ? s->amber_s : 20, red_s = s->red_s > 0 ? s->red_s : 60;
-    double age = silence_s(g, facts, s);
+/* What follows says nothing where all is well: texts are made for those who read them. */
+
+static void judge_drift(const struct guard *g, const struct guard_source *s, struct finding *f) {
+    double age = silence_s(g, s);
     char at[40];
-    f->level = s->unavailable  ? GUARD_GREEN /* It did answer, and is left alone for hours. */
-               : age > red_s   ? GUARD_RED
-               : age > amber_s ? GUARD_AMBER
-                               : GUARD_GREEN;
-    f->why = (struct alert_why){"lag_s", ">", f->level == GUARD_RED ? red_s : amber_s, age};
+    f->level = s->unavailable     ? GUARD_GREEN /* It did answer, and is left alone for hours. */
+               : age > red_s(s)   ? GUARD_RED
+               : age > amber_s(s) ? GUARD_AMBER
+                                  : GUARD_GREEN;
+    if (f->level == GUARD_GREEN) return;
+    f->why = (struct alert_why){"lag_s", ">", f->level == GUARD_RED ? red_s(s) : amber_s(s), age};
     snprintf(f->title, sizeof f->title, "No answer from %s %s for %.0f s", s->name, s->stream, age);
     snprintf(
         f->body, sizeof f->body,
@@ -178,11 +202,10 @@ static void judge_drift(const struct guard *g, const struct guard_facts *facts,
                          "at the pace the upstream allows.");
 }
 
-static void judge_throttled(const struct guard *g, const struct guard_source *s,
-                            struct finding *f) {
-    (void)g;
+static void judge_throttled(const struct guard_source *s, struct finding *f) {
     char until[40];
     f->level = s->throttled ? GUARD_AMBER : GUARD_GREEN;
+    if (f->level == GUARD_GREEN) return;
     snprintf(f->title, sizeof f->title, "%s %s is throttled by the upstream", s->name, s->stream);
     snprintf(f->body, sizeof f->body,
              "The upstream answered that we ask too much, and nothing is asked until %s. souk "
@@ -196,10 +219,10 @@ static void judge_throttled(const struct guard *g, const struct guard_source *s,
  * is known to be over. */
 static void judge_disabled(const struct guard_source *s, struct finding *f) {
     char at[40];
-    bool disabled = is_disabled(s);
-    f->level = disabled ? GUARD_RED : GUARD_GREEN;
+    f->level = is_disabled(s) ? GUARD_RED : GUARD_GREEN;
+    if (f->level == GUARD_GREEN) return;
     snprintf(f->title, sizeof f->title, "%s %s is switched off", s->name, s->stream);
-    if (disabled && s->again_ms > 0) {
+    if (s->again_ms > 0) {
         snprintf(f->body, sizeof f->body,
                  "souk rests because of errors: %.160s. It asks again by itself at %s, once%s%s",
                  s->disabled_reason, clock_text(s->again_ms, at),
@@ -213,12 +236,13 @@ static void judge_disabled(const struct guard_source *s, struct finding *f) {
              "souk stopped asking because of errors that asking again would not cure: %.160s. "
              "Correct the cause (credentials, address, permissions, the cursor), then let it ask "
              "again: souk limit show names the endpoint, souk limit resume opens it.",
-             disabled ? s->disabled_reason : "");
+             s->disabled_reason);
 }
 
 static void judge_rewind(const struct guard_source *s, struct finding *f) {
     char at[40];
     f->level = s->rewound ? GUARD_RED : GUARD_GREEN;
+    if (f->level == GUARD_GREEN) return;
     snprintf(f->title, sizeof f->title, "The cursor of %s %s went backwards", s->name, s->stream);
     snprintf(f->body, sizeof f->body,
              "The upstream answered with a cursor behind ours; it last advanced at %s. The source "
@@ -241,30 +265,41 @@ static void judge_unavailable(const struct guard_source *s, struct finding *f) {
         s->why == NULL ? "" : s->why, s->instead, s->name, s->stream);
 }
 
-static struct subject *find_subject(const struct guard *g, const char *name, const char *stream) {
-    for (size_t i = 0; i < g->n_subjects; i++)
-        if (strcmp(g->subjects[i]->stream, stream) == 0 && strcmp(g->subjects[i]->name, name) == 0)
-            return g->subjects[i];
-    return NULL;
+/* The key of a subject: name and stream with a byte between them that is in neither. */
+static struct slice key_of(const char *name, const char *stream, char out[256]) {
+    int n = snprintf(out, 256, "%.63s\x1f%.127s", name, stream);
+    return slice__of(out, (size_t)n);
+}
+
+static struct group *get_group(struct guard *g, const char *name) {
+    for (size_t i = 0; i < g->n_groups; i++)
+        if (strcmp(g->groups[i].name, name) == 0) return &g->groups[i];
+    struct group *group = &g->groups[g->n_groups++]; /* No more than there are subjects. */
+    char source[128];
+    snprintf(group->name, sizeof group->name, "%s", name);
+    metric__label(slice__str(group->name), source, sizeof source);
+    for (int k = 0; k < 3; k++)
+        group->m_fresh[k] = metrics__gauge(g->metrics, "souk_source_freshness",
+                                           "1 for the level of a source's worst stream",
+                                           "source=\"%s\",level=\"%s\"", source, level_names[k]);
+    return group;
 }
 
 static struct subject *get_subject(struct guard *g, const struct guard_source *s) {
-    struct subject *u = find_subject(g, s->name, s->stream);
+    char text[256];
+    struct slice key = key_of(s->name, s->stream, text);
+    struct subject *u = map__get(&g->by_name, key);
     if (u != NULL) return u;
     u = g->n_subjects < GUARD_SOURCES_MAX ? calloc(1, sizeof *u) : NULL;
-    if (u == NULL) {
+    if (u == NULL || map__put(&g->by_name, key, u) != 0) {
         if (!g->told_full) LOG_WARN("guard", "too many sources to judge", LOG_S("source", s->name));
         g->told_full = true;
+        free(u);
         return NULL;
     }
     snprintf(u->name, sizeof u->name, "%s", s->name);
     snprintf(u->stream, sizeof u->stream, "%s", s->stream);
-    char source[128];
-    metric__label(slice__str(u->name), source, sizeof source);
-    for (int k = 0; k < 3; k++)
-        u->m_fresh[k] = metrics__gauge(g->metrics, "souk_source_freshness",
-                                       "1 for the level of a source's worst stream",
-                                       "source=\"%s\",level=\"%s\"", source, level_names[k]);
+    u->group = get_group(g, u->name);
     return g->subjects[g->n_subjects++] = u;
 }
 
@@ -309,26 +344,39 @@ static void clear_subject(struct guard *g, struct subject *u) {
     u->reason[0] = '\0';
 }
 
-static void judge_source(struct guard *g, const struct guard_facts *facts,
-                         const struct guard_source *s) {
+/* When a source that is well has to be judged again although nothing is told of it: when its
+ * silence becomes too long. Not by itself while nobody wants it, or its upstream does not give it.
+ */
+static int64_t due_ns(const struct guard_source *s) {
+    if (!s->enabled || s->unavailable) return INT64_MAX;
+    return answered_ns(s) + (int64_t)(amber_s(s) * (double)NS_PER_S);
+}
+
+int64_t guard__judge(struct guard *g, const struct guard_source *s) {
     struct subject *u = get_subject(g, s);
-    if (u == NULL) return;
-    u->seen = true;
+    if (u == NULL) return INT64_MAX;
+    /* What an upstream does not give is no failure, and not fresh either. */
+    u->counts = s->enabled && !(s->unavailable && s->instead == NULL);
     if (!s->enabled) {
         clear_subject(g, u);
-        return;
+        return due_ns(s);
     }
     struct alert_label labels[] = {{"source", u->name}, {"stream", u->stream}};
     struct finding found[SOURCE_RULES] = {0};
+    bool calm = true;
     for (int k = 0; k < SOURCE_RULES; k++) found[k].sure = s->last_success_mono_ns > 0;
-    judge_throttled(g, s, &found[RULE_THROTTLED]);
+    judge_throttled(s, &found[RULE_THROTTLED]);
     judge_disabled(s, &found[RULE_DISABLED]);
     judge_rewind(s, &found[RULE_REWIND]);
     judge_unavailable(s, &found[RULE_UNAVAILABLE]);
-    judge_drift(g, facts, s, &found[RULE_DRIFT]);
-    for (int k = 0; k < SOURCE_RULES; k++)
-        apply(g, &u->rules[k], &found[k], rule_classes[k], runbooks[k], labels, 2);
-    set_level(u, found, s, silence_s(g, facts, s));
+    judge_drift(g, s, &found[RULE_DRIFT]);
+    for (int k = 0; k < SOURCE_RULES; k++) {
+        struct condition *c = &u->rules[k];
+        apply(g, c, &found[k], rule_classes[k], runbooks[k], labels, 2);
+        calm &= c->level == GUARD_GREEN && (c->settled || !found[k].sure);
+    }
+    set_level(u, found, s, silence_s(g, s));
+    return calm ? due_ns(s) : g->clock->mono_ns;
 }
 
 static void judge_store(struct guard *g, const struct guard_store *s) {
@@ -418,16 +466,14 @@ static void print_grouped(double v, char out[40]) {
     out[k] = '\0';
 }
 
-/* A source is as good as its worst stream. */
-static void export_levels(const struct guard *g) {
-    for (size_t i = 0; i < g->n_subjects; i++) {
-        const struct subject *u = g->subjects[i];
-        enum guard_level worst = GUARD_GREEN;
-        for (size_t k = 0; k < g->n_subjects; k++)
-            if (g->subjects[k]->level > worst && strcmp(g->subjects[k]->name, u->name) == 0)
-                worst = g->subjects[k]->level;
-        for (int k = 0; k < 3; k++) series__set(u->m_fresh[k], k == (int)worst);
-    }
+static void export_levels(struct guard *g) {
+    for (size_t i = 0; i < g->n_groups; i++) g->groups[i].worst = GUARD_GREEN;
+    for (size_t i = 0; i < g->n_subjects; i++)
+        if (g->subjects[i]->level > g->subjects[i]->group->worst)
+            g->subjects[i]->group->worst = g->subjects[i]->level;
+    for (size_t i = 0; i < g->n_groups; i++)
+        for (int k = 0; k < 3; k++)
+            series__set(g->groups[i].m_fresh[k], k == (int)g->groups[i].worst);
 }
 
 static void sum_up(struct guard *g, const struct guard_facts *facts) {
@@ -435,14 +481,12 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
     g->level = g->store.level > g->spool.level ? g->store.level : g->spool.level;
     if (g->mistimed.level > g->level) g->level = g->mistimed.level;
     if (g->clock_rule.level > g->level) g->level = g->clock_rule.level;
-    for (size_t i = 0; i < facts->n_sources; i++) {
-        const struct guard_source *s = &facts->sources[i];
-        /* What an upstream does not give is no failure, and not fresh either. */
-        if (!s->enabled || (s->unavailable && s->instead == NULL)) continue;
-        enum guard_level level = guard__source(g, s->name, s->stream, NULL);
+    for (size_t i = 0; i < g->n_subjects; i++) {
+        const struct subject *u = g->subjects[i];
+        if (!u->counts) continue;
         n++;
-        n_fresh += level == GUARD_GREEN;
-        if (level > g->level) g->level = level;
+        n_fresh += u->level == GUARD_GREEN;
+        if (u->level > g->level) g->level = u->level;
     }
     char rows[40];
     print_grouped(facts->store.rows_per_s, rows);
@@ -467,19 +511,6 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
 }
 
 void guard__evaluate(struct guard *g, const struct guard_facts *facts) {
-    for (size_t i = 0; i < g->n_subjects; i++) g->subjects[i]->seen = false;
-    for (size_t i = 0; i < facts->n_sources; i++) judge_source(g, facts, &facts->sources[i]);
-    for (size_t i = 0; i < g->n_subjects;) {
-        struct subject *u = g->subjects[i];
-        if (u->seen) {
-            i++;
-            continue;
-        }
-        clear_subject(g, u);
-        for (int k = 0; k < 3; k++) series__set(u->m_fresh[k], 0);
-        free(u);
-        g->subjects[i] = g->subjects[--g->n_subjects];
-    }
     judge_store(g, &facts->store);
     judge_spool(g, &facts->spool);
     judge_mistimed(g, &facts->store);
@@ -489,7 +520,10 @@ void guard__evaluate(struct guard *g, const struct guard_facts *facts) {
 
 enum guard_level guard__source(const struct guard *g, const char *name, const char *stream,
                                const char **reason) {
-    const struct subject *u = find_subject(g, name, stream);
+    char text[256];
+    /* The map is searched only; its functions do not know const. */
+    const struct subject *u =
+        map__get(&((struct guard *)(uintptr_t)g)->by_name, key_of(name, stream, text));
     if (reason != NULL) *reason = u == NULL ? "" : u->reason;
     return u == NULL ? GUARD_GREEN : u->level;
 }

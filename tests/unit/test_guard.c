@@ -26,12 +26,9 @@ static int setup(void **state) {
     alerts__open(&f.alerts, &f.clock, &f.metrics, &options, &e);
     guard__open(&f.guard, &f.clock, &f.metrics, f.alerts, &e);
     f.source = (struct guard_source){
-        .name = "psapi", .stream = "pc", .enabled = true, .last_success_mono_ns = NS_PER_S};
+        .name = "psapi", .stream = "pc", .enabled = true, .started_mono_ns = NS_PER_S, .last_success_mono_ns = NS_PER_S};
     f.facts =
-        (struct guard_facts){.started_mono_ns = NS_PER_S,
-                             .clock = {.venue = ""},
-                             .sources = &f.source,
-                             .n_sources = 1,
+        (struct guard_facts){.clock = {.venue = ""},
                              .store = {.connected = true, .since_mono_ns = NS_PER_S, .rows_per_s = 1203},
                              .spool = {.bytes = 1, .quota_bytes = 100}};
     *state = &f;
@@ -50,6 +47,7 @@ static void pass(struct fixture *f, int seconds) {
     for (int i = 0; i < seconds; i++) {
         f->clock.mono_ns += NS_PER_S;
         f->clock.wall_ns += NS_PER_S;
+        guard__judge(f->guard, &f->source);
         guard__evaluate(f->guard, &f->facts);
         alerts__tick(f->alerts);
     }
@@ -202,7 +200,7 @@ static void test_guard_tells_throttling_disabling_and_rewinds(void **state) {
     guard__source(f->guard, "psapi", "pc", &reason);
     assert_string_equal(reason, "killed: by hand");
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
-    f->facts.n_sources = 0; /* Out of the configuration: its incidents end. */
+    f->source.enabled = false; /* Nobody wants it any more: its incidents end. */
     pass(f, 1);
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
 }
@@ -281,7 +279,7 @@ static void test_guard_ends_what_was_left_from_an_earlier_run(void **state) {
     assert_int_equal(guard__open(&f->guard, &f->clock, &f->metrics, f->alerts, &e), 0);
     f->source.unavailable = false;
     f->source.last_success_mono_ns = 0; /* Not asked yet: nobody knows. */
-    f->facts.started_mono_ns = f->facts.store.since_mono_ns = f->clock.mono_ns;
+    f->source.started_mono_ns = f->facts.store.since_mono_ns = f->clock.mono_ns;
     pass(f, 4);
     assert_int_equal(n_firing(f, ALERT_WARNING), 2);
     f->source.last_success_mono_ns = f->clock.mono_ns;
@@ -338,6 +336,44 @@ static void test_guard_says_what_to_do_with_a_page_that_is_too_large(void **stat
     buf__fini(&out);
 }
 
+/* Streams that are judged only when they say that they are due reach the same levels at the same
+ * seconds as one that is judged each second, and the calm ones cost nothing meanwhile. */
+static void test_guard_judges_only_what_is_due(void **state) {
+    enum { STREAMS = 240, SECONDS = 70 };
+    static struct guard_source sources[STREAMS];
+    static int64_t due_ns[STREAMS];
+    struct fixture *f = *state;
+    char names[STREAMS][16];
+    size_t n_judged = 0;
+    for (int i = 0; i < STREAMS; i++) {
+        snprintf(names[i], sizeof names[i], "s%d", i);
+        sources[i] = f->source;
+        sources[i].stream = names[i];
+        due_ns[i] = 0;
+    }
+    for (int second = 1; second <= SECONDS; second++) {
+        f->clock.mono_ns += NS_PER_S;
+        f->clock.wall_ns += NS_PER_S;
+        guard__judge(f->guard, &f->source);
+        for (int i = 0; i < STREAMS; i++) {
+            bool is_told = i > 0 && (second + i) % 10 == 0; /* All but the first go on answering. */
+            if (is_told) sources[i].last_success_mono_ns = f->clock.mono_ns;
+            if (!is_told && due_ns[i] > f->clock.mono_ns) continue;
+            due_ns[i] = guard__judge(f->guard, &sources[i]);
+            n_judged++;
+        }
+        guard__evaluate(f->guard, &f->facts);
+        assert_int_equal(guard__source(f->guard, "psapi", "s0", NULL),
+                         guard__source(f->guard, "psapi", "pc", NULL));
+        assert_int_equal(guard__source(f->guard, "psapi", "s1", NULL), GUARD_GREEN);
+    }
+    assert_int_equal(guard__source(f->guard, "psapi", "s0", NULL), GUARD_RED);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 2);
+    assert_string_equal(guard__summary(f->guard), "239 of 241 sources fresh; 1,203 rows/s stored");
+    /* A tenth a second, three at first, and the one that stands: not each each second. */
+    assert_true(n_judged <= STREAMS * (SECONDS / 10 + GUARD_HEALTHY) + SECONDS);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -353,6 +389,7 @@ int main(void) {
         T(test_what_is_not_given_is_not_fresh),
         T(test_guard_tells_what_is_not_available_and_what_stands_in),
         T(test_guard_ends_what_was_left_from_an_earlier_run),
+        T(test_guard_judges_only_what_is_due),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
