@@ -14,9 +14,9 @@
 
 /* In the order in which an answer names them, whatever order they were asked in. */
 static const char *const scopes[] = {
-    "account:stashes",    "account:profile",        "account:leagues",
-    "account:characters", "service:cxapi",          "service:psapi",
-    "service:leagues",    "service:leagues:ladder", "service:pvp_matches"};
+    "account:stashes",     "account:profile", "account:leagues", "account:characters",
+    "service:cxapi",       "service:psapi",   "service:leagues", "service:leagues:ladder",
+    "service:pvp_matches", "oauth:revoke"};
 enum { N_SCOPES = sizeof scopes / sizeof scopes[0] };
 
 /** @return the bit of the scope named by @n bytes at @text; 0 when there is no such scope. */
@@ -26,8 +26,7 @@ static unsigned scope_bit(const char *text, size_t n) {
     return 0;
 }
 
-/** Read a list of scopes. @return false when it names one that does not exist. */
-static bool read_scopes(const char *list, const char *between, unsigned *out) {
+bool scopes__read(const char *list, const char *between, unsigned *out) {
     *out = 0;
     while (*list != '\0') {
         size_t n = strcspn(list, between);
@@ -40,17 +39,24 @@ static bool read_scopes(const char *list, const char *between, unsigned *out) {
     return true;
 }
 
-bool scopes__are_known(const char *list) {
-    unsigned mask;
-    return strcmp(list, "none") == 0 || read_scopes(list, ",", &mask);
+unsigned scopes__bit(const char *name) { return scope_bit(name, strlen(name)); }
+
+unsigned scopes__granted(const struct sim *s) {
+    unsigned mask = 0;
+    if (strcmp(s->o->scopes, "none") != 0) scopes__read(s->o->scopes, ",", &mask);
+    return mask;
 }
 
-/** @return what only this simulator makes of a token's facts. */
-static uint64_t seal(const struct sim *s, uint64_t id, int64_t end_s, unsigned mask) {
+bool scopes__are_known(const char *list) {
+    unsigned mask;
+    return strcmp(list, "none") == 0 || scopes__read(list, ",", &mask);
+}
+
+uint64_t token__seal(const struct sim *s, uint64_t id, int64_t end_s, unsigned mask) {
     return mix64(mix64(s->o->seed, id), mix64((uint64_t)end_s, mask));
 }
 
-static void reply_oauth_error(struct reply *r, int status, const char *code, const char *why) {
+void reply_oauth_error(struct reply *r, int status, const char *code, const char *why) {
     struct buf b = {0};
     buf__addf(&b, "{\"error\":\"%s\",\"error_description\":", code);
     buf__add_json(&b, why, strlen(why));
@@ -59,8 +65,7 @@ static void reply_oauth_error(struct reply *r, int status, const char *code, con
     buf__fini(&b);
 }
 
-/** Look at id and secret. @return whether they are right. */
-static bool pass_client(const struct sim *s, const char *id, const char *secret, struct reply *r) {
+bool pass_client(const struct sim *s, const char *id, const char *secret, struct reply *r) {
     const char *client = s->o->client, *colon = client != NULL ? strchr(client, ':') : NULL;
     const char *right = colon != NULL ? colon + 1 : "sim-secret";
     if (colon != NULL && (strlen(id) != (size_t)(colon - client) ||
@@ -68,21 +73,23 @@ static bool pass_client(const struct sim *s, const char *id, const char *secret,
         reply_oauth_error(r, 401, "invalid_client", "The client is not known");
         return false;
     }
-    if (strcmp(secret, right) == 0) return true;
+    if (secret[0] == '\0' || strcmp(secret, right) == 0) return true;
     reply_oauth_error(r, 400, "invalid_client", "The client credentials are invalid");
     return false;
 }
 
-static void reply_token(struct sim *s, unsigned mask, struct reply *r) {
+void reply_token(struct sim *s, uint64_t id, unsigned mask, const char *user, const char *refresh,
+                 struct reply *r) {
     struct buf b = {0};
-    uint64_t id = mix64(s->o->seed, 900 + s->n_tokens++);
     int64_t end_s = s->clock.wall_ns / SIM_NS_PER_S + s->o->token_life_s;
     bool first = true;
     buf__addf(&b,
               "{\"access_token\":\"sim-%016" PRIx64 ".%" PRIx64 ".%x.%016" PRIx64
               "\",\"expires_in\":%" PRId64
-              ",\"token_type\":\"bearer\",\"username\":\"souk\",\"sub\":\"1\",\"scope\":\"",
-              id, (uint64_t)end_s, mask, seal(s, id, end_s, mask), s->o->token_life_s);
+              ",\"token_type\":\"bearer\",\"username\":\"%s\",\"sub\":\"1\",",
+              id, (uint64_t)end_s, mask, token__seal(s, id, end_s, mask), s->o->token_life_s, user);
+    if (refresh != NULL) buf__addf(&b, "\"refresh_token\":\"%s\",", refresh);
+    buf__adds(&b, "\"scope\":\"");
     for (unsigned i = 0; i < N_SCOPES; i++) {
         if ((mask & 1u << i) == 0) continue;
         buf__addf(&b, "%s%s", first ? "" : " ", scopes[i]);
@@ -96,8 +103,8 @@ static void reply_token(struct sim *s, unsigned mask, struct reply *r) {
 
 void handle_oauth(struct sim *s, const struct http_request *q, struct reply *r) {
     struct http_request form = {.query = q->body}; /* A form reads like a query. */
-    char grant[64], scope[512], id[128], secret[256];
-    unsigned asked = 0, granted = 0;
+    char grant[64], scope[512], id[128], secret[256] = "";
+    unsigned asked = 0;
     struct fault f;
     if (!span__is(q->method, "POST")) {
         reply_error(r, 405, 9, "Method not allowed");
@@ -105,23 +112,30 @@ void handle_oauth(struct sim *s, const struct http_request *q, struct reply *r) 
     }
     if (!pass_limiter(s, &s->oauth, q, r) || meet_fault(s, "oauth", r, &f)) return;
     if (http__query(&form, "client_id", id, sizeof id) <= 0 ||
-        http__query(&form, "client_secret", secret, sizeof secret) < 0 ||
-        http__query(&form, "grant_type", grant, sizeof grant) <= 0 ||
-        http__query(&form, "scope", scope, sizeof scope) < 0) {
+        http__query(&form, "client_secret", secret, sizeof secret) == -2 ||
+        http__query(&form, "grant_type", grant, sizeof grant) <= 0) {
         reply_oauth_error(r, 400, "invalid_request", "A parameter is missing");
         return;
     }
     if (!pass_client(s, id, secret, r)) return;
     if (strcmp(grant, "client_credentials") != 0) {
-        reply_oauth_error(r, 400, "unsupported_grant_type", "Only client_credentials");
+        grant_login(s, &form, grant, id, r);
+        spoil_json(&f, r, "{\"access_token\":{},\"expires_in\":\"soon\"}");
         return;
     }
-    if (strcmp(s->o->scopes, "none") != 0) read_scopes(s->o->scopes, ",", &granted);
-    if (!read_scopes(scope, " ", &asked) || asked == 0 || (asked & ~granted) != 0) {
+    if (secret[0] == '\0') { /* What is no user's is for those alone who can keep one. */
+        reply_oauth_error(r, 400, "invalid_client", "The client credentials are invalid");
+        return;
+    }
+    if (http__query(&form, "scope", scope, sizeof scope) < 0) {
+        reply_oauth_error(r, 400, "invalid_request", "A parameter is missing");
+        return;
+    }
+    if (!scopes__read(scope, " ", &asked) || asked == 0 || (asked & ~scopes__granted(s)) != 0) {
         reply_oauth_error(r, 400, "invalid_scope", "The requested scope is invalid or not granted");
         return;
     }
-    reply_token(s, asked, r);
+    reply_token(s, mix64(s->o->seed, 900 + s->n_tokens++), asked, "souk", NULL, r);
     spoil_json(&f, r, "{\"access_token\":{},\"expires_in\":\"soon\"}");
 }
 
@@ -138,7 +152,7 @@ static bool read_token(const struct sim *s, struct span text, int64_t *end_s, un
         (size_t)used != text.len)
         return false;
     *end_s = (int64_t)end;
-    return check == seal(s, id, *end_s, *mask);
+    return check == token__seal(s, id, *end_s, *mask) && !login__is_revoked(s, id);
 }
 
 bool pass_agent(const struct http_request *q, struct reply *r) {

@@ -18,6 +18,8 @@ const char *const realm_names[N_REALMS] = {"pc", "xbox", "sony"};
 const char *const route_names[N_ROUTES] = {"public-stash-tabs",
                                            "trade/data/change-ids",
                                            "oauth/token",
+                                           "oauth/authorize",
+                                           "oauth/token/revoke",
                                            "poe1/api/economy",
                                            "cdn",
                                            "currency-exchange",
@@ -346,6 +348,8 @@ static const struct {
     {"/api/trade/data", false, ROUTE_TRADE_DATA},
     {"/gateway/trade/data", false, ROUTE_TRADE_GATEWAY},
     {"/oauth/token", true, ROUTE_OAUTH},
+    {"/oauth/authorize", true, ROUTE_AUTHORIZE},
+    {"/oauth/token/revoke", true, ROUTE_REVOKE},
     {"/poe1/api/economy", false, ROUTE_NINJA},
     {"/api/currency-exchange", false, ROUTE_CX_CDN},
     {"/currency-exchange", false, ROUTE_CX},
@@ -380,6 +384,8 @@ static void dispatch(struct sim *s, enum sim_route route, const struct http_requ
         break;
     case ROUTE_CHANGE_IDS: handle_change_ids(s, q, r); break;
     case ROUTE_OAUTH: handle_oauth(s, q, r); break;
+    case ROUTE_AUTHORIZE: handle_authorize(s, q, r); break;
+    case ROUTE_REVOKE: handle_revoke(s, q, r); break;
     case ROUTE_NINJA: handle_ninja(s, q, rest, r); break;
     case ROUTE_CX_CDN: handle_cx(s, q, rest, true, r); break;
     case ROUTE_CX: handle_cx(s, q, rest, false, r); break;

@@ -16,6 +16,8 @@ enum sim_route {
     ROUTE_PSAPI,
     ROUTE_CHANGE_IDS,
     ROUTE_OAUTH,
+    ROUTE_AUTHORIZE,
+    ROUTE_REVOKE,
     ROUTE_NINJA,
     ROUTE_CX_CDN,
     ROUTE_CX,
@@ -29,7 +31,7 @@ enum sim_route {
     ROUTE_OTHER,
     N_ROUTES
 };
-enum { NINJA_ASKED_MAX = 512 };
+enum { NINJA_ASKED_MAX = 512, LOGIN_CODES_MAX = 16, LOGINS_MAX = 64 };
 
 /** When an overview was last given to the client. */
 struct ninja_asked {
@@ -48,6 +50,19 @@ struct pace {
     int max;            /* At most 4. */
     int64_t at_ns[4];   /* The last ones, newest first. */
     int n;
+};
+/** A code that a browser was sent away with: good once, for the client that proves by its verifier
+ * that it began (RFC 7636). */
+struct login_code {
+    char code[17], challenge[44], redirect[256], client[128];
+    unsigned mask;
+    int64_t until_ns; /* Wall time; 0: none here. */
+};
+/** A login of this run. Its refresh tokens have a generation each, and only the newest is good. */
+struct login {
+    uint64_t id;
+    uint32_t generation;
+    bool revoked;
 };
 struct sim {
     const struct options *o; /* Borrowed. */
@@ -69,6 +84,9 @@ struct sim {
     size_t n_ninja_asked;
     struct ninja_recorded *recorded;
     size_t n_recorded;
+    struct login_code codes[LOGIN_CODES_MAX]; /* The oldest gives way. */
+    struct login logins[LOGINS_MAX];          /* The same. */
+    size_t n_codes, n_logins;
     uint64_t n_requests[N_ROUTES], n_violations[N_ROUTES], n_tokens, n_empty_pages, n_not_modified;
     bool stop_wanted; /* POST /_sim/stop came: the owner ends soon. */
 };
@@ -123,6 +141,28 @@ void promise_body(struct sim *s, struct reply *r, int kind, const char *a, const
 void handle_psapi(struct sim *s, const struct http_request *q, struct reply *r, int realm);
 void handle_change_ids(struct sim *s, const struct http_request *q, struct reply *r);
 void handle_oauth(struct sim *s, const struct http_request *q, struct reply *r);
+/** The page that asks the user, and where it sends the browser. */
+void handle_authorize(struct sim *s, const struct http_request *q, struct reply *r);
+void handle_revoke(struct sim *s, const struct http_request *q, struct reply *r);
+/** A token request by a code or a refresh token, from the client @id. */
+void grant_login(struct sim *s, const struct http_request *form, const char *grant, const char *id,
+                 struct reply *r);
+/** @return whether the tokens of the login @id were revoked. */
+bool login__is_revoked(const struct sim *s, uint64_t id);
+/** Read a list of scopes. @return false when it names one that does not exist. */
+bool scopes__read(const char *list, const char *between, unsigned *out);
+/** @return which scopes --scopes grants. */
+unsigned scopes__granted(const struct sim *s);
+/** @return the bit of a scope's name; 0 when there is no such scope. */
+unsigned scopes__bit(const char *name);
+/** @return what only this simulator makes of a token's facts. */
+uint64_t token__seal(const struct sim *s, uint64_t id, int64_t end_s, unsigned mask);
+void reply_oauth_error(struct reply *r, int status, const char *code, const char *why);
+/** Answer with an access token of @id for @mask, and @refresh unless it is NULL. */
+void reply_token(struct sim *s, uint64_t id, unsigned mask, const char *user, const char *refresh,
+                 struct reply *r);
+/** Look at id and secret; an empty secret is a public client's. @return whether they are right. */
+bool pass_client(const struct sim *s, const char *id, const char *secret, struct reply *r);
 /** @end is the path behind /poe1/api/economy. */
 void handle_ninja(struct sim *s, const struct http_request *q, struct span end, struct reply *r);
 void handle_cx(struct sim *s, const struct http_request *q, struct span rest, bool cdn,
