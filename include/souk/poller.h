@@ -58,6 +58,12 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
     void (*bearer_refused)(void *ctx, const char *source, const char *scope, const char *token);
     void *bearer_ctx;
     struct wall *wall;       /* Told the time of every server that says it. NULL: nobody is. */
+    /** The refresh token of the user's login, into @out. @return 0, or ERR_REFUSED with why in @e
+     *  when nobody is logged in. NULL: nobody ever is. */
+    int (*refresh_token)(void *ctx, char *out, size_t size, struct err *e);
+    /** Puts what page_facts.secret holds on disk. On a thread of the pool, where it may block. */
+    void (*keep_secret)(void *ctx, struct slice secret);
+    void *login_ctx;
     const struct gate *gate; /* NULL: its own permit is enough. Else HEAD at the start is theirs. */
     size_t body_max; /* Of an answer, decompressed: at most DECODE_BODY_MAX. 0: HTTP's default. */
 };

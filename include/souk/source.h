@@ -38,7 +38,9 @@ struct source_settings {
     int64_t quick_ns;  /* trade_data: the same for change-ids. currency_exchange: how long after the
                           hour, and then how often, a digest is asked for that is not there yet. */
     bool use_oauth;    /* Requests carry a bearer token of the source's scope. */
-    const char *client_id, *client_secret; /* oauth */
+    const char *client_id, *client_secret; /* oauth; "" for a public client's secret. */
+    const char *login; /* oauth: which login there is, another for each; "": nobody is logged in. */
+    const char *account; /* account_stashes: whose stash it is, as the vendor says; "": unknown. */
 };
 
 /** One cursor of a source. */
@@ -90,6 +92,9 @@ struct source_request {
                           is not published yet; 0: none. */
     bool expect_4xx;   /* So are 400 to 499 but 429: judge paces what comes after a refusal. */
     bool done;         /* There is nothing more to ask, ever: the stream ends here. */
+    bool login; /* The poller adds the refresh token of the user's login to the body, or waits
+                   quietly until somebody is logged in. It is good once: the answer is waited for,
+                   also by a process that ends. */
     char headers[SOURCE_HEADERS_MAX][CURSOR_MAX + 64];
     size_t n_headers;
     int64_t not_before_mono_ns; /* The source's own pace; the governor may wait longer. INT64_MAX:
@@ -132,6 +137,8 @@ struct page_facts {
     uint32_t n_entries; /* Stashes or lines. */
     bool block_page;    /* HTML where data was due. */
     struct buf memo;    /* For stream_state.memo, which it replaces unless it is empty. */
+    struct buf secret;  /* Whatever the verdict: what must be on disk before anything else is done
+                           with the answer, and is for nobody but poller_deps.keep_secret. */
     struct buf keep;    /* PAGE_NEW: kept instead of the body, which holds what must not lie on a
                            disk; empty: the body. */
 };

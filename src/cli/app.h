@@ -5,6 +5,7 @@
 #include "absent.h"
 #include "backfill.h"
 #include "lanes.h"
+#include "login.h"
 #include "ops.h"
 #include "rota.h"
 #include "settings.h"
@@ -104,6 +105,7 @@ struct app {
     struct ops *ops;
     struct backfills *backfills;
     struct reload *reload;
+    struct login *login;
     struct app_source sources[APP_SOURCES_MAX];
     size_t n_sources;
     struct app_stream *streams; /* Owned. */

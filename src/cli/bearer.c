@@ -13,6 +13,8 @@
 
 #define SOON_NS (10 * NS_PER_S) /* A token that comes within that time is on its way. */
 
+#define OVER "the login is over; log in again: souk login account"
+
 static int take_static(const struct source_setup *c, char *out, size_t size, struct err *e) {
     if ((size_t)snprintf(out, size, "%s", c->token) < size) return 0;
     return err__setf(e, ERR_REFUSED, "the token of %s is longer than %zu bytes", c->name, size);
@@ -47,6 +49,9 @@ static int none_yet(const struct app_stream *s, const char *why, struct err *e) 
 static int take_granted(struct app_stream *s, char *out, size_t size, struct err *e) {
     struct oauth_grant grant;
     oauth__read(poller__memo(s->poller), &grant);
+    bool login = oauth__is_login(&s->spec);
+    if (login && !login__is_there(s->app))
+        return err__setf(e, ERR_REFUSED, "nobody is logged in: souk login account");
     switch (grant.standing) {
     case OAUTH_GRANTED: break;
     case OAUTH_REFUSED:
@@ -55,7 +60,9 @@ static int take_granted(struct app_stream *s, char *out, size_t size, struct err
     case OAUTH_DENIED:
         return err__setf(e, ERR_AUTH, "no token with scope %s: client id and secret are refused",
                          s->spec.kind);
-    case OAUTH_UNKNOWN: return none_yet(s, "client id and secret were refused within a day", e);
+    case OAUTH_ENDED: return err__setf(e, ERR_AUTH, "no token with scope %s: " OVER, s->spec.kind);
+    case OAUTH_UNKNOWN:
+        return none_yet(s, login ? OVER : "client id and secret were refused within a day", e);
     }
     if (is_refused(s, &grant)) {
         char why[96];
@@ -90,6 +97,7 @@ const char *app__why_disabled(const struct app_stream *s) {
     struct oauth_grant grant;
     if (strcmp(s->type->name, "oauth") != 0) return "";
     oauth__read(poller__memo(s->poller), &grant);
+    if (grant.standing == OAUTH_ENDED) return OVER;
     return grant.standing == OAUTH_DENIED ? "client id and secret are refused" : "";
 }
 

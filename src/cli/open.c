@@ -227,6 +227,9 @@ void app__poller_deps(struct app *a, struct poller_deps *out) {
                              .bearer_ctx = a,
                              .wall = &a->wall,
                              .body_max = (size_t)a->settings->config->limits.body_mib << 20,
+                             .refresh_token = login__refresh_token,
+                             .keep_secret = login__keep_secret,
+                             .login_ctx = a,
                              .gate = a->throttler == NULL ? NULL : throttler__gate(a->throttler)};
 }
 
@@ -395,6 +398,7 @@ static int open_hub(struct app *a, struct err *e) {
     n_calls += backfill__calls(a, calls + n_calls);
     n_calls += reload__calls(a, calls + n_calls);
     n_calls += poll_call__calls(a, calls + n_calls);
+    n_calls += login__calls(a, calls + n_calls);
     struct hub_options options = {.host = c->hub.host,
                                   .port = (uint16_t)c->hub.port,
                                   .origins = (const char *const *)c->hub.allow_origins,
@@ -442,6 +446,8 @@ int app__open(struct app *a, struct settings *settings, struct err *e) {
     if (quality__init(&a->quality, &a->metrics, names, a->n_sources) != 0)
         return err__setf(e, ERR_NOMEM, "quality: out of memory");
     a->followed = app__followed(settings->config);
+    if (login__open(a, settings->login) != 0)
+        return err__setf(e, ERR_NOMEM, "login: out of memory");
     int code = open_sources(a, e);
     if (code == 0 && app__index_streams(a) != 0)
         code = err__setf(e, ERR_NOMEM, "streams: out of memory");

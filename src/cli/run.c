@@ -319,6 +319,7 @@ void app__free(struct app *a) {
     ops__free(a);
     backfill__free(a);
     reload__free(a);
+    login__free(a);
     absent__fini(&a->absent);
     map__fini(&a->by_key);
     free(a->streams);

@@ -62,6 +62,7 @@ void app__second(struct app *a) {
     alerts__tick(a->alerts);
     throttle__tick(a->throttle);
     backfill__second(a);
+    login__second(a);
     if (!a->closing) {
         lanes__second(a);
         tape_lane__second(a);

@@ -16,7 +16,9 @@ static const struct source_settings no_settings = {.base_url = "",
                                                    .path = "",
                                                    .start = "",
                                                    .client_id = "",
-                                                   .client_secret = ""};
+                                                   .client_secret = "",
+                                                   .login = "",
+                                                   .account = ""};
 
 static void set_up_psapi(struct source_setup *out, const struct config *c) {
     const struct config_psapi *p = &c->sources.psapi;
@@ -159,6 +161,20 @@ int settings__init(struct settings *s, struct config *config, struct err *e) {
     return load_tokens(s, config->hub.tokens_file, e);
 }
 
+bool settings__take_login(struct settings *s, const struct login_file *login) {
+    if (login->id[0] == '\0' || strcmp(login->client_id, s->config->agent.client_id) != 0)
+        return false;
+    s->login = login;
+    for (size_t i = 0; i < s->n_sources; i++) {
+        struct source_setup *c = &s->sources[i];
+        if (strcmp(c->name, "account_stashes") == 0) c->settings.account = login->username;
+        if (strcmp(c->name, "oauth") != 0) continue;
+        c->settings.login = login->id;
+        c->enabled = true;
+    }
+    return true;
+}
+
 static bool matches(const char *name, const char *globs) {
     char glob[64];
     for (const char *at = globs; *at != '\0';) {
@@ -229,7 +245,9 @@ const char *settings__why_off(const struct settings *s, const struct source_setu
     static const struct {
         const char *source, *reason;
     } wants[] = {
-        {"account_stashes", NO_TOKEN("account:stashes")},
+        {"account_stashes",
+         "no OAuth token with scope account:stashes: souk login account, and restart souk (or, "
+         "where that is granted to your client, set POE_CLIENT_ID and POE_CLIENT_SECRET)"},
         {"currency_exchange", NO_TOKEN("service:cxapi")},
         {"leagues", NO_TOKEN("service:leagues")},
         {"psapi", NO_TOKEN("service:psapi") ", or put the token into a variable and name that in "
@@ -238,6 +256,7 @@ const char *settings__why_off(const struct settings *s, const struct source_setu
 #undef NO_TOKEN
     if (!c->settings.use_oauth || c->token[0] != '\0' || s->config->client_secret[0] != '\0')
         return NULL;
+    if (s->login != NULL && strcmp(c->name, "account_stashes") == 0) return NULL;
     for (size_t i = 0; i < sizeof wants / sizeof *wants; i++)
         if (strcmp(c->name, wants[i].source) == 0) return wants[i].reason;
     return NULL;

@@ -146,6 +146,18 @@ static void bound_heap(void) {
 #endif
 }
 
+/* Without one souk runs as well, but for what only a user can grant. */
+static void take_login(struct settings *settings) {
+    static struct login_file login; /* Outlives the settings. */
+    struct err e = {0};
+    int code = login_file__read(settings->config->state_dir, &login, &e);
+    if (code == 0 && !settings__take_login(settings, &login))
+        code =
+            err__setf(&e, ERR_REFUSED, "the login is of client id %s, which is not agent.client_id",
+                      login.client_id);
+    if (code != 0 && code != ERR_NOT_FOUND) LOG_WARN("cli", "the login is not used", LOG_E(&e));
+}
+
 int verb_run(struct command *c, int argc, char **argv) {
     static const struct option options[] = {{"for", required_argument, NULL, 'f'},
                                             {"sources", required_argument, NULL, 's'},
@@ -164,6 +176,7 @@ int verb_run(struct command *c, int argc, char **argv) {
     int code = refuse_rest(c, argc, argv);
     if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
+    take_login(&settings);
     struct err e = {0};
     if ((code = settings__select(&settings, globs, &e)) != 0) {
         print_error(&e);

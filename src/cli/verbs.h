@@ -44,6 +44,8 @@ int verb_check(struct command *c, int argc, char **argv);
 int verb_ctl(struct command *c, int argc, char **argv);
 int verb_cursor(struct command *c, int argc, char **argv);
 int verb_limit(struct command *c, int argc, char **argv);
+int verb_login(struct command *c, int argc, char **argv);
+int verb_logout(struct command *c, int argc, char **argv);
 int verb_poll(struct command *c, int argc, char **argv);
 int verb_replay(struct command *c, int argc, char **argv);
 int verb_run(struct command *c, int argc, char **argv);
@@ -53,7 +55,8 @@ int verb_verify(struct command *c, int argc, char **argv);
 int verb_version(struct command *c, int argc, char **argv);
 int verb_wal(struct command *c, int argc, char **argv);
 extern const char verb_backfill_help[], verb_check_help[], verb_ctl_help[], verb_cursor_help[],
-    verb_limit_help[], verb_poll_help[], verb_replay_help[], verb_run_help[], verb_schema_help[],
-    verb_status_help[], verb_verify_help[], verb_version_help[], verb_wal_help[];
+    verb_limit_help[], verb_login_help[], verb_logout_help[], verb_poll_help[], verb_replay_help[],
+    verb_run_help[], verb_schema_help[], verb_status_help[], verb_verify_help[],
+    verb_version_help[], verb_wal_help[];
 
 #endif

@@ -67,7 +67,8 @@ static void add_url(struct buf *b, const char *text) {
 /** Ask the user. The form goes to the address that it came from, with its query. */
 static void show_page(const struct asked *a, struct reply *r) {
     struct buf b = {0};
-    buf__adds(&b, "<!doctype html><title>Sign in</title><h1>Let ");
+    buf__adds(&b,
+              "<!doctype html><title>Sign in</title><link rel=\"icon\" href=\"data:,\"><h1>Let ");
     add_html(&b, a->client);
     buf__adds(&b, " in?</h1><p>It asks for: ");
     add_html(&b, a->scope);

@@ -71,8 +71,10 @@ static void put_part(char *out, size_t size, struct slice id) {
 static int list_streams(const struct source_settings *settings, struct stream_spec *out,
                         struct err *e) {
     size_t n = 0;
-    char client[TABLES_HASH_SIZE];
-    tables__hash(slice__str(settings->client_id), client);
+    char account[TABLES_HASH_SIZE];
+    /* Without a login nobody says whose stash it is: the client stands for its owner. */
+    tables__hash(slice__str(settings->account[0] != '\0' ? settings->account : settings->client_id),
+                 account);
     if (settings->n_realms * settings->n_leagues > STREAMS_MAX)
         return err__setf(e, ERR_CONFIG, ACCOUNT_NAME ": %zu realms of %zu leagues, at most %d",
                          settings->n_realms, settings->n_leagues, STREAMS_MAX);
@@ -89,7 +91,7 @@ static int list_streams(const struct source_settings *settings, struct stream_sp
             snprintf(s->realm, sizeof s->realm, "%s", realm);
             snprintf(s->league, sizeof s->league, "%s", league);
             snprintf(s->path, sizeof s->path, "/stash");
-            snprintf(s->kind, sizeof s->kind, "%s", client); /* For decode: account_hash. */
+            snprintf(s->kind, sizeof s->kind, "%s", account); /* For decode: account_hash. */
             for (size_t i = 0; i + 1 < n; i++)
                 if (strcmp(out[i].key, s->key) == 0)
                     return err__setf(e, ERR_CONFIG, ACCOUNT_NAME ": %s is there twice", s->key);

@@ -7,9 +7,12 @@
  *
  * What can fail: a scope that is not granted is a normal state, looked at again with the next
  * audit. Wrong credentials are not tried again for a day, or until they change: every try counts
- * against the address. That holds across restarts, by the cursor: TIME/granted, TIME/refused or
- * TIME/denied/MARK, where the mark is 16 bits of a hash of the credentials. Anything else is
- * a failure of the moment. */
+ * against the address. That holds across restarts, by the cursor: TIME/granted, TIME/refused,
+ * TIME/denied/MARK or TIME/ended/MARK, where the mark is 16 bits of a hash of the credentials, or
+ * of the login. Anything else is a failure of the moment.
+ *
+ * A login's refresh token is nowhere in here: the poller adds it to the body, and what an answer
+ * brings goes to disk before it is believed. One that is refused is not shown again, ever. */
 #include "souk/oauth.h"
 #include "souk/decode.h"
 #include "souk/quality.h"
@@ -24,8 +27,8 @@
 #define DENIED_WAIT_NS (86400 * NS_PER_S)
 #define RETRY_NS (30 * NS_PER_S) /* After a failure of the moment; doubles, at most five times. */
 #define LIFE_MAX_S (400 * INT64_C(86400))
-#define TOKEN_MAX 4000 /* Bytes; fits POLLER_BEARER_MAX. */
 #define CODE_MAX 64
+#define LOGIN_MARK 'L' /* Begins the mark of a stream whose tokens come from a login. */
 #define MEMO_MAX ((size_t)8 << 10)
 
 struct memo_head { /* Of a memo, in front of its token or reason. In memory only. */
@@ -69,6 +72,14 @@ static void mark_of(const struct source_settings *settings, char out[8]) {
     snprintf(out, 8, "%04x", (unsigned)(h & 0xffff));
 }
 
+static void login_mark_of(const struct source_settings *settings, char out[8]) {
+    XXH64_hash_t h = XXH3_64bits(settings->client_id, strlen(settings->client_id));
+    h = XXH3_64bits_withSeed(settings->login, strlen(settings->login), h);
+    snprintf(out, 8, "%c%04x", LOGIN_MARK, (unsigned)(h & 0xffff));
+}
+
+bool oauth__is_login(const struct stream_spec *stream) { return stream->mark[0] == LOGIN_MARK; }
+
 static bool put_field(char *out, size_t size, const char *name, const char *value) {
     size_t len = strlen(out);
     int n = snprintf(out + len, size - len, "%s%s=", len == 0 ? "" : "&", name);
@@ -84,15 +95,27 @@ static bool put_form(const struct source_settings *settings, const char *scope, 
            put_field(out, size, "scope", scope);
 }
 
+/* Without the refresh token, which is the poller's. A public client has no secret. */
+static bool put_login_form(const struct source_settings *settings, char *out, size_t size) {
+    out[0] = '\0';
+    return put_field(out, size, "client_id", settings->client_id) &&
+           (settings->client_secret[0] == '\0' ||
+            put_field(out, size, "client_secret", settings->client_secret)) &&
+           put_field(out, size, "grant_type", "refresh_token");
+}
+
 static int list_streams(const struct source_settings *settings, struct stream_spec *out,
                         struct err *e) {
     struct source_request r;
     if (settings->n_kinds > STREAMS_MAX)
         return err__setf(e, ERR_CONFIG, "oauth: %zu scopes, at most %d", settings->n_kinds,
                          STREAMS_MAX);
+    size_t n = 0;
     for (size_t i = 0; i < settings->n_kinds; i++) {
         const char *scope = settings->kinds[i];
-        struct stream_spec *s = &out[i];
+        bool login = settings->login[0] != '\0' && strcmp(scope, OAUTH_LOGIN_SCOPE) == 0;
+        if (!login && settings->client_secret[0] == '\0') continue; /* A public client's. */
+        struct stream_spec *s = &out[n++];
         *s = (struct stream_spec){
             .service = OAUTH_NAME, .endpoint = OAUTH_NAME, .path = "/oauth/token"};
         if (scope[0] == '\0' || strlen(scope) >= sizeof s->kind)
@@ -102,12 +125,13 @@ static int list_streams(const struct source_settings *settings, struct stream_sp
                              sizeof r.body);
         snprintf(s->key, sizeof s->key, "%s", scope);
         snprintf(s->kind, sizeof s->kind, "%s", scope);
-        mark_of(settings, s->mark);
-        for (size_t k = 0; k < i; k++)
+        if (login) login_mark_of(settings, s->mark);
+        else mark_of(settings, s->mark);
+        for (size_t k = 0; k + 1 < n; k++)
             if (strcmp(out[k].key, s->key) == 0)
                 return err__setf(e, ERR_CONFIG, "oauth: scope %s is there twice", scope);
     }
-    return (int)settings->n_kinds;
+    return (int)n;
 }
 
 /* After a restart: what is left of the day for which credentials that were denied are not tried. */
@@ -124,11 +148,20 @@ static int64_t denied_rest_ns(const struct stream_spec *stream, const struct str
     return rest_ns > DENIED_WAIT_NS ? 0 : rest_ns;
 }
 
+/* After a restart: whether the login that is there was refused before it. */
+static bool is_over(const struct stream_spec *stream, const struct stream_state *state) {
+    const char *slash = strchr(state->cursor, '/');
+    return oauth__is_login(stream) && slash != NULL && strncmp(slash, "/ended/", 7) == 0 &&
+           strcmp(slash + 7, stream->mark) == 0;
+}
+
 static int64_t next_ns(const struct source_settings *settings, const struct stream_spec *stream,
                        const struct stream_state *state) {
     struct oauth_grant grant;
     oauth__read(state->memo, &grant);
     if (state->poked) return 0;
+    if (grant.standing == OAUTH_ENDED) return INT64_MAX;
+    if (grant.standing == OAUTH_UNKNOWN && is_over(stream, state)) return INT64_MAX;
     if (state->n_failures > 0) {
         uint32_t doublings = state->n_failures < 6 ? state->n_failures - 1 : 5;
         return state->last_reply_mono_ns + (RETRY_NS << doublings);
@@ -152,7 +185,9 @@ static void plan(const struct source_settings *settings, const struct stream_spe
                                    .not_before_mono_ns = next_ns(settings, stream, state)};
     snprintf(out->endpoint, sizeof out->endpoint, "%s", stream->endpoint);
     snprintf(out->url, sizeof out->url, "%s%s", settings->base_url, stream->path);
-    put_form(settings, stream->kind, out->body, sizeof out->body);
+    out->login = oauth__is_login(stream);
+    if (out->login) put_login_form(settings, out->body, sizeof out->body);
+    else put_form(settings, stream->kind, out->body, sizeof out->body);
 }
 
 /* A bearer token as RFC 6750, section 2.1, has it: it goes into a header line as it is. */
@@ -164,7 +199,36 @@ static bool is_token(struct slice s) {
                     c == '=';
         if (!fine) return false;
     }
-    return s.len >= 8 && s.len <= TOKEN_MAX;
+    return s.len >= 8 && s.len <= OAUTH_TOKEN_MAX;
+}
+
+/* Copies a side field of an answer; leaves "" for what is none. */
+static void copy_text(yyjson_val *v, char *out, size_t size) {
+    struct slice s = yyjson_is_str(v) ? decode__slice(v) : slice__of(NULL, 0);
+    bool fine = s.len < size;
+    for (size_t i = 0; fine && i < s.len; i++)
+        fine = (unsigned char)s.base[i] >= 0x20 && s.base[i] != 0x7f;
+    snprintf(out, size, "%.*s", fine ? (int)s.len : 0, s.len > 0 ? s.base : "");
+}
+
+int oauth__parse_login(struct slice body, struct oauth_login *out, struct err *e) {
+    yyjson_doc *doc;
+    *out = (struct oauth_login){.life_s = 0};
+    if (decode__read(body, &doc, e) != 0) /* Its words may quote a piece of a token. */
+        return err__setf(e, ERR_MALFORMED, "oauth: the answer is not JSON");
+    yyjson_val *root = yyjson_doc_get_root(doc), *refresh = yyjson_obj_get(root, "refresh_token");
+    double life_s = yyjson_get_num(yyjson_obj_get(root, "expires_in"));
+    bool none = refresh == NULL || yyjson_is_null(refresh);
+    bool fine = yyjson_is_obj(root) &&
+                (none || (yyjson_is_str(refresh) && is_token(decode__slice(refresh))));
+    if (fine) {
+        if (!none) copy_text(refresh, out->refresh, sizeof out->refresh);
+        copy_text(yyjson_obj_get(root, "username"), out->username, sizeof out->username);
+        copy_text(yyjson_obj_get(root, "scope"), out->scope, sizeof out->scope);
+        if (life_s > 0 && life_s <= (double)LIFE_MAX_S) out->life_s = (int64_t)life_s;
+    }
+    yyjson_doc_free(doc);
+    return fine ? 0 : err__setf(e, ERR_MALFORMED, "oauth: \"refresh_token\" is no token");
 }
 
 /* @return whether @scope is one of the words of @granted, in whatever order they come. */
@@ -187,7 +251,7 @@ static int read_token(yyjson_val *root, struct slice scope, struct oauth_grant *
     double life_s = 0;
     yyjson_val *token = yyjson_obj_get(root, "access_token");
     if (!decode__need(token, "access_token", &f) ||
-        !decode__str(token, "access_token", TOKEN_MAX, &out->token, &f) ||
+        !decode__str(token, "access_token", OAUTH_TOKEN_MAX, &out->token, &f) ||
         !decode__str(yyjson_obj_get(root, "token_type"), "token_type", CODE_MAX, &type, &f) ||
         !decode__num(yyjson_obj_get(root, "expires_in"), "expires_in", &life_s, &f) ||
         !decode__str(yyjson_obj_get(root, "scope"), "scope", 1024, &granted, &f)) {
@@ -209,6 +273,14 @@ static int read_token(yyjson_val *root, struct slice scope, struct oauth_grant *
     return 0;
 }
 
+/* Whether a refusal is one in the words of RFC 6749: only such a one may end a login, which nothing
+ * but its user brings back. */
+static bool is_standard(struct slice reason) {
+    return slice__starts(reason, SLICE_LIT("invalid_")) ||
+           slice__starts(reason, SLICE_LIT("unauthorized_")) ||
+           slice__starts(reason, SLICE_LIT("unsupported_"));
+}
+
 /* Section 5.2, or the vendor's own form of an error. Its description is left out: nobody knows
  * what a server repeats in there. */
 static void read_refusal(yyjson_val *root, int status, char code[CODE_MAX],
@@ -228,17 +300,21 @@ static void read_refusal(yyjson_val *root, int status, char code[CODE_MAX],
 }
 
 static const char *word_of(enum oauth_standing s) {
-    return s == OAUTH_GRANTED ? "granted" : s == OAUTH_REFUSED ? "refused" : "denied";
+    static const char *const words[] = {[OAUTH_GRANTED] = "granted",
+                                        [OAUTH_REFUSED] = "refused",
+                                        [OAUTH_DENIED] = "denied",
+                                        [OAUTH_ENDED] = "ended"};
+    return words[s];
 }
 
 /* What is known becomes the memo, the cursor, and the few words that are kept. */
 static void put_facts(const struct stream_spec *stream, const struct stream_state *state,
                       int status, const struct oauth_grant *grant, struct page_facts *out) {
     bool granted = grant->standing == OAUTH_GRANTED;
+    bool marked = grant->standing == OAUTH_DENIED || grant->standing == OAUTH_ENDED;
     snprintf(out->next_cursor, sizeof out->next_cursor, "%" PRId64 "/%s%s%s",
-             state->now.wall_ns / NS_PER_S, word_of(grant->standing),
-             grant->standing == OAUTH_DENIED ? "/" : "",
-             grant->standing == OAUTH_DENIED ? stream->mark : "");
+             state->now.wall_ns / NS_PER_S, word_of(grant->standing), marked ? "/" : "",
+             marked ? stream->mark : "");
     put_memo(&out->memo, grant);
     out->keep = buf__init(1024);
     buf__append_str(&out->keep, "{\"scope\":");
@@ -251,6 +327,16 @@ static void put_facts(const struct stream_spec *stream, const struct stream_stat
     out->verdict = PAGE_NEW;
 }
 
+/* What the answer to a login says must be on disk, whatever else is wrong with it: the refresh
+ * token that was shown is spent. */
+static void put_secret(struct slice body, struct page_facts *out) {
+    struct oauth_login login;
+    struct err e = {0};
+    if (oauth__parse_login(body, &login, &e) != 0) return;
+    out->secret = buf__init(body.len + 1);
+    buf__append_slice(&out->secret, body);
+}
+
 static int judge(const struct stream_spec *stream, const struct stream_state *state,
                  const struct source_answer *answer, struct page_facts *out, struct err *e) {
     int status = answer->status;
@@ -260,6 +346,7 @@ static int judge(const struct stream_spec *stream, const struct stream_state *st
     if (out->block_page || (status != 200 && !refusal))
         return err__setf(e, ERR_PROTOCOL, "oauth: %s: status %d%s", stream->kind, status,
                          out->block_page ? " with a page for people" : "");
+    if (oauth__is_login(stream) && status == 200) put_secret(answer->body, out);
     yyjson_doc *doc;
     struct oauth_grant grant = {.asked_mono_ns = state->now.mono_ns};
     char code[CODE_MAX];
@@ -271,6 +358,13 @@ static int judge(const struct stream_spec *stream, const struct stream_state *st
     yyjson_val *root = err == 0 ? yyjson_doc_get_root(doc) : NULL;
     if (refusal) read_refusal(root, status, code, &grant);
     else err = read_token(root, slice__str(stream->kind), &grant, e);
+    if (oauth__is_login(stream) && refusal && !is_standard(grant.reason)) {
+        err = err__setf(e, ERR_PROTOCOL, "oauth: %s: status %d (%s)", stream->kind, status, code);
+        yyjson_doc_free(doc);
+        return err;
+    }
+    if (oauth__is_login(stream) && refusal && strcmp(code, "invalid_grant") == 0)
+        grant.standing = OAUTH_ENDED;
     if (refusal || err == 0) {
         err = 0;
         put_facts(stream, state, status, &grant, out);
@@ -318,6 +412,11 @@ static void note(const struct source_settings *settings, const struct stream_spe
     oauth__read(state->memo, &grant);
     if (grant.standing == OAUTH_REFUSED)
         buf__printf(out, "scope %s is not granted (%.*s)", stream->kind, SLICE_FMT(grant.reason));
+    else if (grant.standing == OAUTH_ENDED ||
+             (grant.standing == OAUTH_UNKNOWN && is_over(stream, state)))
+        buf__append_str(out,
+                        "the login is over, the vendor takes its refresh token no more; log in "
+                        "again: souk login account");
     else if (grant.standing == OAUTH_DENIED ||
              (grant.standing == OAUTH_UNKNOWN && denied_rest_ns(stream, state) > 0))
         buf__printf(out,

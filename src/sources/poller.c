@@ -71,6 +71,7 @@ void poller__free(struct poller *p) {
     buf__fini(&p->job.headers_text);
     buf__fini(&p->job.body);
     buf__fini(&p->job.page.memo);
+    buf__fini(&p->job.page.secret);
     buf__fini(&p->job.page.keep);
     buf__fini(&p->memo);
     free(p);
@@ -114,7 +115,9 @@ void poller__close(struct poller *p, void (*cb)(void *data), void *data) {
         p->deps.gate->cancel(p->deps.gate->ctx, &p->gate);
         give_back(p, "");
         return;
-    case POLL_FETCH: http__cancel(p->deps.http, &p->http); return;
+    case POLL_FETCH: /* A refresh token that was shown is spent: the next one is in the answer. */
+        if (!p->request.login) http__cancel(p->deps.http, &p->http);
+        return;
     case POLL_KEEP:
         if (!p->appended) { /* Waits for room in the spool: the page will be asked for again. */
             uv_timer_stop(&p->timer);
@@ -184,14 +187,21 @@ void poller__wait(struct poller *p, int64_t wait_ns) {
     uv_timer_start(&p->timer, on_timer, (uint64_t)((wait_ns + NS_PER_MS - 1) / NS_PER_MS), 0);
 }
 
+static int read_refresh_token(struct poller *p, char *out, size_t size, struct err *e) {
+    if (p->deps.refresh_token != NULL)
+        return p->deps.refresh_token(p->deps.login_ctx, out, size, e);
+    return err__setf(e, ERR_REFUSED, "nobody is logged in");
+}
+
 /* The token that the request needs goes into its header lines. @return whether the request may go
  * on; else it is planned again later. */
 static bool take_bearer(struct poller *p) {
     struct err e = {0};
     char token[POLLER_BEARER_MAX];
     p->bearer[0] = '\0';
-    if (p->request.scope == NULL) return true;
-    int code = p->deps.bearer == NULL
+    if (p->request.scope == NULL && !p->request.login) return true;
+    int code = p->request.login ? read_refresh_token(p, token, sizeof token, &e)
+               : p->deps.bearer == NULL
                    ? err__setf(&e, ERR_REFUSED, "no OAuth token with scope %s", p->request.scope)
                    : p->deps.bearer(p->deps.bearer_ctx, p->type->name, p->request.scope, token,
                                     sizeof token, &e);
@@ -199,7 +209,8 @@ static bool take_bearer(struct poller *p) {
     p->quiet = code == ERR_REFUSED || code == ERR_AUTH;
     p->tokenless = code == ERR_AUTH;
     if (code == 0) {
-        snprintf(p->bearer, sizeof p->bearer, POLLER_BEARER_LINE "%s", token);
+        if (!p->request.login)
+            snprintf(p->bearer, sizeof p->bearer, POLLER_BEARER_LINE "%s", token);
         if (was_quiet) p->last_error[0] = '\0';
         return true;
     }
@@ -291,23 +302,40 @@ static bool refresh_bearer(struct poller *p) {
     return false;
 }
 
+/* The newest refresh token, as it is by now. @return false when there is none; the permit is given
+ * back then. */
+static bool put_login_body(struct poller *p) {
+    struct err e = {0};
+    char token[POLLER_BEARER_MAX];
+    if (!p->request.login) return true;
+    if (read_refresh_token(p, token, sizeof token, &e) != 0) {
+        give_back(p, e.msg);
+        return false;
+    }
+    size_t n =
+        (size_t)snprintf(p->login_body, sizeof p->login_body, "%s&refresh_token=", p->request.body);
+    source__url_append(p->login_body + n, sizeof p->login_body - n, slice__str(token));
+    return true;
+}
+
 static void fetch(struct poller *p) {
     size_t n = p->request.n_headers;
-    if (!refresh_bearer(p)) return;
+    if (!refresh_bearer(p) || !put_login_body(p)) return;
     for (size_t i = 0; i < n; i++) p->header_lines[i] = p->request.headers[i];
     if (p->bearer[0] != '\0') p->header_lines[n++] = p->bearer;
-    p->http = (struct http_request){.data = p,
-                                    .method = p->permit.head              ? "HEAD"
-                                              : p->request.method == NULL ? "GET"
-                                                                          : p->request.method,
-                                    .url = p->request.url,
-                                    .headers = p->header_lines,
-                                    .n_headers = n,
-                                    .body = slice__str(p->request.body),
-                                    .body_max = p->deps.body_max,
-                                    .source = p->type->name,
-                                    .class_name = permit_class__name(p->permit.class),
-                                    .done_cb = on_response};
+    p->http = (struct http_request){
+        .data = p,
+        .method = p->permit.head              ? "HEAD"
+                  : p->request.method == NULL ? "GET"
+                                              : p->request.method,
+        .url = p->request.url,
+        .headers = p->header_lines,
+        .n_headers = n,
+        .body = slice__str(p->request.login ? p->login_body : p->request.body),
+        .body_max = p->deps.body_max,
+        .source = p->type->name,
+        .class_name = permit_class__name(p->permit.class),
+        .done_cb = on_response};
     p->requested = *p->deps.clock;
     struct err e = {0};
     if (http__start(p->deps.http, &p->http, &e) == 0) {

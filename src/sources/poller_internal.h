@@ -49,6 +49,8 @@ struct poller {
     const char *header_lines[SOURCE_HEADERS_MAX + 1];
     char bearer[POLLER_BEARER_MAX + 32]; /* The Authorization line. */
     struct buf memo;                     /* What state.memo points to. */
+    /* A request's body with the refresh token of a login. */
+    char login_body[sizeof((struct source_request *)0)->body + 4 * POLLER_BEARER_MAX];
     struct clock requested;
     struct judge_job job;
     struct governor_verdict limits;

@@ -345,6 +345,9 @@ static void on_judge(uv_work_t *work) {
     struct poller *p = job->poller;
     job->page = (struct page_facts){.verdict = PAGE_INVALID};
     job->status = p->type->judge(p->stream, &p->state, &job->answer, &job->page, &job->err);
+    if (job->page.secret.len > 0 && p->deps.keep_secret != NULL)
+        p->deps.keep_secret(p->deps.login_ctx, buf__slice(&job->page.secret));
+    buf__fini(&job->page.secret);
     enum page_verdict v = job->page.verdict;
     if (job->status != 0 && v != PAGE_REWIND && v != PAGE_REPEAT && v != PAGE_UNAVAILABLE)
         job->page.verdict = PAGE_INVALID;

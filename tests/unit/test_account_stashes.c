@@ -34,7 +34,8 @@ static int begin(void **state) {
                                            .leagues = leagues,
                                            .n_leagues = 2,
                                            .period_ns = HOUR_NS,
-                                           .client_id = "souk"};
+                                           .client_id = "souk",
+                                           .account = ""};
     f->at.now = (struct clock){.mono_ns = 7 * HOUR_NS, .wall_ns = NOW_S * NS_PER_S};
     assert_int_equal(account->streams(&f->settings, f->specs, &f->err), 4);
     *state = f;
@@ -384,9 +385,22 @@ static void test_tabs_of_all_types_recorded(void **state) {
     check_tabs(*state, DATA_RECORDED);
 }
 
+/* Whose stash it is, the vendor says; until somebody has logged in the client stands for that. */
+static void test_the_account_decides_the_hash(void **state) {
+    struct fixture *f = *state;
+    char hash[TABLES_HASH_SIZE];
+    tables__hash(SLICE_LIT("souk"), hash);
+    assert_string_equal(f->specs[0].kind, hash);
+    f->settings.account = "exile#1234";
+    assert_int_equal(account->streams(&f->settings, f->specs, &f->err), 4);
+    tables__hash(SLICE_LIT("exile#1234"), hash);
+    assert_string_equal(f->specs[0].kind, hash);
+}
+
 int main(void) {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, begin, end)
     const struct CMUnitTest tests[] = {
+        TEST(test_the_account_decides_the_hash),
         TEST(test_a_stream_is_a_realm_and_a_league),
         TEST(test_a_snapshot_asks_for_each_tab_once),
         TEST(test_a_restart_begins_anew_unless_all_was_there),

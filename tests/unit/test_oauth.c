@@ -39,7 +39,8 @@ static int begin(void **state) {
                                            .n_kinds = 2,
                                            .period_ns = WEEK_NS,
                                            .client_id = "my souk",
-                                           .client_secret = SECRET};
+                                           .client_secret = SECRET,
+                                           .login = ""};
     f->at.now = (struct clock){.mono_ns = HOUR_NS, .wall_ns = NOW_S * NS_PER_S};
     set_up_streams(f);
     *state = f;
@@ -50,6 +51,7 @@ static int end(void **state) {
     struct fixture *f = *state;
     buf__fini(&f->memo);
     buf__fini(&f->facts.keep);
+    buf__fini(&f->facts.secret);
     free(f);
     return 0;
 }
@@ -63,6 +65,7 @@ static int64_t plan(struct fixture *f) {
 static int judge(struct fixture *f, int status, const char *body) {
     struct source_answer answer = {.status = status, .body = slice__str(body)};
     buf__fini(&f->facts.keep);
+    buf__fini(&f->facts.secret);
     f->err = (struct err){0};
     int code = oauth->judge(&f->specs[0], &f->at, &answer, &f->facts, &f->err);
     f->at.last_reply_mono_ns = f->at.now.mono_ns;
@@ -246,6 +249,107 @@ static void test_what_is_no_answer_is_a_failure(void **state) {
     assert_text(grant_of(f).reason, "error 8");
 }
 
+/* From here on somebody is logged in, and the client is a public one: it has no secret. */
+static void log_in(struct fixture *f, const char *login) {
+    f->settings.client_secret = "";
+    f->settings.login = login;
+    assert_int_equal(oauth->streams(&f->settings, f->specs, &f->err), 1);
+    assert_string_equal(f->specs[0].key, "account:stashes");
+    assert_true(oauth__is_login(&f->specs[0]));
+}
+
+#define REFRESH "ref-0123456789"
+
+static void test_a_login_brings_the_token_that_only_a_user_grants(void **state) {
+    struct fixture *f = *state;
+    assert_false(oauth__is_login(&f->specs[0]) || oauth__is_login(&f->specs[1]));
+    f->settings.login = "1122334455667788"; /* With a secret, the other scopes are asked for with that. */
+    set_up_streams(f);
+    assert_true(oauth__is_login(&f->specs[1]) && !oauth__is_login(&f->specs[0]));
+    log_in(f, "1122334455667788");
+    assert_int_equal(plan(f), 0);
+    assert_true(f->request.login); /* The refresh token is the poller's to add. */
+    assert_string_equal(f->request.body, "client_id=my%20souk&grant_type=refresh_token");
+    const char *body = "{\"access_token\":\"" TOKEN "\",\"expires_in\":36000,\"refresh_token\":\"" REFRESH
+                       "\",\"username\":\"exile#1\",\"scope\":\"account:stashes\"}";
+    assert_int_equal(judge(f, 200, body), 0);
+    assert_int_equal(grant_of(f).standing, OAUTH_GRANTED);
+    assert_text(grant_of(f).token, TOKEN);
+    assert_text(buf__slice(&f->facts.secret), body);
+    assert_null(memmem(f->facts.keep.base, f->facts.keep.len, REFRESH, strlen(REFRESH)));
+    assert_null(memmem(f->memo.base, f->memo.len, REFRESH, strlen(REFRESH)));
+    assert_true(plan(f) == f->at.now.mono_ns + 8 * HOUR_NS);
+    /* What is spent is spent, whatever else is wrong with the answer: the next one has to be kept. */
+    assert_int_not_equal(judge(f, 200, "{\"access_token\":7,\"refresh_token\":\"" REFRESH "\"}"), 0);
+    assert_true(f->facts.secret.len > 0);
+    assert_int_equal(judge(f, 200, "{\"access_token\":\"" TOKEN "\",\"refresh_token\":\"" REFRESH
+                                   "\",\"scope\":\"account:profile\"}"), 0);
+    assert_int_equal(grant_of(f).standing, OAUTH_REFUSED);
+    assert_true(f->facts.secret.len > 0);
+    assert_int_not_equal(judge(f, 503, body), 0);
+    assert_int_equal(f->facts.secret.len, 0);
+}
+
+static void test_a_login_that_is_over_is_not_tried_again(void **state) {
+    struct fixture *f = *state;
+    log_in(f, "1122334455667788");
+    /* The vendor's servers say no for a while now and then: that ends no login. */
+    assert_int_not_equal(judge(f, 401, "{\"error\":{\"code\":8,\"message\":\"Unauthorized\"}}"), 0);
+    assert_int_not_equal(judge(f, 400, "no"), 0);
+    assert_int_equal(grant_of(f).standing, OAUTH_UNKNOWN);
+    assert_int_equal(judge(f, 401, "{\"error\":\"invalid_client\"}"), 0);
+    assert_int_equal(grant_of(f).standing, OAUTH_DENIED); /* The client is wrong: the login may be good. */
+    assert_true(plan(f) == f->at.now.mono_ns + 24 * HOUR_NS);
+    assert_int_equal(judge(f, 400, "{\"error\":\"invalid_grant\"}"), 0);
+    assert_int_equal(grant_of(f).standing, OAUTH_ENDED);
+    assert_true(plan(f) == INT64_MAX);
+    struct buf note = buf__init(256);
+    oauth->note(&f->settings, &f->specs[0], &f->at, &note);
+    assert_non_null(memmem(note.base, note.len, "log in again: souk login account", 32));
+    /* Nor by the next process, whatever the time. */
+    f->at = (struct stream_state){.now = f->at.now};
+    memcpy(f->at.cursor, f->facts.next_cursor, sizeof f->at.cursor);
+    f->at.now.wall_ns += INT64_C(30) * 24 * HOUR_NS;
+    assert_true(plan(f) == INT64_MAX);
+    buf__clear(&note);
+    oauth->note(&f->settings, &f->specs[0], &f->at, &note);
+    assert_non_null(memmem(note.base, note.len, "log in again: souk login account", 32));
+    buf__fini(&note);
+    f->at.poked = true; /* Somebody has logged in while it ran. */
+    assert_int_equal(plan(f), 0);
+    f->at.poked = false;
+    log_in(f, "8877665544332211"); /* Or before it started. */
+    assert_int_equal(plan(f), 0);
+}
+
+static void test_what_a_login_says_is_read_with_care(void **state) {
+    struct oauth_login got;
+    struct err e = {0};
+    (void)state;
+#define READ(text) oauth__parse_login(slice__str(text), &got, &e)
+    assert_int_equal(READ("{\"refresh_token\":\"" REFRESH "\",\"username\":\"Äxile#1\",\"expires_in\":36000,"
+                          "\"scope\":\"account:stashes oauth:revoke\"}"), 0);
+    assert_string_equal(got.refresh, REFRESH);
+    assert_string_equal(got.username, "Äxile#1");
+    assert_string_equal(got.scope, "account:stashes oauth:revoke");
+    assert_int_equal(got.life_s, 36000);
+    /* The token is worth more than what stands beside it. */
+    assert_int_equal(READ("{\"refresh_token\":\"" REFRESH "\",\"username\":\"a\\nb\",\"expires_in\":-1,\"scope\":[]}"), 0);
+    assert_string_equal(got.username, "");
+    assert_string_equal(got.scope, "");
+    assert_int_equal(got.life_s, 0);
+    assert_int_equal(READ("{\"username\":\"exile\"}"), 0);
+    assert_string_equal(got.refresh, ""); /* The one before stays good. */
+    static const char *const wrong[] = {"", "[]", "{\"refresh_token\":5}", "{\"refresh_token\":\"" REFRESH "&x=1\"}",
+                                        "{\"refresh_token\":\"short\"}", "{\"refresh_token\":\"" REFRESH};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(READ(wrong[i]), ERR_MALFORMED);
+        assert_null(strstr(e.msg, "ref-")); /* Errors are logged. */
+        assert_string_equal(got.refresh, "");
+    }
+#undef READ
+}
+
 static void test_an_audit_is_a_row(void **state) {
     struct fixture *f = *state;
     struct rows rows = {0};
@@ -280,6 +384,9 @@ int main(void) {
         TEST(test_a_scope_that_is_not_granted_is_a_state),
         TEST(test_wrong_credentials_are_not_tried_for_a_day),
         TEST(test_what_is_no_answer_is_a_failure),
+        TEST(test_a_login_brings_the_token_that_only_a_user_grants),
+        TEST(test_a_login_that_is_over_is_not_tried_again),
+        TEST(test_what_a_login_says_is_read_with_care),
         TEST(test_an_audit_is_a_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,7 +4,7 @@
 
 /* How the source behaves; one a test. */
 static struct behaviour {
-    bool done_at_end, idle_after_first, wants_token, posts, errors, secret, keep_fails;
+    bool done_at_end, idle_after_first, wants_token, posts, errors, secret, keep_fails, login;
     int expect_status;
     enum source_class class;
 } how;
@@ -27,6 +27,7 @@ static void demo_plan(const struct source_settings *settings, const struct strea
         out->method = "POST";
         snprintf(out->body, sizeof out->body, "a=1&b=2");
     }
+    out->login = how.login;
     out->done = how.done_at_end && strcmp(state->cursor, "3") == 0;
     if (how.idle_after_first && state->last_reply_mono_ns != 0 && !state->poked) out->not_before_mono_ns = INT64_MAX;
 }
@@ -37,6 +38,10 @@ static int demo_judge(const struct stream_spec *stream, const struct stream_stat
     (void)stream;
     (void)state;
     *out = (struct page_facts){.verdict = PAGE_INVALID};
+    if (how.login) {
+        out->secret = buf__init(64);
+        buf__append_slice(&out->secret, answer->body);
+    }
     if (answer->status == 0) {
         out->verdict = PAGE_UNAVAILABLE;
         return err__setf(e, ERR_UNAVAILABLE, "hung up");
@@ -442,6 +447,89 @@ static void test_a_token_that_is_lost_while_waiting_is_not_sent(void **state) {
     UNTIL(f, status_of(f).counts.fresh == 1);
 }
 
+/* A user's login, as its owner sees it. */
+struct login_owner {
+    bool there;
+    char token[32], kept[32];
+    int n_kept;
+    struct fixture *f;
+    size_t n_records; /* There were when it was told. */
+};
+
+static int on_refresh_token(void *ctx, char *out, size_t size, struct err *e) {
+    struct login_owner *o = ((struct fixture *)ctx)->data;
+    if (!o->there) return err__setf(e, ERR_REFUSED, "nobody is logged in");
+    snprintf(out, size, "%s", o->token);
+    return 0;
+}
+
+static void on_keep_secret(void *ctx, struct slice secret) {
+    struct login_owner *o = ((struct fixture *)ctx)->data;
+    struct kept kept;
+    read_spool(o->f, &kept);
+    o->n_records = kept.n_pages + kept.n_requests;
+    o->n_kept++;
+    snprintf(o->kept, sizeof o->kept, "%.*s", SLICE_FMT(secret));
+}
+
+static void open_login(struct fixture *f, struct login_owner *o, const struct script *script) {
+    o->f = f;
+    f->data = o;
+    f->refresh_token = on_refresh_token;
+    f->keep_secret = on_keep_secret;
+    open_demo(f, (struct behaviour){.posts = true, .login = true, .errors = true}, script);
+}
+
+static void test_a_login_shows_its_newest_token_and_keeps_the_next_first(void **state) {
+    static const struct script script = {{SAYS("1 next", "6"), STATUS("500 Oh")}, 2};
+    struct fixture *f = *state;
+    struct login_owner o = {.token = "old"};
+    open_login(f, &o, &script);
+    UNTIL(f, status_of(f).quiet); /* Nobody is logged in: a normal state. */
+    assert_string_equal(status_of(f).last_error, "nobody is logged in");
+    assert_int_equal(f->n_requests, 0);
+    o.there = true;
+    governor__pause(f->governor, f->endpoint, 100 * NS_PER_MS, "others are first");
+    poller__poke(f->poller);
+    UNTIL(f, status_of(f).doing == POLL_WAIT);
+    snprintf(o.token, sizeof o.token, "a+/=b"); /* Another login meanwhile. */
+    UNTIL(f, status_of(f).counts.fresh == 1);
+    assert_non_null(strstr(f->last_request, "\r\n\r\na=1&b=2&refresh_token=a%2B%2F%3Db"));
+    assert_null(strstr(f->last_request, "Authorization"));
+    assert_string_equal(o.kept, "1 next");
+    assert_int_equal(o.n_records, 0); /* Before anything of the answer was. */
+    UNTIL(f, o.n_kept == 2);          /* Also from an answer that is otherwise no good. */
+    UNTIL(f, status_of(f).counts.errors == 1);
+}
+
+/* The token that was shown is spent: the answer has the next, so that a process that ends waits for it. */
+static void test_an_end_waits_for_the_answer_to_a_login(void **state) {
+    static const struct script script = {{SAYS("1 next", "6")}, 1};
+    struct fixture *f = *state;
+    struct login_owner o = {.there = true, .token = "old"};
+    open_login(f, &o, &script);
+    UNTIL(f, f->n_requests == 1);
+    assert_int_equal(status_of(f).doing, POLL_FETCH);
+    assert_int_equal(o.n_kept, 0);
+    close_poller(f);
+    assert_int_equal(o.n_kept, 1);
+    assert_string_equal(o.kept, "1 next");
+}
+
+static void test_a_login_that_ends_while_waiting_is_not_shown(void **state) {
+    static const struct script script = {{SAYS("1 next", "6")}, 1};
+    struct fixture *f = *state;
+    struct login_owner o = {.there = true, .token = "old"};
+    governor__pause(f->governor, f->endpoint, 100 * NS_PER_MS, "others are first");
+    open_login(f, &o, &script);
+    UNTIL(f, status_of(f).doing == POLL_WAIT);
+    o.there = false;
+    UNTIL(f, status_of(f).doing == POLL_IDLE);
+    assert_string_equal(status_of(f).last_error, "nobody is logged in");
+    for (int i = 0; i < 200; i++) turn(f);
+    assert_int_equal(f->n_requests, 0);
+}
+
 static void test_classes_reach_the_governor(void **state) {
     static const struct script script = {{SAYS("1", "1")}, 1};
     struct fixture *f = *state;
@@ -478,6 +566,9 @@ int main(void) {
         CASE(test_a_token_that_head_finds_refused_is_not_tried_again),
         CASE(test_a_token_is_as_old_as_its_departure),
         CASE(test_a_token_that_is_lost_while_waiting_is_not_sent),
+        CASE(test_a_login_shows_its_newest_token_and_keeps_the_next_first),
+        CASE(test_an_end_waits_for_the_answer_to_a_login),
+        CASE(test_a_login_that_ends_while_waiting_is_not_shown),
         CASE(test_classes_reach_the_governor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

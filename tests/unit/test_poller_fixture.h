@@ -52,6 +52,8 @@ struct fixture {
     int n_closed;
     int (*bearer)(void *ctx, const char *source, const char *scope, char *out, size_t size, struct err *e);
     void (*bearer_refused)(void *ctx, const char *source, const char *scope, const char *token);
+    int (*refresh_token)(void *ctx, char *out, size_t size, struct err *e);
+    void (*keep_secret)(void *ctx, struct slice secret);
     const struct gate *gate; /* NULL: none. */
     size_t body_max;
     void *data; /* The test's own. */
@@ -231,8 +233,8 @@ static void open_source(struct fixture *f, const struct source_type *type, const
     assert_int_equal(type->streams(&f->settings, f->streams, &e), 1);
     struct poller_deps deps = {.loop = &f->loop, .clock = &f->clock, .metrics = &f->metrics, .governor = f->governor,
                                .http = f->http, .spool = f->spool, .endpoint = find_endpoint, .endpoint_ctx = f,
-                               .bearer = f->bearer, .bearer_refused = f->bearer_refused, .bearer_ctx = f, .gate = f->gate,
-                               .body_max = f->body_max};
+                               .bearer = f->bearer, .bearer_refused = f->bearer_refused, .bearer_ctx = f, .refresh_token = f->refresh_token,
+                               .keep_secret = f->keep_secret, .login_ctx = f, .gate = f->gate, .body_max = f->body_max};
     assert_int_equal(poller__open(&f->poller, &deps, type, &f->settings, &f->streams[0], &e), 0);
 }
 

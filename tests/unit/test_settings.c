@@ -115,6 +115,30 @@ static void test_what_needs_a_token_says_so(void **state) {
     settings__fini(&s);
 }
 
+/* A login opens the account's stash and no more, without a secret, and only for the client that it was granted to. */
+static void test_a_login_opens_what_only_a_user_can(void **state) {
+    static struct config_errors errors;
+    static struct login_file login = {.id = "1122334455667788", .client_id = "other", .username = "exile#1234"};
+    struct config *config;
+    struct settings s;
+    struct err e;
+    (void)state;
+    assert_int_equal(config__parse("f", SLICE_LIT("agent: {client_id: mine}\nsources:\n  account_stashes:\n    enabled: true\n"),
+                                   no_env, &config, &errors), 0);
+    assert_int_equal(settings__init(&s, config, &e), 0);
+    const struct source_setup *stashes = settings__source(&s, "account_stashes"), *oauth = settings__source(&s, "oauth");
+    assert_non_null(strstr(settings__why_off(&s, stashes), "souk login account"));
+    assert_false(settings__take_login(&s, &login));
+    assert_true(!oauth->enabled && settings__why_off(&s, stashes) != NULL && stashes->settings.account[0] == '\0');
+    snprintf(login.client_id, sizeof login.client_id, "mine");
+    assert_true(settings__take_login(&s, &login));
+    assert_true(oauth->enabled);
+    assert_string_equal(oauth->settings.login, "1122334455667788");
+    assert_string_equal(stashes->settings.account, "exile#1234");
+    assert_null(settings__why_off(&s, stashes));
+    settings__fini(&s);
+}
+
 static void test_sources_are_selected_by_name(void **state) {
     static struct config_errors errors;
     struct config *config;
@@ -146,6 +170,7 @@ int main(void) {
         cmocka_unit_test(test_a_file_without_tokens_is_refused),
         cmocka_unit_test(test_sources_are_set_up),
         cmocka_unit_test(test_what_needs_a_token_says_so),
+        cmocka_unit_test(test_a_login_opens_what_only_a_user_can),
         cmocka_unit_test(test_sources_are_selected_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,8 @@ static void test_judge_and_decode_survive_hostile_bodies(void **state) {
     static const char *const one[] = {"pc"}, *const leagues[] = {"Standard"};
     struct source_settings settings = {.base_url = "http://h", .seed_url = "http://h", .path = "/data/{resource}", .start = "oldest", .realms = one,
                                        .n_realms = 1, .leagues = leagues, .n_leagues = 1, .kinds = kinds, .n_kinds = 1,
-                                       .client_id = "", .client_secret = "", .period_ns = 1};
+                                       .client_id = "", .client_secret = "a secret", .login = "",
+                                       .account = "", .period_ns = 1};
     struct stream_spec *specs = calloc(STREAMS_MAX, sizeof *specs);
     (void)state;
     for (size_t i = 0; i < n; i++) {
