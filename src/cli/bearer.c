@@ -124,7 +124,8 @@ void app__measure_scopes(struct app *a) {
         series__set(metrics__gauge(&a->metrics, "souk_oauth_scope_granted",
                                    "1 when there is a token with the scope that is still good.",
                                    "scope=\"%s\"", s->spec.kind),
-                    oauth__is_good(&grant, a->clock.mono_ns) && !is_refused(s, &grant));
+                    oauth__is_good(&grant, a->clock.mono_ns) && !is_refused(s, &grant) &&
+                        (!oauth__is_login(&s->spec) || login__is_there(a)));
     }
 }
 

@@ -10,6 +10,7 @@
 #include "souk/core/clock.h"
 #include "verbs.h"
 #include <curl/curl.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <yyjson.h>
 
@@ -248,6 +250,17 @@ static void tell_running(const struct settings *settings) {
     buf__fini(&body);
 }
 
+/* Code, verifier and tokens go there: to nobody on the way. */
+static bool is_private(const char *url) {
+    static const char *const own[] = {"http://127.0.0.1", "http://localhost", "http://[::1]"};
+    if (strncmp(url, "https://", 8) == 0) return true;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        size_t n = strlen(own[i]);
+        if (strncmp(url, own[i], n) == 0 && strchr(":/", url[n]) != NULL) return true;
+    }
+    return false;
+}
+
 static int login(const struct settings *settings, const char *redirect, int64_t wait_ns,
                  bool browser, struct err *e) {
     const struct config *c = settings->config;
@@ -258,6 +271,12 @@ static int login(const struct settings *settings, const char *redirect, int64_t 
     char said[256];
     if (!names_scope(c, OAUTH_LOGIN_SCOPE))
         return err__setf(e, ERR_CONFIG, "sources.oauth.scopes does not name " OAUTH_LOGIN_SCOPE);
+    if (!is_private(c->sources.oauth.base_url))
+        return err__setf(e, ERR_CONFIG, "sources.oauth.base_url is %.80s (expected https)",
+                         c->sources.oauth.base_url);
+    if (mkdir(c->state_dir, 0750) != 0 && errno != EEXIST)
+        return err__setf(e, ERR_CREATE, "state_dir %.160s cannot be made: %s", c->state_dir,
+                         strerror(errno));
     int code = login_browser__open(&b, redirect, e);
     if (code == 0) code = begin(&t, &b, c, &url, e);
     if (code == 0) {

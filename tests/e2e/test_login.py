@@ -116,6 +116,10 @@ def test_without_a_login_it_says_what_to_do(stack):
     assert done.returncode == 78 and "expected http://127.0.0.1" in done.stderr
     done = run_souk("login", "account", "--no-browser", "--wait", "100ms", config=stack.config_file)
     assert done.returncode == 1 and "nobody came back" in done.stderr
+    bare = stack.folder / "bare.yaml"  # Neither a code nor a token goes over the network unencrypted.
+    bare.write_text(json.dumps(stack.config | {"sources": {"oauth": {"base_url": "http://tokens.example"}}}))
+    done = run_souk("login", "account", config=bare)
+    assert done.returncode == 78 and "expected https" in done.stderr
     assert not file_of(stack).exists()
 
 
@@ -278,6 +282,7 @@ def test_logging_out_ends_it_everywhere(stack):
     assert not file_of(stack).exists()
     code, said = renew(stack, token)
     assert code == 400 and "invalid_grant" in said
+    assert 'souk_oauth_scope_granted{scope="account:stashes"} 0\n' in ask(stack.hub, "/metrics")
     ask(stack.hub, "/api/v1/sources/poll?source=account_stashes", method="POST", body="")
     until("it asks no more", 30, lambda: "nobody is logged in" in stream(stack, "account_stashes")["last_error"], tell(stack))
     done = run_souk("logout", config=stack.config_file)
