@@ -19,6 +19,7 @@
 #define OAUTH_TOKEN_MAX 4000                /* Bytes; fits POLLER_BEARER_MAX. */
 
 struct stream_spec;
+struct stream_state;
 
 enum oauth_standing {
     OAUTH_UNKNOWN, /* Not asked yet. */
@@ -43,6 +44,9 @@ void oauth__read(struct slice memo, struct oauth_grant *out);
 bool oauth__is_good(const struct oauth_grant *grant, int64_t now_mono_ns);
 /** @return whether the tokens of @stream come from a user's login. */
 bool oauth__is_login(const struct stream_spec *stream);
+/** @return whether the login of @stream is over, as the vendor said to this process or to one
+ * before it. */
+bool oauth__is_over(const struct stream_spec *stream, const struct stream_state *state);
 
 /* What the token endpoint says of a login. Nothing of it may be logged or kept but by its owner. */
 struct oauth_login {

@@ -96,8 +96,10 @@ int app__bearer(void *ctx, const char *source, const char *scope, char *out, siz
 const char *app__why_disabled(const struct app_stream *s) {
     struct oauth_grant grant;
     if (strcmp(s->type->name, "oauth") != 0) return "";
+    struct poller_status p;
+    poller__status(s->poller, &p);
+    if (oauth__is_over(&s->spec, p.state)) return OVER;
     oauth__read(poller__memo(s->poller), &grant);
-    if (grant.standing == OAUTH_ENDED) return OVER;
     return grant.standing == OAUTH_DENIED ? "client id and secret are refused" : "";
 }
 

@@ -118,7 +118,8 @@ static int64_t judge(struct app *a, const struct app_stream *s, const struct pol
         .name = p->source,
         .stream = s->spec.key,
         /* What is not granted is no failure, and nobody waits for it. */
-        .enabled = !rests(p) && !(c->settings.use_oauth && p->state->unavailable),
+        .enabled = (!rests(p) || (!p->held && app__why_disabled(s)[0] != '\0')) &&
+                   !(c->settings.use_oauth && p->state->unavailable),
         .started_mono_ns = a->started_mono_ns,
         /* What was fetched in an earlier run says nothing about this one's health. */
         .last_success_mono_ns = p->last_success_mono_ns,

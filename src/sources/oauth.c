@@ -148,11 +148,13 @@ static int64_t denied_rest_ns(const struct stream_spec *stream, const struct str
     return rest_ns > DENIED_WAIT_NS ? 0 : rest_ns;
 }
 
-/* After a restart: whether the login that is there was refused before it. */
-static bool is_over(const struct stream_spec *stream, const struct stream_state *state) {
+bool oauth__is_over(const struct stream_spec *stream, const struct stream_state *state) {
+    struct oauth_grant grant;
     const char *slash = strchr(state->cursor, '/');
-    return oauth__is_login(stream) && slash != NULL && strncmp(slash, "/ended/", 7) == 0 &&
-           strcmp(slash + 7, stream->mark) == 0;
+    oauth__read(state->memo, &grant);
+    return grant.standing == OAUTH_ENDED ||
+           (grant.standing == OAUTH_UNKNOWN && oauth__is_login(stream) && slash != NULL &&
+            strncmp(slash, "/ended/", 7) == 0 && strcmp(slash + 7, stream->mark) == 0);
 }
 
 static int64_t next_ns(const struct source_settings *settings, const struct stream_spec *stream,
@@ -160,8 +162,7 @@ static int64_t next_ns(const struct source_settings *settings, const struct stre
     struct oauth_grant grant;
     oauth__read(state->memo, &grant);
     if (state->poked) return 0;
-    if (grant.standing == OAUTH_ENDED) return INT64_MAX;
-    if (grant.standing == OAUTH_UNKNOWN && is_over(stream, state)) return INT64_MAX;
+    if (oauth__is_over(stream, state)) return INT64_MAX;
     if (state->n_failures > 0) {
         uint32_t doublings = state->n_failures < 6 ? state->n_failures - 1 : 5;
         return state->last_reply_mono_ns + (RETRY_NS << doublings);
@@ -412,8 +413,7 @@ static void note(const struct source_settings *settings, const struct stream_spe
     oauth__read(state->memo, &grant);
     if (grant.standing == OAUTH_REFUSED)
         buf__printf(out, "scope %s is not granted (%.*s)", stream->kind, SLICE_FMT(grant.reason));
-    else if (grant.standing == OAUTH_ENDED ||
-             (grant.standing == OAUTH_UNKNOWN && is_over(stream, state)))
+    else if (oauth__is_over(stream, state))
         buf__append_str(out,
                         "the login is over, the vendor takes its refresh token no more; log in "
                         "again: souk login account");

@@ -140,6 +140,7 @@ static void test_a_silent_answer_keeps_what_was(void **state) {
 /* The browser. */
 
 #define STATE "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+#define WRONG "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFg"
 
 struct visits {
     struct login_browser *browser;
@@ -189,7 +190,7 @@ static void test_only_the_browser_is_let_in(void **state) {
     assert_int_equal(login_browser__open(&b, "http://127.0.0.1/back", &f->err), 0);
     struct visits v = {
         .browser = &b,
-        .requests = {"GET /back?code=evil&state=wrong HTTP/1.1\r\n" HOST,
+        .requests = {"GET /back?code=evil&state=" WRONG " HTTP/1.1\r\n" HOST,
                      "GET /back?code=evil HTTP/1.1\r\n" HOST,
                      "GET /back?code=evil&state=" STATE " HTTP/1.1\r\nHost: evil.example:%d\r\n\r\n",
                      "GET /back?code=evil&state=" STATE " HTTP/1.1\r\nHost: localhost:%d\r\n\r\n",
