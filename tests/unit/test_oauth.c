@@ -340,8 +340,8 @@ static void test_what_a_login_says_is_read_with_care(void **state) {
     assert_int_equal(got.life_s, 0);
     assert_int_equal(READ("{\"username\":\"exile\"}"), 0);
     assert_string_equal(got.refresh, ""); /* The one before stays good. */
-    static const char *const wrong[] = {"", "[]", "{\"refresh_token\":5}", "{\"refresh_token\":\"" REFRESH "&x=1\"}",
-                                        "{\"refresh_token\":\"short\"}", "{\"refresh_token\":\"" REFRESH};
+    static const char *const wrong[] = {"", "[]", "{\"refresh_token\":5}", "{\"refresh_token\":\"ref-0123456789&x=1\"}",
+                                        "{\"refresh_token\":\"short\"}", "{\"refresh_token\":\"ref-0123456789"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(READ(wrong[i]), ERR_MALFORMED);
         assert_null(strstr(e.msg, "ref-")); /* Errors are logged. */
