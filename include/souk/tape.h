@@ -21,6 +21,10 @@
  * version that said everything. Held items count against the 65,535 of a stash: a version that
  * would exceed them is refused.
  *
+ * Names are bounded too. A currency is a word of souk/currency.h; any other is no price. A league
+ * is known while a stash is in it. There are 16,384 at most: when a new one comes, the 1,024
+ * smallest are forgotten with their stashes, private ones first, so that it always finds a place.
+ *
  * Items are known by their id, 64 hexadecimal digits; items without one (pages of 2016 and older)
  * cannot be followed and are counted. */
 #ifndef SOUK_TAPE_H
@@ -71,7 +75,7 @@ struct tape_item {
      * alike, as stacks of currency: one more of them says nothing about the one that went. */
     uint64_t fingerprint;
     uint64_t ask;          /* Equal when the same is asked in the same way, in the same lots. */
-    struct slice currency; /* "" when it is not priced. */
+    struct slice currency; /* A word of souk/currency.h; "" when it is not priced. */
     int64_t price_e6;      /* Of one item, in millionths of the currency; 0 when not priced. */
     uint32_t stack_size;   /* 1 at least. */
 };
@@ -120,6 +124,9 @@ struct tape_status {
     uint64_t n_partial; /* Versions that did not say everything of their stash. */
     uint64_t n_held;    /* Items that such a version did not speak of, kept as they were. */
     uint64_t n_lost;    /* Times that pages of a stream were lost or skipped. */
+    uint64_t n_leagues; /* That its stashes are in. */
+    uint64_t n_forgotten_leagues;
+    uint64_t n_unnamed; /* Currencies that nobody knows, leagues that are no text of 128 bytes. */
 };
 
 struct tape;

@@ -46,6 +46,16 @@ static void init_metrics(struct tape_lane *l) {
                                  "Times that pages of a stream were lost or skipped: what went "
                                  "meanwhile counts as no sale.",
                                  "");
+    l->m.leagues =
+        metrics__gauge(m, "souk_tape_leagues", "Leagues that the stashes of the tape are in.", "");
+    l->m.forgotten_leagues = metrics__counter(m, "souk_tape_forgotten_leagues_total",
+                                              "Leagues forgotten, with their stashes, to make "
+                                              "room for new ones.",
+                                              "");
+    l->m.unnamed = metrics__counter(m, "souk_tape_unnamed_total",
+                                    "Currencies that nobody knows and leagues too long to be "
+                                    "names: left out.",
+                                    "");
     l->m.undecodable = metrics__counter(m, "souk_tape_pages_undecodable_total",
                                         "Pages that the tape had to leave out.", "");
     l->m.snapshot = metrics__gauge(m, "souk_tape_snapshot_timestamp_seconds",
@@ -71,6 +81,8 @@ static void note_status(struct tape_lane *l) {
     add_new(l->m.held, l->status.n_held, &l->n_held_told);
     add_new(l->m.partial, l->status.n_partial, &l->n_partial_told);
     add_new(l->m.lost, l->status.n_lost, &l->n_lost_told);
+    add_new(l->m.forgotten_leagues, l->status.n_forgotten_leagues, &l->n_forgotten_leagues_told);
+    add_new(l->m.unnamed, l->status.n_unnamed, &l->n_unnamed_told);
     series__add(l->m.undecodable, (double)(l->records.n_undecodable - l->n_undecodable_told));
     l->n_undecodable_told = l->records.n_undecodable;
 }
@@ -392,6 +404,7 @@ void tape_lane__second(struct app *a) {
     tape_lane__wake(a);
     series__set(l->m.items, (double)l->status.n_items);
     series__set(l->m.stashes, (double)l->status.n_stashes);
+    series__set(l->m.leagues, (double)l->status.n_leagues);
     series__set(l->m.bytes, (double)l->status.bytes);
     series__set(l->m.lag, (double)decoder__lag_ns(l->decoder) / (double)NS_PER_S);
 }

@@ -19,12 +19,10 @@ size_t markets__bytes(const struct markets *m) {
     return (size_t)m->n_buckets * BUCKET * sizeof *m->slots;
 }
 
-uint64_t markets__key(uint16_t league, uint64_t item_key, uint16_t currency) {
-    const struct {
-        uint64_t item_key;
-        uint32_t league, currency;
-    } key = {item_key, league, currency};
-    uint64_t hash = tape__hash(&key, sizeof key);
+uint64_t markets__key(const struct league *league, uint64_t item_key, uint16_t currency) {
+    struct slice id = currency__id(currency);
+    const uint64_t key[] = {item_key, league->hash, tape__hash(id.base, id.len)};
+    uint64_t hash = tape__hash(key, sizeof key);
     return hash == 0 ? 1 : hash;
 }
 

@@ -9,8 +9,11 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define MAGIC                                                                                      \
-    0x32455041544b5553ull /* SUKTAPE2: in 1, asks were compared by the text of the note. */
+/* SUKTAPE3. In 2, whatever stood in a note was a name, and the keys of markets were made of the
+ * numbers of names: its markets are skipped. In 1, asks were compared by the text of the note. */
+#define MAGIC 0x33455041544b5553ull
+#define MAGIC_2 0x32455041544b5553ull
+#define NAMES_MAX 65535u
 #define IO_BYTES ((size_t)1 << 20)
 
 struct head {
@@ -39,12 +42,27 @@ static bool get(struct stream *o, void *bytes, size_t n) {
     return !o->failed;
 }
 
+/* The names of a file: the currencies at their numbers, which another build counts otherwise, then
+ * the leagues. Free places are "". */
+_Static_assert(LEAGUES_MAX <= NAMES_MAX / 2, "the currencies' share is the other half");
+
+static void put_name(struct stream *o, struct slice name) {
+    uint16_t len = (uint16_t)name.len;
+    put(o, &len, sizeof len);
+    put(o, name.base, len);
+}
+
 static void put_names(struct stream *o, const struct tape *t) {
-    for (uint32_t i = 1; i < t->n_names; i++) {
-        uint16_t len = (uint16_t)strlen(t->names[i]);
-        put(o, &len, sizeof len);
-        put(o, t->names[i], len);
-    }
+    for (uint16_t i = 1; i < currency__count(); i++) put_name(o, currency__id(i));
+    for (uint16_t i = 0; i < LEAGUES_MAX; i++)
+        put_name(o, t->leagues[i].name == NULL ? SLICE_LIT("") : leagues__name(t, i));
+}
+
+static void put_stash(struct stream *o, const struct stash *s) {
+    struct stash head = *s;
+    head.league = (uint16_t)(currency__count() + s->league);
+    put(o, &head, sizeof head);
+    put(o, s->tail, stash__bytes(s->n_items, s->seller_len) - sizeof head);
 }
 
 static void put_all(struct stream *o, const struct tape *t, uint64_t lsn) {
@@ -55,7 +73,7 @@ static void put_all(struct stream *o, const struct tape *t, uint64_t lsn) {
                               .removal_bytes = sizeof(struct removal),
                               .market_bytes = sizeof(struct market),
                               .n_stashes = t->n_stashes,
-                              .n_names = t->n_names,
+                              .n_names = currency__count() + LEAGUES_MAX,
                               .n_realms = (uint32_t)t->n_realms,
                               .n_removals = t->recent.n_max,
                               .n_additions = t->recent.n_max,
@@ -63,8 +81,7 @@ static void put_all(struct stream *o, const struct tape *t, uint64_t lsn) {
     put(o, &head, sizeof head);
     put_names(o, t);
     put(o, t->realms, t->n_realms * sizeof t->realms[0]);
-    for (const struct stash *s = t->oldest; s != NULL; s = s->newer)
-        put(o, s, stash__bytes(s->n_items, s->seller_len));
+    for (const struct stash *s = t->oldest; s != NULL; s = s->newer) put_stash(o, s);
     /* From the oldest on, so that reading adds them in the same order. */
     for (uint32_t i = 0; i < t->recent.n_max; i++)
         put(o, &t->recent.removals[(t->recent.removal_at + i) % t->recent.n_max],
@@ -115,32 +132,59 @@ int tape__save(const struct tape *t, const char *path, uint64_t lsn, struct err 
     return err__setf(e, ERR_IO, "%s: %s", path, strerror(err));
 }
 
-static bool get_names(struct stream *o, struct tape *t, uint32_t n) {
-    char text[256];
+/* What a file's numbers mean. A league that no stash is in is not asked for, so it is not kept. */
+struct names {
+    uint32_t n;
+    char (*leagues)[LEAGUE_NAME_MAX + 1];
+    uint16_t *currencies; /* Numbers of this build. */
+};
+
+static bool get_names(struct stream *o, struct names *names, uint32_t n) {
+    *names = (struct names){.n = n,
+                            .leagues = calloc(n, sizeof *names->leagues),
+                            .currencies = calloc(n, sizeof(uint16_t))};
+    if (names->leagues == NULL || names->currencies == NULL) return false;
     for (uint32_t i = 1; i < n; i++) {
+        char *text = names->leagues[i];
         uint16_t len;
-        if (!get(o, &len, sizeof len) || len == 0 || len >= sizeof text || !get(o, text, len) ||
-            names__number(t, slice__of(text, len)) != i)
-            return false;
+        if (!get(o, &len, sizeof len) || len > LEAGUE_NAME_MAX || !get(o, text, len)) return false;
+        names->currencies[i] = currency__find(slice__of(text, len));
     }
     return true;
 }
 
-static bool get_stash(struct stream *o, struct tape *t) {
+static void names__fini(struct names *names) {
+    free(names->leagues);
+    free(names->currencies);
+}
+
+static bool get_items(struct stash *s, const struct names *names) {
+    for (uint32_t i = 0; i < s->n_items; i++) {
+        struct item *item = &stash__items(s)[i];
+        if (item->currency >= names->n ||
+            (i > 0 && memcmp(item[-1].id, item->id, TAPE_ID_BYTES) >= 0))
+            return false;
+        item->currency = names->currencies[item->currency];
+        if (item->currency != CURRENCY_NONE) continue;
+        item->price_e6 = 0; /* As it is read from a page now. */
+        item->ask = 0;
+    }
+    return true;
+}
+
+static bool get_stash(struct stream *o, struct tape *t, const struct names *names) {
     struct stash head;
     if (!get(o, &head, sizeof head) || head.n_items > ITEMS_MAX || head.seller_len > SELLER_MAX ||
-        head.league >= t->n_names || stashes__find(t, head.id) != NULL)
+        head.league >= names->n || stashes__find(t, head.id) != NULL)
         return false;
     struct stash *s = malloc(stash__bytes(head.n_items, head.seller_len));
     if (s == NULL) return false;
     *s = head;
-    bool ok = get(o, s->tail, stash__bytes(head.n_items, head.seller_len) - sizeof head);
-    for (uint32_t i = 0; ok && i < s->n_items; i++) {
-        const struct item *item = &stash__items(s)[i];
-        ok = item->currency < t->n_names &&
-             (i == 0 || memcmp(item[-1].id, item->id, TAPE_ID_BYTES) < 0);
+    if (get(o, s->tail, stash__bytes(head.n_items, head.seller_len) - sizeof head) &&
+        get_items(s, names)) {
+        s->league = leagues__number(t, slice__str(names->leagues[head.league]));
+        if (stashes__put(t, s, NULL) == 0) return true;
     }
-    if (ok && stashes__put(t, s, NULL) == 0) return true;
     free(s);
     return false;
 }
@@ -162,39 +206,49 @@ static bool get_recent(struct stream *o, struct recent *r, const struct head *he
 
 /* Markets of another size are not worth a conversion: a day makes them anew. */
 static bool get_markets(struct stream *o, struct markets *m, const struct head *head) {
-    if (head->n_markets == m->n_buckets) return get(o, m->slots, markets__bytes(m));
+    if (head->n_markets == m->n_buckets && head->magic == MAGIC)
+        return get(o, m->slots, markets__bytes(m));
     struct market bucket[4];
     for (uint32_t i = 0; i < head->n_markets; i++)
         if (!get(o, bucket, sizeof bucket)) return false;
     return true;
 }
 
-static bool get_all(struct stream *o, struct tape *t, uint64_t *lsn) {
-    struct head head;
-    if (!get(o, &head, sizeof head) || head.magic != MAGIC ||
-        head.item_bytes != sizeof(struct item) || head.stash_bytes != sizeof(struct stash) ||
-        head.removal_bytes != sizeof(struct removal) ||
-        head.market_bytes != sizeof(struct market) || head.n_names > NAMES_MAX ||
-        head.n_realms > REALMS_MAX)
-        return false;
-    if (!get_names(o, t, head.n_names) || !get(o, t->realms, head.n_realms * sizeof t->realms[0]))
-        return false;
-    t->n_realms = head.n_realms;
+static bool is_ours(uint64_t magic) { return magic == MAGIC || magic == MAGIC_2; }
+
+static bool get_memory(struct stream *o, struct tape *t, const struct head *head,
+                       const struct names *names) {
+    if (!get(o, t->realms, head->n_realms * sizeof t->realms[0])) return false;
+    t->n_realms = head->n_realms;
     for (size_t i = 0; i < t->n_realms; i++)
         if (memchr(t->realms[i].realm, 0, sizeof t->realms[i].realm) == NULL) return false;
-    for (uint64_t i = 0; i < head.n_stashes; i++)
-        if (!get_stash(o, t)) return false;
-    if (!get_recent(o, &t->recent, &head) || !get_markets(o, &t->markets, &head)) return false;
+    for (uint64_t i = 0; i < head->n_stashes; i++)
+        if (!get_stash(o, t, names)) return false;
+    if (!get_recent(o, &t->recent, head) || !get_markets(o, &t->markets, head)) return false;
     uint64_t sum = XXH3_64bits_digest(o->hash), said;
-    *lsn = head.lsn;
     return get(o, &said, sizeof said) && said == sum && fgetc(o->file) == EOF;
+}
+
+static bool get_all(struct stream *o, struct tape *t, uint64_t *lsn) {
+    struct head head;
+    struct names names = {0};
+    if (!get(o, &head, sizeof head) || !is_ours(head.magic) ||
+        head.item_bytes != sizeof(struct item) || head.stash_bytes != sizeof(struct stash) ||
+        head.removal_bytes != sizeof(struct removal) ||
+        head.market_bytes != sizeof(struct market) || head.n_names == 0 ||
+        head.n_names > NAMES_MAX || head.n_realms > REALMS_MAX)
+        return false;
+    bool ok = get_names(o, &names, head.n_names) && get_memory(o, t, &head, &names);
+    names__fini(&names);
+    *lsn = head.lsn;
+    return ok;
 }
 
 int tape__peek(const char *path, uint64_t *lsn, struct err *e) {
     struct head head;
     FILE *file = fopen(path, "rbe");
     if (file == NULL) return err__setf(e, ERR_IO, "%s: %s", path, strerror(errno));
-    bool ok = fread(&head, sizeof head, 1, file) == 1 && head.magic == MAGIC;
+    bool ok = fread(&head, sizeof head, 1, file) == 1 && is_ours(head.magic);
     fclose(file);
     if (!ok) return err__setf(e, ERR_CORRUPT, "%s is damaged, or of another version", path);
     *lsn = head.lsn;

@@ -4,7 +4,6 @@
 #include <xxhash.h>
 
 #define INDEX_MIN 1024u
-#define NAME_MAX_BYTES 128u
 #define MALLOC_SHARE 16u /* What an allocation costs beside its bytes. */
 
 uint64_t tape__hash(const void *bytes, size_t len) { return XXH3_64bits(bytes, len); }
@@ -37,12 +36,7 @@ void tape_id__write(const unsigned char *id, char out[65]) {
 int stashes__init(struct tape *t) {
     t->index_cap = INDEX_MIN;
     t->index = calloc(t->index_cap, sizeof(struct stash *));
-    t->names = calloc(NAMES_MAX + 1, sizeof(char *));
-    if (t->index == NULL || t->names == NULL || map__init(&t->names_by_text, NAMES_MAX) != 0)
-        return ERR_NOMEM;
-    t->names[0] = strdup("");
-    t->n_names = 1;
-    return t->names[0] == NULL ? ERR_NOMEM : 0;
+    return t->index == NULL ? ERR_NOMEM : 0;
 }
 
 void stashes__fini(struct tape *t) {
@@ -50,9 +44,6 @@ void stashes__fini(struct tape *t) {
         next = s->newer;
         free(s);
     }
-    for (uint32_t i = 0; t->names != NULL && i < t->n_names; i++) free(t->names[i]);
-    free(t->names);
-    map__fini(&t->names_by_text);
     free(t->index);
 }
 
@@ -85,6 +76,7 @@ static void unlink_stash(struct tape *t, struct stash *s) {
     else t->oldest = s->newer;
     if (s->newer != NULL) s->newer->older = s->older;
     else t->newest = s->older;
+    leagues__leave(t, s->league);
     t->n_items -= s->n_items;
     t->stash_bytes -= stash__bytes(s->n_items, s->seller_len) + MALLOC_SHARE;
 }
@@ -102,6 +94,7 @@ static void link_newest(struct tape *t, struct stash *s) {
 int stashes__put(struct tape *t, struct stash *s, struct stash *old) {
     if (old == NULL && t->n_stashes * 4 >= t->index_cap * 3 && grow_index(t) != 0) return ERR_NOMEM;
     t->index[slot_of(t, s->id)] = s;
+    leagues__enter(t, s->league); /* Before @old leaves it. */
     if (old != NULL) {
         unlink_stash(t, old);
         free(old);
@@ -139,8 +132,7 @@ void stashes__remove(struct tape *t, struct stash *s) {
  * places a stash; the scratch of one version is not in it. */
 size_t tape__bytes(const struct tape *t) {
     return sizeof *t + (INDEX_MIN + t->n_stashes * 3) * sizeof(struct stash *) + t->stash_bytes +
-           (NAMES_MAX + 1) * sizeof(char *) + t->name_bytes + recent__bytes(&t->recent) +
-           markets__bytes(&t->markets);
+           leagues__bytes(t) + recent__bytes(&t->recent) + markets__bytes(&t->markets);
 }
 
 void stashes__make_room(struct tape *t) {
@@ -149,21 +141,4 @@ void stashes__make_room(struct tape *t) {
         t->n_forgotten_items += t->oldest->n_items;
         stashes__remove(t, t->oldest);
     }
-}
-
-uint16_t names__number(struct tape *t, struct slice name) {
-    if (name.len == 0 || name.len > NAME_MAX_BYTES) return 0;
-    /* It ends there as text, and in a snapshot: two names would be one, and none of length 0. */
-    if (memchr(name.base, 0, name.len) != NULL) return 0;
-    void *known = map__get(&t->names_by_text, name);
-    if (known != NULL) return (uint16_t)(uintptr_t)known;
-    char *copy = t->n_names < NAMES_MAX ? slice__dup(name) : NULL;
-    if (copy == NULL) return 0;
-    if (map__put(&t->names_by_text, name, (void *)(uintptr_t)t->n_names) != 0) {
-        free(copy);
-        return 0;
-    }
-    t->names[t->n_names] = copy;
-    t->name_bytes += name.len + 2 * MALLOC_SHARE + 32;
-    return (uint16_t)t->n_names++;
 }

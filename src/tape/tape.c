@@ -37,7 +37,8 @@ int tape__new(struct tape **out, const struct tape_options *options) {
     if (t->options.memory_max == 0) t->options.memory_max = MEMORY_DEFAULT;
     if (t->options.recent_max == 0) t->options.recent_max = RECENT_DEFAULT;
     if (t->options.markets_max == 0) t->options.markets_max = MARKETS_DEFAULT;
-    if (stashes__init(t) != 0 || recent__init(&t->recent, t->options.recent_max) != 0 ||
+    if (stashes__init(t) != 0 || leagues__init(t) != 0 ||
+        recent__init(&t->recent, t->options.recent_max) != 0 ||
         markets__init(&t->markets, t->options.markets_max) != 0) {
         tape__free(t);
         return ERR_NOMEM;
@@ -49,6 +50,7 @@ int tape__new(struct tape **out, const struct tape_options *options) {
 void tape__free(struct tape *t) {
     if (t == NULL) return;
     stashes__fini(t);
+    leagues__fini(t);
     recent__fini(&t->recent);
     markets__fini(&t->markets);
     free(t->scratch);
@@ -104,7 +106,7 @@ static void say(struct step *s, enum tape_kind kind, const struct item *item) {
     struct tape_event *e = &s->event;
     e->kind = kind;
     tape_id__write(item->id, e->listing_id);
-    e->currency = names__text(s->t, item->currency);
+    e->currency = currency__id(item->currency);
     e->item_key = item->item_key;
     e->fingerprint = item->fingerprint;
     e->key_version = item->key_version & (uint16_t)~TAPE_HELD;
@@ -138,9 +140,10 @@ static bool was_seen_elsewhere(const struct step *s, const struct item *item) {
 }
 
 static bool is_near_market(const struct step *s, const struct item *item) {
-    int64_t median = markets__median(&s->t->markets,
-                                     markets__key(s->old->league, item->item_key, item->currency),
-                                     s->old->seller_hash, s->now_s);
+    const struct league *league = &s->t->leagues[s->old->league];
+    int64_t median =
+        markets__median(&s->t->markets, markets__key(league, item->item_key, item->currency),
+                        s->old->seller_hash, s->now_s);
     int64_t off = item->price_e6 > median ? item->price_e6 - median : median - item->price_e6;
     return median > 0 && off <= median / 100 * NEAR_PERCENT;
 }
@@ -280,12 +283,16 @@ static struct item read_item(struct tape *t, const struct tape_item *in, uint32_
     if (in->unread) return (struct item){.key_version = TAPE_UNREAD};
     struct item out = {.item_key = in->item_key,
                        .fingerprint = in->fingerprint,
-                       .currency = names__number(t, in->currency),
+                       .currency = currency__find(in->currency),
                        .stack_size = in->stack_size,
                        .listed_s = now_s,
                        .ask = (uint32_t)in->ask,
                        .key_version = in->key_version};
-    out.price_e6 = out.currency == 0 ? 0 : in->price_e6;
+    if (out.currency == CURRENCY_NONE && in->currency.len > 0) {
+        out.ask = 0; /* Whatever the word is, it is no price. */
+        t->n_unnamed++;
+    }
+    out.price_e6 = out.currency == CURRENCY_NONE ? 0 : in->price_e6;
     return out;
 }
 
@@ -349,7 +356,8 @@ static void note_asks(const struct step *s) {
     for (uint32_t i = 0; i < s->n_next; i++) {
         const struct item *item = &s->next[i];
         if (item->price_e6 > 0 && (item->key_version & TAPE_HELD) == 0)
-            markets__ask(&s->t->markets, markets__key(s->league, item->item_key, item->currency),
+            markets__ask(&s->t->markets,
+                         markets__key(&s->t->leagues[s->league], item->item_key, item->currency),
                          s->seller_hash, item->price_e6, s->now_s);
     }
 }
@@ -379,10 +387,47 @@ static void fill_event(struct step *s) {
     struct tape_event *e = &s->event;
     tape_id__write(s->id, e->stash_id);
     e->realm = v->realm;
-    e->league = v->is_public ? v->league : names__text(s->t, s->old->league);
+    e->league = v->is_public ? v->league : leagues__name(s->t, s->old->league);
     e->seller = v->is_public ? v->seller : slice__of(stash__seller(s->old), s->old->seller_len);
     e->from_wall_ns = s->old == NULL ? 0 : s->old->seen_wall_ns;
     e->to_wall_ns = v->wall_ns;
+}
+
+static int take_version(struct step *s, struct err *e) {
+    struct tape *t = s->t;
+    const struct tape_version *v = s->v;
+    s->old = stashes__find(t, s->id);
+    if (!v->is_public && s->old == NULL) return 0; /* Nine of ten tombstones: never seen before. */
+    s->now_s = (uint32_t)(v->wall_ns / NS_PER_S);
+    s->stash_hash = tape__hash(s->id, TAPE_ID_BYTES);
+    s->unchanged = true;
+    const struct coverage *c = coverage_of(t, v->realm);
+    /* No version that said everything counts as one before the loss. */
+    s->lost = c != NULL && s->old != NULL && s->old->seen_wall_ns / NS_PER_S <= c->lost_s;
+    s->partial = v->is_public && v->partial;
+    if (v->is_public && read_items(s) != 0) {
+        if (s->old != NULL) stashes__remove(t, s->old);
+        return err__setf(e, ERR_NOMEM, "out of memory");
+    }
+    if (s->partial && s->old != NULL && s->n_next + s->old->n_items > ITEMS_MAX)
+        return err__setf(e, ERR_LIMIT, "stash %.8s: too many items to keep what is not known of it",
+                         v->stash_id.base);
+    if (v->is_public) hold_unknown(s);
+    s->next = t->scratch;
+    s->seller_hash = v->is_public ? tape__hash(v->seller.base, v->seller.len) : s->old->seller_hash;
+    fill_event(s);
+    walk(s, t->scratch, true);
+    walk(s, t->scratch, false);
+    int rc = 0;
+    if (!v->is_public) {
+        stashes__remove(t, s->old);
+    } else {
+        note_asks(s);
+        rc = store_version(s);
+        if (rc != 0 && s->old != NULL) stashes__remove(t, s->old);
+    }
+    stashes__make_room(t);
+    return rc == 0 ? 0 : err__setf(e, rc, "out of memory");
 }
 
 int tape__version(struct tape *t, const struct tape_version *v, tape_event_cb cb, void *ctx,
@@ -395,39 +440,12 @@ int tape__version(struct tape *t, const struct tape_version *v, tape_event_cb cb
         return err__setf(e, ERR_LIMIT, "stash %.8s has %zu items (at most %u)", v->stash_id.base,
                          v->n_items, ITEMS_MAX);
     t->n_versions++;
-    struct step s = {.t = t, .v = v, .cb = cb, .ctx = ctx, .old = stashes__find(t, id), .id = id};
-    if (!v->is_public && s.old == NULL) return 0; /* Nine of ten tombstones: never seen before. */
-    s.now_s = (uint32_t)(v->wall_ns / NS_PER_S);
-    s.stash_hash = tape__hash(id, TAPE_ID_BYTES);
-    s.unchanged = true;
-    const struct coverage *c = coverage_of(t, v->realm);
-    /* No version that said everything counts as one before the loss. */
-    s.lost = c != NULL && s.old != NULL && s.old->seen_wall_ns / NS_PER_S <= c->lost_s;
-    s.partial = v->is_public && v->partial;
-    if (v->is_public && read_items(&s) != 0) {
-        if (s.old != NULL) stashes__remove(t, s.old);
-        return err__setf(e, ERR_NOMEM, "out of memory");
-    }
-    if (s.partial && s.old != NULL && s.n_next + s.old->n_items > ITEMS_MAX)
-        return err__setf(e, ERR_LIMIT, "stash %.8s: too many items to keep what is not known of it",
-                         v->stash_id.base);
-    if (v->is_public) hold_unknown(&s);
-    s.next = t->scratch;
-    s.league = v->is_public ? names__number(t, v->league) : s.old->league;
-    s.seller_hash = v->is_public ? tape__hash(v->seller.base, v->seller.len) : s.old->seller_hash;
-    fill_event(&s);
-    walk(&s, t->scratch, true);
-    walk(&s, t->scratch, false);
-    int rc = 0;
-    if (!v->is_public) {
-        stashes__remove(t, s.old);
-    } else {
-        note_asks(&s);
-        rc = store_version(&s);
-        if (rc != 0 && s.old != NULL) stashes__remove(t, s.old);
-    }
-    stashes__make_room(t);
-    return rc == 0 ? 0 : err__setf(e, rc, "out of memory");
+    struct step s = {.t = t, .v = v, .cb = cb, .ctx = ctx, .id = id};
+    /* First of all: it may forget stashes. */
+    if (v->is_public) s.league = leagues__number(t, v->league);
+    int rc = take_version(&s, e);
+    leagues__tidy(t, s.league);
+    return rc;
 }
 
 void tape__status(const struct tape *t, struct tape_status *out) {
@@ -442,5 +460,8 @@ void tape__status(const struct tape *t, struct tape_status *out) {
                                 .n_forgotten_items = t->n_forgotten_items,
                                 .n_partial = t->n_partial,
                                 .n_held = t->n_held,
-                                .n_lost = t->n_lost};
+                                .n_lost = t->n_lost,
+                                .n_leagues = t->leagues_by_name.n,
+                                .n_forgotten_leagues = t->n_forgotten_leagues,
+                                .n_unnamed = t->n_unnamed};
 }

@@ -3,6 +3,7 @@
 #define SOUK_TAPE_INTERNAL_H
 
 #include "souk/core/map.h"
+#include "souk/currency.h"
 #include "souk/tape.h"
 #include <assert.h>
 
@@ -12,9 +13,11 @@
 #define ASK_S 86400u      /* How long an ask counts. */
 #define GAP_NS (300 * NS_PER_S)
 #define REALMS_MAX 8
-#define NAMES_MAX 65535u /* Leagues and currencies; what is beyond is "other". */
-#define SELLER_MAX 64u   /* Bytes kept of a seller's name. */
-#define ITEMS_MAX 65535u /* Of a stash. */
+/* Private ones, as "Ours (PL12345)", come by the thousand and are anybody's to make. */
+#define LEAGUES_MAX 16384u
+#define LEAGUE_NAME_MAX 128u /* Bytes. */
+#define SELLER_MAX 64u       /* Bytes kept of a seller's name. */
+#define ITEMS_MAX 65535u     /* Of a stash. */
 
 /** An item as it is kept. Times are seconds since 1970: half of the size, and exact enough for what
  * is known to minutes. */
@@ -24,7 +27,7 @@ struct item {
     int64_t price_e6;
     uint32_t stack_size, listed_s;
     uint32_t ask;      /* Half of what the version says. */
-    uint16_t currency; /* In names. */
+    uint16_t currency; /* A number of souk/currency.h. */
     /* 0 is 1, of a snapshot that did not have it. With the bit TAPE_HELD: the last version did not
      * say what it is, and it is as it was before. TAPE_UNREAD: nothing but the id was ever known.
      */
@@ -40,7 +43,7 @@ struct stash {
     uint64_t seller_hash;
     int64_t seen_wall_ns; /* Of the last version that said everything; 0: there was none. */
     uint32_t n_items;
-    uint16_t league; /* In names. */
+    uint16_t league; /* In leagues. */
     uint8_t partial; /* The last version did not say everything. */
     uint8_t seller_len;
     /* Its items, ascending by id, then the seller's name. */
@@ -93,6 +96,15 @@ struct markets {
     uint32_t n_buckets;   /* A power of two. */
 };
 
+/** A league that a stash is in. */
+struct league {
+    char *name; /* Owned; NULL: free. */
+    uint64_t hash;
+    uint32_t n_stashes;
+    uint16_t next_free; /* 0: none. */
+    bool is_private;
+};
+
 struct coverage {
     char realm[8];
     uint32_t cursor_hash;                        /* Of where the last page led; 0: not known. */
@@ -106,10 +118,10 @@ struct tape {
     size_t index_cap, n_stashes;
     struct stash *oldest, *newest;
     size_t n_items, stash_bytes;
-    char **names; /* Owned. 0 is "". */
-    uint32_t n_names;
-    struct map names_by_text;
-    size_t name_bytes;
+    struct league *leagues; /* Owned; LEAGUES_MAX. 0 is "". */
+    uint16_t free_league;
+    struct map leagues_by_name;
+    size_t league_bytes;
     struct coverage realms[REALMS_MAX];
     size_t n_realms;
     struct recent recent;
@@ -117,7 +129,7 @@ struct tape {
     struct item *scratch; /* Owned; the new version's items. */
     size_t scratch_cap;
     uint64_t n_versions, n_events, n_untracked, n_forgotten_stashes, n_forgotten_items;
-    uint64_t n_partial, n_held, n_lost;
+    uint64_t n_partial, n_held, n_lost, n_forgotten_leagues, n_unnamed;
 };
 
 /** Reads 64 hexadecimal digits. @return false when @s is anything else. */
@@ -125,7 +137,7 @@ bool tape_id__read(struct slice s, unsigned char *id);
 void tape_id__write(const unsigned char *id, char out[65]);
 uint64_t tape__hash(const void *bytes, size_t len);
 
-/* stashes.c: the index, the order of age, the names. */
+/* stashes.c: the index and the order of age. */
 int stashes__init(struct tape *t);
 void stashes__fini(struct tape *t);
 struct stash *stashes__find(const struct tape *t, const unsigned char *id);
@@ -136,11 +148,24 @@ void stashes__remove(struct tape *t, struct stash *s);
 /** Forgets the oldest until everything fits. */
 void stashes__make_room(struct tape *t);
 size_t tape__bytes(const struct tape *t);
-/** @return the number of @name, 0 when it is too long, has a zero byte, or there are too many. */
-uint16_t names__number(struct tape *t, struct slice name);
-static inline struct slice names__text(const struct tape *t, uint16_t number) {
-    return slice__str(t->names[number]);
+
+/* leagues.c */
+int leagues__init(struct tape *t);
+void leagues__fini(struct tape *t);
+size_t leagues__bytes(const struct tape *t);
+/** @return the number of @name, with a place for it if it has none: when all are taken, the
+ * smallest leagues are forgotten with their stashes, private ones first, so that pointers to
+ * stashes do not outlive the call. 0 for "", and, counted, when it is too long, has a zero byte, or
+ * there is no memory. */
+uint16_t leagues__number(struct tape *t, struct slice name);
+static inline struct slice leagues__name(const struct tape *t, uint16_t number) {
+    return slice__str(t->leagues[number].name);
 }
+/** Stash by stash. Without any a league is forgotten. */
+void leagues__enter(struct tape *t, uint16_t number);
+void leagues__leave(struct tape *t, uint16_t number);
+/** After leagues__number: forgets it when no stash came. */
+void leagues__tidy(struct tape *t, uint16_t number);
 
 /* recent.c */
 int recent__init(struct recent *r, uint32_t n_max);
@@ -162,7 +187,8 @@ bool recent__came_elsewhere(const struct recent *r, uint64_t id_hash, uint64_t s
 int markets__init(struct markets *m, uint32_t n_max);
 void markets__fini(struct markets *m);
 size_t markets__bytes(const struct markets *m);
-uint64_t markets__key(uint16_t league, uint64_t item_key, uint16_t currency);
+/** The same in every build: of what @league and @currency mean, not of their numbers. */
+uint64_t markets__key(const struct league *league, uint64_t item_key, uint16_t currency);
 void markets__ask(struct markets *m, uint64_t key, uint64_t seller_hash, int64_t price_e6,
                   uint32_t s);
 /** @return the median of what at least three other sellers asked in the last day, or 0. */

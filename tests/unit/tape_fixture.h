@@ -18,6 +18,7 @@ struct fixture {
     struct buf said; /* "listed 01 [near 0.85]; ..." */
     size_t n;
     struct tape_event last;
+    char league[64]; /* Of last, whose slices were borrowed. */
 };
 
 static void on_event(void *ctx, const struct tape_event *e) {
@@ -26,6 +27,7 @@ static void on_event(void *ctx, const struct tape_event *e) {
     struct fixture *f = ctx;
     f->n++;
     f->last = *e;
+    snprintf(f->league, sizeof f->league, "%.*s", SLICE_FMT(e->league));
     buf__printf(&f->said, "%s%s %.2s", f->said.len == 0 ? "" : "; ", kinds[e->kind], e->listing_id);
     if (e->removal != TAPE_NOT_REMOVED) buf__printf(&f->said, " %s %.2f", removals[e->removal], e->sold_probability);
     if (e->retracts[0] != '\0') buf__printf(&f->said, " not %.2s", e->retracts);
