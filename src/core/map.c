@@ -1,5 +1,9 @@
 /* The map over ck_ht. Keys are copied with their length in front, since ck_ht keeps the pointer
- * that it is given and limits a key's length to 16 bits. */
+ * that it is given and limits a key's length to 16 bits.
+ *
+ * ck_ht marks the place of what is removed, and never frees the mark: where keys come and go, in
+ * the end every search for a new one walks a quarter of the table. So the table is made anew when
+ * the marks are half as many as the entries: a constant share of each removal. */
 #include "souk/core/map.h"
 #include "souk/core/err.h"
 #include <stdlib.h>
@@ -11,10 +15,16 @@ static void ht_free(void *p, size_t size, bool defer) {
 }
 static struct ck_malloc allocator = {.malloc = ht_malloc, .free = ht_free};
 
+#define MARKS_MIN 64
+
+static bool make_table(ck_ht_t *ht, size_t n) {
+    unsigned mode = CK_HT_MODE_BYTESTRING | CK_HT_WORKLOAD_DELETE;
+    return ck_ht_init(ht, mode, NULL, &allocator, n * 2 + 16, 0x736f756b);
+}
+
 int map__init(struct map *m, size_t n_max) {
     *m = (struct map){.n_max = n_max};
-    unsigned mode = CK_HT_MODE_BYTESTRING | CK_HT_WORKLOAD_DELETE;
-    if (!ck_ht_init(&m->ht, mode, NULL, &allocator, 16, 0x736f756b)) return ERR_NOMEM;
+    if (!make_table(&m->ht, 0)) return ERR_NOMEM;
     m->ready = true;
     return 0;
 }
@@ -65,6 +75,28 @@ int map__put(struct map *m, struct slice key, void *value) {
     return 0;
 }
 
+/* Without memory the old one serves on. */
+static void remake(struct map *m) {
+    ck_ht_t fresh;
+    ck_ht_iterator_t it = CK_HT_ITERATOR_INITIALIZER;
+    ck_ht_entry_t *entry, copy;
+    ck_ht_hash_t hash;
+    if (!make_table(&fresh, m->n)) return;
+    while (ck_ht_next(&m->ht, &it, &entry)) {
+        char *key = ck_ht_entry_key(entry);
+        uint16_t len = ck_ht_entry_key_length(entry);
+        ck_ht_hash(&hash, &fresh, key, len);
+        ck_ht_entry_set(&copy, hash, key, len, ck_ht_entry_value(entry));
+        if (!ck_ht_set_spmc(&fresh, hash, &copy)) {
+            ck_ht_destroy(&fresh);
+            return;
+        }
+    }
+    ck_ht_destroy(&m->ht);
+    m->ht = fresh;
+    m->n_removed = 0;
+}
+
 void *map__remove(struct map *m, struct slice key) {
     ck_ht_hash_t hash;
     ck_ht_entry_t entry;
@@ -75,6 +107,7 @@ void *map__remove(struct map *m, struct slice key) {
     if (!ck_ht_remove_spmc(&m->ht, hash, &entry)) return NULL;
     free(copy);
     m->n--;
+    if (++m->n_removed > MARKS_MIN + m->n / 2) remake(m);
     return value;
 }
 

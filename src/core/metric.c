@@ -60,7 +60,10 @@ static struct series *get_series(struct metrics *m, const char *name, const char
     vsnprintf(labels, sizeof labels, fmt, args);
     struct metric_family *f = get_family(m, name, help, kind, scale);
     m->overflow.family = f == NULL ? m->overflow.family : f;
-    if (f == NULL) return &m->overflow;
+    if (f == NULL) {
+        m->n_refused++;
+        return &m->overflow;
+    }
     struct series **at = &f->series;
     for (; *at != NULL; at = &(*at)->next)
         if (strcmp((*at)->labels, labels) == 0) return *at;
@@ -68,6 +71,7 @@ static struct series *get_series(struct metrics *m, const char *name, const char
     char *copy = s == NULL ? NULL : strdup(labels);
     if (copy == NULL) {
         free(s);
+        m->n_refused++;
         return &m->overflow;
     }
     *s = (struct series){.family = f, .labels = copy};
@@ -146,6 +150,18 @@ static void expose_histogram(struct buf *out, const struct series *s) {
                 s->count);
 }
 
+/* Not series themselves, as they must show when there is room for none. */
+static void expose_bound(const struct metrics *m, struct buf *out) {
+    buf__printf(out,
+                "# HELP souk_metric_series Series of metrics; at most %d.\n"
+                "# TYPE souk_metric_series gauge\nsouk_metric_series %zu\n"
+                "# HELP souk_metric_series_refused_total Times that a series was asked for beyond "
+                "that: its values are in no place.\n"
+                "# TYPE souk_metric_series_refused_total counter\n"
+                "souk_metric_series_refused_total %" PRIu64 "\n",
+                METRIC_SERIES_MAX, m->n_series, m->n_refused);
+}
+
 void metrics__expose(const struct metrics *m, struct buf *out) {
     for (const struct metric_family *f = m->first; f != NULL; f = f->next) {
         if (f->series == NULL) continue;
@@ -166,4 +182,5 @@ void metrics__expose(const struct metrics *m, struct buf *out) {
             expose_value(out, s->value);
         }
     }
+    expose_bound(m, out);
 }

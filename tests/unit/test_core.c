@@ -50,6 +50,57 @@ static void test_map_is_bounded_and_finds_what_was_put(void **state) {
     map__fini(&m);
 }
 
+/* Keys of strangers come and go: the table must not fill with the marks of those that went. */
+static void test_a_map_stays_small_while_keys_come_and_go(void **state) {
+    (void)state;
+    enum { LIVE = 500, ALL = 50000 };
+    static int values[ALL];
+    struct map m;
+    struct ck_ht_stat st;
+    char key[16];
+    assert_int_equal(map__init(&m, LIVE), 0);
+    for (int i = 0; i < ALL; i++) {
+        if (i >= LIVE) {
+            snprintf(key, sizeof key, "key %d", i - LIVE);
+            assert_ptr_equal(map__remove(&m, slice__str(key)), &values[i - LIVE]);
+        }
+        snprintf(key, sizeof key, "key %d", i);
+        assert_int_equal(map__put(&m, slice__str(key), &values[i]), 0);
+        assert_in_range(m.n_removed, 0, 64 + LIVE / 2);
+    }
+    for (int i = 0; i < ALL; i++) {
+        snprintf(key, sizeof key, "key %d", i);
+        assert_ptr_equal(map__get(&m, slice__str(key)), i < ALL - LIVE ? NULL : &values[i]);
+    }
+    ck_ht_stat(&m.ht, &st);
+    assert_int_equal(st.n_entries, LIVE);
+    for (int i = ALL - LIVE; i < ALL; i++) {
+        snprintf(key, sizeof key, "key %d", i);
+        assert_ptr_equal(map__remove(&m, slice__str(key)), &values[i]);
+    }
+    assert_int_equal(m.n, 0);
+    map__fini(&m);
+}
+
+/* Beyond the bound all share one series, which is counted in no place: so that is told. */
+static void test_series_beyond_the_bound_are_told(void **state) {
+    (void)state;
+    struct metrics m;
+    struct buf out = buf__init(4 << 20);
+    metrics__init(&m);
+    for (int i = 0; i < METRIC_SERIES_MAX + 7; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "souk_n%d_total", i % 64); /* Short lists. */
+        series__inc(metrics__counter(&m, name, "N.", "k=\"%d\"", i));
+    }
+    metrics__expose(&m, &out);
+    assert_true(buf__u8(&out, 0));
+    assert_non_null(strstr(out.base, "\nsouk_metric_series 4096\n"));
+    assert_non_null(strstr(out.base, "\nsouk_metric_series_refused_total 7\n"));
+    buf__fini(&out);
+    metrics__fini(&m);
+}
+
 static void test_metrics_expose_families_together(void **state) {
     (void)state;
     struct metrics m;
@@ -171,6 +222,8 @@ int main(void) {
         cmocka_unit_test(test_err_keeps_the_cause_behind_its_prefix),
         cmocka_unit_test(test_clock_prints_utc),
         cmocka_unit_test(test_map_is_bounded_and_finds_what_was_put),
+        cmocka_unit_test(test_a_map_stays_small_while_keys_come_and_go),
+        cmocka_unit_test(test_series_beyond_the_bound_are_told),
         cmocka_unit_test(test_metrics_expose_families_together),
         cmocka_unit_test(test_log_lines_repeat_at_most_once_in_ten_seconds),
         cmocka_unit_test(test_log_lines_are_kept_up_to_a_bound),

@@ -9,6 +9,7 @@
 struct map {
     ck_ht_t ht;
     size_t n, n_max;
+    size_t n_removed; /* Since the table was made: how many marks of removed keys it may hold. */
     bool ready;
 };
 

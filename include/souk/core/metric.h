@@ -35,6 +35,7 @@ struct metrics {
     struct map families;
     struct metric_family *first, *last;
     size_t n_series;
+    uint64_t n_refused;     /* Series beyond METRIC_SERIES_MAX. */
     struct series overflow; /* What a series beyond METRIC_SERIES_MAX is counted in. */
 };
 
