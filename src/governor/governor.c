@@ -169,7 +169,11 @@ static void set_defaults(struct endpoint_options *o) {
 }
 
 struct endpoint *governor__endpoint(struct governor *g, const struct endpoint_options *options) {
-    if (g->n_endpoints >= ENDPOINTS_MAX || !make_room(g)) return NULL;
+    if (g->n_endpoints >= ENDPOINTS_MAX) {
+        measure__full(g, FULL_ENDPOINT);
+        return NULL;
+    }
+    if (!make_room(g)) return NULL;
     struct endpoint *ep = calloc(1, sizeof *ep);
     if (ep == NULL) return NULL;
     ep->g = g;
@@ -226,7 +230,10 @@ int governor__acquire(struct governor *g, struct endpoint *ep, struct permit *p,
     assert(p->where == PERMIT_IDLE && !p->granted && cb != NULL);
     if (g->closing || endpoint__disabled(ep, g->clock->mono_ns)) return ERR_REFUSED;
     if (p->cost > policy__cost_max(g, ep->policy)) return ERR_LIMIT;
-    if (ep->n_waiting >= WAITERS_MAX) return ERR_FULL;
+    if (ep->n_waiting >= WAITERS_MAX) {
+        measure__full(g, FULL_WAITER);
+        return ERR_FULL;
+    }
     wait_at(g, ep, p, key, cb);
     if (ep->queue == NULL) schedule__place(g, ep);
     schedule__arm(g);

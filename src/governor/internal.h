@@ -15,6 +15,8 @@
 #include "headers.h"
 #include "souk/core/map.h"
 
+/** What was refused as its table is full. */
+enum governor_full { FULL_ENDPOINT, FULL_POLICY, FULL_WAITER, GOVERNOR_FULLS };
 #define ENDPOINTS_MAX 10000
 #define POLICIES_MAX 1024 /* Named ones; beyond it an endpoint's windows are its own. */
 #define HOSTS_MAX ENDPOINTS_MAX
@@ -222,7 +224,7 @@ struct governor {
     struct due reaper;
     bool suspect; /* The saved state was damaged: new windows start full. */
     size_t n_series_policies, n_series_windows;
-    struct series *s_cuts; /* NULL without metrics. */
+    struct series *s_cuts, *s_full[GOVERNOR_FULLS]; /* NULL without metrics. */
 };
 
 /* schedule.c: the heap and who stands where. */
@@ -360,6 +362,7 @@ int64_t governor__random_ns(struct governor *g, int64_t max_ns);
 
 /* measure.c: series. */
 void measure__init(struct governor *g);
+void measure__full(struct governor *g, enum governor_full what);
 void measure__endpoint_init(struct endpoint *ep);
 void measure__policy_init(struct governor *g, struct policy *p);
 void measure__policy(struct governor *g, struct policy *p);

@@ -19,9 +19,20 @@ static struct series *throttled_series(struct governor *g, const char *venue, co
 }
 
 void measure__init(struct governor *g) {
-    if (g->metrics != NULL)
-        g->s_cuts = metrics__counter(g->metrics, "souk_governor_tick_cuts_total",
-                                     "Ticks that ended at their bound with more to do.", "");
+    static const char *const fulls[GOVERNOR_FULLS] = {
+        [FULL_ENDPOINT] = "endpoint", [FULL_POLICY] = "policy", [FULL_WAITER] = "waiter"};
+    if (g->metrics == NULL) return;
+    for (int i = 0; i < GOVERNOR_FULLS; i++)
+        g->s_full[i] = metrics__counter(g->metrics, "souk_governor_full_total",
+                                        "Endpoints and requests refused, and named policies not "
+                                        "kept apart, as there are too many.",
+                                        "what=\"%s\"", fulls[i]);
+    g->s_cuts = metrics__counter(g->metrics, "souk_governor_tick_cuts_total",
+                                 "Ticks that ended at their bound with more to do.", "");
+}
+
+void measure__full(struct governor *g, enum governor_full what) {
+    if (g->s_full[what] != NULL) series__inc(g->s_full[what]);
 }
 
 void measure__venue_init(struct governor *g, struct venue *v) {

@@ -51,7 +51,10 @@ struct policy *policy__named(struct governor *g, const char *venue, const char *
     struct policy *p = map__get(&g->policy_map, key);
     if (p != NULL) return p;
     if (g->n_policies >= POLICIES_MAX) forget_spent(g);
-    if (g->n_policies >= POLICIES_MAX) return NULL;
+    if (g->n_policies >= POLICIES_MAX) {
+        measure__full(g, FULL_POLICY);
+        return NULL;
+    }
     p = calloc(1, sizeof *p);
     if (p == NULL) return NULL;
     policy__init(g, p, venue, name);

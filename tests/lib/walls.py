@@ -25,7 +25,7 @@ MAY_USE = {
     "quality": "core",
     "sources": "core currency decode quality",
     "poller": "sources governor http spool",
-    "tape": "core",
+    "tape": "core currency",
     "tape_records": "tape sources poller spool",
     "store": "core spool",
     "audit": "core spool poller store",

@@ -335,11 +335,47 @@ static void test_a_reply_never_lowers_a_hold(void **state) {
     sim_free(sim);
 }
 
+static int n_full(struct sim *sim, const char *what) {
+    return (int)metrics__counter(&sim->metrics, "souk_governor_full_total", "", "what=\"%s\"", what)
+        ->value;
+}
+
+/* A server that names a policy for every endpoint: beyond 1,024 they keep windows of their own. */
+static void test_policies_and_endpoints_are_bounded(void **state) {
+    (void)state;
+    enum { POLICIES = 1024, MORE = 5, ENDPOINTS = 10000 };
+    static const struct sim_window wide[] = {
+        {.rule = "Ip", .limit = 4000, .period_s = 3600, .restriction_s = 60, .bucket_ns = S}};
+    struct sim *sim = new_with("p", 1, wide);
+    char name[32], policy[32];
+    for (int i = 0; i < POLICIES + MORE; i++) {
+        snprintf(name, sizeof name, "e%d", i);
+        snprintf(policy, sizeof policy, "policy-%d", i);
+        sim->server.policy = policy;
+        struct endpoint_options o = sim_endpoint(name);
+        sim_ask_of(sim, governor__endpoint(sim->g, &o), &sim->server, "");
+        assert_true(sim_finish(sim, 3600 * S, 50 * MS) > 0);
+    }
+    struct endpoint_status st;
+    governor__status(sim->g, POLICIES + MORE, &st);
+    assert_string_equal(st.policy, "");
+    assert_int_equal(st.n_windows, 1); /* What the server said holds all the same. */
+    assert_int_equal(n_full(sim, "policy"), MORE);
+    assert_int_equal(n_full(sim, "endpoint"), 0);
+    int n = POLICIES + MORE + 1;
+    for (struct endpoint_options o = sim_endpoint("more"); governor__endpoint(sim->g, &o) != NULL;) n++;
+    assert_int_equal(n, ENDPOINTS);
+    assert_int_equal(n_full(sim, "endpoint"), 1);
+    assert_int_equal(sim->server.n_violations, 0);
+    sim_free(sim);
+}
+
 static void test_hundreds_of_waiting_and_canceled(void **state) {
     (void)state;
     struct sim *sim = new_with("p", 2, stash);
     for (size_t i = 0; i < 256; i++) sim_ask(sim);
     assert_int_equal(sim_ask(sim)->status, ERR_FULL);
+    assert_int_equal(n_full(sim, "waiter"), 1);
     sim_run(sim, 2 * S, 20 * MS);
     size_t n_sent = sim->n_sent, n = 0;
     for (size_t i = 0; i < 256; i++) {
@@ -694,6 +730,7 @@ int main(void) {
         cmocka_unit_test(test_race_at_saturation_costs_one_429),
         cmocka_unit_test(test_429_is_waited_out),
         cmocka_unit_test(test_a_reply_never_lowers_a_hold),
+        cmocka_unit_test(test_policies_and_endpoints_are_bounded),
         cmocka_unit_test(test_hundreds_of_waiting_and_canceled),
         cmocka_unit_test(test_undone_requests_give_their_tokens_back),
         cmocka_unit_test(test_unanswered_requests_stay_counted),
