@@ -56,6 +56,10 @@ static void init_metrics(struct tape_lane *l) {
                                     "Currencies that nobody knows and leagues too long to be "
                                     "names: left out.",
                                     "");
+    l->m.refused = metrics__counter(m, "souk_tape_refused_stashes_total",
+                                    "Stashes that the tape cannot follow: they break a rule, or "
+                                    "are beyond the bound of a page or of a stash.",
+                                    "");
     l->m.undecodable = metrics__counter(m, "souk_tape_pages_undecodable_total",
                                         "Pages that the tape had to leave out.", "");
     l->m.snapshot = metrics__gauge(m, "souk_tape_snapshot_timestamp_seconds",
@@ -82,6 +86,7 @@ static void note_status(struct tape_lane *l) {
     add_new(l->m.partial, l->status.n_partial, &l->n_partial_told);
     add_new(l->m.lost, l->status.n_lost, &l->n_lost_told);
     add_new(l->m.forgotten_leagues, l->status.n_forgotten_leagues, &l->n_forgotten_leagues_told);
+    add_new(l->m.refused, l->records.count.n_refused_stashes, &l->n_refused_told);
     add_new(l->m.unnamed, l->status.n_unnamed, &l->n_unnamed_told);
     series__add(l->m.undecodable, (double)(l->records.n_undecodable - l->n_undecodable_told));
     l->n_undecodable_told = l->records.n_undecodable;

@@ -18,7 +18,12 @@
 
 #define LEAGUES_NAME "leagues"
 #define KEEP_AGAIN_S INT64_C(86400)
-enum { LEAGUES_MAX = 10000, TEXT_MAX = 128, RULES_BYTES_MAX = 16384, PAYLOAD_BYTES_MAX = 65536 };
+enum {
+    LEAGUE_LIST_MAX = 10000,
+    TEXT_MAX = 128,
+    RULES_BYTES_MAX = 16384,
+    PAYLOAD_BYTES_MAX = 65536
+};
 
 static int list_streams(const struct source_settings *settings, struct stream_spec *out,
                         struct err *e) {
@@ -182,7 +187,7 @@ static void walk_leagues(const struct page *page, yyjson_val *list, struct refus
     struct slice payload_hash = tables__hash(page->body, hash);
     struct buf text = buf__init(2 * DECODE_BODY_MAX);
     yyjson_arr_foreach(list, i, n, json) {
-        if (i >= LEAGUES_MAX) {
+        if (i >= LEAGUE_LIST_MAX) {
             refusals__over(refusals, n - i);
             break;
         }

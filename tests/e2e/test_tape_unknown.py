@@ -29,12 +29,22 @@ PAGES = {
 }
 
 
+def others(n):
+    """A page of stashes in private leagues of their own, one whose league is too long, and one that is none."""
+    def stash(i, league):
+        return {"id": f"{i:064x}", "public": True, "accountName": "bob", "stash": "s", "stashType": "PremiumStash",
+                "league": league, "items": [item(f"{i:064x}")]}
+    return {"next_change_id": "2-2", "stashes": [stash(i, f"Ours (PL{i})") for i in range(n)]
+            + [stash(n, "x" * 129), stash(n + 1, "Standard") | {"id": "none"}]}
+
+
 class Upstream(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    pages = PAGES
 
     def do_GET(self):
         asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query).get("id", [""])[0]
-        answer = PAGES.get(asked, {"next_change_id": asked, "stashes": []})
+        answer = self.pages.get(asked, {"next_change_id": asked, "stashes": []})
         body = json.dumps(answer).encode()
         self.send_response(200)
         for name, value in LIMITS.items():
@@ -79,6 +89,32 @@ def test_what_is_not_known_is_not_gone(tmp_path):
             assert events("listed") == 2 and events("relisted") == events("moved") == events("repriced") == 0
             assert stack.query("SELECT listing_id, removal, sold_probability, key_version FROM silver_listing_events "
                                "WHERE kind = 'delisted' FORMAT TSV") == f"{B}\tcatching_up\t0\t2"
+    finally:
+        upstream.shutdown()
+        upstream.server_close()
+
+
+class Leagues(Upstream):
+    pages = {"": others(17000)}
+
+
+def test_leagues_without_end_find_their_places_and_are_told(tmp_path):
+    upstream = http.server.ThreadingHTTPServer(("127.0.0.1", free_ports(1)[0]), Leagues)
+    threading.Thread(target=upstream.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{upstream.server_port}"
+    psapi = {"base_url": url, "seed_url": url, "start": "oldest", "period_s": 1}
+    try:
+        with stack_of(tmp_path, {"sources": {"psapi": psapi, "poe_ninja": {"enabled": False}}}, start=False) as stack:
+            stack.start_clickhouse()
+            stack.start_souk()
+            until("all are listed", 120, lambda: stack.count("silver_listing_events", "kind = 'listed'") == 17001,
+                  lambda: json.dumps(stack.status()["tape"]) + "\n" + stack.tail("souk"))
+            until("leagues are counted", 60, lambda: stack.metric("souk_tape_leagues") == 17000 - 1024,
+                  lambda: stack.tail("souk"))
+            assert stack.metric("souk_tape_forgotten_leagues_total") == 1024
+            assert stack.metric("souk_tape_unnamed_total") == 1
+            assert stack.metric("souk_tape_refused_stashes_total") == 1
+            assert stack.metric("souk_metric_series") > 100 and stack.metric("souk_metric_series_refused_total") == 0
     finally:
         upstream.shutdown()
         upstream.server_close()

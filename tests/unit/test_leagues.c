@@ -178,6 +178,25 @@ static void test_a_list_becomes_rows(void **state) {
     buf__fini(&body);
 }
 
+static void test_a_list_without_end_is_bounded_and_says_so(void **state) {
+    enum { BOUND = 10000, MORE = 7 };
+    struct buf body = buf__init(4 << 20);
+    struct rows rows;
+    (void)state;
+    buf__append_str(&body, "[");
+    for (int i = 0; i < BOUND + MORE; i++)
+        buf__printf(&body, "%s{\"id\":\"Ours (PL%d)\"}", i == 0 ? "" : ",", i);
+    buf__append_str(&body, "]");
+    decode(buf__slice(&body), &rows);
+    assert_int_equal(golden__batch(&rows, &table_bronze_leagues, "")->n_rows, BOUND);
+    const struct batch *b = golden__batch(&rows, &table_bronze_quarantine, "");
+    assert_int_equal(b->n_rows, 1);
+    assert_str(b, "reason", 0, "too_many");
+    assert_str(b, "value", 0, "7");
+    rows__fini(&rows);
+    buf__fini(&body);
+}
+
 static void test_lists_of_every_age_become_rows(enum data_origin origin) {
     static const struct {
         enum data_origin origin;
@@ -221,6 +240,7 @@ int main(void) {
         cmocka_unit_test(test_an_unchanged_list_is_kept_once_a_day),
         cmocka_unit_test(test_what_is_not_given_is_a_state),
         cmocka_unit_test(test_a_list_becomes_rows),
+        cmocka_unit_test(test_a_list_without_end_is_bounded_and_says_so),
         DATA_TESTS(test_lists_of_every_age_become_rows),
     };
     return cmocka_run_group_tests(tests, find_source, NULL);
