@@ -138,6 +138,8 @@ struct batcher {
     size_t n_sealed, sealed_bytes, open_bytes, open_rows;
     uint64_t n_taken, n_stored;   /* Rows. */
     uint64_t n_dropped_as_stored; /* Rows met again that an acknowledged seal holds. */
+    uint64_t n_settled_before;    /* Rows met again that an earlier run stored, or refused, while
+                                   * the rest of their batch was still missing. */
     void *ctx;
     /** A lane's batch was cut: write its SEAL record, and set SEALED_READY once that is synced. */
     void (*on_sealed)(void *ctx, struct sealed *sealed);
@@ -195,6 +197,8 @@ struct sealed *batcher__next(struct batcher *b, unsigned feed, const struct batc
 void batcher__stored(struct batcher *b, struct sealed *sealed);
 /** @return rows taken - stored - held - dropped as stored. Nothing is ever lost in here: 0. */
 int64_t batcher__imbalance(const struct batcher *b);
+/** @return rows that are in here and neither stored nor refused yet, those in flight included. */
+uint64_t batcher__owed(const struct batcher *b);
 /** @return rows of @table's open batches, and those that are sealed in @outstanding (batches). */
 size_t batcher__open_rows(const struct batcher *b, const char *table, size_t *outstanding);
 /** @return true while @feed has batches that are not stored. */

@@ -17,7 +17,9 @@
  * spool        80 % full (warning), full or failed (critical)                 -
  * clock        the machine's clock contradicts servers by 5 s (warning)        -
  * rows_held    rows wait, as their times would make ClickHouse drop them
- *              (critical)                                                      - */
+ *              (critical)                                                      -
+ * imbalance    rows that came in are not accounted for, at GUARD_UNBALANCED   -
+ *              evaluations in a row (critical) */
 #ifndef SOUK_GUARD_H
 #define SOUK_GUARD_H
 
@@ -25,6 +27,7 @@
 
 #define GUARD_SOURCES_MAX 256
 #define GUARD_HEALTHY 3
+#define GUARD_UNBALANCED 3
 
 enum guard_level { GUARD_GREEN, GUARD_AMBER, GUARD_RED };
 
@@ -58,13 +61,14 @@ struct guard_source {
 
 struct guard_store {
     bool connected;
-    const char *text;       /* What is true of it, as "ClickHouse is away"; NULL: that. */
-    int64_t since_mono_ns;  /* When connected last changed (or the start). */
-    int64_t since_ms;       /* The same. */
-    const char *last_error; /* May be NULL. */
-    double rows_per_s;      /* For the summary; negative: unknown. */
-    size_t n_mistimed;      /* Batches whose rows are too old, or from the future. */
-    const char *mistimed;   /* What of the first of them; may be NULL. */
+    const char *text;        /* What is true of it, as "ClickHouse is away"; NULL: that. */
+    int64_t since_mono_ns;   /* When connected last changed (or the start). */
+    int64_t since_ms;        /* The same. */
+    const char *last_error;  /* May be NULL. */
+    double rows_per_s;       /* For the summary; negative: unknown. */
+    size_t n_mistimed;       /* Batches whose rows are too old, or from the future. */
+    const char *mistimed;    /* What of the first of them; may be NULL. */
+    int64_t unbalanced_rows; /* Decoded, and neither stored nor refused nor held; or too many. */
 };
 
 struct guard_spool {

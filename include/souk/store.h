@@ -167,9 +167,12 @@ void store__on_room(struct store *s, void (*cb)(void *ctx), void *ctx);
 uint64_t store__low_water(const struct store *s);
 /** @return the same of @feed alone, while it is open. */
 uint64_t store__feed_low_water(const struct store *s, unsigned feed);
-/** @return rows taken less rows stored, held, and met again after a restart: 0, or a mistake of
- * ours. */
+/** @return rows taken, less rows that replies said are stored, rows refused and logged, rows met
+ *  again after a restart, and rows in memory: 0 at every moment, or a mistake of ours. Walks what
+ *  is in memory: for a scrape, not for each row. */
 int64_t store__imbalance(const struct store *s);
+/** @return rows that store__rows was given, of all feeds. */
+uint64_t store__n_taken(const struct store *s);
 void store__status(const struct store *s, struct store_status *out);
 /** Lets go the batches that are held for the times of their rows. @return how many. */
 size_t store__release(struct store *s);

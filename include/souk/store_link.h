@@ -26,6 +26,7 @@ struct store_reply {
     bool schema;      /* The table's columns are not what the batch has. */
     bool silent;      /* It did not answer, or stopped reading, within the time that it has. */
     const char *text; /* One line for people; borrowed for the call. */
+    uint64_t n_rows;  /* Of an insert: rows that went out in its block. */
 };
 
 struct store_server {

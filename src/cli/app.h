@@ -138,7 +138,7 @@ struct app {
     struct {
         struct series *work[WORK__N];
         struct series *cursor_lag_s[APP_SOURCES_MAX], *cursor_lag_changes;
-        struct series *loop_lag, *iterations, *ready, *cpu, *rss, *fds, *start, *imbalance, *absent;
+        struct series *loop_lag, *iterations, *ready, *cpu, *rss, *fds, *start, *absent;
         struct series *log[4];
         struct series *state[4];
     } m;

@@ -54,6 +54,14 @@ static void init_metrics(struct app *a) {
                                 "Bytes of the log that the live lane left for later.", "");
     s->m.jumps = metrics__counter(&a->metrics, "souk_lane_jumps_total",
                                   "Times the live lane went to the end of the log.", "");
+    s->m.decoded = metrics__counter(&a->metrics, "souk_rows_decoded_total",
+                                    "Rows that the records of the log became.", "");
+    for (int i = 0; i < 2; i++)
+        s->m.unbalanced[i] = metrics__gauge(
+            &a->metrics, "souk_pipeline_imbalance_rows",
+            "Rows that came into a stage, less those that it handed on, refused with a record, met "
+            "again after a restart or still has: must be 0.",
+            "stage=\"%s\"", i == 0 ? "decode" : "store");
 }
 
 int lanes__open(struct app *a, uint64_t from_lsn, const char *followed, struct err *e) {
@@ -252,6 +260,18 @@ void lanes__second(struct app *a) {
         lanes__wake(a);
     }
     measure(a);
+}
+
+/* Rows are counted where they are made, where they are taken and where a reply says that they are
+ * stored, each by itself; what is under way is counted where it lies. */
+int64_t lanes__measure_balance(struct app *a) {
+    const struct lanes *s = &a->lanes;
+    if (s->m.decoded == NULL || a->store == NULL) return 0; /* Not open yet, or closed already. */
+    int64_t decode = (int64_t)s->m.decoded->value - (int64_t)store__n_taken(a->store);
+    int64_t store = store__imbalance(a->store);
+    series__set(s->m.unbalanced[0], (double)decode);
+    series__set(s->m.unbalanced[1], (double)store);
+    return decode != 0 ? decode : store;
 }
 
 bool lanes__busy(const struct app *a) {

@@ -39,6 +39,7 @@ struct lanes {
     void (*close_cb)(void *data);
     struct {
         struct series *lag[2], *rows[2], *bytes, *jumps; /* Live, backlog. */
+        struct series *decoded, *unbalanced[2];          /* Stages decode, store. */
     } m;
 };
 
@@ -56,6 +57,9 @@ void lanes__wake(struct app *a);
 void lanes__on_room(struct app *a);
 /** Once a second: jumps, goes on with the next range, measures. */
 void lanes__second(struct app *a);
+/** Sets souk_pipeline_imbalance_rows from what decoders made, the store took, replies confirmed and
+ *  memory holds. @return rows that are missing in it, or too many: 0, or a mistake of ours. */
+int64_t lanes__measure_balance(struct app *a);
 /** @return true while there is something synced to decode. */
 bool lanes__busy(const struct app *a);
 /** @return the position behind the last record of the live lane. */

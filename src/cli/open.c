@@ -44,9 +44,6 @@ static void init_metrics(struct app *a) {
         a->m.work[i] = metrics__histogram(m, "souk_loop_callback_seconds",
                                           "What turns of the loop were spent on.", "kind=\"%s\"",
                                           app_work_names[i]);
-    a->m.imbalance = metrics__gauge(m, "souk_pipeline_imbalance_rows",
-                                    "Rows decoded less rows stored, held and met again: must be 0.",
-                                    "stage=\"store\"");
     for (int i = 0; i < 4; i++) {
         a->m.state[i] =
             metrics__gauge(m, "souk_state", "1 for the state it is in.", "state=\"%s\"", states[i]);

@@ -86,6 +86,7 @@ void app__before_scrape(void *ctx) {
     if (!a->closing) governor__measure(a->governor);
     app__measure_scopes(a);
     series__set(a->m.absent, (double)a->absent.n);
+    lanes__measure_balance(a);
     series__set(a->m.rss, (double)rss);
     series__set(a->m.cpu, seconds(cpu_ns()));
     series__set(a->m.fds, count_fds());

@@ -67,7 +67,8 @@ struct guard {
     struct map by_name; /* Subjects, by name and stream. */
     struct group groups[GUARD_SOURCES_MAX];
     size_t n_groups;
-    struct condition store, spool, clock_rule, mistimed;
+    struct condition store, spool, clock_rule, mistimed, balance;
+    unsigned n_unbalanced; /* Evaluations in a row. */
     enum guard_level level;
     char summary[256];
     bool told_full;
@@ -455,6 +456,20 @@ static void judge_mistimed(struct guard *g, const struct guard_store *s) {
     apply(g, &g->mistimed, &f, "rows_held", "/runbook#rows_held", NULL, 0);
 }
 
+static void judge_balance(struct guard *g, const struct guard_store *s) {
+    struct finding f = {.sure = true};
+    g->n_unbalanced = s->unbalanced_rows == 0 ? 0 : g->n_unbalanced + 1;
+    if (g->n_unbalanced >= GUARD_UNBALANCED) f.level = GUARD_RED;
+    f.why = (struct alert_why){"unbalanced_rows", "!=", 0, (double)s->unbalanced_rows};
+    snprintf(f.title, sizeof f.title, "%" PRId64 " rows are not accounted for", s->unbalanced_rows);
+    snprintf(f.body, sizeof f.body,
+             "Rows that were decoded are neither stored nor refused nor held in memory, or there "
+             "are too many: a mistake of souk's own. The pages are in the log: souk verify names "
+             "what ClickHouse lacks, and a restart decodes again what is not acknowledged. Please "
+             "report it with the log of this run.");
+    apply(g, &g->balance, &f, "imbalance", "/runbook#imbalance", NULL, 0);
+}
+
 /* 1234567 as 1,234,567. */
 static void print_grouped(double v, char out[40]) {
     char digits[32];
@@ -481,6 +496,7 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
     g->level = g->store.level > g->spool.level ? g->store.level : g->spool.level;
     if (g->mistimed.level > g->level) g->level = g->mistimed.level;
     if (g->clock_rule.level > g->level) g->level = g->clock_rule.level;
+    if (g->balance.level > g->level) g->level = g->balance.level;
     for (size_t i = 0; i < g->n_subjects; i++) {
         const struct subject *u = g->subjects[i];
         if (!u->counts) continue;
@@ -499,11 +515,12 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
                         : facts->spool.full             ? "; the spool is full"
                         : g->spool.level != GUARD_GREEN ? "; the spool fills"
                                                         : "";
+    const char *balance = g->balance.level != GUARD_GREEN ? "; rows are not accounted for" : "";
     int at = snprintf(g->summary, sizeof g->summary, "%zu of %zu source%s fresh", n_fresh, n,
                       n == 1 ? "" : "s");
     if (store[0] == '\0' && facts->store.rows_per_s >= 0)
         at += snprintf(g->summary + at, sizeof g->summary - (size_t)at, "; %s rows/s stored", rows);
-    snprintf(g->summary + at, sizeof g->summary - (size_t)at, "%s%s%s%s", store, spool,
+    snprintf(g->summary + at, sizeof g->summary - (size_t)at, "%s%s%s%s%s", store, spool, balance,
              g->mistimed.level != GUARD_GREEN ? "; rows are held for their times" : "",
              g->clock_rule.level != GUARD_GREEN ? "; the clock is wrong" : "");
     series__set(g->m_level, (double)g->level);
@@ -515,6 +532,7 @@ void guard__evaluate(struct guard *g, const struct guard_facts *facts) {
     judge_spool(g, &facts->spool);
     judge_mistimed(g, &facts->store);
     judge_clock(g, &facts->clock);
+    judge_balance(g, &facts->store);
     sum_up(g, facts);
 }
 

@@ -23,6 +23,7 @@ struct item {
     struct request_facts facts;
     struct buf meta; /* Owns what the facts point to. */
     struct rows rows;
+    size_t n_rows;   /* As they were made. */
     bool failed;     /* The page, or the refused row, could not be decoded. */
     bool no_request; /* It is not about a request: there are no facts. */
 };
@@ -56,7 +57,7 @@ struct decoder {
     /* The loop's. */
     struct context contexts[CONTEXTS_MAX];
     size_t n_contexts;
-    struct series *failures;
+    struct series *failures, *made;
     void (*close_cb)(void *data);
     void *close_data;
 };
@@ -128,7 +129,10 @@ static int take_record(struct decoder *d, const struct spool_record *rec) {
         d->new_context_lsn = rec->lsn;
         return d->new_context == NULL ? ERR_NOMEM : 0;
     }
-    if (status != 0) {
+    if (status == 0 && d->n_items > 0) {
+        struct item *item = &d->items[d->n_items - 1];
+        item->n_rows = rows__count(&item->rows);
+    } else if (status != 0) {
         struct item *item = &d->items[--d->n_items];
         buf__fini(&item->meta);
         rows__fini(&item->rows);
@@ -180,6 +184,7 @@ static void hand_on(struct decoder *d) {
     for (size_t i = 0; i < d->n_items; i++) {
         struct item *item = &d->items[i];
         if (item->failed) series__inc(d->failures);
+        series__add(d->made, (double)item->n_rows);
         d->deps.take(d->deps.ctx, item->lsn, item->next_lsn, item->wall_ns,
                      item->no_request ? NULL : &item->facts, &item->rows);
         rows__fini(&item->rows);
@@ -254,6 +259,8 @@ int decoder__open(struct decoder **out, const struct decoder_deps *deps, uint64_
                                    "Pages that were judged sound, and rows that ClickHouse "
                                    "refused, which could not be decoded.",
                                    "");
+    d->made = metrics__counter(deps->metrics, "souk_rows_decoded_total",
+                               "Rows that the records of the log became.", "");
     *out = d;
     return 0;
 }

@@ -241,6 +241,12 @@ static int cut_lane(struct batcher *b, struct lane *l) {
     return 0;
 }
 
+/* Rows of @s that the search has put behind it: stored, or refused for good. */
+static uint64_t n_settled(const struct sealed *s) {
+    if (!s->search.active) return 0;
+    return s->search.lo < s->batch.n_rows ? s->search.lo : s->batch.n_rows;
+}
+
 /* The batch of the lane's first plan is whole again: it is sealed already, so it is ready at once.
  * Rows in front of it were of no seal: they must not end up in one with rows behind it. */
 static int finish_planned(struct batcher *b, struct lane *l) {
@@ -272,6 +278,7 @@ static int finish_planned(struct batcher *b, struct lane *l) {
                          .matches = strcmp(hash, p->seal.hash) == 0};
     if (s->search.hi > s->batch.n_rows) s->search.hi = s->batch.n_rows;
     if (s->search.bad > s->batch.n_rows) s->search.bad = s->batch.n_rows;
+    b->n_settled_before += n_settled(s);
     free(p);
     append_sealed(b, s);
     return 0;
@@ -514,12 +521,25 @@ void batcher__stored(struct batcher *b, struct sealed *sealed) {
     free_sealed(sealed);
 }
 
+/* Rows counted where they lie. */
+static uint64_t count_held(const struct batcher *b) {
+    uint64_t n = 0;
+    for (const struct sealed *s = b->first; s != NULL; s = s->next) n += s->batch.n_rows;
+    for (const struct lane *l = b->lanes; l != NULL; l = l->next) {
+        n += l->open.n_rows;
+        if (l->plan != NULL) n += l->plan->batch.n_rows; /* Those behind it have none yet. */
+    }
+    return n;
+}
+
 int64_t batcher__imbalance(const struct batcher *b) {
-    uint64_t held = b->open_rows;
-    for (const struct sealed *s = b->first; s != NULL; s = s->next) held += s->batch.n_rows;
-    for (const struct lane *l = b->lanes; l != NULL; l = l->next)
-        if (l->plan != NULL) held += l->plan->batch.n_rows; /* Those behind it have none yet. */
-    return (int64_t)(b->n_taken - b->n_stored - b->n_dropped_as_stored - held);
+    return (int64_t)(b->n_taken - b->n_stored - b->n_dropped_as_stored - count_held(b));
+}
+
+uint64_t batcher__owed(const struct batcher *b) {
+    uint64_t n = count_held(b);
+    for (const struct sealed *s = b->first; s != NULL; s = s->next) n -= n_settled(s);
+    return n;
 }
 
 size_t batcher__open_rows(const struct batcher *b, const char *table, size_t *outstanding) {

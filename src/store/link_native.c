@@ -26,6 +26,7 @@ struct store_link {
     struct store_table_facts *tables;
     bool found;
     int64_t server_wall_ns; /* As the last check was answered; 0: not told. */
+    uint64_t n_rows;        /* Of the block that went out last. */
     char text[ERR_MSG_MAX];
     char sql[SQL_MAX];
     struct chn_column columns[BATCH_COLUMNS_MAX];
@@ -291,6 +292,7 @@ static void on_inserted(struct chn_conn *conn, void *data, const struct chn_inse
                                                   [CHN_UNKNOWN] = STORE_UNKNOWN};
     struct store_link *l = data;
     struct store_reply reply = reply_of(l, outcomes[r->outcome], r->err, r->exception);
+    reply.n_rows = l->n_rows;
     (void)conn; /* A link that is being closed tells its owner what became of the batch. */
     l->to.on_inserted(l->to.data, &reply);
 }
@@ -304,6 +306,7 @@ static int insert_link(struct store_link *l, const struct batch *b, const char *
                                      {"deduplicate_blocks_in_dependent_materialized_views", "1", 0},
                                      {"low_cardinality_allow_in_native_format", "0", 1}};
     fill_columns(l, b);
+    l->n_rows = b->n_rows;
     struct chn_insert insert = {.table = b->table->name,
                                 .columns = l->columns,
                                 .n_columns = b->table->n_columns,

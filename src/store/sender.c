@@ -276,7 +276,7 @@ static void on_inserted(void *data, const struct store_reply *reply) {
         x->missed = false;
         x->there = 0;
     } else {
-        store__stored(s, x, s->clock->mono_ns - c->sent_mono_ns);
+        store__stored(s, x, reply->n_rows, s->clock->mono_ns - c->sent_mono_ns);
     }
     if (c->state != SENDER_ENDED) sender__pump(c);
 }
@@ -315,7 +315,7 @@ static void on_proof(struct sender *c, struct sealed *x, bool found) {
         return;
     }
     x->proves = false;
-    if (found) store__stored(s, x, 0);
+    if (found) store__stored(s, x, rows_under_way(x), 0);
     else store__renew(s, x);
 }
 
@@ -341,7 +341,7 @@ static void on_found(void *data, const struct store_reply *reply, bool found) {
     else if (x->search.fence > 0) {
         x->look = x->proves = true;
         x->there = 0;
-    } else store__stored(s, x, 0);
+    } else store__stored(s, x, rows_under_way(x), 0);
     sender__pump(c);
 }
 
@@ -378,7 +378,7 @@ static void look_for(struct sender *c, struct sealed *x) {
     put_back(c, x, status);
     if (!believed) return;
     x->proves = false; /* or believed. */
-    store__stored(c->store, x, 0);
+    store__stored(c->store, x, rows_under_way(x), 0);
 }
 
 /* Places. */
@@ -509,7 +509,7 @@ static void send_next(struct sender *c) {
         return;
     }
     if (search__done(&x->search, x->batch.n_rows)) { /* All but its ACK was logged. */
-        store__stored(s, x, 0);
+        store__stored(s, x, 0, 0);
         sender__pump(c);
         return;
     }

@@ -322,7 +322,8 @@ static void go_on(struct store *s, struct sealed *x, bool refuse_row, int64_t to
     }
 }
 
-void store__stored(struct store *s, struct sealed *x, int64_t took_ns) {
+void store__stored(struct store *s, struct sealed *x, uint64_t n_rows, int64_t took_ns) {
+    s->n_confirmed += n_rows;
     if (!x->search.active || search__done(&x->search, x->batch.n_rows)) {
         acknowledge(s, x, took_ns);
         return;
@@ -332,6 +333,7 @@ void store__stored(struct store *s, struct sealed *x, int64_t took_ns) {
 }
 
 void store__reached(struct store *s, struct sealed *x, uint64_t end) {
+    s->n_confirmed += end - x->search.lo; /* Seen there, row by row. */
     x->state = SEALED_READY;
     go_on(s, x, search__reached(&x->search, end, x->batch.n_rows), 0);
 }
@@ -544,7 +546,14 @@ uint64_t store__feed_low_water(const struct store *s, unsigned feed) {
     return batcher__feed_low_water(&s->batcher, feed);
 }
 
-int64_t store__imbalance(const struct store *s) { return batcher__imbalance(&s->batcher); }
+int64_t store__imbalance(const struct store *s) {
+    const struct batcher *b = &s->batcher;
+    uint64_t out = s->n_confirmed + s->refused_rows;
+    uint64_t met_again = b->n_dropped_as_stored + b->n_settled_before;
+    return (int64_t)(b->n_taken - out - met_again - batcher__owed(b));
+}
+
+uint64_t store__n_taken(const struct store *s) { return s->batcher.n_taken; }
 
 void store__status(const struct store *s, struct store_status *out) {
     *out = (struct store_status){.state = s->state,

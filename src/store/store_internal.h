@@ -131,6 +131,7 @@ struct store {
     char server[96], last_error[ERR_MSG_MAX];
     uint64_t rows, retries, refused_rows;
     struct series *m_held, *m_elsewhere, *m_rests;
+    uint64_t n_confirmed; /* Rows that replies said are stored; not derived from the batches. */
     void (*room_cb)(void *ctx);
     void *room_ctx;
     void (*close_cb)(void *data);
@@ -167,9 +168,9 @@ void store__place(const struct store *s, struct sealed *sealed);
 void store__move(struct store *s, struct sealed *sealed);
 /** @return the place of @table in the options' list. */
 size_t store__table_index(const struct store *s, const struct table_desc *table);
-/** What was sent of @sealed last is stored: goes on with the rest of it, or writes its ACK, counts
- *  and frees it. */
-void store__stored(struct store *s, struct sealed *sealed, int64_t took_ns);
+/** What was sent of @sealed last is stored, @n_rows of it: goes on with the rest, or writes its
+ * ACK, counts and frees it. */
+void store__stored(struct store *s, struct sealed *sealed, uint64_t n_rows, int64_t took_ns);
 /** The rows [lo, @end) of a range with a fence are stored: goes on behind them. */
 void store__reached(struct store *s, struct sealed *sealed, uint64_t end);
 /** What was sent of @sealed last was refused, and the server does not have it: searches for the row

@@ -224,8 +224,15 @@ class Stack:
 
     def metric(self, name):
         """The sum of a metric's samples."""
-        lines = re.findall(rf"(?m)^{name}(?:{{[^}}]*}})? (\S+)$", ask(self.hub, "/metrics"))
-        return sum(float(v) for v in lines)
+        return sum(self.samples(name))
+
+    def samples(self, name):
+        return [float(v) for v in re.findall(rf"(?m)^{name}(?:{{[^}}]*}})? (\S+)$", ask(self.hub, "/metrics"))]
+
+    def assert_balance(self):
+        """Every row that was decoded is stored, refused or held, at this very moment."""
+        assert self.metric("souk_rows_decoded_total") > 0
+        assert self.samples("souk_pipeline_imbalance_rows") == [0, 0]  # Of the stages decode and store.
 
     def simulator(self):
         return json.loads(ask(self.sim, "/_sim/status"))

@@ -221,7 +221,9 @@ static void answer_insert(struct model_link *l) {
         } else if (code != 0) {
             fail_insert(l, STORE_REJECTED, code, m->code_text != NULL ? m->code_text : code == 252 ? "Too many parts" : "refused");
         } else {
-            struct store_reply r = {.outcome = STORE_STORED, .text = ""};
+            uint64_t n_swallowed = m->swallow < l->batch->n_rows ? m->swallow : l->batch->n_rows;
+            m->swallow -= n_swallowed;
+            struct store_reply r = {.outcome = STORE_STORED, .text = "", .n_rows = l->batch->n_rows - n_swallowed};
             l->to.on_inserted(l->to.data, &r);
         }
     }

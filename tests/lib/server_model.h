@@ -68,6 +68,7 @@ struct server_model {
     size_t partition_rows; /* Blocks with more rows have too many partitions; 0: without limit. */
     int32_t code;         /* Of every insert; 0: none. */
     const char *code_text; /* What @code says; NULL: "refused". */
+    uint64_t swallow;     /* So many rows more vanish on their way, and what is left is acknowledged. */
     /** Whether the row is refused with 469. May be NULL. */
     bool (*poison)(void *ctx, const struct table_desc *table, uint64_t page, uint64_t ord);
     /** Told of each row that is stored for the first time. May be NULL. */

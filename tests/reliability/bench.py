@@ -127,7 +127,7 @@ class Bench(Stack):
               lambda: f"checkpoints count {self.uncounted_rows()} rows more than there are")
         broken = self.folder / "sim/violations.jsonl"
         assert self.simulator()["violations"] == 0, broken.read_text()
-        assert self.metric("souk_pipeline_imbalance_rows") == 0
+        self.assert_balance()
         assert not self.proxy.unread, list(self.proxy.unread)
         self.freeze(False)
 

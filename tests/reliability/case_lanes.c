@@ -11,6 +11,7 @@ struct fixture {
     struct settings settings;
     uint32_t n_pages;
     uint64_t held_below; /* Rows of pages in front of it are refused. */
+    size_t n_lose;       /* So many rows get lost between decoder and store. */
     bool closed;
 };
 static struct fixture *fixture; /* app__take_rows knows the app alone. */
@@ -20,7 +21,9 @@ void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_ls
                     const struct request_facts *facts, struct rows *rows) {
     struct rows own = {0};
     for (size_t i = 0; facts == NULL && i < rows->n; i++) put_row(&own, &world_refused, "", 0, lsn, (uint32_t)lsn);
-    if (facts != NULL) put_row(&own, &world_data, "", facts->attempts, lsn, 0);
+    bool lose = facts != NULL && fixture->n_lose > 0;
+    if (facts != NULL && !lose) put_row(&own, &world_data, "", facts->attempts, lsn, 0);
+    fixture->n_lose -= lose;
     rows__fini(rows);
     assert_int_equal(store__rows(a->store, feed, lsn, next_lsn, wall_ns, &own), 0);
 }
@@ -178,8 +181,71 @@ static void test_a_held_batch_does_not_stop_the_backlog(void **state) {
     free(f);
 }
 
+static double unbalanced(struct fixture *f, int stage) {
+    lanes__measure_balance(f->app);
+    return f->app->lanes.m.unbalanced[stage]->value;
+}
+
+/* souk_pipeline_imbalance_rows of both stages: 0 while two lanes run, a batch is searched and rows
+ * are in flight; then rows vanish in front of the store, and behind it. */
+static void test_the_balance_shows_where_rows_vanish(void **state) {
+    (void)state;
+    struct fixture *f = fixture = calloc(1, sizeof *f);
+    f->w = world_new(392);
+    f->w->options.memory_max = 1 << 10;
+    f->w->server.poison = is_refused;
+    f->held_below = 2;
+    assert_true(world_open(f->w));
+    f->config.batch.live_after_s = 3;
+    f->config.batch.live_after_mib = 1000;
+    f->settings.config = &f->config;
+    struct app *a = f->app = calloc(1, sizeof *a);
+    a->settings = &f->settings;
+    a->clock = f->w->clock;
+    a->followed = strdup("Standard\n");
+    assert_int_equal(uv_loop_init(&a->loop), 0);
+    assert_int_equal(metrics__init(&a->metrics), 0);
+    open_lanes(f);
+    for (int i = 0; i < 50; i++) {
+        step(f, i, true);
+        assert_true(unbalanced(f, 0) == 0 && unbalanced(f, 1) == 0);
+    }
+    go_away_and_come_back(f);
+    assert_true(unbalanced(f, 0) == 0 && unbalanced(f, 1) == 0);
+    assert_true(a->lanes.m.decoded->value > 0);
+    f->n_lose = 3;
+    run_steps(f, 20, true);
+    assert_int_equal(f->n_lose, 0);
+    assert_true(unbalanced(f, 0) == 3 && unbalanced(f, 1) == 0);
+    f->w->server.swallow = 5;
+    for (int i = 0; i < 2000 && f->w->server.swallow > 0; i++) {
+        append_request(f);
+        f->w->clock.mono_ns += NS_PER_S / 10;
+        f->w->clock.wall_ns += NS_PER_S / 10;
+        a->clock = f->w->clock;
+        world_idle(f->w);
+        lanes__wake(a);
+        store__tick(f->w->store);
+        server_model__step(&f->w->server);
+        world_idle(f->w);
+        while (uv_loop_alive(&a->loop)) uv_run(&a->loop, UV_RUN_ONCE);
+    }
+    assert_true(unbalanced(f, 0) == 3 && unbalanced(f, 1) == 5);
+    assert_int_equal(lanes__measure_balance(a), 3);
+
+    close_lanes(f);
+    uv_run(&a->loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&a->loop), 0);
+    metrics__fini(&a->metrics);
+    free(a->followed);
+    free(a);
+    world_free(f->w);
+    free(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_balance_shows_where_rows_vanish),
         cmocka_unit_test(test_a_held_batch_does_not_stop_the_backlog),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,7 +56,7 @@ def test_fresh_pages_go_first_and_nothing_is_lost(tmp_path):
               lambda: stack.status()["store"]["lanes"]["live"]["lag_s"] < 3, lambda: stack.tail("souk"))
         ask(stack.sim, "/_sim/freeze", {"on": True})
         until("the backlog is worked off", 120, lambda: caught_up(stack), lambda: stack.tail("souk"))
-        assert stack.metric("souk_pipeline_imbalance_rows") == 0
+        stack.assert_balance()
         assert stack.stop("souk") == 0  # What is decoded is stored on the way down.
         result = subprocess.run([stacks.SIM, "audit", "--ledger", stack.folder / "sim/ledger.tsv", "--clickhouse",
                                  f"http://127.0.0.1:{stack.http}", "--user", "souk", "--password-file", stack.password_file(),

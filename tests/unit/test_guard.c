@@ -177,6 +177,28 @@ static void test_guard_watches_store_and_spool(void **state) {
     assert_string_equal(guard__summary(f->guard), "0 of 0 sources fresh; the spool is full");
 }
 
+static void test_guard_tells_of_rows_that_are_not_accounted_for(void **state) {
+    struct fixture *f = *state;
+    f->source.last_success_ms = START_MS + 60000;
+    f->facts.store.unbalanced_rows = -2; /* Too many are as bad as too few. */
+    pass(f, GUARD_UNBALANCED - 1);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
+    f->facts.store.unbalanced_rows = 0;
+    pass(f, 1);
+    f->facts.store.unbalanced_rows = 7;
+    pass(f, GUARD_UNBALANCED - 1); /* It begins anew. */
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+    pass(f, 1);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+    assert_int_equal(guard__level(f->guard), GUARD_RED);
+    assert_non_null(strstr(guard__summary(f->guard), "rows are not accounted for"));
+    f->facts.store.unbalanced_rows = 0;
+    pass(f, GUARD_HEALTHY);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+}
+
 static void test_guard_tells_throttling_disabling_and_rewinds(void **state) {
     struct fixture *f = *state;
     f->source.throttled = true;
@@ -382,6 +404,7 @@ int main(void) {
         T(test_guard_judges_ages_by_the_monotonic_clock),
         T(test_guard_tells_of_a_wrong_clock_and_of_rows_that_are_held),
         T(test_guard_watches_store_and_spool),
+        T(test_guard_tells_of_rows_that_are_not_accounted_for),
         T(test_guard_tells_throttling_disabling_and_rewinds),
         T(test_guard_says_whether_it_goes_on_by_itself),
         T(test_an_incident_of_days_is_told_of_more_and_more_seldom),
