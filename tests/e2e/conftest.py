@@ -10,6 +10,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -17,6 +18,10 @@ import pytest
 
 os.environ["NO_PROXY"] = "127.0.0.1"  # Whatever proxy the machine has, the stack is not behind it.
 TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests/lib"))
+
+import sampler  # noqa: E402
+
 RESULTS = TOP / "build" / "test-results"
 READY = "Ctrl-C stops"  # The last words of the quickstart's table.
 START_S = 900  # A first run builds the release.
@@ -52,6 +57,7 @@ class Stack:
         self.process, self.base, self.state, self.log = process, base, state, log
         self.hub, self.native, self.http, self.sim = base, base + 1, base + 2, base + 3
         self.url = f"http://127.0.0.1:{base}/"
+        self.sampler = sampler.Sampler(lambda path: request(self.hub, path), self.query)
 
     def status(self):
         return json.loads(request(self.hub, "/api/v1/status"))
@@ -75,6 +81,7 @@ class Stack:
         return request(self.sim, "/_sim/fault", method="DELETE")
 
     def stop(self):
+        self.sampler.end()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_S)
@@ -105,6 +112,7 @@ def start_stack(state, *options):
             stack.stop()
             pytest.fail(f"the stack did not start:\n{stack.tail()}", pytrace=False)
         time.sleep(0.1)
+    stack.sampler.start()
     return stack
 
 

@@ -14,6 +14,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +22,10 @@ import urllib.request
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests/lib"))
+
+import sampler  # noqa: E402
+
 BUILD = pathlib.Path(os.environ.get("SOUK_BUILD", TOP / "build" / "release"))
 SOUK = BUILD / "src/cli/souk"
 SIM = BUILD / "src/sim/souk-sim"
@@ -110,6 +115,7 @@ class Stack:
         self.hub, self.native, self.http, self.sim = free_ports(4)
         self.processes = {}
         self.souk_env = {}
+        self.sampler = sampler.Sampler(lambda path: ask(self.hub, path), self.query, DATABASE)
         self.config_file = folder / "souk.yaml"
         url = f"http://127.0.0.1:{self.sim}"
         self.config = {
@@ -161,6 +167,7 @@ class Stack:
 
     def start_souk(self, wait=True):
         self.start("souk", SOUK, "--config", self.config_file, "run")
+        self.sampler.start()
         if wait:
             until("souk is ready", 20, lambda: ask(self.hub, "/-/ready"), lambda: self.tail("souk"))
 
@@ -172,6 +179,7 @@ class Stack:
     def stop(self, name, seconds=30, sig=signal.SIGTERM):
         """@return the exit code."""
         process = self.processes.pop(name)
+        self.sampler.look()
         if process.poll() is None:
             process.send_signal(sig)
         try:
@@ -183,6 +191,7 @@ class Stack:
 
     def end(self):
         """Whatever the test left running, in the order in which data flows."""
+        self.sampler.end()
         for name in [n for n in ("souk", "sim", "clickhouse") if n in self.processes] + list(self.processes):
             if name not in self.processes:
                 continue

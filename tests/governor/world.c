@@ -1,4 +1,5 @@
 /* See world.h. */
+#include "../lib/moved.h"
 #include "world.h"
 #include "souk/core/log.h"
 #include <assert.h>
@@ -335,6 +336,7 @@ void world__free(struct world *w) {
     int rc = uv_loop_close(&w->loop);
     assert(rc == 0);
     (void)rc;
+    moved__write(&w->metrics);
     metrics__fini(&w->metrics);
     free(w->events);
     free(w->sent_ns);

@@ -1,4 +1,5 @@
 /* Case 39 for the lanes of the program: what becomes of the backlog while one of its batches is held. */
+#include "../lib/moved.h"
 #include "app.h"
 #include "souk/config.h"
 #include "souk/journal.h"
@@ -174,6 +175,7 @@ static void test_a_held_batch_does_not_stop_the_backlog(void **state) {
     close_lanes(f);
     uv_run(&a->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&a->loop), 0);
+    moved__write(&a->metrics);
     metrics__fini(&a->metrics);
     free(a->followed);
     free(a);
@@ -236,6 +238,7 @@ static void test_the_balance_shows_where_rows_vanish(void **state) {
     close_lanes(f);
     uv_run(&a->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&a->loop), 0);
+    moved__write(&a->metrics);
     metrics__fini(&a->metrics);
     free(a->followed);
     free(a);

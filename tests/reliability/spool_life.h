@@ -7,6 +7,7 @@
 #ifndef SOUK_TESTS_SPOOL_LIFE_H
 #define SOUK_TESTS_SPOOL_LIFE_H
 
+#include "../lib/moved.h"
 #include "../lib/disk_model.h"
 #include "../lib/score.h"
 #include "souk/core/log.h"
@@ -91,6 +92,7 @@ static inline void life_close(struct life *l) {
 static inline void life_free(struct life *l) {
     life_close(l);
     assert_int_equal(uv_loop_close(&l->loop), 0);
+    moved__write(&l->metrics);
     metrics__fini(&l->metrics);
     disk_model__free(l->disk);
     free(l);

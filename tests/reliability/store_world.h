@@ -4,6 +4,7 @@
 #ifndef STORE_WORLD_H
 #define STORE_WORLD_H
 
+#include "../lib/moved.h"
 #include "../lib/disk_model.h"
 #include "../lib/score.h"
 #include "../lib/server_model.h"
@@ -170,6 +171,7 @@ static inline void world_free(struct world *w) {
     assert_int_equal(uv_loop_close(&w->loop), 0);
     server_model__fini(&w->server);
     if (w->server.second != NULL || w->second.n_tables > 0) server_model__fini(&w->second);
+    moved__write(&w->metrics);
     metrics__fini(&w->metrics);
     disk_model__free(w->disk);
     free(w->pages);

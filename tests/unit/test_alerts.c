@@ -1,4 +1,5 @@
 /* Incidents, commands, and what survives a restart or a log that fails. */
+#include "../lib/moved.h"
 #include "souk/alerts.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,6 +65,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
     struct fixture *f = *state;
     alerts__free(f->alerts);
+    moved__write(&f->metrics);
     metrics__fini(&f->metrics);
     for (size_t i = 0; i < f->n_log; i++) free(f->log[i]);
     return 0;

@@ -1,4 +1,5 @@
 /* Pages in a real spool come out as rows, in the order of the log, and the same after a restart. */
+#include "../lib/moved.h"
 #include "souk/core/log.h"
 #include "souk/core/refusal.h"
 #include "souk/decoder.h"
@@ -120,6 +121,7 @@ static int teardown(void **state) {
     close_spool(f);
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&f->loop), 0);
+    moved__write(&f->metrics);
     metrics__fini(&f->metrics);
     buf__fini(&f->taken.text);
     remove_dir(f->dir);

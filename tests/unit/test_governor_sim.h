@@ -6,6 +6,7 @@
 #ifndef TEST_GOVERNOR_SIM_H
 #define TEST_GOVERNOR_SIM_H
 
+#include "../lib/moved.h"
 #include "souk/governor.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -246,6 +247,7 @@ static inline void sim_free(struct sim *sim) {
     governor__close(sim->g, NULL, NULL);
     uv_run(&sim->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&sim->loop), 0);
+    moved__write(&sim->metrics);
     metrics__fini(&sim->metrics);
     free(sim);
 }

@@ -1,4 +1,5 @@
 /* The rules of the guard: levels, hysteresis, and what it raises. */
+#include "../lib/moved.h"
 #include "souk/guard.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,6 +40,7 @@ static int teardown(void **state) {
     struct fixture *f = *state;
     guard__free(f->guard);
     alerts__free(f->alerts);
+    moved__write(&f->metrics);
     metrics__fini(&f->metrics);
     return 0;
 }

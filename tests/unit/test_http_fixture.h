@@ -3,6 +3,7 @@
 #ifndef TEST_HTTP_FIXTURE_H
 #define TEST_HTTP_FIXTURE_H
 
+#include "../lib/moved.h"
 #include "souk/http.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -198,6 +199,7 @@ static inline int tear_down(void **state) {
     for (struct peer *p = f->peers; p != NULL; p = p->next) close_peer(p, false);
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&f->loop), 0); /* Every handle is closed. */
+    moved__write(&f->metrics);
     metrics__fini(&f->metrics);
     free(f);
     return 0;

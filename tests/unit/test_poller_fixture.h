@@ -3,6 +3,7 @@
 #ifndef TEST_POLLER_FIXTURE_H
 #define TEST_POLLER_FIXTURE_H
 
+#include "../lib/moved.h"
 #include "souk/core/log.h"
 #include "souk/poller.h"
 #include "test_dir.h"
@@ -269,6 +270,7 @@ static int teardown(void **state) {
     uv_close((uv_handle_t *)&f->beat, NULL);
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&f->loop), 0);
+    moved__write(&f->metrics);
     metrics__fini(&f->metrics);
     remove_dir(f->dir);
     free(f);

@@ -1,5 +1,6 @@
 /* Bodies in files and pages in a real spool make the hashes that are committed in tests/golden, and
  * equal ones where they are the same pages. */
+#include "../lib/moved.h"
 #include "../golden/golden.h"
 #include "../lib/river_pages.h"
 #include "souk/core/log.h"
@@ -326,6 +327,7 @@ static int teardown(void **state) {
     struct fixture *f = *state;
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&f->loop), 0);
+    moved__write(&f->metrics);
     metrics__fini(&f->metrics);
     remove_dir(f->dir);
     free(f);

@@ -3,6 +3,7 @@
  * of each client ends equal to the server's, each event is applied at most once, and each command
  * takes effect exactly once. Clients here follow the client's side of the contract; frames go
  * through queues in memory, bounded like those of sockets. */
+#include "../lib/moved.h"
 #include "session.h"
 #include "souk/alerts.h"
 #include <setjmp.h>
@@ -410,6 +411,7 @@ static void run_world(unsigned seed, int steps, bool lose_logs) {
     for (size_t i = 0; i < w->n_log; i++) free(w->log[i]);
     sessions__fini(&w->sessions);
     alerts__free(w->alerts);
+    moved__write(&w->metrics);
     metrics__fini(&w->metrics);
     free(w->log);
     free(w);

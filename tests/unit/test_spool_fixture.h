@@ -2,6 +2,7 @@
 #ifndef TEST_SPOOL_FIXTURE_H
 #define TEST_SPOOL_FIXTURE_H
 
+#include "../lib/moved.h"
 #include "../../src/spool/format.h"
 #include "../../src/spool/io.h"
 #include "souk/core/log.h"
@@ -86,6 +87,7 @@ static inline int fixture_teardown(void **state) {
     struct fixture *f = *state;
     if (f->spool != NULL) close_spool(f);
     assert_int_equal(uv_loop_close(&f->loop), 0);
+    moved__write(&f->metrics);
     metrics__fini(&f->metrics);
     remove_files(f->dir);
     free(f);

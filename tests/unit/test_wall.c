@@ -1,4 +1,5 @@
 /* Which clock is believed: witnesses, jumps, and what a wrong clock changes. Clocks set by hand. */
+#include "../lib/moved.h"
 #include "souk/core/log.h"
 #include "souk/core/wall.h"
 #include <setjmp.h>
@@ -30,6 +31,7 @@ static int setup(void **state) {
 }
 
 static int teardown(void **state) {
+    moved__write(&((struct fixture *)*state)->metrics);
     metrics__fini(&((struct fixture *)*state)->metrics);
     return 0;
 }
