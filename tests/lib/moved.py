@@ -6,7 +6,7 @@ The first file is what tests/lib/sampler.py and tests/lib/moved.h wrote; the sec
 and why: KIND, NAME and WHY, with tabs between. Every metric, status member and column that stood still has to
 be in it; --list prints what is not, in the file's own format and with ? for the reason, to be looked into: is
 it dead, does a test have to move it, or is there a reason? Entries of what moves, or is no more, are told, and
-are no failure: some things move by chance.
+are no failure: some things move by chance. A reason with "to do:" is a debt: how many there are is told each time.
 
 Exit status: 0 when all that stands still is explained, 1 when not, or when nothing was seen at all.
 """
@@ -73,6 +73,9 @@ def main(arguments):
             print(f"no need to explain {kind} {name}: it {'moves' if name in seen[kind] else 'is no more'}")
     for kind, name in unexplained:
         print(f"never moved, and nobody says why: {kind} {name}")
+    owed = sum("to do:" in why for why in still.values())
+    if owed:
+        print(f"{owed} of {len(still)} reasons are a debt (to do:)")
     empty = [kind for kind in KINDS if not seen[kind]]
     if empty:
         print(f"nothing was seen of any {' and of any '.join(empty)}")
