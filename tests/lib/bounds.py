@@ -25,7 +25,12 @@ def rows(readme):
 def number(text):
     """@return what a #define or enum says, as far as it is plain: 65535u, ((size_t)32 << 20), 24 * 3600."""
     plain = re.sub(r"\(size_t\)|INT64_C|(?<=\d)[uUlL]+", "", text)
-    return eval(plain) if re.fullmatch(r"[\d\s()<*+]+", plain) else None  # pylint: disable=eval-used
+    if not re.fullmatch(r"[\d\s()<*+]+", plain):
+        return None
+    try:
+        return eval(plain)  # pylint: disable=eval-used
+    except SyntaxError:  # A use of the name, not its definition.
+        return None
 
 
 def check(top, row, code):
