@@ -250,7 +250,6 @@ def test_a_store_that_is_away_at_the_start_gets_everything_later(tmp_path):
 def test_a_server_that_is_too_old_is_named_and_gets_nothing(tmp_path):
     with stack_of(tmp_path, start=False) as stack:
         password = "of-the-old-and-of-the-new"
-        stack.password_file().parent.mkdir()
         stack.password_file().write_text(password)
         stacks.LOGINS[stack.http] = {"X-ClickHouse-User": "souk", "X-ClickHouse-Key": password}
         folder = tmp_path / "old"
