@@ -168,6 +168,7 @@ static uint64_t hash_flags(yyjson_val *flags) {
     uint64_t sum = 0;
     size_t i, n;
     yyjson_val *key, *v;
+    if (flags == NULL) return 0; /* yyjson would step from it to its first member. */
     yyjson_obj_foreach(flags, i, n, key, v) {
         if (item_mod__is_flag(key, v)) sum += hash_of(decode__slice(key), 1);
     }
@@ -237,6 +238,7 @@ static int place_of(struct slice name, const struct slice *names, size_t n) {
 static void note_influences(struct facts *f, yyjson_val *influences) {
     size_t i, n;
     yyjson_val *key, *v;
+    if (influences == NULL) return;
     yyjson_obj_foreach(influences, i, n, key, v) {
         if (!says(v)) continue;
         int at = place_of(decode__slice(key), influence_names, N_INFLUENCES);

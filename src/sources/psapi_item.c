@@ -178,6 +178,7 @@ static void read_category(struct buf *out, yyjson_val *name, yyjson_val *subs) {
     buf__clear(out);
     if (!yyjson_is_str(name)) return;
     buf__append_slice(out, decode__slice(name));
+    if (subs == NULL) return;
     yyjson_arr_foreach(subs, i, n, sub) {
         if (!yyjson_is_str(sub)) continue;
         buf__append(out, ".", 1);
@@ -225,6 +226,7 @@ static void write_flags(struct psapi_scratch *s, const struct item_mod *mod) {
     size_t i, n;
     yyjson_val *key, *v;
     struct buf *out = &s->mod_flags;
+    if (mod->flags == NULL) return;
     yyjson_obj_foreach(mod->flags, i, n, key, v) {
         if (!item_mod__is_flag(key, v)) continue;
         buf__append_str(out, out->len == 0 ? "{\"flag\":" : ",{\"flag\":");
