@@ -107,13 +107,18 @@ int64_t endpoint__next_ns(struct endpoint *ep, int64_t now_ns, struct permit **w
     return best_ns > next_ns ? best_ns : next_ns;
 }
 
+/* When its rate allows the next one after a request at @ns. */
+static int64_t after(const struct endpoint *ep, int64_t ns) {
+    return ns + (int64_t)((double)NS_PER_S / ep->rate_per_s);
+}
+
 void endpoint__answered(struct endpoint *ep, int64_t done_ns) {
-    int64_t t = done_ns + (int64_t)((double)NS_PER_S / ep->rate_per_s);
+    int64_t t = after(ep, done_ns);
     if (t > ep->rate_next_ns) ep->rate_next_ns = t;
 }
 
 void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns) {
-    ep->rate_next_ns = now_ns + (int64_t)((double)NS_PER_S / ep->rate_per_s);
+    ep->rate_next_ns = after(ep, now_ns);
     if (!p->head) endpoint__remember_key(ep, p->key, now_ns + ep->o.key_gap_ns);
     ep->n_in_step++;
     if (ep->s_wait != NULL)

@@ -60,10 +60,10 @@ def descriptors(demo):
 def is_calm(demo):
     """Nothing is held, only our own connection is left, and nothing is worked off behind our back."""
     try:
-        demo.metric("souk_hub_connections")
+        connections = demo.metric("souk_hub_connections")
     except OSError:  # Refused, as those before us are still being closed.
         return False
-    if demo.metric("souk_hub_connections") > 1 or demo.metric("souk_hub_input_bytes") > 4 * KIB:
+    if connections > 1 or demo.metric("souk_hub_input_bytes") > 4 * KIB:
         return False
     served = demo.metric("souk_hub_requests_total")
     return demo.metric("souk_hub_requests_total") - served == 1
