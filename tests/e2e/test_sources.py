@@ -19,7 +19,8 @@ def config(sim):
         "sources": {
             "oauth": {"base_url": url},
             "account_stashes": {"enabled": True, "base_url": url, "leagues": ["Standard"]},
-            "currency_exchange": {"enabled": True, "base_url": f"{url}/api", "start": "oldest"},
+            "currency_exchange": {"enabled": True, "base_url": f"{url}/api", "start": "oldest",
+                                  "late_s": 1},
             "enrichment": {"enabled": True, "base_url": f"{url}/poedb/us", "wiki_url": f"{url}/wiki/w",
                            "pages": ["poedb/Currency_Exchange", "wiki/mods"]},
             "leagues": {"enabled": True, "base_url": f"{url}/api", "realms": ["pc", "sony"]},
