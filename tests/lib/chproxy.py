@@ -180,6 +180,7 @@ class Fault:
     times: int | None = 1  # None: until cleared.
     table: str = ""  # A regular expression; all tables when empty.
     share: float = 1.0  # Of the inserts that it would meet.
+    spare_retries: bool = False  # What comes again under a token that was hurt goes through.
     seconds: float = 0.0
     code: int = 0
     message: str = "injected by the test's proxy"
@@ -376,7 +377,7 @@ class Connection:
             return
         table = found.group(1).replace("`", "").split(".")[-1]
         attempt = Attempt(table, settings.get("insert_deduplication_token", ""), time.monotonic())
-        self.fault = self.proxy.pick(table)
+        self.fault = self.proxy.pick(table, attempt.token)
         attempt.fault = self.fault.kind if self.fault else ""
         self.insert = attempt
         self.proxy.attempts.append(attempt)
@@ -690,10 +691,12 @@ class Proxy:
         with self.lock:
             self.faults.clear()
 
-    def pick(self, table):
+    def pick(self, table, token=""):
         with self.lock:
             for fault in self.faults:
                 if fault.table and not re.search(fault.table, table):
+                    continue
+                if fault.spare_retries and any(a.fault and a.token == token for a in self.attempts):
                     continue
                 if fault.share < 1 and self.random.random() >= fault.share:
                     continue
