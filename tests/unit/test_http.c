@@ -249,7 +249,7 @@ static void test_http_bounds_requests_in_flight(void **state) {
     assert_int_equal(http__start(f->http, request(f, 1, "GET", "/"), &e), ERR_FULL);
     run_until_idle(f);
     assert_int_equal(f->got[0].n_done, HTTP_INFLIGHT_MAX);
-    assert_in_range(f->n_peers_most, 2, 80); /* 64, and what is being closed. */
+    assert_in_range(f->n_peers_most, 2, 2 * 64); /* 64, and what the other end closed this turn. */
     free(many);
 }
 
