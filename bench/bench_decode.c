@@ -1,5 +1,7 @@
 /* How fast is a page of public stashes turned into columns, against parsing its JSON alone?
  *
+ *     bench_decode [ROUNDS]
+ *
  * Takes a real page of 2024 from SOUK_SHARED_DATA when it is there, else one of the same shape made
  * here. Prints both in MB/s of JSON, the ratio, ns an item, and the peak of resident memory. Rounds
  * of both alternate, and the fastest of each counts. */
@@ -48,10 +50,12 @@ static void make_page(struct buf *out) {
     assert(!out->failed);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     struct buf body;
+    int n_rounds = argc > 1 ? atoi(argv[1]) : ROUNDS;
     bool real =
         golden__load("SOUK_SHARED_DATA", "poe/psapi/page-pc-2024-04.stashes.json.gz", &body);
+    if (n_rounds < 1) return 1;
     if (!real) make_page(&body);
     golden__envelope(&body);
     const char *const followed[] = {"Standard", "Hardcore"};
@@ -66,7 +70,7 @@ int main(void) {
     const struct source_type *psapi = source__find("psapi");
     int64_t parse_ns = INT64_MAX, decode_ns = INT64_MAX;
     size_t n_items = 0, n_bytes = 0;
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < n_rounds; round++) {
         int64_t t0 = clock__stopwatch_ns();
         yyjson_doc *doc = yyjson_read(body.base, body.len, YYJSON_READ_NOFLAG);
         assert(doc != NULL);

@@ -2,7 +2,9 @@
  * policies (or fewer) of four windows the time of an acquire, of the tick that grants, and of an
  * observed response, and the memory of an endpoint with a learned policy. Then how long saturating
  * load takes, against an optimum that is computed from the limits alone (tests/governor/optimum.c).
- * All on a clock set by hand. */
+ * All on a clock set by hand.
+ *
+ *     bench_governor [ENDPOINTS] [ROUNDS]      (10000, the most; and 200000 requests each) */
 #include "../tests/governor/optimum.h"
 #include "souk/core/log.h"
 #include "souk/governor.h"
@@ -63,7 +65,7 @@ static int open_all(struct bench *b, size_t n) {
     if (uv_loop_init(&b->loop) != 0) return -1;
     if (governor__open(&b->g, &b->loop, &b->clock, NULL, &o, &e) != 0) return -1;
     for (size_t i = 0; i < n; i++) {
-        char name[16], host[16];
+        char name[24], host[24];
         snprintf(name, sizeof name, "e%zu", i);
         snprintf(host, sizeof host, "h%zu", i % 100);
         snprintf(b->policies[i], sizeof b->policies[i], "p%zu", i % 100);
@@ -109,7 +111,7 @@ static void turn(struct bench *b) {
     b->clock.mono_ns += 10 * MS;
 }
 
-static int measure(size_t n) {
+static int measure(size_t n, size_t n_rounds) {
     struct bench *b = calloc(1, sizeof *b);
     if (b == NULL) return -1;
     size_t before = mallinfo2().uordblks;
@@ -121,7 +123,7 @@ static int measure(size_t n) {
     b->n_done = 0;
     b->n_turns = 0;
     b->acquire_ns = b->report_ns = b->tick_ns = b->worst_tick_ns = 0;
-    while (b->n_done < ROUNDS) turn(b);
+    while (b->n_done < n_rounds) turn(b);
     int64_t timer_ns = cpu_ns(); /* What looking at the clock costs itself. */
     for (int i = 0; i < 100000; i++) (void)cpu_ns();
     timer_ns = (cpu_ns() - timer_ns) / 100000 * (int64_t)b->n_turns;
@@ -218,7 +220,9 @@ static int saturate(const char *triples, size_t n) {
     return 0;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    size_t n_endpoints = argc > 1 ? strtoul(argv[1], NULL, 10) : ENDPOINTS_MAX;
+    size_t n_rounds = argc > 2 ? strtoul(argv[2], NULL, 10) : ROUNDS;
     static const struct {
         const char *triples;
         size_t n;
@@ -228,11 +232,12 @@ int main(void) {
                  {"5:15:60,10:90:300,30:300:1800", 301},
                  {"5:10:60,15:60:300,30:300:1800,600:21600:3600", 1801},
                  {"12:4:10,16:12:300,50:300:300,1000:21600:1800", 3001}};
+    if (n_endpoints > ENDPOINTS_MAX || n_rounds == 0) return 1;
     log__setup(stderr, LOG_FORMAT_LOGFMT, LOG_LEVEL_ERROR);
     printf("%9s %14s %16s %14s %18s %18s\n", "endpoints", "ns an acquire", "ns a response",
            "ns a grant", "worst tick [us]", "bytes an endpoint");
-    for (size_t n = 10; n <= ENDPOINTS_MAX; n *= 10)
-        if (measure(n) != 0) return 1;
+    for (size_t n = 10; n <= n_endpoints; n *= 10)
+        if (measure(n, n_rounds) != 0) return 1;
     printf("\n%-50s %8s %10s %10s %8s\n", "saturating load", "requests", "took [s]", "best [s]",
            "ratio");
     for (size_t i = 0; i < sizeof loads / sizeof *loads; i++)

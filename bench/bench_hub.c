@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -375,6 +376,7 @@ static void start_server(struct run *r, size_t n_clients, size_t event_bytes) {
     if (pipe(fds) != 0) fail("no pipe");
     r->server = fork();
     if (r->server == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* It serves for ever, and the other may fail. */
         close(fds[0]);
         if (event_bytes == 0) serve_hub(fds[1], n_clients);
         else serve_raw(fds[1], event_bytes);

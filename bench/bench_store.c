@@ -1,11 +1,11 @@
 /*
  * What do durable rows cost? Four figures of one run, on one disk and against one ClickHouse:
  *
- *   raw       the disk: write and fdatasync, 256 KiB at a time
- *   log       the spool alone takes the same pages
- *   prebuilt  blocks that are ready, inserted one after another into a MergeTree table
- *   durable   pages through the spool and the store into an equal table: appended, synced, batched,
- *             sealed, inserted with a token, acknowledged; until the last acknowledgement
+ *   raw       the disk: write and fdatasync, 256 KiB at a time, as often as there are pages, at
+ * most 1,024 times log       the spool alone takes the same pages prebuilt  blocks that are ready,
+ * inserted one after another into a MergeTree table durable   pages through the spool and the store
+ * into an equal table: appended, synced, batched, sealed, inserted with a token, acknowledged;
+ * until the last acknowledgement
  *
  *     bench_store [--host H] [--port N] [--dir DIR] [--rows N] [--lz4]
  *
@@ -32,6 +32,7 @@
 #define TURN_PAGES 4     /* Handed over in one turn of the loop, about as the decoder does. */
 #define UNSYNCED_MAX 8u  /* Of the appended ones. */
 #define GROUP ((size_t)256 << 10)
+#define RAW_MAX 1024u
 
 static const struct column_desc columns[] = {
     {"ts", "DateTime", COLUMN_U32},   {"id", "String", COLUMN_STR},
@@ -356,13 +357,15 @@ static void on_closed(void *data) { ((struct bench *)data)->done = true; }
 static int run_all(struct bench *b) {
     struct spool_options spool = {.dir = b->dir, .quota_bytes = 64ull << 30};
     struct raw_disk raw;
+    size_t n_pages = b->n_rows / PAGE_ROWS, n_raw = n_pages < RAW_MAX ? n_pages : RAW_MAX;
     struct err e;
     if (!run_sql(b, "CREATE DATABASE IF NOT EXISTS souk_bench")) return 1;
     b->options.database = "souk_bench";
-    if (!make_tables(b) || raw_disk__run(b->dir, 1024, GROUP, &raw) != 0) return 1;
+    if (!make_tables(b) || raw_disk__run(b->dir, n_raw, GROUP, &raw) != 0) return 1;
     printf("raw       %9s           %7.2f s  %.0f MB/s; write and fdatasync p50 %.2f ms, p95 %.2f "
            "ms, p99 %.2f ms\n",
-           "", (double)raw.total_ns / 1e9, 1024.0 * GROUP / 1e6 / ((double)raw.total_ns / 1e9),
+           "", (double)raw.total_ns / 1e9,
+           (double)(n_raw * GROUP) / 1e6 / ((double)raw.total_ns / 1e9),
            (double)percentile(raw.took_ns, raw.n, 50) / 1e6,
            (double)percentile(raw.took_ns, raw.n, 95) / 1e6,
            (double)percentile(raw.took_ns, raw.n, 99) / 1e6);
