@@ -1,7 +1,7 @@
 /* The firewall: rules that keep or refuse what upstreams send, and the count of what was refused.
  *
  * A rule never repairs a value. What breaks one becomes a row of bronze_quarantine with a reason
- * from the set below, or is dropped and counted; nothing disappears without a number.
+ * from the set below; nothing disappears without a row, or a row that says how much it stands for.
  *
  * Rules are pure and run on any thread; struct quality belongs to the loop. */
 #ifndef SOUK_QUALITY_H
@@ -76,7 +76,6 @@ struct quality {
     struct quality_source {
         const char *name; /* Borrowed; static. */
         struct series *quarantined[QUALITY__N];
-        struct series *dropped[QUALITY__N][2]; /* Unintentional, intentional. */
         struct series *rows;
         struct series *gaps; /* Pieces that upstream did not have. */
         struct series *fields_lost;
@@ -87,16 +86,12 @@ struct quality {
 
 /** Makes the series of @n_sources sources at 0: souk_source_rows_total{source},
  *  souk_source_gaps_total{source}, souk_source_fields_lost_total{source},
- *  souk_items_unpriced_total{reason}, souk_rows_quarantined_total{source,reason} and
- *  souk_rows_dropped_total{source,reason,intentional}. @names and @m are borrowed. @return 0, or
- * ERR_FULL beyond QUALITY_SOURCES_MAX. */
+ *  souk_items_unpriced_total{reason} and souk_rows_quarantined_total{source,reason}. @names and @m
+ *  are borrowed. @return 0, or ERR_FULL beyond QUALITY_SOURCES_MAX. */
 int quality__init(struct quality *q, struct metrics *m, const char *const *names, size_t n_sources);
 /** Counts what one page of @source became: its data rows, its rows about gaps, fields that could
  * not be read, items without a price by reason, and by reason what was refused. A refusal of reason
  * too_many stands for as many as its value says. An unknown source is ours to fix: it asserts. */
 void quality__count(struct quality *q, const char *source, const struct rows *rows);
-/** Counts @n rows that were dropped without a quarantine row; @intentional when we chose to. */
-void quality__drop(struct quality *q, const char *source, enum quality_reason reason,
-                   bool intentional, uint64_t n);
 
 #endif

@@ -114,16 +114,10 @@ int quality__init(struct quality *q, struct metrics *m, const char *const *names
         s->fields_lost = metrics__counter(m, "souk_source_fields_lost_total",
                                           "Fields of an unexpected shape; their rows were kept.",
                                           "source=\"%s\"", s->name);
-        for (unsigned r = QUALITY_OK + 1; r < QUALITY__N; r++) {
+        for (unsigned r = QUALITY_OK + 1; r < QUALITY__N; r++)
             s->quarantined[r] =
                 metrics__counter(m, "souk_rows_quarantined_total", "Rows that a rule refused.",
                                  "source=\"%s\",reason=\"%s\"", s->name, reason_texts[r]);
-            for (int chosen = 0; chosen < 2; chosen++)
-                s->dropped[r][chosen] = metrics__counter(
-                    m, "souk_rows_dropped_total", "Rows that were dropped and are stored nowhere.",
-                    "source=\"%s\",reason=\"%s\",intentional=\"%s\"", s->name, reason_texts[r],
-                    chosen ? "true" : "false");
-        }
     }
     return 0;
 }
@@ -167,10 +161,4 @@ void quality__count(struct quality *q, const char *source, const struct rows *ro
             series__add(s->gaps, (double)b->n_rows);
         else series__add(s->rows, (double)b->n_rows);
     }
-}
-
-void quality__drop(struct quality *q, const char *source, enum quality_reason reason,
-                   bool intentional, uint64_t n) {
-    assert(reason > QUALITY_OK && reason < QUALITY__N);
-    series__add(find_source(q, source)->dropped[reason][intentional ? 1 : 0], (double)n);
 }

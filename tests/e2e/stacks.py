@@ -216,7 +216,7 @@ class Stack:
     # What they say.
 
     def status(self):
-        return json.loads(ask(self.hub, "/api/v1/status"))
+        return self.sampler.saw_status(json.loads(ask(self.hub, "/api/v1/status")))
 
     def psapi(self):
         return next(s for s in self.status()["sources"] if s["name"] == "psapi")
@@ -236,7 +236,8 @@ class Stack:
         return sum(self.samples(name))
 
     def samples(self, name):
-        return [float(v) for v in re.findall(rf"(?m)^{name}(?:{{[^}}]*}})? (\S+)$", ask(self.hub, "/metrics"))]
+        text = self.sampler.saw_metrics(ask(self.hub, "/metrics"))
+        return [float(v) for v in re.findall(rf"(?m)^{name}(?:{{[^}}]*}})? (\S+)$", text)]
 
     def assert_balance(self):
         """Every row that was decoded is stored, refused or held, at this very moment."""

@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -20,6 +21,8 @@ from ws_conformance import (BINARY, CLOSE, CONT, PING, PONG, TEXT, Client, Close
                             handshake, wait_until)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/lib"))
+import sampler  # noqa: E402
 
 
 def find_demo():
@@ -40,6 +43,7 @@ class Demo:
                                         stderr=subprocess.PIPE, text=True, preexec_fn=preexec)
         self.port = int(self.process.stdout.readline().split()[1])
         self.lock = threading.Lock()
+        self.series = {}  # Of all that was looked at, for tests/lib/moved.py.
 
     def do(self, line):
         with self.lock:
@@ -57,10 +61,14 @@ class Demo:
             self.process.stdin.write("quit\n")
             self.process.stdin.flush()
         _, err = self.process.communicate(timeout=20)
+        if self.series and os.environ.get("SOUK_MOVED"):
+            sampler.append({"metric": sampler.by_name(self.series)}, os.environ["SOUK_MOVED"])
+        self.series = {}
         return self.process.returncode, err
 
     def metric(self, name):
         body = get(self.port, "/metrics")[2].decode()
+        sampler.add_metrics(body, self.series)
         values = [float(x.rsplit(" ", 1)[1]) for x in body.splitlines() if x.startswith(name)]
         return sum(values)
 
@@ -288,6 +296,20 @@ def test_numbers_beyond_bounds_and_large_messages(live):
     live.say({"t": "from the future", "x": 1})  # Unknown: ignored.
     live.say({"t": "cmd", "id": 1, "key": "0123456789abcdef", "op": "dance"})
     assert live.until("res")["err"]["code"] == "unknown_op"
+
+
+def test_a_client_says_how_far_it_has_read(demo, live):
+    assert demo.metric("souk_alert_client_lag_events_count") == 0
+    for name in "abc":
+        demo.do(f"raise {name} warning A title")
+    top = max(live.until("ev")["off"] for _ in "abc")
+    for off in (top - 2, top, top + 1, -1):  # Two of them cannot be.
+        live.say({"t": "pos", "off": off})
+    wait_until(lambda: demo.metric("souk_alert_client_lag_events_count") >= 2)
+    live.say({"t": "cmd", "id": 1, "key": "0123456789abcdef", "op": "dance"})  # Answered behind all of them.
+    live.until("res")
+    assert demo.metric("souk_alert_client_lag_events_count") == 2
+    assert demo.metric("souk_alert_client_lag_events_sum") == 2
 
 
 def test_too_many_messages(live):

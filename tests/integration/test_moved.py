@@ -125,6 +125,25 @@ def test_nothing_seen_is_a_failure(tmp_path):
     assert judge(tmp_path).returncode == 1
 
 
+def test_what_a_test_sees_itself_counts(tmp_path, monkeypatch):
+    """Between two looks of the sampler something may move and be back."""
+    def change(hub):
+        before = hub.metrics, hub.page
+        move_all(hub)
+        watch.saw_metrics(hub.metrics)
+        watch.saw_status(hub.page)
+        hub.metrics, hub.page = before
+
+    monkeypatch.setenv("SOUK_MOVED", str(tmp_path / "moved.jsonl"))
+    hub = Hub()
+    watch = sampler.Sampler(hub.ask, hub.query)
+    watch.start()
+    change(hub)
+    watch.end()
+    assert judge(tmp_path, REST).returncode == 0
+    assert "metric: 3 of 3 moved" in judge(tmp_path, REST).stdout
+
+
 def test_nothing_is_done_unless_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.delenv("SOUK_MOVED", raising=False)
     hub = Hub()

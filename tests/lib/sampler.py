@@ -101,6 +101,17 @@ class Sampler:
             add_metrics(self.ask("/metrics"), self.series)
             add_status(json.loads(self.ask("/api/v1/status")), self.status)
 
+    def saw_metrics(self, text):
+        """What a test asked for itself: often just when something moves. @return @text."""
+        with self.lock:
+            add_metrics(text, self.series)
+        return text
+
+    def saw_status(self, page):
+        with self.lock:
+            add_status(page, self.status)
+        return page
+
     def look(self):
         """Before something is stopped: the next look would come too late."""
         if self.thread and not self.over.is_set():
@@ -116,12 +127,15 @@ class Sampler:
         columns = {}
         with contextlib.suppress(*NO_ANSWER):
             columns = column_values(self.query, self.database)
-        metric = {}
-        for (name, labels), values in self.series.items():
-            metric.setdefault(name, {})[labels] = values
-        # Series that are still add nothing to one that moves.
-        metric = {n: next(({k: v} for k, v in s.items() if len(v) > 1), s) for n, s in metric.items()}
-        append({"metric": metric, "status": self.status, "column": columns}, self.file)
+        append({"metric": by_name(self.series), "status": self.status, "column": columns}, self.file)
+
+
+def by_name(series):
+    """Series that are still add nothing to one that moves."""
+    metric = {}
+    for (name, labels), values in series.items():
+        metric.setdefault(name, {})[labels] = values
+    return {n: next(({k: v} for k, v in s.items() if len(v) > 1), s) for n, s in metric.items()}
 
 
 def append(record, file):

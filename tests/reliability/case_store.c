@@ -468,6 +468,7 @@ static void test_too_many_poison_rows_hold_the_batch(void **state) {
     }
     assert_int_equal(s.n_searched, 0);
     assert_true(s.held && s.n_held > 0);
+    moved__write(&w->metrics); /* souk_batches_held. */
     uint64_t refused = s.refused_rows;
     run_for(w, 1000, false);
     assert_int_equal(status_of(w).refused_rows, refused);

@@ -325,6 +325,7 @@ static void test_alerts_go_out_when_the_log_fails_and_heal(void **state) {
     snprintf(epoch, sizeof epoch, "%s", alerts__epoch(f->alerts));
     f->broken = true;
     raise_as(f, "other", ALERT_CRITICAL);
+    moved__write(&f->metrics); /* souk_alert_log_failed. */
     assert_int_equal(alerts__top(f->alerts), 2);
     assert_int_equal(n_epochs, 1);
     assert_string_not_equal(alerts__epoch(f->alerts), epoch);

@@ -3,6 +3,7 @@
 #ifndef TEST_WIRE_FIXTURE_H
 #define TEST_WIRE_FIXTURE_H
 
+#include "../lib/moved.h"
 #include "souk/core/buf.h"
 #include "souk/core/clock.h"
 #include "souk/core/err.h"
@@ -136,6 +137,7 @@ static inline void wire__fini(struct wire *w) {
     uv_run(&w->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&w->loop), 0);
     assert_int_equal(w->n_closed, n_closed);
+    moved__write(&w->metrics);
     metrics__fini(&w->metrics);
 }
 
