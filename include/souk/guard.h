@@ -98,15 +98,17 @@ int guard__open(struct guard **out, const struct clock *clock, struct metrics *m
                 struct alerts *alerts, struct err *e);
 /** Resolves nothing; incidents stand for the next start. Accepts NULL. */
 void guard__free(struct guard *g);
-/** Judges one stream: raises and clears its alerts, sets its level. Streams beyond
- *  GUARD_SOURCES_MAX are not judged (said in the log once). @return when it has to be judged again
+/** Judges one stream: raises and clears its alerts, sets its level. One beyond GUARD_SOURCES_MAX
+ *  takes the place of one that is not enabled; else it is not judged, and amber, as then is the
+ *  whole: souk_guard_unjudged_total. @return when it has to be judged again
  *  although nothing of @s has changed, by the monotonic clock: INT64_MAX for not by itself; a time
  *  that has gone by: a second from now, since a condition stands or is about to end. */
 int64_t guard__judge(struct guard *g, const struct guard_source *s);
 /** Judges the rest, then sums up what was judged last. Call about once a second. */
 void guard__evaluate(struct guard *g, const struct guard_facts *facts);
 /** @return the level of a source as last judged and, in @reason (may be NULL), why in a few words:
- *  "" when it is green. Borrowed until the next evaluation. GREEN for an unknown one. */
+ *  "" when it is green. Borrowed until the next evaluation. GREEN for an unknown one, unless there
+ *  were too many. */
 enum guard_level guard__source(const struct guard *g, const char *name, const char *stream,
                                const char **reason);
 /** @return the worst level of everything (unjudged: GREEN). */

@@ -30,6 +30,10 @@ static void init_metrics(struct alerts *a, struct metrics *m) {
     a->m_mutes = metrics__gauge(m, "souk_muted_signals", "Mute rules in force", "%s", "");
     a->m_refused = metrics__counter(m, "souk_alerts_refused_total",
                                     "Signals refused because too many incidents fire", "%s", "");
+    a->m_keys = metrics__gauge(m, "souk_alert_command_keys",
+                               "Keys of commands that are remembered, so that each has its effect "
+                               "once",
+                               "%s", "");
     a->m_broken = metrics__gauge(m, "souk_alert_log_failed",
                                  "1 while events go out without the durable log", "%s", "");
 }

@@ -172,7 +172,7 @@ struct alerts {
     bool broken;            /* Appends fail; see alerts.h. */
     struct alerts_listener *listeners;
     struct series *m_alerts[ALERT_SEVS][4], *m_events[KINDS], *m_e2e, *m_mutes, *m_refused,
-        *m_broken;
+        *m_broken, *m_keys;
     struct metrics *metrics;
 };
 

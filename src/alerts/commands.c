@@ -216,7 +216,7 @@ void key__remove(struct alerts *a, struct key_entry *k) {
     else k->prev->next = k->next;
     if (k->next == NULL) a->key_last = k->prev;
     else k->next->prev = k->prev;
-    a->n_keys--;
+    series__set(a->m_keys, (double)--a->n_keys);
     size_t *n = principal_count(a, slice__of(k->name, k->principal_len));
     if (*n > 0) --*n;
     map__remove(&a->keys, slice__of(k->name, k->name_len));
@@ -255,7 +255,7 @@ struct key_entry *key__add(struct alerts *a, struct slice principal, struct slic
     if (k->prev == NULL) a->key_first = k;
     else k->prev->next = k;
     a->key_last = k;
-    a->n_keys++;
+    series__set(a->m_keys, (double)++a->n_keys);
     ++*principal_count(a, principal);
     return k;
 }

@@ -50,6 +50,7 @@ void endpoint__remember_key(struct endpoint *ep, const char *key, int64_t until_
     if (ep->newest_key == NULL) ep->oldest_key = k;
     else ep->newest_key->newer = k;
     ep->newest_key = k;
+    if (ep->keys.n >= KEYS_MAX) measure__full(ep->g, FULL_KEY);
 }
 
 void endpoint__forget_key(struct endpoint *ep, const char *key) {

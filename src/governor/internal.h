@@ -16,7 +16,7 @@
 #include "souk/core/map.h"
 
 /** What was refused as its table is full. */
-enum governor_full { FULL_ENDPOINT, FULL_POLICY, FULL_WAITER, GOVERNOR_FULLS };
+enum governor_full { FULL_ENDPOINT, FULL_POLICY, FULL_WAITER, FULL_KEY, GOVERNOR_FULLS };
 #define ENDPOINTS_MAX 10000
 #define POLICIES_MAX 1024 /* Named ones; beyond it an endpoint's windows are its own. */
 #define HOSTS_MAX ENDPOINTS_MAX
@@ -224,7 +224,7 @@ struct governor {
     struct due reaper;
     bool suspect; /* The saved state was damaged: new windows start full. */
     size_t n_series_policies, n_series_windows;
-    struct series *s_cuts, *s_full[GOVERNOR_FULLS]; /* NULL without metrics. */
+    struct series *s_cuts, *s_wrong, *s_full[GOVERNOR_FULLS]; /* NULL without metrics. */
 };
 
 /* schedule.c: the heap and who stands where. */

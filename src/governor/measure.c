@@ -19,14 +19,20 @@ static struct series *throttled_series(struct governor *g, const char *venue, co
 }
 
 void measure__init(struct governor *g) {
-    static const char *const fulls[GOVERNOR_FULLS] = {
-        [FULL_ENDPOINT] = "endpoint", [FULL_POLICY] = "policy", [FULL_WAITER] = "waiter"};
+    static const char *const fulls[GOVERNOR_FULLS] = {[FULL_ENDPOINT] = "endpoint",
+                                                      [FULL_POLICY] = "policy",
+                                                      [FULL_WAITER] = "waiter",
+                                                      [FULL_KEY] = "key"};
     if (g->metrics == NULL) return;
     for (int i = 0; i < GOVERNOR_FULLS; i++)
         g->s_full[i] = metrics__counter(g->metrics, "souk_governor_full_total",
-                                        "Endpoints and requests refused, and named policies not "
-                                        "kept apart, as there are too many.",
+                                        "Endpoints and requests refused, named policies not kept "
+                                        "apart, and times that no key found a place.",
                                         "what=\"%s\"", fulls[i]);
+    g->s_wrong = metrics__counter(g->metrics, "souk_ratelimit_headers_wrong_total",
+                                  "Replies with rate-limit headers that cannot be read, or say "
+                                  "more than is kept; they are not believed.",
+                                  "");
     g->s_cuts = metrics__counter(g->metrics, "souk_governor_tick_cuts_total",
                                  "Ticks that ended at their bound with more to do.", "");
 }

@@ -193,6 +193,7 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
     judge(g, ep, reply, &h, head, out);
     if (h.error[0] != '\0') {
         ep->n_errors++;
+        if (g->s_wrong != NULL) series__inc(g->s_wrong);
         snprintf(ep->last_error, sizeof ep->last_error, "%.95s", h.error);
         LOG_WARN("governor", "rate-limit headers are wrong", LOG_S("endpoint", ep->o.name),
                  LOG_S("policy", h.policy), LOG_S("error", h.error));

@@ -13,8 +13,9 @@
 
 #define REPEAT_NS (5 * NS_PER_S)
 #define REPEAT_MAX_NS (300 * NS_PER_S)
-#define REPEAT_PART 60 /* Of the time that it has lasted: what the body says is 2 % old at most.   \
-                        */
+#define REPEAT_PART                                                                                \
+    60 /* Of the time that it has lasted: what the body says is 2 % old at most.                   \
+        */
 #define STORE_AMBER_S 5.0
 #define STORE_RED_S 60.0
 #define SPOOL_AMBER 0.8
@@ -47,7 +48,7 @@ struct subject {
     struct condition rules[SOURCE_RULES];
     enum guard_level level;
     char reason[128];
-    bool counts; /* In the summary: somebody wants it, and it is there to be had. */
+    bool wanted, counts; /* In the summary: somebody wants it, and it is there to be had. */
     struct group *group;
 };
 
@@ -71,8 +72,8 @@ struct guard {
     unsigned n_unbalanced; /* Evaluations in a row. */
     enum guard_level level;
     char summary[256];
-    bool told_full;
-    struct series *m_level;
+    bool unjudged; /* There were more streams that somebody wants than can be judged. */
+    struct series *m_level, *m_unjudged;
 };
 
 static const char *const level_names[] = {"green", "amber", "red"};
@@ -89,6 +90,9 @@ int guard__open(struct guard **out, const struct clock *clock, struct metrics *m
     g->metrics = metrics;
     g->alerts = alerts;
     g->m_level = metrics__gauge(metrics, "souk_guard_level", "0 green, 1 amber, 2 red", "%s", "");
+    g->m_unjudged =
+        metrics__counter(metrics, "souk_guard_unjudged_total",
+                         "Looks at streams that were not judged, as there are too many.", "%s", "");
     snprintf(g->summary, sizeof g->summary, "nothing judged yet");
     return 0;
 }
@@ -286,22 +290,36 @@ static struct group *get_group(struct guard *g, const char *name) {
     return group;
 }
 
+/* A backfill that has ended, or what somebody has switched off, makes room for what is @wanted. */
+static struct subject **find_place(struct guard *g, bool wanted) {
+    if (g->n_subjects < GUARD_SOURCES_MAX) return &g->subjects[g->n_subjects];
+    for (size_t i = 0; wanted && i < g->n_subjects; i++) {
+        char text[256];
+        struct subject *u = g->subjects[i];
+        if (u->wanted) continue;
+        map__remove(&g->by_name, key_of(u->name, u->stream, text));
+        free(u);
+        return &g->subjects[i];
+    }
+    return NULL;
+}
+
 static struct subject *get_subject(struct guard *g, const struct guard_source *s) {
     char text[256];
     struct slice key = key_of(s->name, s->stream, text);
     struct subject *u = map__get(&g->by_name, key);
     if (u != NULL) return u;
-    u = g->n_subjects < GUARD_SOURCES_MAX ? calloc(1, sizeof *u) : NULL;
+    struct subject **place = find_place(g, s->enabled);
+    u = place == NULL ? NULL : calloc(1, sizeof *u);
     if (u == NULL || map__put(&g->by_name, key, u) != 0) {
-        if (!g->told_full) LOG_WARN("guard", "too many sources to judge", LOG_S("source", s->name));
-        g->told_full = true;
         free(u);
         return NULL;
     }
     snprintf(u->name, sizeof u->name, "%s", s->name);
     snprintf(u->stream, sizeof u->stream, "%s", s->stream);
     u->group = get_group(g, u->name);
-    return g->subjects[g->n_subjects++] = u;
+    if (place == &g->subjects[g->n_subjects]) g->n_subjects++;
+    return *place = u;
 }
 
 static void set_level(struct subject *u, const struct finding *found, const struct guard_source *s,
@@ -355,7 +373,14 @@ static int64_t due_ns(const struct guard_source *s) {
 
 int64_t guard__judge(struct guard *g, const struct guard_source *s) {
     struct subject *u = get_subject(g, s);
-    if (u == NULL) return INT64_MAX;
+    if (u == NULL) {
+        if (!s->enabled) return INT64_MAX;
+        if (!g->unjudged) LOG_WARN("guard", "too many sources to judge", LOG_S("source", s->name));
+        g->unjudged = true;
+        series__inc(g->m_unjudged);
+        return INT64_MAX;
+    }
+    u->wanted = s->enabled;
     /* What an upstream does not give is no failure, and not fresh either. */
     u->counts = s->enabled && !(s->unavailable && s->instead == NULL);
     if (!s->enabled) {
@@ -497,6 +522,7 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
     if (g->mistimed.level > g->level) g->level = g->mistimed.level;
     if (g->clock_rule.level > g->level) g->level = g->clock_rule.level;
     if (g->balance.level > g->level) g->level = g->balance.level;
+    if (g->unjudged && g->level == GUARD_GREEN) g->level = GUARD_AMBER; /* Not known is not well. */
     for (size_t i = 0; i < g->n_subjects; i++) {
         const struct subject *u = g->subjects[i];
         if (!u->counts) continue;
@@ -520,7 +546,8 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
                       n == 1 ? "" : "s");
     if (store[0] == '\0' && facts->store.rows_per_s >= 0)
         at += snprintf(g->summary + at, sizeof g->summary - (size_t)at, "; %s rows/s stored", rows);
-    snprintf(g->summary + at, sizeof g->summary - (size_t)at, "%s%s%s%s%s", store, spool, balance,
+    snprintf(g->summary + at, sizeof g->summary - (size_t)at, "%s%s%s%s%s%s", store, spool, balance,
+             g->unjudged ? "; there are more than can be judged" : "",
              g->mistimed.level != GUARD_GREEN ? "; rows are held for their times" : "",
              g->clock_rule.level != GUARD_GREEN ? "; the clock is wrong" : "");
     series__set(g->m_level, (double)g->level);
@@ -542,8 +569,11 @@ enum guard_level guard__source(const struct guard *g, const char *name, const ch
     /* The map is searched only; its functions do not know const. */
     const struct subject *u =
         map__get(&((struct guard *)(uintptr_t)g)->by_name, key_of(name, stream, text));
-    if (reason != NULL) *reason = u == NULL ? "" : u->reason;
-    return u == NULL ? GUARD_GREEN : u->level;
+    if (reason != NULL)
+        *reason = u != NULL     ? u->reason
+                  : g->unjudged ? "not judged: there are too many streams"
+                                : "";
+    return u != NULL ? u->level : g->unjudged ? GUARD_AMBER : GUARD_GREEN;
 }
 
 enum guard_level guard__level(const struct guard *g) { return g->level; }

@@ -14,8 +14,7 @@
 #include <stdio.h>
 
 #define NAME_MAX_BYTES 512
-#define ITEMS_MAX 100000 /* Of one body; the largest tab holds 576, special ones some hundred. */
-#define DEPTH_MAX 4      /* Folders in folders. */
+#define DEPTH_MAX 4 /* Folders in folders. */
 /* Where an item lies when that is not sent: 0 is the first column. So with the tab's index. */
 #define PLACE_UNKNOWN UINT16_MAX
 #define INDEX_UNKNOWN UINT32_MAX
@@ -175,7 +174,7 @@ static void walk_items(struct walk *w, const struct tab *tab, yyjson_val *items,
     yyjson_val *item, *socketed;
     char path[96];
     yyjson_arr_foreach(items, i, n, item) {
-        if (w->n_items >= ITEMS_MAX) {
+        if (w->n_items >= ACCOUNT_ITEMS_MAX) {
             refusals__over(&w->refusals, n - i);
             return;
         }
@@ -183,7 +182,7 @@ static void walk_items(struct walk *w, const struct tab *tab, yyjson_val *items,
         walk_item(w, tab, item, path, NULL);
         struct decode_list list = decode__list(yyjson_obj_get(item, "socketedItems"));
         for (size_t k = 0; (socketed = decode__next(&list)) != NULL; k++) {
-            if (w->n_items >= ITEMS_MAX) {
+            if (w->n_items >= ACCOUNT_ITEMS_MAX) {
                 refusals__over(&w->refusals, list.left + 1);
                 break;
             }

@@ -7,6 +7,8 @@
 
 #define ACCOUNT_NAME "account_stashes"
 #define ACCOUNT_TABS_MAX 4096 /* Of one snapshot; an account has some hundred. */
+#define ACCOUNT_ITEMS_MAX                                                                          \
+    100000 /* Of one body; the largest tab holds 576, special ones some hundred. */
 #define ACCOUNT_ID_MAX 64
 
 /** @return whether @v is an id that may go into a path: 1 to 64 letters, digits, - and _. */

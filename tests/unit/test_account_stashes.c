@@ -1,8 +1,10 @@
 /* Snapshots of the account's stash: which tabs are asked for and in what order, what cuts a
  * snapshot off, and what the tabs become. */
+#include "../../src/sources/account_internal.h"
 #include "../golden/golden.h"
 #include "souk/source.h"
 #include "souk/tables.h"
+#include "test_cells.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -254,6 +256,21 @@ static void test_a_long_list_is_bounded_and_says_so(void **state) {
     buf__fini(&note);
 }
 
+static void test_a_tab_without_end_is_bounded_and_says_so(void **state) {
+    struct fixture *f = *state;
+    struct rows rows;
+    struct buf body = buf__init(16 << 20);
+    buf__append_str(&body, "{\"stash\":{\"id\":\"t1\",\"name\":\"T\",\"type\":\"PremiumStash\",\"items\":[");
+    put_many(&body, ACCOUNT_ITEMS_MAX - 2, "{\"id\":\"1\",\"typeLine\":\"Ring\",\"x\":0,\"y\":0,\"w\":1,\"h\":1}");
+    buf__append_str(&body, ",{\"id\":\"2\",\"typeLine\":\"Robe\",\"x\":0,\"y\":0,\"w\":1,\"h\":1,\"socketedItems\":[");
+    put_many(&body, 8, "{\"id\":\"3\",\"typeLine\":\"Gem\",\"socket\":0,\"w\":1,\"h\":1}"); /* They count too. */
+    buf__append_str(&body, "]}]}}");
+    decode(f, buf__slice(&body), &rows);
+    assert_bounded(&rows, &table_bronze_account_stash_snapshot, ACCOUNT_ITEMS_MAX, "7");
+    rows__fini(&rows);
+    buf__fini(&body);
+}
+
 static void test_items_become_rows(void **state) {
     struct fixture *f = *state;
     struct rows rows;
@@ -407,6 +424,7 @@ int main(void) {
         TEST(test_what_is_not_granted_is_a_state),
         TEST(test_failures_of_the_moment_are_tried_again),
         TEST(test_a_long_list_is_bounded_and_says_so),
+        TEST(test_a_tab_without_end_is_bounded_and_says_so),
         TEST(test_items_become_rows),
         TEST(test_tabs_of_all_types_made),
         TEST(test_tabs_of_all_types_recorded),

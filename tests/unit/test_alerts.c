@@ -105,14 +105,19 @@ static void on_result(void *data, bool ok, struct slice result) {
     snprintf(f->result, sizeof f->result, "%.*s", SLICE_FMT(result));
 }
 
-static bool command(struct fixture *f, const char *key, const char *op, const char *args) {
-    struct alert_command c = {.principal = SLICE_LIT("tester"),
+static bool command_of(struct fixture *f, const char *principal, const char *key, const char *op,
+                       const char *args) {
+    struct alert_command c = {.principal = slice__str(principal),
                               .key = slice__str(key),
                               .op = slice__str(op),
                               .args = slice__str(args)};
     int before = f->n_results;
     alerts__command(f->alerts, &c, on_result, f);
     return f->n_results == before + 1 && f->ok;
+}
+
+static bool command(struct fixture *f, const char *key, const char *op, const char *args) {
+    return command_of(f, "tester", key, op, args);
 }
 
 static bool last_is(const struct fixture *f, const char *text) {
@@ -224,6 +229,38 @@ static void test_alerts_commands_have_bounds(void **state) {
     assert_int_equal(raise_as(f, "one more", ALERT_INFO), ERR_FULL);
 }
 
+static void log_as(struct fixture *f, const char *principal, int i) {
+    char key[32];
+    snprintf(key, sizeof key, "key-%012d", i);
+    assert_true(command_of(f, principal, key, "log", "{\"event_name\":\"x\"}"));
+    while (f->n_log > 0) free(f->log[--f->n_log]);
+}
+
+/* The oldest keys of whoever has too many go, and of all when all have too many: nobody's fill the
+ * memory, and whoever has few keeps them. */
+static void test_alerts_keys_of_commands_are_bounded(void **state) {
+    struct fixture *f = *state;
+    const struct series *n = metrics__gauge(&f->metrics, "souk_alert_command_keys", "", "%s", "");
+    char name[16];
+    log_as(f, "other", 1);
+    for (int i = 0; i < ALERTS_KEYS_MAX; i++) log_as(f, "tester", i);
+    assert_int_equal(n->value, ALERTS_KEYS_MAX + 1);
+    log_as(f, "tester", ALERTS_KEYS_MAX);
+    assert_int_equal(n->value, ALERTS_KEYS_MAX + 1);
+    log_as(f, "tester", 1); /* Still known. */
+    assert_non_null(strstr(f->result, "\"dup\":true"));
+    log_as(f, "tester", 0); /* The one that went. */
+    assert_null(strstr(f->result, "\"dup\":true"));
+    log_as(f, "other", 1);
+    assert_non_null(strstr(f->result, "\"dup\":true"));
+    for (int i = 0; i < 4 * ALERTS_KEYS_MAX; i++) { /* More names than are counted apart. */
+        snprintf(name, sizeof name, "p%d", i % 100);
+        log_as(f, name, i / 100);
+        assert_true(n->value <= 4 * ALERTS_KEYS_MAX);
+    }
+    assert_int_equal(n->value, 4 * ALERTS_KEYS_MAX);
+}
+
 static void test_alerts_show_only_what_is_synced(void **state) {
     struct fixture *f = *state;
     char args[128];
@@ -333,7 +370,8 @@ static void test_alerts_go_out_when_the_log_fails_and_heal(void **state) {
     assert_non_null(strstr(f->result, "\"unavailable\""));
     pass(f, 1);
     pass(f, 1);
-    assert_int_equal(n_epochs, 1); /* Trying in vain to heal does not send the clients away again. */
+    assert_int_equal(n_epochs,
+                     1); /* Trying in vain to heal does not send the clients away again. */
     f->broken = false;
     pass(f, 1);
     assert_true(command(f, "key-0000000000-1", "ack", about(f, args, "")));
@@ -353,6 +391,7 @@ int main(void) {
         T(test_alerts_escalation_breaks_ack_and_snooze),
         T(test_alerts_snooze_ends_and_alerts_expire),
         T(test_alerts_commands_have_bounds),
+        T(test_alerts_keys_of_commands_are_bounded),
         T(test_alerts_show_only_what_is_synced),
         T(test_alerts_restart_from_records_and_from_a_saved_state),
         T(test_alerts_refuse_records_that_are_none),

@@ -508,6 +508,26 @@ static void test_hours_without_markets_make_no_rows(void **state) {
     }
 }
 
+static void test_a_digest_without_end_is_bounded_and_says_so(void **state) {
+#define BOTH(name) ",\"" name "\":{\"a\":1,\"b\":2}"
+    struct fixture f;
+    struct rows rows;
+    struct buf body = buf__init(32 << 20);
+    (void)state;
+    set_up(&f, "latest", false, H + 4000);
+    buf__printf(&body, "{\"next_change_id\":%lld,\"markets\":[", (long long)H + 3600);
+    put_many(&body, EXCHANGE_MARKETS_MAX + 7,
+             "{\"league\":\"Standard\",\"market_id\":\"a|b\"" BOTH("volume_traded") BOTH("lowest_ratio") BOTH("highest_ratio")
+                 BOTH("lowest_stock") BOTH("highest_stock") "}");
+    buf__append_str(&body, "]}");
+    decode(&f, "1799996400", buf__slice(&body), &rows);
+    assert_bounded(&rows, &table_bronze_exchange_events, EXCHANGE_MARKETS_MAX, "7");
+    rows__fini(&rows);
+    buf__fini(&body);
+    tear_down(&f);
+#undef BOTH
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hours_are_multiples_of_3600),
@@ -522,6 +542,7 @@ int main(void) {
         cmocka_unit_test(test_other_hours_are_refused),
         cmocka_unit_test(test_the_cdn_is_left_alone_and_a_scope_can_lack),
         cmocka_unit_test(test_a_digest_becomes_rows),
+        cmocka_unit_test(test_a_digest_without_end_is_bounded_and_says_so),
         DATA_TESTS(test_digests_become_rows),
         cmocka_unit_test(test_the_recorded_price_is_that_of_its_day),
         cmocka_unit_test(test_hours_without_markets_make_no_rows),

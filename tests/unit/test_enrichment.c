@@ -1,4 +1,5 @@
 /* enrichment asks little, asks for more only after successes, and reads tables, lists and JSON. */
+#include "../../src/sources/enrichment_internal.h"
 #include "../../src/sources/poedb_page.h"
 #include "../golden/golden.h"
 #include "souk/tables.h"
@@ -228,6 +229,30 @@ static void test_a_list_of_gold_costs_becomes_rows(void **state) {
     rows__fini(&rows);
 }
 
+static void test_a_page_without_end_is_bounded_and_says_so(void **state) {
+    static const char *const pages[] = {"wiki/mods", "poedb/Currency_Exchange"};
+    struct buf bodies[2] = {buf__init(8 << 20), buf__init(8 << 20)};
+    struct rows rows;
+    (void)state;
+    buf__append_str(&bodies[0], "{\"cargoquery\":[");
+    put_many(&bodies[0], ENRICHMENT_ROWS_MAX + 7, "{\"title\":{\"id\":\"LifeT1\",\"name\":\"Hale\"}}");
+    buf__append_str(&bodies[0], "]}");
+    buf__append_str(&bodies[1], "<table><tr><th>Name</th></tr>");
+    for (int i = 0; i < ENRICHMENT_ROWS_MAX + 7; i++) buf__append_str(&bodies[1], "<tr><td>Chaos Orb</td></tr>");
+    buf__append_str(&bodies[1], "</table>");
+    for (size_t i = 0; i < 2; i++) {
+        struct fixture f;
+        struct buf keep;
+        set_up(&f, &pages[i], 1);
+        assert_int_equal(answer(&f, 200, buf__slice(&bodies[i]), &keep), PAGE_NEW);
+        decode(&f, &keep, PAGE_FRESH, &rows);
+        assert_bounded(&rows, &table_bronze_enrichment, ENRICHMENT_ROWS_MAX, "7");
+        rows__fini(&rows);
+        buf__fini(&keep);
+        buf__fini(&bodies[i]);
+    }
+}
+
 static void test_tables_become_rows(void **state) {
     struct rows rows;
     (void)state;
@@ -337,6 +362,7 @@ int main(void) {
         cmocka_unit_test(test_a_page_joins_with_three_successes_and_leaves_with_a_failure),
         cmocka_unit_test(test_tables_of_the_wiki_come_in_chunks),
         cmocka_unit_test(test_a_list_of_gold_costs_becomes_rows),
+        cmocka_unit_test(test_a_page_without_end_is_bounded_and_says_so),
         cmocka_unit_test(test_tables_become_rows),
         cmocka_unit_test(test_modifiers_become_rows),
         cmocka_unit_test(test_html_is_read_as_browsers_do),

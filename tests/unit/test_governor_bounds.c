@@ -184,12 +184,69 @@ static void test_an_owner_that_never_has_enough_does_not_keep_the_loop(void **st
     sim_free(sim);
 }
 
+/* While every place is taken by a key in its gap, one more waits for the first that ends: no gap is forgotten. */
+static void test_keys_in_their_gap_are_bounded(void **state) {
+    (void)state;
+    enum { KEYS = 1024 };
+    struct sim *sim = sim_new(&(struct governor_options){.host_gap_ns = 1});
+    struct endpoint_options o = sim_endpoint("ninja");
+    struct series *full = metrics__counter(&sim->metrics, "souk_governor_full_total", "", "what=\"key\"");
+    char key[16];
+    o.key_gap_ns = 10000 * S;
+    sim->ep = governor__endpoint(sim->g, &o);
+    int64_t began_ns = sim->clock.mono_ns;
+    for (int i = 0; i < KEYS; i++) {
+        assert_true(full->value < 0.5);
+        snprintf(key, sizeof key, "league/%d", i);
+        sim_ask_of(sim, sim->ep, &sim->server, key);
+        assert_true(sim_finish(sim, 60 * S, 500 * MS) > 0);
+    }
+    assert_true(sim->clock.mono_ns - began_ns < 5000 * S && full->value > 0.5);
+    struct sim_request *more = sim_ask_of(sim, sim->ep, &sim->server, "league/more");
+    sim_run(sim, 4000 * S, 10 * S);
+    assert_false(more->sent);
+    sim_run(sim, 6100 * S, 10 * S);
+    assert_true(more->sent);
+    sim_free(sim);
+}
+
+/* What cannot be kept whole is not believed in part, and counted. */
+static void test_headers_that_say_too_much_are_counted(void **state) {
+    (void)state;
+    struct sim *sim = sim_new(NULL);
+    struct endpoint_options o = sim_endpoint("e");
+    struct series *wrong = metrics__counter(&sim->metrics, "souk_ratelimit_headers_wrong_total", "", "");
+    char windows[512] = "", states[512] = "";
+    for (int i = 1; i <= 17; i++) {
+        snprintf(windows + strlen(windows), sizeof windows - strlen(windows), "%s9:%d:60", i == 1 ? "" : ",", i);
+        snprintf(states + strlen(states), sizeof states - strlen(states), "%s1:%d:0", i == 1 ? "" : ",", i);
+    }
+    const struct governor_header headers[] = {{SLICE_LIT("X-Rate-Limit-Policy"), SLICE_LIT("p")},
+                                              {SLICE_LIT("X-Rate-Limit-Rules"), SLICE_LIT("Ip")},
+                                              {SLICE_LIT("X-Rate-Limit-Ip"), slice__str(windows)},
+                                              {SLICE_LIT("X-Rate-Limit-Ip-State"), slice__str(states)}};
+    sim->ep = governor__endpoint(sim->g, &o);
+    struct sim_request *r = sim_ask(sim);
+    while (!r->sent) sim_step(sim, 20 * MS);
+    assert_true(wrong->value < 0.5);
+    struct governor_reply reply = {.status = 200, .dispatched = true, .headers = headers, .n_headers = 4,
+                                   .done_mono_ns = sim->clock.mono_ns};
+    governor__report(sim->g, &r->permit, &reply, &r->verdict);
+    r->answered = true;
+    assert_string_equal(r->verdict.error, "too many windows at rule Ip");
+    assert_int_equal(sim_status(sim).n_windows, 0);
+    assert_true(wrong->value > 0.5 && wrong->value < 1.5);
+    sim_free(sim);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_that_needs_all_tokens_waits_for_the_last),
         cmocka_unit_test(test_what_no_window_holds_is_refused),
         cmocka_unit_test(test_a_costly_one_waits_until_all_is_well_again),
         cmocka_unit_test(test_a_tick_ends_at_its_bound),
+        cmocka_unit_test(test_keys_in_their_gap_are_bounded),
+        cmocka_unit_test(test_headers_that_say_too_much_are_counted),
         cmocka_unit_test(test_an_owner_that_never_has_enough_does_not_keep_the_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

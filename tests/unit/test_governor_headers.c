@@ -68,8 +68,27 @@ static void test_what_cannot_be_read_is_no_licence(void **state) {
     h = READ("X-Rate-Limit-Policy", "p", "X-Rate-Limit-Rules", "Ip\"x\"", "X-Rate-Limit-Ip",
              "1:1:1");
     assert_false(h.complete);
-    h = READ("X-Rate-Limit-Rules", "a,b,c,d,e,f,g,h,i");
+}
+
+/* Eight rules and sixteen windows; what says more is not believed at all. */
+static void test_rules_and_windows_are_bounded(void **state) {
+    (void)state;
+#define RULE(name, windows, state) "X-Rate-Limit-" name, windows, "X-Rate-Limit-" name "-State", state
+#define TWO(name) RULE(name, "8:10:60,9:20:60", "1:10:0,1:20:0")
+#define SEVEN TWO("a"), TWO("b"), TWO("c"), TWO("d"), TWO("e"), TWO("f"), TWO("g")
+    struct rate_headers h = READ("X-Rate-Limit-Rules", "a,b,c,d,e,f,g,h", SEVEN, TWO("h"));
+    assert_true(h.complete);
+    assert_int_equal(h.n_windows, 16);
+    h = READ("X-Rate-Limit-Rules", "a,b,c,d,e,f,g,h", SEVEN, RULE("h", "8:10:60,9:20:60,9:30:60", "1:10:0,1:20:0,1:30:0"));
     assert_false(h.complete);
+    assert_string_equal(h.error, "too many windows at rule H");
+    h = READ("X-Rate-Limit-Rules", "a,b,c,d,e,f,h,i,j", TWO("a"), TWO("b"), TWO("c"), TWO("d"), TWO("e"), TWO("f"),
+             RULE("h", "8:10:60", "1:10:0"), RULE("i", "8:10:60", "1:10:0"), RULE("j", "8:10:60", "1:10:0"));
+    assert_false(h.complete);
+    assert_string_equal(h.error, "unreadable list of rules");
+#undef RULE
+#undef TWO
+#undef SEVEN
 }
 
 static void test_a_wrong_state_is_said_and_not_believed(void **state) {
@@ -239,6 +258,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_case_and_spaces),
         cmocka_unit_test(test_what_cannot_be_read_is_no_licence),
+        cmocka_unit_test(test_rules_and_windows_are_bounded),
         cmocka_unit_test(test_a_wrong_state_is_said_and_not_believed),
         cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_retry_after_is_waited_for),

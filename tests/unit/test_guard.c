@@ -398,6 +398,38 @@ static void test_guard_judges_only_what_is_due(void **state) {
     assert_true(n_judged <= STREAMS * (SECONDS / 10 + GUARD_HEALTHY) + SECONDS);
 }
 
+static enum guard_level judged(struct fixture *f, int i, bool enabled, const char **reason) {
+    char stream[32];
+    snprintf(stream, sizeof stream, "b%d", i);
+    struct guard_source s = f->source;
+    s.stream = stream;
+    s.enabled = enabled;
+    s.last_success_mono_ns = f->clock.mono_ns;
+    guard__judge(f->guard, &s);
+    return guard__source(f->guard, "psapi", stream, reason);
+}
+
+/* What nobody judges is not green: neither for itself nor for the whole. */
+static void test_streams_beyond_the_bound_are_not_green(void **state) {
+    struct fixture *f = *state;
+    const char *reason;
+    pass(f, 1);
+    for (int i = 0; i < GUARD_SOURCES_MAX; i++) judged(f, i, false, &reason); /* Backfills that ended. */
+    for (int i = 0; i < GUARD_SOURCES_MAX - 1; i++) assert_int_equal(judged(f, 1000 + i, true, &reason), GUARD_GREEN);
+    guard__evaluate(f->guard, &f->facts);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+    assert_int_equal(metrics__counter(&f->metrics, "souk_guard_unjudged_total", "", "%s", "")->value, 0);
+    assert_int_equal(judged(f, 5000, false, &reason), GUARD_GREEN); /* Nobody wants it. */
+    assert_int_equal(judged(f, 5001, true, &reason), GUARD_AMBER);
+    assert_string_equal(reason, "not judged: there are too many streams");
+    assert_int_equal(metrics__counter(&f->metrics, "souk_guard_unjudged_total", "", "%s", "")->value, 1);
+    guard__evaluate(f->guard, &f->facts);
+    assert_int_equal(guard__level(f->guard), GUARD_AMBER);
+    assert_string_equal(guard__summary(f->guard),
+                        "256 of 256 sources fresh; 1,203 rows/s stored; there are more than can be judged");
+    assert_int_equal(judged(f, 1000, true, &reason), GUARD_GREEN);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -415,6 +447,7 @@ int main(void) {
         T(test_guard_tells_what_is_not_available_and_what_stands_in),
         T(test_guard_ends_what_was_left_from_an_earlier_run),
         T(test_guard_judges_only_what_is_due),
+        T(test_streams_beyond_the_bound_are_not_green),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

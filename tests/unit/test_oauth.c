@@ -290,6 +290,20 @@ static void test_a_login_brings_the_token_that_only_a_user_grants(void **state) 
     assert_int_equal(f->facts.secret.len, 0);
 }
 
+static void test_a_token_that_cannot_be_kept_is_refused(void **state) {
+    struct fixture *f = *state;
+    struct buf body = buf__init(2 * OAUTH_TOKEN_MAX);
+    for (int len = OAUTH_TOKEN_MAX; len <= OAUTH_TOKEN_MAX + 1; len++) {
+        buf__clear(&body);
+        buf__append_str(&body, "{\"access_token\":\"");
+        for (int i = 0; i < len; i++) buf__u8(&body, 'a');
+        buf__append_str(&body, "\",\"expires_in\":36000}");
+        buf__u8(&body, 0);
+        assert_int_equal(judge(f, 200, body.base) == 0, len == OAUTH_TOKEN_MAX);
+    }
+    buf__fini(&body);
+}
+
 static void test_a_login_that_is_over_is_not_tried_again(void **state) {
     struct fixture *f = *state;
     log_in(f, "1122334455667788");
@@ -385,6 +399,7 @@ int main(void) {
         TEST(test_wrong_credentials_are_not_tried_for_a_day),
         TEST(test_what_is_no_answer_is_a_failure),
         TEST(test_a_login_brings_the_token_that_only_a_user_grants),
+        TEST(test_a_token_that_cannot_be_kept_is_refused),
         TEST(test_a_login_that_is_over_is_not_tried_again),
         TEST(test_what_a_login_says_is_read_with_care),
         TEST(test_an_audit_is_a_row),

@@ -266,12 +266,27 @@ static void test_answers_are_accepted_whole(enum data_origin origin) {
 }
 DATA_TESTS_OF(test_answers_are_accepted_whole)
 
+static void test_an_overview_without_end_is_bounded_and_says_so(void **state) {
+    enum { BOUND = 50000, MORE = 7 };
+    struct buf body = buf__init(8 << 20);
+    struct rows rows;
+    (void)state;
+    buf__append_str(&body, "{\"lines\":[");
+    put_many(&body, BOUND + MORE, "{\"detailsId\":\"a\",\"name\":\"A\",\"chaosValue\":2}");
+    buf__append_str(&body, "]}");
+    decode("Standard", "item/UniqueWeapon", buf__slice(&body), PAGE_FRESH, &rows);
+    assert_bounded(&rows, &table_bronze_poeninja_snapshot, BOUND, "7");
+    rows__fini(&rows);
+    buf__fini(&body);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_streams_are_leagues_times_kinds),
         cmocka_unit_test(test_judge),
         cmocka_unit_test(test_exchange_rows),
         cmocka_unit_test(test_item_and_currency_rows),
+        cmocka_unit_test(test_an_overview_without_end_is_bounded_and_says_so),
         DATA_TESTS(test_answers_are_accepted_whole),
     };
     return cmocka_run_group_tests(tests, find_ninja, NULL);

@@ -197,6 +197,26 @@ static void test_judge_believes_only_promised_answers(void **state) {
     }
 }
 
+static void test_a_cursor_that_cannot_be_kept_is_refused(void **state) {
+    (void)state;
+    const struct stream_spec pc = {.key = "pc", .realm = "pc"};
+    const struct stream_state at = {.cursor = "1-1"};
+    for (int len = CURSOR_MAX - 1; len <= CURSOR_MAX; len++) {
+        char cursor[CURSOR_MAX + 1], body[CURSOR_MAX + 64];
+        struct page_facts facts;
+        struct err e;
+        memset(cursor, '9', (size_t)len);
+        cursor[1] = '-';
+        cursor[len] = '\0';
+        snprintf(body, sizeof body, "{\"next_change_id\":\"%s\",\"stashes\":[{}]}", cursor);
+        const struct source_answer answer = {.status = 200, .body = slice__str(body)};
+        bool fits = len < CURSOR_MAX;
+        assert_int_equal(source__find("psapi")->judge(&pc, &at, &answer, &facts, &e) == 0, fits);
+        assert_int_equal(facts.verdict, fits ? PAGE_NEW : PAGE_INVALID);
+        assert_string_equal(facts.next_cursor, fits ? cursor : "");
+    }
+}
+
 static void test_judge_knows_a_block_page(void **state) {
     (void)state;
     const struct stream_spec pc = {.key = "pc", .realm = "pc"};
@@ -467,6 +487,7 @@ int main(void) {
         cmocka_unit_test(test_plan_seeds_asks_on_and_waits_at_the_end),
         cmocka_unit_test(test_realms_without_a_head_begin_at_the_oldest_page),
         cmocka_unit_test(test_judge_believes_only_promised_answers),
+        cmocka_unit_test(test_a_cursor_that_cannot_be_kept_is_refused),
         cmocka_unit_test(test_judge_knows_a_block_page),
         cmocka_unit_test(test_decode_makes_the_expected_rows),
         cmocka_unit_test(test_equal_modifiers_hash_equally_in_both_shapes),

@@ -1,5 +1,6 @@
 /* trade_data asks what its path says, believes only lists, and falls back where the site gives
  * nothing; its entries become the rows that they should. */
+#include "../../src/sources/trade_data_internal.h"
 #include "../golden/golden.h"
 #include "souk/core/clock.h"
 #include "souk/lag.h"
@@ -234,14 +235,10 @@ static void test_cursors_are_walked_to_the_end(void **state) {
     assert_int_equal(judge(&at, 200, "{\"next_cursor\":\"c\"}", &facts), ERR_MALFORMED);
 }
 
-static void decode(const char *kind, const char *file, struct rows *rows) {
-    struct buf body;
+static void decode_body(const char *kind, struct slice body, struct rows *rows) {
     struct err e = {0};
     struct stream_spec stream = {.key = "k"};
-    char path[128];
     snprintf(stream.kind, sizeof stream.kind, "%s", kind);
-    snprintf(path, sizeof path, "tests/data/trade/%s", file);
-    assert_true(golden__load("SOUK_SOURCE", path, &body));
     const struct page page = {.stream = &stream,
                               .cursor_from = SLICE_LIT("c1"),
                               .cursor_to = SLICE_LIT("c2"),
@@ -249,9 +246,32 @@ static void decode(const char *kind, const char *file, struct rows *rows) {
                               .http_status = 200,
                               .limits_raw = SLICE_LIT("x-rate-limit-ip: 12:4:10"),
                               .lsn = 5,
-                              .body = buf__slice(&body)};
+                              .body = body};
     *rows = (struct rows){0};
     if (trade->decode(&page, &context, rows, &e) != 0) fail_msg("%s", e.msg);
+}
+
+static void decode(const char *kind, const char *file, struct rows *rows) {
+    struct buf body;
+    char path[128];
+    snprintf(path, sizeof path, "tests/data/trade/%s", file);
+    assert_true(golden__load("SOUK_SOURCE", path, &body));
+    decode_body(kind, buf__slice(&body), rows);
+    buf__fini(&body);
+}
+
+static void test_entries_without_end_are_bounded_and_say_so(void **state) {
+    struct buf body = buf__init(8 << 20);
+    struct rows rows;
+    (void)state;
+    buf__append_str(&body, "{\"result\":[{\"id\":\"a\",\"entries\":[");
+    put_many(&body, TRADE_ENTRIES_MAX / 2, "{\"id\":\"x\",\"text\":\"X\"}");
+    buf__append_str(&body, "]},{\"id\":\"b\",\"entries\":["); /* Of the body, not of a group. */
+    put_many(&body, TRADE_ENTRIES_MAX / 2 + 7, "{\"id\":\"y\",\"text\":\"Y\"}");
+    buf__append_str(&body, "]}]}");
+    decode_body("static", buf__slice(&body), &rows);
+    assert_bounded(&rows, &table_bronze_trade_metadata, TRADE_ENTRIES_MAX, "7");
+    rows__fini(&rows);
     buf__fini(&body);
 }
 
@@ -476,6 +496,7 @@ int main(void) {
         cmocka_unit_test(test_heads_are_the_cursor_of_change_ids),
         cmocka_unit_test(test_cursors_are_walked_to_the_end),
         cmocka_unit_test(test_entries_become_rows),
+        cmocka_unit_test(test_entries_without_end_are_bounded_and_say_so),
         cmocka_unit_test(test_listings_become_rows),
         cmocka_unit_test(test_a_page_that_is_none_makes_no_rows),
         DATA_TESTS(test_bodies_of_every_age_make_committed_digests),
