@@ -52,6 +52,23 @@ yyjson_doc *plain_doc(yyjson_doc *doc) {
     return doc;
 }
 
+/* A value at a time would not do: an answer need not be JSON. */
+void print_json(struct slice json) {
+    for (size_t i = 0, n; i < json.len; i += n) {
+        const char *at = json.base + i;
+        unsigned char c = (unsigned char)*at;
+        for (n = 1; n <= 4 && n <= json.len - i && !slice__is_utf8(slice__of(at, n));) n++;
+        bool none = n > 4 || n > json.len - i;
+        if (none) n = 1;
+        if (none) putchar('?');
+        else if (c < 0x20) putchar(c == '\n' ? c : ' '); /* In no text of JSON. */
+        else if (c == 0x7f || (c == 0xc2 && (unsigned char)at[1] < 0xa0))
+            printf("\\u%04x", (unsigned char)at[n - 1]);
+        else fwrite(at, 1, n, stdout);
+    }
+    putchar('\n');
+}
+
 const char *answer_text(yyjson_val *obj, const char *key) {
     const char *s = yyjson_get_str(yyjson_obj_get(obj, key));
     return s == NULL ? "" : s;

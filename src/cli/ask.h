@@ -15,6 +15,9 @@ int ask_hub(const struct settings *settings, const char *method, const char *pat
 void put_query(struct buf *path, const char *name, const char *value);
 /** err__plain() on one line for all texts of an answer. @return @doc, which may be NULL. */
 yyjson_doc *plain_doc(yyjson_doc *doc);
+/** Prints what a hub says is JSON, and a line end: what would steer a terminal is escaped, which
+ * changes no value. */
+void print_json(struct slice json);
 /** @return the string @key of an answer's object @obj, "" when there is none. Borrowed from it. */
 const char *answer_text(yyjson_val *obj, const char *key);
 /** @return the number @key of @obj, 0 when there is none. */

@@ -133,7 +133,7 @@ static void print_row(yyjson_val *b) {
     fflush(stdout);
 }
 
-static void print_json(yyjson_val *b) {
+static void print_value(yyjson_val *b) {
     char *text = yyjson_val_write(b, 0, NULL);
     if (text != NULL) printf("%s\n", text);
     fflush(stdout);
@@ -201,7 +201,7 @@ static int follow(const struct command *c, const struct settings *settings, cons
         if (tty) print_bar(l->b);
         else if (!ended && time(NULL) - told >= ROW_EVERY_S) {
             told = time(NULL);
-            if (c->json) print_json(l->b);
+            if (c->json) print_value(l->b);
             else print_row(l->b);
         }
         if (!ended) continue;
@@ -243,7 +243,7 @@ static int list(const struct command *c, const struct settings *settings, struct
     yyjson_doc *doc = plain_doc(yyjson_read(body->base, body->len, 0));
     yyjson_val *all = yyjson_obj_get(yyjson_doc_get_root(doc), "backfills"), *b;
     size_t i, max;
-    if (c->json) printf("%.*s\n", SLICE_FMT(buf__slice(body)));
+    if (c->json) print_json(buf__slice(body));
     else if (yyjson_arr_size(all) == 0) printf("no backfill since the start of souk\n");
     yyjson_arr_foreach(all, i, max, b) if (!c->json) print_report(b);
     yyjson_doc_free(doc);
@@ -256,7 +256,7 @@ static int stop(const struct command *c, const struct settings *settings, const 
     if (code != 0) return code;
     yyjson_doc *doc = plain_doc(yyjson_read(body->base, body->len, 0));
     yyjson_val *b = yyjson_doc_get_root(doc);
-    if (c->json) print_json(b);
+    if (c->json) print_value(b);
     else printf("%s is stopped at %s\n", answer_text(b, "key"), answer_text(b, "cursor"));
     yyjson_doc_free(doc);
     return 0;
@@ -275,12 +275,12 @@ static int run(struct command *c, const struct settings *settings, struct wish *
     if (!c->json)
         printf("%s, %.3g requests a second; Ctrl-C leaves it running, --stop ends it\n", key,
                answer_num(yyjson_doc_get_root(doc), "budget"));
-    if (w->detach && c->json) print_json(yyjson_doc_get_root(doc));
+    if (w->detach && c->json) print_value(yyjson_doc_get_root(doc));
     yyjson_doc_free(doc);
     if (w->detach) return 0;
     code = follow(c, settings, w, key, &l);
     if (code == 0) {
-        if (c->json) print_json(l.b);
+        if (c->json) print_value(l.b);
         else print_report(l.b);
         if (answer_num(l.b, "gaps") > 0) code = EXIT_FAILURE;
         int verdict = w->verify ? verify(c, settings, w, key, &l) : 0;

@@ -44,7 +44,7 @@ int verb_ctl(struct command *c, int argc, char **argv) {
     if (code == 0) code = load_config(c, &settings);
     if (code == 0) {
         code = ask_hub(&settings, "POST", path.base, &body);
-        if (code == 0 && c->json) printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
+        if (code == 0 && c->json) print_json(buf__slice(&body));
         else if (code == 0) printf("done\n");
         settings__fini(&settings);
     }

@@ -184,7 +184,7 @@ static int print_answer(const struct wish *w, const struct buf *json, bool as_js
     yyjson_val *root = yyjson_doc_get_root(doc), *list = yyjson_obj_get(root, "streams"), *s;
     size_t i, max, n = 0;
     if (list == NULL) {
-        if (as_json) printf("%.*s\n", SLICE_FMT(buf__slice(json)));
+        if (as_json) print_json(buf__slice(json));
         else print_stream(root);
         yyjson_doc_free(doc);
         return 0;

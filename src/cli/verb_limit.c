@@ -96,7 +96,7 @@ static int print_saved(const struct command *c, const struct settings *settings)
     snprintf(dir, sizeof dir, "%s/spool", settings->config->state_dir);
     int rc = limit_table__read(dir, &json, &e), code = rc == 0 ? 0 : EXIT_FAILURE;
     if (rc != 0) fprintf(stderr, "souk: %s\n", e.msg);
-    else if (c->json) printf("%.*s\n", SLICE_FMT(buf__slice(&json)));
+    else if (c->json) print_json(buf__slice(&json));
     else code = print_policies(&json);
     buf__fini(&json);
     return code;
@@ -206,7 +206,7 @@ int verb_limit(struct command *c, int argc, char **argv) {
     make_path(&w, &path);
     bool show = strcmp(w.what, "show") == 0;
     code = ask_hub(&settings, show ? "GET" : "POST", path.base, &body);
-    if (code == 0 && c->json) printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
+    if (code == 0 && c->json) print_json(buf__slice(&body));
     else if (code == 0 && w.markdown) code = print_policies(&body);
     else if (code == 0) code = print_all(&body, show ? w.endpoint : NULL);
     buf__fini(&path);

@@ -287,6 +287,7 @@ static int login(const struct settings *settings, const char *redirect, int64_t 
     }
     if (code == 0) code = exchange(&t, c, &file, e);
     if (code == 0) code = login_file__write(c->state_dir, &file, NULL, e);
+    err__plain(file.username, false); /* It is the vendor's, and what is kept is written. */
     if (code == 0)
         snprintf(said, sizeof said, "Logged in as %s. You can close this tab.", file.username);
     else snprintf(said, sizeof said, "Not logged in: %.200s", e->msg);
@@ -307,7 +308,7 @@ static void put_time(char *out, size_t size, int64_t at_s) {
     else strftime(out, size, "%Y-%m-%d %H:%M:%S UTC", &tm);
 }
 
-static void print_json(const struct login_file *f) {
+static void print_file(const struct login_file *f) {
     struct buf out = buf__init(8192);
     buf__printf(&out, "{\"version\":1,\"logged_in\":%s", f->id[0] != '\0' ? "true" : "false");
     const struct {
@@ -329,7 +330,7 @@ static int show_status(const struct command *c, const struct settings *settings,
     static struct login_file f;
     char since[64], renewed[64], until[64];
     int code = login_file__read(settings->config->state_dir, &f, e);
-    if (c->json && (code == 0 || code == ERR_NOT_FOUND)) print_json(&f);
+    if (c->json && (code == 0 || code == ERR_NOT_FOUND)) print_file(&f);
     if (code != 0 || c->json) {
         explicit_bzero(&f, sizeof f);
         return code;
@@ -339,7 +340,8 @@ static int show_status(const struct command *c, const struct settings *settings,
     put_time(until, sizeof until, f.access_until_s);
     printf("account    %s\nclient     %s\nscope      %s\nlogged in  %s\nrenewed    %s\n"
            "access     until %s; the running souk renews it before, each time\n",
-           f.username, f.client_id, f.scope, since, renewed, until);
+           err__plain(f.username, false), f.client_id, err__plain(f.scope, false), since, renewed,
+           until);
     if (strcmp(f.client_id, settings->config->agent.client_id) != 0)
         printf("not used   agent.client_id is %s: log in again\n",
                settings->config->agent.client_id);

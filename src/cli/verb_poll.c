@@ -54,7 +54,7 @@ int verb_poll(struct command *c, int argc, char **argv) {
     if (stream != NULL) put_query(&path, "stream", stream);
     buf__u8(&path, 0);
     code = ask_hub(&settings, "POST", path.base, &body);
-    if (code == 0 && c->json) printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
+    if (code == 0 && c->json) print_json(buf__slice(&body));
     else if (code == 0) code = print_streams(&body);
     buf__fini(&path);
     buf__fini(&body);

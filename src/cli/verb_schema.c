@@ -32,9 +32,12 @@ const char verb_schema_help[] =
 static void print_text(const struct schema_diff *d) {
     for (size_t i = 0; i < d->n; i++) {
         const struct schema_difference *x = &d->items[i];
-        err__plain(x->what, false); /* It tells what the server has. */
+        char table[256];
+        snprintf(table, sizeof table, "%s", x->table); /* What the server has. */
+        err__plain(table, false);
+        err__plain(x->what, false);
         err__plain(x->statement, true);
-        printf("%s%s%s\n", x->table, x->table[0] == '\0' ? "" : ": ", x->what);
+        printf("%s%s%s\n", table, table[0] == '\0' ? "" : ": ", x->what);
         if (x->statement[0] == '\0') continue;
         if (x->kind == SCHEMA_MIGRATION) { /* It is no statement, but this verb. */
             printf("  %s\n", x->statement);

@@ -231,7 +231,7 @@ int verb_status(struct command *c, int argc, char **argv) {
     if (code != 0) {
         code = EXIT_UNAVAILABLE;
     } else if (c->json) {
-        printf("%.*s\n", SLICE_FMT(buf__slice(&body)));
+        print_json(buf__slice(&body));
     } else {
         code = print_status(&body);
     }

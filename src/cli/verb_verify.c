@@ -83,8 +83,15 @@ static void add_json(struct printer *p, const struct audit_difference *d) {
     buf__append_str(out, "]}");
 }
 
+/* What the log and ClickHouse hold may be anybody's words. */
+static const char *plain(const char *text, char out[192]) {
+    snprintf(out, 192, "%s", text);
+    return err__plain(out, false);
+}
+
 static void on_difference(void *ctx, const struct audit_difference *d) {
     struct printer *p = ctx;
+    char text[192];
     if (p->json) {
         add_json(p, d);
         p->n++;
@@ -93,19 +100,19 @@ static void on_difference(void *ctx, const struct audit_difference *d) {
     printf("%s", d->table);
     if (d->has_seal)
         printf("%s%s: batch %" PRIu64 "..%" PRIu64 ": %" PRIu64 " rows expected, %" PRIu64 " found",
-               d->part[0] == '\0' ? "" : " ", d->part, d->first_lsn, d->last_lsn, d->sealed_rows,
-               d->found_rows);
+               d->part[0] == '\0' ? "" : " ", plain(d->part, text), d->first_lsn, d->last_lsn,
+               d->sealed_rows, d->found_rows);
     else printf(": rows of no batch of this log");
     const uint64_t counts[] = {d->missing, d->twice, d->wrong, d->uncovered};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (counts[i] > 0)
             printf(", %" PRIu64 " %s", counts[i], audit_what__text((enum audit_what)i));
     printf("\n");
-    if (d->note[0] != '\0') printf("  %s\n", d->note);
+    if (d->note[0] != '\0') printf("  %s\n", plain(d->note, text));
     for (size_t i = 0; i < d->n_rows; i++) {
         const struct audit_row *row = &d->rows[i];
         printf("  %-9s  %s/%" PRIu64 "/%u\n", audit_what__text(row->what),
-               row->src[0] == '\0' ? "?" : row->src, row->lsn, row->ord);
+               row->src[0] == '\0' ? "?" : plain(row->src, text), row->lsn, row->ord);
     }
     p->n++;
 }

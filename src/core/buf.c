@@ -62,7 +62,8 @@ bool buf__json_string(struct buf *b, struct slice s) {
     for (size_t i = 0; i < s.len;) {
         unsigned char c = (unsigned char)s.base[i];
         size_t n = 1;
-        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
+        bool escaped = c < 0x20 || c == 0x7f; /* What would steer a terminal. */
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
             i++;
             continue;
         }
@@ -70,17 +71,21 @@ bool buf__json_string(struct buf *b, struct slice s) {
             /* The longest prefix of up to four bytes that is one whole character. */
             for (n = 2; n <= 4 && i + n <= s.len; n++)
                 if (slice__is_utf8(slice__of(s.base + i, n))) break;
-            if (n <= 4 && i + n <= s.len) {
+            bool whole = n <= 4 && i + n <= s.len;
+            bool c1 = whole && n == 2 && c == 0xc2 && (unsigned char)s.base[i + 1] < 0xa0;
+            if (whole && !c1) {
                 i += n;
                 continue;
             }
-            n = 1;
+            if (c1) c = (unsigned char)s.base[i + 1]; /* Its number, as U+0080 to U+009F go. */
+            escaped = c1;
+            n = c1 ? 2 : 1;
         }
         buf__append(b, s.base + from, i - from);
         if (c == '"' || c == '\\') buf__printf(b, "\\%c", c);
         else if (c == '\n') buf__append(b, "\\n", 2);
         else if (c == '\t') buf__append(b, "\\t", 2);
-        else if (c < 0x20) buf__printf(b, "\\u%04x", c);
+        else if (escaped) buf__printf(b, "\\u%04x", c);
         else buf__append(b, "\xef\xbf\xbd", 3);
         i += n;
         from = i;

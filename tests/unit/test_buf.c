@@ -46,7 +46,8 @@ static void test_reader_reads_back_what_buf_wrote(void **state) {
 
 static void test_reader_refuses_a_string_longer_than_the_input(void **state) {
     (void)state;
-    static const char bytes[] = "\xff\xff\xff\xff\xff\xff\xff\xff\x7f" "abc";
+    static const char bytes[] = "\xff\xff\xff\xff\xff\xff\xff\xff\x7f"
+                                "abc";
     struct reader r = reader__of(slice__of(bytes, sizeof bytes - 1));
     assert_int_equal(reader__string(&r).len, 0);
     assert_true(r.failed);
@@ -59,6 +60,10 @@ static void test_json_string_escapes_and_repairs(void **state) {
     buf__append(&b, "", 1);
     assert_string_equal(b.base, "\"a\\\"b\\\\c\\n\\u0001 \xc3\xa9 \xef\xbf\xbd "
                                 "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
+    buf__clear(&b); /* What steers a terminal is escaped, as whoever prints it does not look. */
+    buf__json_string(&b, SLICE_LIT("\x1b\x7f\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0\xc2"));
+    buf__append(&b, "", 1);
+    assert_string_equal(b.base, "\"\\u001b\\u007f\\u0080\\u009b\\u009f\xc2\xa0\xef\xbf\xbd\"");
     buf__fini(&b);
 }
 

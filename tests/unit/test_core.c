@@ -212,6 +212,8 @@ static void test_an_error_is_one_plain_line(void **state) {
     assert_string_equal(e.msg, "it said: a [2Jb  c   d\xc3\xa9");
     err__prefixf(&e, "of %s", "x\x1b]0;y\a");
     assert_string_equal(e.msg, "of x ]0;y : it said: a [2Jb  c   d\xc3\xa9");
+    char cut[] = "\x9b" "31m\xc3(\xed\xa0\x80\xe2\x82"; /* Some terminals take a lone byte for the whole. */
+    assert_string_equal(err__plain(cut, false), "?31m?(?????");
     char lines[] = "a\x1b\nb\tc";
     assert_string_equal(err__plain(lines, true), "a \nb c");
 }

@@ -39,8 +39,8 @@ struct err {
 };
 
 /** Makes a text fit for a terminal and a line of a log, in place: what servers and sellers say may
- * hold anything, even what moves a cursor. Control characters, but line ends where @lines, become
- * spaces.
+ * hold anything, even what moves a cursor. Control characters (C1 too), but line ends where @lines,
+ * become spaces, and bytes that are no UTF-8 question marks.
  * @return @text. */
 char *err__plain(char *text, bool lines);
 
