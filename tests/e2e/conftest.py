@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,26 +20,12 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/lib"))
 
 import sampler  # noqa: E402
+from ports import free_ports  # noqa: E402
 
 RESULTS = TOP / "build" / "test-results"
 READY = "Ctrl-C stops"  # The last words of the quickstart's table.
 START_S = 900  # A first run builds the release.
 STOP_S = 60
-
-
-def free_port_base():
-    """The first of four neighbouring ports that nobody listens on; from SOUK_TEST_PORTS (FIRST-LAST) when that is set."""
-    first, _, last = os.environ.get("SOUK_TEST_PORTS", "").partition("-")
-    wanted = range(int(first), int(last) - 2, 4) if last else range(18700 + os.getpid() % 200 * 4, 20000, 4)
-    for base in wanted:
-        with contextlib.ExitStack() as held:
-            try:
-                for port in range(base, base + 4):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return base
-    raise RuntimeError(f"no four free ports between {wanted.start} and {wanted.stop}")
 
 
 def request(port, path, body=None, method=None):
@@ -98,7 +83,7 @@ def request_text(port, sql, headers):
 
 def start_stack(state, *options):
     """Starts a quickstart on @state and waits until it shows its table."""
-    base = free_port_base()
+    base = free_ports(4, neighbours=True)[0]
     state.mkdir(parents=True, exist_ok=True)
     log = state / "quickstart.out"
     with open(log, "wb") as out:

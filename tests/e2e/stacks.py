@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import pathlib
-import random
 import re
 import secrets
 import signal
@@ -25,6 +24,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/lib"))
 
 import sampler  # noqa: E402
+from ports import free_ports  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("SOUK_BUILD", TOP / "build" / "release"))
 SOUK = BUILD / "src/cli/souk"
@@ -32,24 +32,6 @@ SIM = BUILD / "src/sim/souk-sim"
 CLICKHOUSE = BUILD / "src/clickhouse/souk-clickhouse"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 DATABASE = "poe_trade"
-
-
-def free_ports(n):
-    """Ports that nobody listens on; from SOUK_TEST_PORTS (FIRST-LAST) when that is set."""
-    first, _, last = os.environ.get("SOUK_TEST_PORTS", "").partition("-")
-    wanted = random.sample(range(int(first), int(last) + 1), int(last) - int(first) + 1) if last else [0] * n
-    ports = []
-    with contextlib.ExitStack() as held:
-        for port in wanted:
-            s = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                s.bind(("127.0.0.1", port))
-                ports.append(s.getsockname()[1])
-            if len(ports) == n:
-                return ports
-    raise RuntimeError(f"no {n} free ports in {os.environ['SOUK_TEST_PORTS']}")
-
-
 LOGINS = {}  # Headers for the ports that want them.
 
 

@@ -11,7 +11,6 @@ import pathlib
 import random
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -25,17 +24,6 @@ SOUK = BUILD / "src/cli/souk"
 SIM = BUILD / "src/sim/souk-sim"
 CLICKHOUSE = BUILD / "src/clickhouse/souk-clickhouse"
 KILLS_OF_SOUK = int(os.environ.get("SOUK_CRASH_KILLS", "10"))
-
-
-def free_ports(n):
-    sockets = [socket.socket() for _ in range(n)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
 
 
 def ask(port, path, body=None):
@@ -63,7 +51,7 @@ def until(what, seconds, fn):
 class Stack:
     def __init__(self, folder):
         self.folder = folder
-        self.hub, self.native, self.http, self.sim = free_ports(4)
+        self.hub, self.native, self.http, self.sim = stacks.free_ports(4)
         self.processes = {}
         self.logs = {}
         subprocess.run(["python3", str(TOP / "deploy/lib/stack.py"),

@@ -7,8 +7,8 @@ import re
 import subprocess
 
 import pytest
-from conftest import free_port_base
 from playwright.sync_api import expect
+from stacks import free_ports
 
 
 class Demo:
@@ -18,7 +18,7 @@ class Demo:
         program = pathlib.Path(os.environ.get("SOUK_BUILD", "build/test-gcc")) / "src" / "hub" / "hub_demo"
         if not program.is_file():
             pytest.skip(f"{program} is not built")
-        self.command = [program, "--port", str(free_port_base()), "--log", log]
+        self.command = [program, "--port", str(free_ports(1)[0]), "--log", log]
         self.url = f"http://127.0.0.1:{self.command[2]}/"
         self.start()
 

@@ -1,12 +1,11 @@
 """Two souks at one address: one asks the other before each request, and goes on alone when it is away."""
 
-import contextlib
 import json
 import signal
 import time
 
 import pytest
-from stacks import Stack, ask, run_souk, stack_of, until
+from stacks import ask, run_souk, stack_of, until
 
 
 def throttle(stack):
@@ -17,24 +16,12 @@ def psapi(stack):
     return next(e for e in throttle(stack)["endpoints"] if e["endpoint"].startswith("psapi"))
 
 
-@contextlib.contextmanager
-def another(folder, more, *others):
-    """A stack whose ports are none of @others: they are chosen at random, before anybody listens."""
-    taken = {p for o in others for p in (o.hub, o.native, o.http, o.sim)}
-    folder.mkdir()
-    stack = next(s for s in (Stack(folder, more) for _ in range(50)) if not taken & {s.hub, s.native, s.http, s.sim})
-    try:
-        yield stack
-    finally:
-        stack.end()
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """The throttler, with the simulator, whose limit is far below what two souks want; and the one that asks it."""
     folder = tmp_path_factory.mktemp("throttler")
     only = {"sources": {"poe_ninja": {"enabled": False}, "psapi": {"period_s": 0.2}}}
-    with stack_of(folder / "a", only, start=False) as a, another(folder / "b", only, a) as b:
+    with stack_of(folder / "a", only, start=False) as a, stack_of(folder / "b", only, start=False) as b:
         a.start_sim("--psapi-limits", "6:4:30")
         url = f"http://127.0.0.1:{a.sim}"
         b.configure({"sources": {"psapi": {"base_url": url, "seed_url": url}}})
@@ -84,11 +71,11 @@ def test_without_it_half_of_the_own_limits(pair):
 
 def test_a_refused_key_is_said(tmp_path, pair):
     """A hub with tokens wants one of them; without it the client says so and goes on with care."""
-    a, b = pair
+    a, _ = pair
     tokens = tmp_path / "tokens"
     tokens.write_text("other 0123456789abcdef0123\n")
     only = {"hub": {"tokens_file": str(tokens), "open_to_local": False}}
-    with another(tmp_path / "c", only, a, b) as c, another(tmp_path / "d", {}, a, b, c) as d:
+    with stack_of(tmp_path / "c", only, start=False) as c, stack_of(tmp_path / "d", start=False) as d:
         url = f"http://127.0.0.1:{a.sim}"
         for stack in (c, d):
             stack.configure({"sources": {"psapi": {"base_url": url, "seed_url": url, "enabled": stack is d},

@@ -8,12 +8,13 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
 
 import pytest
+import score
+from stacks import free_ports
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("SOUK_BUILD", TOP / "build" / "release"))
@@ -23,18 +24,8 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 pytestmark = pytest.mark.skipif(not SOUK.exists(), reason=f"{SOUK} is not built")
 
 
-def score(case, what, passed, seconds, kills=0):
-    """One line of the scoreboard, as tests/lib/score.h writes it."""
-    if path := os.environ.get("SOUK_SCORE"):
-        with open(path, "a") as f:
-            f.write(json.dumps({"case": case, "what": what, "passed": passed, "kills": kills, "seeds": 1, "rows": 0,
-                                "lost": 0, "twice": 0, "recovery_s": round(seconds, 3)}) + "\n")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def passed(case, what, seconds, kills=0):
+    score.Score(case, what, passed=True, kills=kills, seeds=1, recovery_s=seconds).write()
 
 
 def environment():
@@ -43,12 +34,12 @@ def environment():
 
 
 def make_config(folder, state_dir=None):
-    url = f"http://127.0.0.1:{free_port()}"  # Nobody answers there.
-    hub = free_port()
+    nobody, hub, native = free_ports(3)
+    url = f"http://127.0.0.1:{nobody}"  # Nobody answers there.
     path = folder / "souk.yaml"
     path.write_text(json.dumps({
         "state_dir": str(state_dir or folder / "state"),
-        "clickhouse": {"host": "127.0.0.1", "port": free_port()},
+        "clickhouse": {"host": "127.0.0.1", "port": native},
         "hub": {"host": "127.0.0.1", "port": hub, "open_to_local": True},
         "sources": {"psapi": {"base_url": url, "seed_url": url, "start": "oldest", "period_s": 0.5,
                               "hidden_bucket_ms": 1},
@@ -88,7 +79,7 @@ def test_second_souk_is_told_who_holds_the_spool(tmp_path):
                                 text=True, env=environment())
         assert repair.returncode == 75, repair.stderr
         assert seconds < 5  # Sanitizers and a busy machine; see the score for the figure.
-        score(9, "second instance on the same state", True, seconds)
+        passed(9, "second instance on the same state", seconds)
     finally:
         first.terminate()
         first.wait(20)
@@ -101,7 +92,7 @@ def test_a_store_that_cannot_be_made_ends_with_73(tmp_path, state_dir):
     assert done.returncode == 73, done.stderr
     assert state_dir in done.stderr
     assert seconds < 5
-    score(9, "no place for the store", True, seconds)
+    passed(9, "no place for the store", seconds)
 
 
 def test_a_file_in_place_of_the_store_ends_with_73(tmp_path):
@@ -111,7 +102,7 @@ def test_a_file_in_place_of_the_store_ends_with_73(tmp_path):
     done, seconds = run_souk(config)
     assert done.returncode == 73, done.stderr
     assert "spool" in done.stderr
-    score(9, "a file in place of the store", True, seconds)
+    passed(9, "a file in place of the store", seconds)
 
 
 def test_a_disk_that_stops_syncing_ends_with_74_and_restarts_clean(tmp_path):
@@ -140,4 +131,4 @@ def test_a_disk_that_stops_syncing_ends_with_74_and_restarts_clean(tmp_path):
     verify = subprocess.run([str(SOUK), "--config", str(config), "wal", "verify"], capture_output=True, text=True,
                             env=environment())
     assert verify.returncode == 0, verify.stdout
-    score(4, "syncs fail for good on the real process: exit 74, then a clean start", True, seconds, kills=1)
+    passed(4, "syncs fail for good on the real process: exit 74, then a clean start", seconds, kills=1)
