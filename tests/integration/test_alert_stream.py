@@ -22,6 +22,7 @@ from ws_conformance import (BINARY, CLOSE, CONT, PING, PONG, TEXT, Client, Close
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/lib"))
+import jsonl  # noqa: E402
 import sampler  # noqa: E402
 
 
@@ -62,7 +63,7 @@ class Demo:
             self.process.stdin.flush()
         _, err = self.process.communicate(timeout=20)
         if self.series and os.environ.get("SOUK_MOVED"):
-            sampler.append({"metric": sampler.by_name(self.series)}, os.environ["SOUK_MOVED"])
+            jsonl.append(os.environ["SOUK_MOVED"], {"metric": sampler.by_name(self.series)})
         self.series = {}
         return self.process.returncode, err
 

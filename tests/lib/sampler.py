@@ -17,6 +17,8 @@ import os
 import re
 import threading
 
+import jsonl
+
 EVERY_S = 3
 ROWS_MAX = 100000  # Of a table; a column that moves does so early.
 NO_ANSWER = (OSError, ValueError, http.client.HTTPException)
@@ -127,7 +129,7 @@ class Sampler:
         columns = {}
         with contextlib.suppress(*NO_ANSWER):
             columns = column_values(self.query, self.database)
-        append({"metric": by_name(self.series), "status": self.status, "column": columns}, self.file)
+        jsonl.append(self.file, {"metric": by_name(self.series), "status": self.status, "column": columns})
 
 
 def by_name(series):
@@ -136,8 +138,3 @@ def by_name(series):
     for (name, labels), values in series.items():
         metric.setdefault(name, {})[labels] = values
     return {n: next(({k: v} for k, v in s.items() if len(v) > 1), s) for n, s in metric.items()}
-
-
-def append(record, file):
-    with open(file, "a", encoding="utf-8") as out:
-        out.write(json.dumps(record, separators=(",", ":")) + "\n")

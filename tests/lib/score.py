@@ -6,9 +6,9 @@ failed and says so; one that was skipped leaves no line, which the scoreboard sh
 
 import contextlib
 import dataclasses
-import json
 import os
 
+import jsonl
 import pytest
 
 
@@ -40,8 +40,7 @@ class Score:
     def write(self):
         if path := os.environ.get("SOUK_SCORE"):
             line = dataclasses.asdict(self) | {"recovery_s": round(self.recovery_s, 3), "full": full()}
-            with open(path, "a", encoding="utf-8") as out:
-                out.write(json.dumps(line) + "\n")
+            jsonl.append(path, line)
 
 
 @contextlib.contextmanager
