@@ -33,7 +33,8 @@ def start(folder, *arguments, **environment):
     results = folder / "results"
     results.mkdir()
     return results, subprocess.Popen([sys.executable, TESTS / "lib/beside.py", "--results", results, *arguments], text=True,
-                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | environment)
+                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | environment,
+                                     start_new_session=True)
 
 
 def wait_for(path):
@@ -94,6 +95,7 @@ here = pathlib.Path(__file__)
 @pytest.fixture
 def stack():
     yield
+    time.sleep(2)  # A second signal is no reason to break off.
     here.with_suffix(".ended").touch()
 def test_it(stack):
     here.with_suffix(".begun").touch()
@@ -107,7 +109,9 @@ def test_it(stack):
     finally:
         signal.signal(signal.SIGINT, ignored)
     wait_for(tmp_path / "test_a.begun")
-    run.send_signal(signal.SIGTERM)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.killpg(run.pid, number)  # As Ctrl-C in a terminal, and then the end of the shell.
+        time.sleep(0.5)
     run.communicate(timeout=WAIT_S)
     assert run.returncode == 1
     assert (tmp_path / "test_a.ended").exists() and not (results / "one-test_b.xml").exists()

@@ -71,6 +71,7 @@ class Module:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", f"--junitxml={self.xml}", str(path)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches it through us alone, and so once.
                 env=os.environ | environment | {"SOUK_TEST_PORTS": ports})
 
     def ended(self, status, used):
@@ -99,6 +100,8 @@ def run(modules, results, environments, n):
     stopping = []
 
     def stop(number, _frame):
+        if stopping:
+            return  # A second one would cut short what they clean up.
         stopping.append(number)
         for module in running.values():
             module.process.send_signal(signal.SIGINT)
