@@ -162,7 +162,8 @@ static bool is_for_size(enum reply_class class) {
 
 static void remember_reply(struct sealed *x, const struct store_reply *reply,
                            enum reply_class class) {
-    x->rejected = reply->outcome == STORE_REJECTED;
+    x->rejected =
+        reply->outcome == STORE_REJECTED || reply->schema; /* Nobody sent it, as it cannot go in. */
     x->too_large = is_for_size(class);
     x->n_min = class == REPLY_PARTITIONS ? SEARCH_PARTITIONS_MIN : SEARCH_STEP_MIN;
     x->busy = class != REPLY_DATA && class != REPLY_CONFIGURATION && class != REPLY_PARTITIONS;
