@@ -18,8 +18,8 @@
  * What is not known is not gone. An item that could not be read, one that a partial version does
  * not hold, all of a stash with an item without an id: they stay as they were, without an event,
  * until a version says what became of them; what that says then lies between it and the last
- * version that said everything. Held items count against the 65,535 of a stash: a version that
- * would exceed them is refused.
+ * version that said everything. A version that could not be read leaves its stash as it was. Held
+ * items count against the 65,535 of a stash: a version that would exceed them is refused.
  *
  * Names are bounded too. A currency is a word of souk/currency.h; any other is no price. A league
  * is known while a stash is in it. There are 16,384 at most: when a new one comes, the 1,024
@@ -83,8 +83,11 @@ struct tape_item {
 /** One version of a stash. */
 struct tape_version {
     struct slice realm, stash_id; /* stash_id: 64 hexadecimal digits. */
-    bool is_public;               /* false: a tombstone; what follows is then not looked at. */
-    bool partial;                 /* It may hold more than @items: what is not among them stays. */
+    /* There was a version, and no more is known of it: the rest is not looked at, the stash stays
+     * as it was, and the end of the stream says nothing of it until its next version. */
+    bool unread;
+    bool is_public; /* false: a tombstone; what follows is then not looked at. */
+    bool partial;   /* It may hold more than @items: what is not among them stays. */
     struct slice league, seller;
     const struct tape_item *items;
     size_t n_items;
@@ -105,8 +108,9 @@ struct tape_event {
     int64_t price_e6, price_before_e6; /* Before: REPRICED only. */
     uint32_t stack_size, stack_before; /* Before: RESTACKED only. */
     int64_t listed_wall_ns;            /* When the listing was first seen. */
-    /* It happened after from (0: not known) and not after to. The river itself is 5 minutes late.
-     */
+    /* It happened after from (0: not known) and not after to. From is when the stash was last
+     * known: its own last version, or a later end of the stream. The river itself is 5 minutes
+     * late. */
     int64_t from_wall_ns, to_wall_ns;
 };
 typedef void (*tape_event_cb)(void *ctx, const struct tape_event *event);

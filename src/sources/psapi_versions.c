@@ -122,13 +122,22 @@ static bool make_room(struct walk *w, size_t n) {
     return true;
 }
 
+static int refuse_stash(struct walk *w, yyjson_val *json) {
+    yyjson_val *id = yyjson_obj_getn(json, "id", 2);
+    w->count->n_refused_stashes++;
+    if (!yyjson_is_str(id)) return 0;
+    const struct tape_version v = {.realm = slice__str(w->page->stream->realm),
+                                   .stash_id = decode__slice(id),
+                                   .unread = true,
+                                   .wall_ns = w->page->received_wall_ns,
+                                   .caught_up = w->caught_up};
+    return w->cb(w->ctx, &v);
+}
+
 static int walk_stash(struct walk *w, yyjson_val *json) {
     struct psapi_stash stash;
     struct decode_fault fault = {.kind = DECODE_FINE};
-    if (!psapi_stash__read(json, &stash, &fault)) {
-        w->count->n_refused_stashes++;
-        return 0;
-    }
+    if (!psapi_stash__read(json, &stash, &fault)) return refuse_stash(w, json);
     struct tape_version v = {.realm = slice__str(w->page->stream->realm),
                              .stash_id = stash.id,
                              .is_public = stash.listed,
@@ -142,10 +151,7 @@ static int walk_stash(struct walk *w, yyjson_val *json) {
     v.partial = twice;
     /* Half a stash would look like a withdrawal, and so would one whose unlisting may be the older
      * of its two versions. */
-    if (w->n_items + n > PSAPI_ITEMS_MAX || (twice && !stash.listed)) {
-        w->count->n_refused_stashes++;
-        return 0;
-    }
+    if (w->n_items + n > PSAPI_ITEMS_MAX || (twice && !stash.listed)) return refuse_stash(w, json);
     w->n_items += n;
     if (!make_room(w, n)) return ERR_NOMEM;
     if (n > 0) {

@@ -382,14 +382,23 @@ static int store_version(struct step *s) {
     return ERR_NOMEM;
 }
 
-static void fill_event(struct step *s) {
+/* The end of the stream says of each stash that it is as it was last seen; of one whose last
+ * version did not say everything, or came before pages that are lost, it says nothing. */
+static int64_t known_until(const struct step *s, const struct coverage *c) {
+    if (s->old == NULL) return 0;
+    int64_t seen_ns = s->old->seen_wall_ns;
+    if (c == NULL || s->old->partial || s->lost || c->last_end_ns > s->v->wall_ns) return seen_ns;
+    return c->last_end_ns > seen_ns ? c->last_end_ns : seen_ns;
+}
+
+static void fill_event(struct step *s, const struct coverage *c) {
     const struct tape_version *v = s->v;
     struct tape_event *e = &s->event;
     tape_id__write(s->id, e->stash_id);
     e->realm = v->realm;
     e->league = v->is_public ? v->league : leagues__name(s->t, s->old->league);
     e->seller = v->is_public ? v->seller : slice__of(stash__seller(s->old), s->old->seller_len);
-    e->from_wall_ns = s->old == NULL ? 0 : s->old->seen_wall_ns;
+    e->from_wall_ns = known_until(s, c);
     e->to_wall_ns = v->wall_ns;
 }
 
@@ -409,13 +418,15 @@ static int take_version(struct step *s, struct err *e) {
         if (s->old != NULL) stashes__remove(t, s->old);
         return err__setf(e, ERR_NOMEM, "out of memory");
     }
-    if (s->partial && s->old != NULL && s->n_next + s->old->n_items > ITEMS_MAX)
+    if (s->partial && s->old != NULL && s->n_next + s->old->n_items > ITEMS_MAX) {
+        s->old->partial = true;
         return err__setf(e, ERR_LIMIT, "stash %.8s: too many items to keep what is not known of it",
                          v->stash_id.base);
+    }
     if (v->is_public) hold_unknown(s);
     s->next = t->scratch;
     s->seller_hash = v->is_public ? tape__hash(v->seller.base, v->seller.len) : s->old->seller_hash;
-    fill_event(s);
+    fill_event(s, c);
     walk(s, t->scratch, true);
     walk(s, t->scratch, false);
     int rc = 0;
@@ -436,9 +447,13 @@ int tape__version(struct tape *t, const struct tape_version *v, tape_event_cb cb
     if (!tape_id__read(v->stash_id, id))
         return err__setf(e, ERR_MALFORMED, "stash \"%.*s\" (expected 64 hexadecimal digits)",
                          (int)(v->stash_id.len < 80 ? v->stash_id.len : 80), v->stash_id.base);
-    if (v->n_items > ITEMS_MAX)
+    if (v->unread || v->n_items > ITEMS_MAX) {
+        struct stash *stash = stashes__find(t, id);
+        if (stash != NULL) stash->partial = true;
+        if (v->unread) return 0;
         return err__setf(e, ERR_LIMIT, "stash %.8s has %zu items (at most %u)", v->stash_id.base,
                          v->n_items, ITEMS_MAX);
+    }
     t->n_versions++;
     struct step s = {.t = t, .v = v, .cb = cb, .ctx = ctx, .id = id};
     /* First of all: it may forget stashes. */

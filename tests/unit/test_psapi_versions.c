@@ -14,7 +14,7 @@
 
 struct seen {
     struct tape_item items[ITEMS_MAX];
-    size_t n_items, n_versions, n_tombstones, n_partial;
+    size_t n_items, n_versions, n_tombstones, n_partial, n_unread;
     char ids[ITEMS_MAX][72];
     char currencies[ITEMS_MAX][32];
     char league[64], seller[64];
@@ -25,8 +25,9 @@ static void copy(char *out, size_t size, struct slice s) { snprintf(out, size, "
 
 static int on_version(void *ctx, const struct tape_version *v) {
     struct seen *s = ctx;
-    s->n_versions++;
-    s->n_tombstones += !v->is_public;
+    s->n_versions += !v->unread;
+    s->n_unread += v->unread;
+    s->n_tombstones += !v->unread && !v->is_public;
     s->n_partial += v->partial;
     copy(s->league, sizeof s->league, v->league);
     copy(s->seller, sizeof s->seller, v->seller);
@@ -35,7 +36,7 @@ static int on_version(void *ctx, const struct tape_version *v) {
         copy(s->ids[s->n_items], 72, v->items[i].id);
         copy(s->currencies[s->n_items], 32, v->items[i].currency);
     }
-    return (int)s->n_versions == s->stop_after ? ERR_CANCELED : 0;
+    return s->stop_after > 0 && (int)s->n_versions == s->stop_after ? ERR_CANCELED : 0;
 }
 
 static int see(const char *stashes, struct seen *out, struct psapi_versions_count *count) {
@@ -126,6 +127,13 @@ static void test_broken_entries_are_not_known_alone(void **state) {
     assert_int_equal(count.n_items, 2);
     assert_int_equal(count.n_refused_items, 1);
     assert_int_equal(count.n_refused_stashes, 1);
+    assert_int_equal(s.n_unread, 0);
+    /* A stash that cannot be read is told by its id. */
+    s = (struct seen){0};
+    assert_int_equal(see("{\"id\":\"t\",\"public\":7,\"items\":[]}," STASH("a", ITEM("")), &s, &count), 0);
+    assert_int_equal(count.n_refused_stashes, 1);
+    assert_int_equal(s.n_unread, 1);
+    assert_int_equal(s.n_versions, 1);
     /* Without an id that can be read it may be any item of its stash. */
     s = (struct seen){0};
     assert_int_equal(see(STASH("a", "{\"id\":7,\"typeLine\":\"Sword\"}," ITEM("")), &s, &count), 0);

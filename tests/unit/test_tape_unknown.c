@@ -184,6 +184,57 @@ static void test_lost_pages_leave_every_stash_unknown(void **state) {
     assert_int_equal(st.n_lost, 2);
 }
 
+/* At the end of the stream everything is known of every stash, so that what changes later changed after it. */
+static void test_the_end_of_the_stream_is_the_earlier_bound(void **state) {
+    struct fixture *f = *state;
+    const struct slice pc = SLICE_LIT("pc");
+    SEE(f, 200, item(1, "5"), item(2, "5"));
+    tape__page(f->tape, pc, T0 + HOUR, true);
+    tape__page(f->tape, SLICE_LIT("xbox"), T0 + 2 * HOUR, true); /* Of another stream. */
+    f->now_ns = T0 + 3 * HOUR;
+    tape__page(f->tape, pc, f->now_ns, false);
+    assert_string_equal(SEE(f, 201, item(9, "5")), "listed 09");
+    assert_int_equal(f->last.from_wall_ns, 0); /* First seen: who knows since when. */
+    assert_string_equal(SEE(f, 200, item(2, "5")), "delisted 01 off 0.35");
+    assert_int_equal(f->last.from_wall_ns, T0 + HOUR);
+    f->now_ns += HOUR;
+    assert_string_equal(SEE(f, 200, item(2, "6")), "repriced 02");
+    assert_int_equal(f->last.from_wall_ns, T0 + 3 * HOUR); /* Its own version is the later one. */
+    tape__page(f->tape, pc, f->now_ns + HOUR, true);
+    f->now_ns += 2 * HOUR;
+    assert_string_equal(see_as(f, 200, "", true, NULL, 0), "delisted 02 unlisted 0.00");
+    assert_int_equal(f->last.from_wall_ns, T0 + 5 * HOUR);
+}
+
+/* What was not known at the time is not known by its end. */
+static void test_the_end_of_the_stream_says_nothing_of_what_was_not_read(void **state) {
+    struct fixture *f = *state;
+    const struct slice pc = SLICE_LIT("pc");
+    const struct tape_item one[] = {item(1, "5")};
+    struct err e = {0};
+    for (int how = 0; how < 4; how++) {
+        int64_t seen_ns = f->now_ns += HOUR;
+        see_as(f, 200, "ann", true, nothing, 0);
+        SEE(f, 200, item(1, "5"), item(2, "5"));
+        f->now_ns += HOUR;
+        struct tape_version v = {.realm = pc, .stash_id = id(200), .is_public = true, .wall_ns = f->now_ns};
+        v.unread = how == 1;
+        v.n_items = how == 2 ? 70000 : 0;
+        f->n = 0;
+        if (how == 0) see_partly(f, 200, one, 1);
+        else if (how == 3) tape__lost(f->tape, pc, f->now_ns);
+        else assert_int_equal(tape__version(f->tape, &v, on_event, f, &e), how == 1 ? 0 : ERR_LIMIT);
+        assert_int_equal(f->n, 0);
+        tape__page(f->tape, pc, f->now_ns += HOUR, true);
+        f->now_ns += HOUR;
+        SEE(f, 200, item(1, "5"));
+        assert_int_equal(f->last.kind, TAPE_DELISTED);
+        assert_int_equal(f->last.from_wall_ns, seen_ns);
+    }
+    struct tape_version v = {.realm = pc, .stash_id = id(77), .unread = true, .wall_ns = f->now_ns};
+    assert_int_equal(tape__version(f->tape, &v, on_event, f, &e), 0); /* Never seen before: nothing to keep. */
+}
+
 static void test_a_key_carries_the_version_of_its_rule(void **state) {
     struct fixture *f = *state;
     struct tape_item two = item(2, "5");
@@ -210,6 +261,8 @@ int main(void) {
         TEST(test_what_is_held_is_bounded),
         TEST(test_a_held_ask_is_not_an_ask_of_today),
         TEST(test_lost_pages_leave_every_stash_unknown),
+        TEST(test_the_end_of_the_stream_is_the_earlier_bound),
+        TEST(test_the_end_of_the_stream_says_nothing_of_what_was_not_read),
         TEST(test_a_key_carries_the_version_of_its_rule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
