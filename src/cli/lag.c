@@ -4,17 +4,18 @@
 
 #define HEAD_AGE_MAX_NS (600 * NS_PER_S) /* A head that is older says too little. */
 
-/* The heads as change-ids said last, when that was in this run and not long ago; else empty. */
-static struct slice find_heads(struct app *a, char out[CURSOR_MAX]) {
+/* The heads as change-ids said last, when that was in this run and not long ago; else empty.
+ * @return when it was; else 0. */
+static int64_t find_heads(struct app *a, char out[CURSOR_MAX]) {
     const struct app_stream *s = app__stream(a, SLICE_LIT("trade_data"), SLICE_LIT("change-ids"));
     struct poller_status p;
     out[0] = '\0';
-    if (s == NULL || s->poller == NULL) return slice__str(out);
+    if (s == NULL || s->poller == NULL) return 0;
     poller__status(s->poller, &p);
     int64_t at_ns = p.last_success_mono_ns;
-    if (at_ns != 0 && a->clock.mono_ns - at_ns <= HEAD_AGE_MAX_NS)
-        memcpy(out, p.state->cursor, CURSOR_MAX);
-    return slice__str(out);
+    if (at_ns == 0 || a->clock.mono_ns - at_ns > HEAD_AGE_MAX_NS) return 0;
+    memcpy(out, p.state->cursor, CURSOR_MAX);
+    return at_ns;
 }
 
 /* The wall clock counts only for what was before this run. */
@@ -41,22 +42,29 @@ static struct series *lag_series(struct app *a, size_t i) {
     return a->m.cursor_lag_s[i];
 }
 
-static void measure_changes(struct app *a, struct app_stream *s, struct slice heads) {
+/* An end that an earlier run met says nothing of now. */
+static void measure_changes(struct app *a, struct app_stream *s, const char *heads,
+                            int64_t head_mono_ns) {
     struct poller_status p;
     poller__status(s->poller, &p);
-    lag__measure(&s->lag, a->clock.mono_ns, p.state->caught_up, slice__str(p.state->cursor),
-                 lag__head(heads, s->spec.realm));
+    const struct lag_facts facts = {
+        .cursor = slice__str(p.state->cursor),
+        .end_mono_ns = p.state->caught_up ? p.last_success_mono_ns : 0,
+        .head = lag__head(slice__str(heads), s->spec.realm),
+        .head_mono_ns = head_mono_ns,
+    };
+    lag__measure(&s->lag, a->clock.mono_ns, &facts);
 }
 
 void app__measure_lag(struct app *a) {
-    char text[CURSOR_MAX];
-    struct slice heads = find_heads(a, text);
+    char heads[CURSOR_MAX];
+    int64_t head_mono_ns = find_heads(a, heads);
     double worst_s[APP_SOURCES_MAX] = {0}, worst_changes = LAG_UNKNOWN;
     for (size_t i = 0; i < a->n_streams; i++) {
         struct app_stream *s = &a->streams[i];
         size_t at = s->source;
         if (s->poller == NULL) continue;
-        if (strcmp(s->type->name, "psapi") == 0) measure_changes(a, s, heads);
+        if (strcmp(s->type->name, "psapi") == 0) measure_changes(a, s, heads, head_mono_ns);
         if (s->lag.measured && s->lag.changes > worst_changes) worst_changes = s->lag.changes;
         double s_behind = behind_s(a, s);
         if (s_behind > worst_s[at]) worst_s[at] = s_behind;

@@ -2,6 +2,8 @@
 #include "souk/lag.h"
 #include <string.h>
 
+#define NS_PER_S_F 1e9
+
 /* Takes the number in front of the next '-' off @s. */
 static bool take_count(struct slice *s, uint64_t *out) {
     size_t n = 0;
@@ -28,15 +30,6 @@ bool lag__sum(struct slice id, uint64_t *sum, unsigned *n_shards) {
     }
     *sum = total;
     if (n_shards != NULL) *n_shards = n;
-    return true;
-}
-
-bool lag__changes(struct slice cursor, struct slice head, uint64_t *changes) {
-    uint64_t ours, theirs;
-    unsigned n_ours, n_theirs;
-    if (!lag__sum(cursor, &ours, &n_ours) || !lag__sum(head, &theirs, &n_theirs)) return false;
-    if (n_ours != n_theirs) return false;
-    *changes = theirs > ours ? theirs - ours : 0;
     return true;
 }
 
@@ -82,15 +75,57 @@ double lag_meter__rate(const struct lag_meter *m) {
     return (double)(newest->sum - oldest->sum) * 1e9 / (double)(newest->mono_ns - oldest->mono_ns);
 }
 
-void lag__measure(struct lag *l, int64_t mono_ns, bool caught_up, struct slice cursor,
-                  struct slice head) {
-    uint64_t changes = 0;
-    if (head.len > 0) lag_meter__see(&l->meter, mono_ns, head);
+/* Changes that the head had counted at @mono_ns: of its last answer, at the rate of the last
+ * minutes. */
+static double head_at(uint64_t head, int64_t head_mono_ns, double rate_per_s, int64_t mono_ns) {
+    return (double)head + rate_per_s * ((double)(mono_ns - head_mono_ns) / NS_PER_S_F);
+}
+
+static void note_end(struct lag *l, const struct lag_facts *f) {
+    uint64_t sum;
+    unsigned n_shards;
+    if (f->end_mono_ns == 0 || f->end_mono_ns == l->end.mono_ns) return;
+    if (!lag__sum(f->cursor, &sum, &n_shards)) return;
+    l->end = (struct lag_end){.mono_ns = f->end_mono_ns, .sum = sum, .n_shards = n_shards};
+}
+
+/* At the end of the river the head is ahead of the cursor by the lead alone. */
+static void learn_lead(struct lag *l, uint64_t head, unsigned n_shards, int64_t head_mono_ns,
+                       double rate_per_s) {
+    struct lag_end *end = &l->end;
+    if (end->mono_ns == 0 || end->learned || end->n_shards != n_shards) return;
+    double changes = head_at(head, head_mono_ns, rate_per_s, end->mono_ns) - (double)end->sum;
+    double lead_ns = changes <= 0 ? 0 : changes / rate_per_s * NS_PER_S_F;
+    end->learned = true;
+    if (lead_ns > (double)LAG_LEAD_MAX_NS) return; /* No lead: something else is wrong. */
+    l->lead_ns = (int64_t)lead_ns;
+    l->has_lead = true;
+}
+
+static void set_lag(struct lag *l, double changes, double rate_per_s) {
+    l->changes = changes;
+    if (changes == 0) l->estimate_s = 0;
+    else if (rate_per_s > 0) l->estimate_s = changes / rate_per_s;
+}
+
+void lag__measure(struct lag *l, int64_t mono_ns, const struct lag_facts *f) {
+    uint64_t head, ours;
+    unsigned n_head, n_ours;
+    bool is_end = f->end_mono_ns != 0 && mono_ns - f->end_mono_ns <= LAG_END_NS;
     l->measured = true;
     l->changes = l->estimate_s = LAG_UNKNOWN;
-    if (!caught_up && !lag__changes(cursor, head, &changes)) return;
+    note_end(l, f);
+    bool has_head = f->head_mono_ns != 0 && lag__sum(f->head, &head, &n_head);
+    if (has_head) lag_meter__see(&l->meter, f->head_mono_ns, f->head);
     double rate_per_s = lag_meter__rate(&l->meter);
-    l->changes = (double)changes;
-    if (changes == 0) l->estimate_s = 0;
-    else if (rate_per_s > 0) l->estimate_s = (double)changes / rate_per_s;
+    if (has_head && rate_per_s > 0) learn_lead(l, head, n_head, f->head_mono_ns, rate_per_s);
+    if (is_end) {
+        set_lag(l, 0, rate_per_s);
+        return;
+    }
+    if (!has_head || !lag__sum(f->cursor, &ours, &n_ours) || n_head != n_ours) return;
+    int64_t lead_ns = l->has_lead ? l->lead_ns : LAG_LEAD_NS;
+    double behind = head_at(head, f->head_mono_ns, rate_per_s, mono_ns - lead_ns) - (double)ours;
+    if (behind > 0) set_lag(l, behind, rate_per_s);
+    else if (l->has_lead) set_lag(l, 0, rate_per_s);
 }

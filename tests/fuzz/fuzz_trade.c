@@ -21,9 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             int judged = trade->judge(&streams[i], &at, &answer, &facts, &e);
             assert(judged == 0 || facts.verdict == PAGE_INVALID ||
                    facts.verdict == PAGE_UNAVAILABLE);
-            uint64_t changes;
             struct slice head = lag__head(slice__str(facts.next_cursor), "pc");
-            lag__changes(head, head, &changes);
+            struct lag lag = {0};
+            lag__measure(&lag, 2, &(struct lag_facts){.cursor = head, .head = head, .head_mono_ns = 1});
             buf__fini(&facts.memo);
         }
         const struct page page = {
