@@ -36,7 +36,7 @@
 
 /* Bytes of memory of an item; of a stash, its place in the index and malloc's share apart. */
 #define TAPE_ITEM_BYTES 72
-#define TAPE_STASH_BYTES 72
+#define TAPE_STASH_BYTES 88
 #define TAPE_ID_BYTES 32 /* Of an id of 64 digits. */
 
 enum tape_kind {
@@ -44,8 +44,10 @@ enum tape_kind {
     TAPE_REPRICED, /* The price, or how it is asked, changed. */
     TAPE_RESTACKED,
     TAPE_DELISTED,
-    TAPE_MOVED,    /* The same item, seen in another stash within an hour: the listing goes on. */
-    TAPE_RELISTED, /* An equal item of the same seller within a day of a removal. */
+    TAPE_MOVED, /* The same item, seen in another stash within an hour: the listing goes on. */
+    /* An equal item of the same seller within a day of a removal, unless the seller had more of
+     * them on sale when it went: a shop's next one says nothing of the last. */
+    TAPE_RELISTED,
 };
 
 /* Why an item went, and the probability that it was sold. The classes and weights follow what is
@@ -130,6 +132,9 @@ struct tape_status {
     uint64_t n_lost;    /* Times that pages of a stream were lost or skipped. */
     uint64_t n_leagues; /* That its stashes are in. */
     uint64_t n_forgotten_leagues;
+    /* Versions whose seller has more stashes or items than are compared, 16,384: what went counts
+     * as a shop's, and takes no sale back by being equal. */
+    uint64_t n_crowded;
     uint64_t n_unnamed; /* Currencies that nobody knows, leagues that are no text of 128 bytes. */
 };
 

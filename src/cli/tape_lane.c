@@ -56,6 +56,10 @@ static void init_metrics(struct tape_lane *l) {
                                     "Currencies that nobody knows and leagues too long to be "
                                     "names: left out.",
                                     "");
+    l->m.crowded = metrics__counter(m, "souk_tape_crowded_total",
+                                    "Versions whose seller has more items or stashes than are "
+                                    "compared: nothing of theirs is told to be listed again.",
+                                    "");
     l->m.refused = metrics__counter(m, "souk_tape_refused_stashes_total",
                                     "Stashes that the tape cannot follow: they break a rule, or "
                                     "are beyond the bound of a page or of a stash.",
@@ -85,6 +89,7 @@ static void note_status(struct tape_lane *l) {
     add_new(l->m.held, l->status.n_held, &l->n_held_told);
     add_new(l->m.partial, l->status.n_partial, &l->n_partial_told);
     add_new(l->m.lost, l->status.n_lost, &l->n_lost_told);
+    add_new(l->m.crowded, l->status.n_crowded, &l->n_crowded_told);
     add_new(l->m.forgotten_leagues, l->status.n_forgotten_leagues, &l->n_forgotten_leagues_told);
     add_new(l->m.refused, l->records.count.n_refused_stashes, &l->n_refused_told);
     add_new(l->m.unnamed, l->status.n_unnamed, &l->n_unnamed_told);

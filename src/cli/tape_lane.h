@@ -75,11 +75,11 @@ struct tape_lane {
     struct tape_status status;
     uint64_t n_told[TAPE_KINDS], n_forgotten_told, n_undecodable_told;
     uint64_t n_held_told, n_partial_told, n_lost_told, n_forgotten_leagues_told, n_unnamed_told,
-        n_refused_told;
+        n_crowded_told, n_refused_told;
     struct {
         struct series *items, *stashes, *bytes, *events[TAPE_KINDS], *forgotten, *snapshot,
             *failures, *undecodable, *lag, *held, *partial, *lost, *leagues, *forgotten_leagues,
-            *unnamed, *refused;
+            *crowded, *unnamed, *refused;
     } m;
 };
 

@@ -23,6 +23,18 @@ struct head {
     uint32_t n_names, n_realms, n_removals, n_additions, n_markets, spare;
 };
 
+/* A stash in front of its items and its seller: without what leads to others. */
+struct kept_stash {
+    unsigned char id[TAPE_ID_BYTES];
+    uint64_t spare[2];
+    uint64_t seller_hash;
+    int64_t seen_wall_ns;
+    uint32_t n_items;
+    uint16_t league;
+    uint8_t partial, seller_len;
+};
+_Static_assert(sizeof(struct kept_stash) == 72, "as it was before, when it was the stash itself");
+
 struct stream {
     FILE *file;
     XXH3_state_t *hash;
@@ -59,17 +71,22 @@ static void put_names(struct stream *o, const struct tape *t) {
 }
 
 static void put_stash(struct stream *o, const struct stash *s) {
-    struct stash head = *s;
-    head.league = (uint16_t)(currency__count() + s->league);
+    struct kept_stash head = {.seller_hash = s->seller_hash,
+                              .seen_wall_ns = s->seen_wall_ns,
+                              .n_items = s->n_items,
+                              .league = (uint16_t)(currency__count() + s->league),
+                              .partial = s->partial,
+                              .seller_len = s->seller_len};
+    memcpy(head.id, s->id, TAPE_ID_BYTES);
     put(o, &head, sizeof head);
-    put(o, s->tail, stash__bytes(s->n_items, s->seller_len) - sizeof head);
+    put(o, s->tail, stash__bytes(s->n_items, s->seller_len) - sizeof *s);
 }
 
 static void put_all(struct stream *o, const struct tape *t, uint64_t lsn) {
     const struct head head = {.magic = MAGIC,
                               .lsn = lsn,
                               .item_bytes = sizeof(struct item),
-                              .stash_bytes = sizeof(struct stash),
+                              .stash_bytes = sizeof(struct kept_stash),
                               .removal_bytes = sizeof(struct removal),
                               .market_bytes = sizeof(struct market),
                               .n_stashes = t->n_stashes,
@@ -173,14 +190,19 @@ static bool get_items(struct stash *s, const struct names *names) {
 }
 
 static bool get_stash(struct stream *o, struct tape *t, const struct names *names) {
-    struct stash head;
+    struct kept_stash head;
     if (!get(o, &head, sizeof head) || head.n_items > ITEMS_MAX || head.seller_len > SELLER_MAX ||
         head.league >= names->n || stashes__find(t, head.id) != NULL)
         return false;
     struct stash *s = malloc(stash__bytes(head.n_items, head.seller_len));
     if (s == NULL) return false;
-    *s = head;
-    if (get(o, s->tail, stash__bytes(head.n_items, head.seller_len) - sizeof head) &&
+    *s = (struct stash){.seller_hash = head.seller_hash,
+                        .seen_wall_ns = head.seen_wall_ns,
+                        .n_items = head.n_items,
+                        .partial = head.partial,
+                        .seller_len = head.seller_len};
+    memcpy(s->id, head.id, TAPE_ID_BYTES);
+    if (get(o, s->tail, stash__bytes(head.n_items, head.seller_len) - sizeof *s) &&
         get_items(s, names)) {
         s->league = leagues__number(t, slice__str(names->leagues[head.league]));
         if (stashes__put(t, s, NULL) == 0) return true;
@@ -233,7 +255,7 @@ static bool get_all(struct stream *o, struct tape *t, uint64_t *lsn) {
     struct head head;
     struct names names = {0};
     if (!get(o, &head, sizeof head) || !is_ours(head.magic) ||
-        head.item_bytes != sizeof(struct item) || head.stash_bytes != sizeof(struct stash) ||
+        head.item_bytes != sizeof(struct item) || head.stash_bytes != sizeof(struct kept_stash) ||
         head.removal_bytes != sizeof(struct removal) ||
         head.market_bytes != sizeof(struct market) || head.n_names == 0 ||
         head.n_names > NAMES_MAX || head.n_realms > REALMS_MAX)

@@ -36,7 +36,9 @@ void tape_id__write(const unsigned char *id, char out[65]) {
 int stashes__init(struct tape *t) {
     t->index_cap = INDEX_MIN;
     t->index = calloc(t->index_cap, sizeof(struct stash *));
-    return t->index == NULL ? ERR_NOMEM : 0;
+    t->sellers = calloc(t->index_cap, sizeof(struct stash *));
+    t->alike = malloc(ALIKE_MAX * sizeof *t->alike);
+    return t->index == NULL || t->sellers == NULL || t->alike == NULL ? ERR_NOMEM : 0;
 }
 
 void stashes__fini(struct tape *t) {
@@ -45,6 +47,46 @@ void stashes__fini(struct tape *t) {
         free(s);
     }
     free(t->index);
+    free(t->sellers);
+    free(t->alike);
+}
+
+static struct stash **chain_of(const struct tape *t, uint64_t seller_hash) {
+    return &t->sellers[(size_t)seller_hash & (t->index_cap - 1)];
+}
+
+static void chain(struct tape *t, struct stash *s) {
+    struct stash **head = chain_of(t, s->seller_hash);
+    s->before = NULL;
+    s->after = *head;
+    if (s->after != NULL) s->after->before = s;
+    *head = s;
+}
+
+static void unchain(struct tape *t, struct stash *s) {
+    if (s->before != NULL) s->before->after = s->after;
+    else *chain_of(t, s->seller_hash) = s->after;
+    if (s->after != NULL) s->after->before = s->before;
+}
+
+static int compare_u64(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+bool stashes__alike(struct tape *t, uint64_t seller_hash, size_t *n) {
+    size_t n_seen = 0;
+    *n = 0;
+    for (struct stash *s = *chain_of(t, seller_hash); s != NULL; s = s->after) {
+        if (++n_seen > ALIKE_MAX) return false;
+        for (uint32_t i = 0; s->seller_hash == seller_hash && i < s->n_items; i++) {
+            if (stash__items(s)[i].fingerprint == 0) continue;
+            if (*n == ALIKE_MAX) return false;
+            t->alike[(*n)++] = stash__items(s)[i].fingerprint;
+        }
+    }
+    qsort(t->alike, *n, sizeof *t->alike, compare_u64);
+    return true;
 }
 
 static size_t slot_of(const struct tape *t, const unsigned char *id) {
@@ -62,9 +104,17 @@ static int grow_index(struct tape *t) {
     struct stash **old = t->index;
     size_t old_cap = t->index_cap;
     struct stash **bigger = calloc(old_cap * 2, sizeof *bigger);
-    if (bigger == NULL) return ERR_NOMEM;
+    struct stash **sellers = calloc(old_cap * 2, sizeof *sellers);
+    if (bigger == NULL || sellers == NULL) {
+        free(bigger);
+        free(sellers);
+        return ERR_NOMEM;
+    }
+    free(t->sellers);
+    t->sellers = sellers;
     t->index = bigger;
     t->index_cap = old_cap * 2;
+    for (struct stash *s = t->oldest; s != NULL; s = s->newer) chain(t, s);
     for (size_t i = 0; i < old_cap; i++)
         if (old[i] != NULL) t->index[slot_of(t, old[i]->id)] = old[i];
     free(old);
@@ -76,6 +126,7 @@ static void unlink_stash(struct tape *t, struct stash *s) {
     else t->oldest = s->newer;
     if (s->newer != NULL) s->newer->older = s->older;
     else t->newest = s->older;
+    unchain(t, s);
     leagues__leave(t, s->league);
     t->n_items -= s->n_items;
     t->stash_bytes -= stash__bytes(s->n_items, s->seller_len) + MALLOC_SHARE;
@@ -87,6 +138,7 @@ static void link_newest(struct tape *t, struct stash *s) {
     if (t->newest != NULL) t->newest->newer = s;
     else t->oldest = s;
     t->newest = s;
+    chain(t, s);
     t->n_items += s->n_items;
     t->stash_bytes += stash__bytes(s->n_items, s->seller_len) + MALLOC_SHARE;
 }
@@ -129,10 +181,11 @@ void stashes__remove(struct tape *t, struct stash *s) {
 
 /* What the bound is held against: a function of the content alone, not of how it came to be, so
  * that a tape from a snapshot forgets when the one that wrote it does. The index has at most 8/3
- * places a stash; the scratch of one version is not in it. */
+ * places a stash, and as many chains of sellers; the scratch of one version is not in it. */
 size_t tape__bytes(const struct tape *t) {
-    return sizeof *t + (INDEX_MIN + t->n_stashes * 3) * sizeof(struct stash *) + t->stash_bytes +
-           leagues__bytes(t) + recent__bytes(&t->recent) + markets__bytes(&t->markets);
+    return sizeof *t + (INDEX_MIN + t->n_stashes * 3) * 2 * sizeof(struct stash *) +
+           t->stash_bytes + leagues__bytes(t) + recent__bytes(&t->recent) +
+           markets__bytes(&t->markets);
 }
 
 void stashes__make_room(struct tape *t) {

@@ -23,10 +23,12 @@ struct step {
     uint64_t seller_hash, stash_hash;
     uint32_t now_s;
     uint16_t league;
-    size_t n_gone;           /* Without those that were seen elsewhere. */
-    bool unchanged;          /* Nothing but removals. */
-    bool partial;            /* What is not in it is not known. */
-    bool lost;               /* Pages were lost since the version before. */
+    size_t n_gone;          /* Without those that were seen elsewhere. */
+    bool unchanged;         /* Nothing but removals. */
+    bool partial;           /* What is not in it is not known. */
+    bool lost;              /* Pages were lost since the version before. */
+    bool gathered, crowded; /* What the seller has was looked at; was too much. */
+    size_t n_alike;
     struct tape_event event; /* What all of them share is filled in. */
 };
 
@@ -163,13 +165,33 @@ static double probability_of(enum tape_removal removal) {
     return removal == TAPE_BULK ? 0.10 : 0;
 }
 
+/* Whether the seller had others like @item on sale when it went, itself not counted: one more of a
+ * shop's goods says nothing of the one that went. Looked at as it was before this version. */
+static bool is_of_a_shop(struct step *s, const struct item *item) {
+    struct tape *t = s->t;
+    if (!s->gathered) {
+        s->crowded = !stashes__alike(t, s->old->seller_hash, &s->n_alike);
+        t->n_crowded += s->crowded;
+        s->gathered = true;
+    }
+    if (s->crowded) return true;
+    size_t low = 0, high = s->n_alike;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (t->alike[mid] < item->fingerprint) low = mid + 1;
+        else high = mid;
+    }
+    return low + 1 < s->n_alike && t->alike[low + 1] == item->fingerprint;
+}
+
 static void remove_item(struct step *s, const struct item *item) {
     s->event.removal = classify(s, item);
     s->event.sold_probability = probability_of(s->event.removal);
     bool may_return = s->event.removal != TAPE_MOVED_AWAY;
     say(s, TAPE_DELISTED, item);
     if (!may_return) return;
-    struct removal gone = {.equal = item->fingerprint == 0 ? 0 : equal_of(s, item),
+    bool is_one = item->fingerprint != 0 && !is_of_a_shop(s, item);
+    struct removal gone = {.equal = is_one ? equal_of(s, item) : 0,
                            .gone_s = s->now_s,
                            .listed_s = item->listed_s == 0 ? 1 : item->listed_s};
     memcpy(gone.id, item->id, TAPE_ID_BYTES);
@@ -478,5 +500,6 @@ void tape__status(const struct tape *t, struct tape_status *out) {
                                 .n_lost = t->n_lost,
                                 .n_leagues = t->leagues_by_name.n,
                                 .n_forgotten_leagues = t->n_forgotten_leagues,
-                                .n_unnamed = t->n_unnamed};
+                                .n_unnamed = t->n_unnamed,
+                                .n_crowded = t->n_crowded};
 }

@@ -18,6 +18,7 @@
 #define LEAGUE_NAME_MAX 128u /* Bytes. */
 #define SELLER_MAX 64u       /* Bytes kept of a seller's name. */
 #define ITEMS_MAX 65535u     /* Of a stash. */
+#define ALIKE_MAX 16384u     /* Items, and stashes, of a seller that are compared. */
 
 /** An item as it is kept. Times are seconds since 1970: half of the size, and exact enough for what
  * is known to minutes. */
@@ -39,7 +40,8 @@ _Static_assert(sizeof(struct item) == TAPE_ITEM_BYTES, "as the header says");
 
 struct stash {
     unsigned char id[TAPE_ID_BYTES];
-    struct stash *older, *newer; /* By when it was last seen. */
+    struct stash *older, *newer;  /* By when it was last seen. */
+    struct stash *before, *after; /* In the chain of its seller's hash. */
     uint64_t seller_hash;
     int64_t seen_wall_ns; /* Of the last version that said everything; 0: there was none. */
     uint32_t n_items;
@@ -116,6 +118,7 @@ struct tape {
     struct tape_options options;
     struct stash **index; /* Owned; open addressing, a power of two. */
     size_t index_cap, n_stashes;
+    struct stash **sellers; /* Owned; as many heads of chains as the index has places. */
     struct stash *oldest, *newest;
     size_t n_items, stash_bytes;
     struct league *leagues; /* Owned; LEAGUES_MAX. 0 is "". */
@@ -127,9 +130,10 @@ struct tape {
     struct recent recent;
     struct markets markets;
     struct item *scratch; /* Owned; the new version's items. */
+    uint64_t *alike;      /* Owned; ALIKE_MAX, of the version's seller. */
     size_t scratch_cap;
     uint64_t n_versions, n_events, n_untracked, n_forgotten_stashes, n_forgotten_items;
-    uint64_t n_partial, n_held, n_lost, n_forgotten_leagues, n_unnamed;
+    uint64_t n_partial, n_held, n_lost, n_forgotten_leagues, n_unnamed, n_crowded;
 };
 
 /** Reads 64 hexadecimal digits. @return false when @s is anything else. */
@@ -145,6 +149,9 @@ struct stash *stashes__find(const struct tape *t, const unsigned char *id);
  *  newest. @return 0 or ERR_NOMEM with both as they were. */
 int stashes__put(struct tape *t, struct stash *s, struct stash *old);
 void stashes__remove(struct tape *t, struct stash *s);
+/** Fills t->alike with the fingerprints of what @seller_hash has in public stashes, ascending, in
+ *  @n. @return false when there are more items or stashes than ALIKE_MAX. */
+bool stashes__alike(struct tape *t, uint64_t seller_hash, size_t *n);
 /** Forgets the oldest until everything fits. */
 void stashes__make_room(struct tape *t);
 size_t tape__bytes(const struct tape *t);

@@ -94,8 +94,16 @@ def test_what_is_not_known_is_not_gone(tmp_path):
         upstream.server_close()
 
 
+def crowd(n):
+    """A page of @n more stashes of the seller of others, and one that takes the first of them away."""
+    stashes = [{"id": f"{i:064x}", "public": True, "accountName": "bob", "stash": "s", "stashType": "PremiumStash",
+                "league": "Ours (PL16999)", "items": [item(f"{i:064x}")]} for i in range(20000, 20000 + n)]
+    return {"next_change_id": "3-3", "stashes": stashes}, {"next_change_id": "4-4", "stashes": [{"id": stashes[0]["id"], "public": False}]}
+
+
 class Leagues(Upstream):
     pages = {"": others(17000)}
+    pages["2-2"], pages["3-3"] = crowd(1000)
 
 
 def test_leagues_without_end_find_their_places_and_are_told(tmp_path):
@@ -107,12 +115,14 @@ def test_leagues_without_end_find_their_places_and_are_told(tmp_path):
         with stack_of(tmp_path, {"sources": {"psapi": psapi, "poe_ninja": {"enabled": False}}}, start=False) as stack:
             stack.start_clickhouse()
             stack.start_souk()
-            until("all are listed", 120, lambda: stack.count("silver_listing_events", "kind = 'listed'") == 17001,
+            until("all are listed", 120, lambda: stack.count("silver_listing_events", "kind = 'listed'") == 18001,
                   lambda: json.dumps(stack.status()["tape"]) + "\n" + stack.tail("souk"))
             until("leagues are counted", 60, lambda: stack.metric("souk_tape_leagues") == 17000 - 1024,
                   lambda: stack.tail("souk"))
             assert stack.metric("souk_tape_forgotten_leagues_total") == 1024
             assert stack.metric("souk_tape_unnamed_total") == 1
+            until("a seller with more than is compared", 60, lambda: stack.metric("souk_tape_crowded_total") == 1,
+                  lambda: json.dumps(stack.status()["tape"]))
             assert stack.metric("souk_tape_refused_stashes_total") == 1
             assert stack.metric("souk_metric_series") > 100 and stack.metric("souk_metric_series_refused_total") == 0
     finally:

@@ -156,6 +156,58 @@ static void test_an_equal_item_of_the_seller_takes_the_sale_back(void **state) {
     assert_string_equal(see_as(f, 203, "ann", true, &again, 1), "listed 0d");
 }
 
+/* Of a shop of identical goods one goes and another is put up: both are what they look like. */
+static void test_a_shop_of_equal_goods_restocks(void **state) {
+    struct fixture *f = *state;
+    struct tape_item alike[6];
+    for (int i = 0; i < 6; i++) alike[i] = item(20 + i, "5"), alike[i].fingerprint = 77;
+    SEE(f, 200, alike[0], alike[1]);
+    assert_string_equal(SEE(f, 200, alike[1]), "delisted 14 off 0.35");
+    assert_string_equal(SEE(f, 200, alike[1], alike[2]), "listed 16"); /* Not instead of the one that went. */
+    assert_string_equal(see_as(f, 200, "ann", true, nothing, 0), "delisted 15 off 0.35; delisted 16 off 0.35");
+    assert_string_equal(SEE(f, 200, alike[3]), "listed 17");
+    /* In another of its stashes; somebody else's do not count. */
+    SEE(f, 201, alike[4]);
+    assert_string_equal(see_as(f, 200, "ann", true, nothing, 0), "delisted 17 off 0.35");
+    assert_string_equal(SEE(f, 200, alike[5]), "listed 19");
+    see_as(f, 201, "", true, NULL, 0);
+    see_as(f, 202, "bob", true, &alike[0], 1);
+    assert_string_equal(see_as(f, 200, "ann", true, nothing, 0), "delisted 19 off 0.35");
+    assert_string_equal(SEE(f, 200, alike[1]), "relisted 15 not 15"); /* The same one is the same one. */
+    see_as(f, 200, "ann", true, nothing, 0);
+    alike[0].id = id(99);
+    assert_string_equal(SEE(f, 203, alike[0]), "relisted 63 not 15"); /* The only one when it went. */
+}
+
+/* A seller with more than is compared counts as a shop. */
+static void test_what_is_compared_of_a_seller_is_bounded(void **state) {
+    struct fixture *f = *state;
+    enum { MANY = 8300 };
+    struct tape_item *items = calloc(MANY, sizeof *items), one = item(1, "5"), again = item(2, "5");
+    char *ids = malloc((size_t)MANY * 65);
+    struct tape_status st;
+    again.fingerprint = one.fingerprint;
+    for (int stash = 0; stash < 2; stash++) {
+        for (int i = 0; i < MANY; i++) {
+            snprintf(ids + (size_t)i * 65, 65, "%064x", 100 + i + stash * MANY);
+            items[i] = item(1, "");
+            items[i].id = slice__of(ids + (size_t)i * 65, 64);
+            items[i].fingerprint = (uint64_t)(1000 + i + stash * MANY);
+        }
+        see_as(f, 210 + stash, "ann", true, items, MANY);
+        one.id = id(1), again.id = id(2);
+        SEE(f, 200, one);
+        see_as(f, 200, "ann", true, nothing, 0);
+        tape__status(f->tape, &st);
+        assert_int_equal(st.n_crowded, stash);
+        assert_string_equal(SEE(f, 201, again), stash == 0 ? "relisted 02 not 01" : "listed 02");
+        see_as(f, 201, "", true, NULL, 0);
+        f->now_ns += 25 * HOUR;
+    }
+    free(items);
+    free(ids);
+}
+
 static void test_nothing_counts_while_catching_up(void **state) {
     struct fixture *f = *state;
     struct tape_item one = item(1, "5");
@@ -523,6 +575,8 @@ int main(void) {
         TEST(test_an_item_that_turns_up_elsewhere_was_moved),
         TEST(test_a_move_after_an_hour_is_a_new_listing),
         TEST(test_an_equal_item_of_the_seller_takes_the_sale_back),
+        TEST(test_a_shop_of_equal_goods_restocks),
+        TEST(test_what_is_compared_of_a_seller_is_bounded),
         TEST(test_nothing_counts_while_catching_up),
         TEST(test_caught_up_is_an_hour_of_coverage),
         TEST(test_odd_items_and_stashes),

@@ -226,7 +226,7 @@ struct head {
     uint64_t n_stashes;
     uint32_t n_names, n_realms, n_removals, n_additions, n_markets, spare;
 };
-enum { OLD_NAMES = 65535, AT_LEAGUE = TAPE_STASH_BYTES - 4, AT_CURRENCY = TAPE_ITEM_BYTES - 4 };
+enum { OLD_NAMES = 65535, STASH_BYTES = 72, AT_LEAGUE = STASH_BYTES - 4, AT_CURRENCY = TAPE_ITEM_BYTES - 4 };
 
 static void put_name(struct buf *out, const char *name) {
     uint16_t len = (uint16_t)strlen(name);
@@ -254,9 +254,9 @@ static void make_old(const char *path) {
     }
     char *body = in.base + at;
     for (int i = 0; i < 3; i++) {
-        char *stash = body + head.n_realms * 40 + i * (TAPE_STASH_BYTES + TAPE_ITEM_BYTES + 3);
+        char *stash = body + head.n_realms * 40 + i * (STASH_BYTES + TAPE_ITEM_BYTES + 3);
         set_u16(stash + AT_LEAGUE, (uint16_t)(OLD_NAMES - 1 - (i == 2)));
-        set_u16(stash + TAPE_STASH_BYTES + AT_CURRENCY, (uint16_t)(OLD_NAMES - 3 - i)); /* exa, chaos, a word. */
+        set_u16(stash + STASH_BYTES + AT_CURRENCY, (uint16_t)(OLD_NAMES - 3 - i)); /* exa, chaos, a word. */
     }
     memcpy(&head.magic, "SUKTAPE2", sizeof head.magic);
     head.n_names = OLD_NAMES;
