@@ -55,10 +55,13 @@ enum tape_kind {
  */
 enum tape_removal {
     TAPE_NOT_REMOVED,
-    TAPE_SOLD_NEAR,   /* One or two priced items went, asked within 25 % of the market: 0.85. */
-    TAPE_SOLD_OFF,    /* The same, asked outside of it, or the market is not known: 0.35. */
-    TAPE_UNPRICED,    /* One or two items, and this one had no price: 0. */
-    TAPE_BULK,        /* More than two at once, which is how people clear a tab: 0.10. */
+    TAPE_SOLD_NEAR, /* One or two priced items went, asked within 25 % of the market: 0.85. */
+    TAPE_SOLD_OFF,  /* The same, asked outside of it, or the market is not known: 0.35. */
+    TAPE_UNPRICED,  /* It had no price, and was not one of a bulk: 0. */
+    TAPE_FEW,       /* Three or more priced items at once, and less than a bulk: 0.35. */
+    /* Five at once or more, and at least a quarter of the tab, which is how people clear it: 0.10.
+     */
+    TAPE_BULK,
     TAPE_UNLISTED,    /* The stash is not public any more: 0. */
     TAPE_MOVED_AWAY,  /* It was seen in another stash before: 0. */
     TAPE_CATCHING_UP, /* The stream was not at its end for an hour: unusable, 0. */

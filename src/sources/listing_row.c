@@ -67,6 +67,7 @@ const char *listing__removal(enum tape_removal removal) {
         [TAPE_SOLD_NEAR] = "sold_near",
         [TAPE_SOLD_OFF] = "sold_off",
         [TAPE_UNPRICED] = "unpriced",
+        [TAPE_FEW] = "few",
         [TAPE_BULK] = "bulk",
         [TAPE_UNLISTED] = "unlisted",
         [TAPE_MOVED_AWAY] = "moved_away",

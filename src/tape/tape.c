@@ -8,6 +8,7 @@
 #define COVERED_NS NS_PER_HOUR
 
 #define SINGLE_MAX 2u
+#define BULK_MIN 5u /* And a quarter of the tab. */
 #define NEAR_PERCENT 25
 
 /* One version on its way in. */
@@ -150,18 +151,23 @@ static bool is_near_market(const struct step *s, const struct item *item) {
     return median > 0 && off <= median / 100 * NEAR_PERCENT;
 }
 
+static bool is_bulk(const struct step *s) {
+    return s->n_gone >= BULK_MIN && s->n_gone * 4 >= s->old->n_items;
+}
+
 static enum tape_removal classify(const struct step *s, const struct item *item) {
     if (!s->v->is_public) return TAPE_UNLISTED;
     if (was_seen_elsewhere(s, item)) return TAPE_MOVED_AWAY;
     if (!s->v->caught_up || s->lost) return TAPE_CATCHING_UP;
-    if (s->n_gone > SINGLE_MAX) return TAPE_BULK;
+    if (is_bulk(s)) return TAPE_BULK;
     if (item->currency == 0) return TAPE_UNPRICED;
+    if (s->n_gone > SINGLE_MAX) return TAPE_FEW;
     return s->unchanged && is_near_market(s, item) ? TAPE_SOLD_NEAR : TAPE_SOLD_OFF;
 }
 
 static double probability_of(enum tape_removal removal) {
     if (removal == TAPE_SOLD_NEAR) return 0.85;
-    if (removal == TAPE_SOLD_OFF) return 0.35;
+    if (removal == TAPE_SOLD_OFF || removal == TAPE_FEW) return 0.35;
     return removal == TAPE_BULK ? 0.10 : 0;
 }
 

@@ -22,7 +22,7 @@ struct fixture {
 };
 
 static void on_event(void *ctx, const struct tape_event *e) {
-    static const char *const removals[] = {"",     "near",     "off",         "unpriced",   "bulk",
+    static const char *const removals[] = {"",     "near",     "off",         "unpriced", "few", "bulk",
                                            "unlisted", "elsewhere", "catching_up", "part"};
     struct fixture *f = ctx;
     f->n++;

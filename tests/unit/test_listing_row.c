@@ -20,6 +20,7 @@ static void test_a_reason_is_a_removal_and_how_sure_it_is(void **state) {
         {TAPE_DELISTED, TAPE_SOLD_NEAR, 0.85, "sold_likely"}, {TAPE_DELISTED, TAPE_SOLD_OFF, 0.35, "unknown"},
         {TAPE_DELISTED, TAPE_UNLISTED, 0, "stash_private"},   {TAPE_DELISTED, TAPE_MOVED_AWAY, 0, "moved"},
         {TAPE_DELISTED, TAPE_CATCHING_UP, 0, "unknown"},      {TAPE_DELISTED, TAPE_BULK, 0.1, "unknown"},
+        {TAPE_DELISTED, TAPE_FEW, 0.35, "unknown"},
         {TAPE_DELISTED, TAPE_UNPRICED, 0, "unknown"},         {TAPE_RESTACKED, TAPE_PART, 0.5, ""},
         {TAPE_LISTED, TAPE_NOT_REMOVED, 0, ""},
     };
@@ -29,6 +30,7 @@ static void test_a_reason_is_a_removal_and_how_sure_it_is(void **state) {
     }
     assert_string_equal(listing__kind(TAPE_RELISTED), "relisted");
     assert_string_equal(listing__removal(TAPE_CATCHING_UP), "catching_up");
+    assert_string_equal(listing__removal(TAPE_FEW), "few");
     assert_string_equal(listing__removal(TAPE_NOT_REMOVED), "");
 }
 

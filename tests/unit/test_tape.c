@@ -70,9 +70,29 @@ static void test_a_tombstone_is_no_sale(void **state) {
 
 static void test_many_at_once_are_a_withdrawal(void **state) {
     struct fixture *f = *state;
-    SEE(f, 200, item(1, "5"), item(2, "5"), item(3, "5"), item(4, "5"));
-    assert_string_equal(SEE(f, 200, item(4, "5")),
-                        "delisted 01 bulk 0.10; delisted 02 bulk 0.10; delisted 03 bulk 0.10");
+    SEE(f, 200, item(1, "5"), item(2, ""), item(3, "5"), item(4, "5"), item(5, "5"), item(6, "5"));
+    assert_string_equal(SEE(f, 200, item(6, "5")),
+                        "delisted 01 bulk 0.10; delisted 02 bulk 0.10; delisted 03 bulk 0.10; delisted 04 bulk 0.10; delisted 05 bulk 0.10");
+}
+
+/* Three to five of a tab, or less than a quarter of a large one: not one sale, and no clearing. */
+static void test_a_few_at_once_are_neither_one_sale_nor_a_withdrawal(void **state) {
+    struct fixture *f = *state;
+    struct tape_item items[21];
+    SEE(f, 200, item(1, "5"), item(2, ""), item(3, "5"), item(4, "5"));
+    assert_string_equal(SEE(f, 200, item(4, "5")), "delisted 01 few 0.35; delisted 02 unpriced 0.00; delisted 03 few 0.35");
+    SEE(f, 201, item(5, "5"), item(6, "5"), item(7, "5"), item(8, "5"));
+    assert_string_equal(see_as(f, 201, "ann", true, nothing, 0),
+                        "delisted 05 few 0.35; delisted 06 few 0.35; delisted 07 few 0.35; delisted 08 few 0.35");
+    for (int of = 20; of <= 21; of++) { /* Five are a quarter of twenty, and not of 21. */
+        for (int i = 0; i < of; i++) items[i] = item(100 + i + (of - 20) * 30, "5");
+        see_as(f, 190 + of, "ann", true, items, (size_t)of);
+        f->n = 0;
+        for (int i = 5; i < of; i++) items[i].id = id(100 + i + (of - 20) * 30);
+        see_as(f, 190 + of, "ann", true, items + 5, (size_t)of - 5);
+        assert_int_equal(f->n, 5);
+        assert_int_equal(f->last.removal, of == 20 ? TAPE_BULK : TAPE_FEW);
+    }
 }
 
 static void test_a_sale_near_the_market(void **state) {
@@ -569,6 +589,7 @@ int main(void) {
         TEST(test_a_smaller_stack_is_part_of_a_sale),
         TEST(test_a_tombstone_is_no_sale),
         TEST(test_many_at_once_are_a_withdrawal),
+        TEST(test_a_few_at_once_are_neither_one_sale_nor_a_withdrawal),
         TEST(test_a_sale_near_the_market),
         TEST(test_two_other_sellers_are_no_market),
         TEST(test_a_tab_that_changed_otherwise_is_less_sure),
