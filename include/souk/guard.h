@@ -65,7 +65,7 @@ struct guard_store {
     int64_t since_mono_ns;   /* When connected last changed (or the start). */
     int64_t since_ms;        /* The same. */
     const char *last_error;  /* May be NULL. */
-    double rows_per_s;       /* For the summary; negative: unknown. */
+    double rows_per_s;       /* Acknowledged lately, for the summary; negative: unknown. */
     size_t n_mistimed;       /* Batches whose rows are too old, or from the future. */
     const char *mistimed;    /* What of the first of them; may be NULL. */
     int64_t unbalanced_rows; /* Decoded, and neither stored nor refused nor held; or too many. */

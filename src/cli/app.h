@@ -132,6 +132,13 @@ struct app {
     double rows_history[HISTORY_STEPS], pages_history[HISTORY_STEPS];
     size_t n_history;
     uint64_t history_rows, history_pages;
+    /* Rows a second that ClickHouse has acknowledged lately: by table as in store_status, and of
+     * all that are said to be stored. Negative: not measured yet. */
+    struct {
+        uint64_t rows_before;
+        double rows_per_s;
+    } stored[STORE_TABLES_MAX];
+    double stored_per_s;
     int64_t work_ns[WORK__N]; /* Of this turn. */
     double cpu_ratio, lag_max_ns;
     int64_t cpu_before_ns, cpu_at_ns;

@@ -417,7 +417,7 @@ static int open_hub(struct app *a, struct err *e) {
 }
 
 int app__open(struct app *a, struct settings *settings, struct err *e) {
-    *a = (struct app){.settings = settings, .n_sources = settings->n_sources};
+    *a = (struct app){.settings = settings, .n_sources = settings->n_sources, .stored_per_s = -1};
     int64_t since_ns = clock__stopwatch_ns();
     uv_loop_init(&a->loop);
     metrics__init(&a->metrics);

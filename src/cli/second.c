@@ -55,9 +55,25 @@ static void measure_rates(struct app *a) {
     if ((a->clock.mono_ns / NS_PER_S) % HISTORY_STEP_S == 0) add_history(a, rows, pages);
 }
 
+/* Batches are acknowledged every few seconds, so about the last ten count. */
+static void measure_stored(struct app *a) {
+    struct store_status store;
+    store__status(a->store, &store);
+    a->stored_per_s = 0;
+    for (size_t i = 0; i < store.n_tables; i++) {
+        uint64_t rows = store.tables[i].rows, came = rows - a->stored[i].rows_before;
+        double rate = a->stored[i].rows_per_s * 0.9 + (double)came * 0.1;
+        if (came == 0 && rate < 0.05) rate = 0; /* It has stopped, and is not said to trickle. */
+        a->stored[i].rows_before = rows;
+        a->stored[i].rows_per_s = rate;
+        a->stored_per_s += rate;
+    }
+}
+
 void app__second(struct app *a) {
     measure_cpu(a);
     measure_rates(a);
+    measure_stored(a);
     app__watch(a);
     alerts__tick(a->alerts);
     throttle__tick(a->throttle);

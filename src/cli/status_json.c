@@ -256,10 +256,10 @@ static void put_lanes(const struct app *a, struct buf *out) {
 static void put_store(const struct app *a, struct buf *out) {
     struct store_status s;
     store__status(a->store, &s);
-    double age_s = (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S;
     bool first = true;
     buf__append_str(out, "{");
     put_text(out, "state", store_state__name(s.state), &first);
+    if (a->stored_per_s >= 0) put_num(out, "rows_per_s", a->stored_per_s, &first);
     put_text(out, "server", s.server, &first);
     put_ms(out, "since_ms", s.since_wall_ns, &first);
     put_text(out, "last_error", s.connected ? "" : s.last_error, &first);
@@ -282,7 +282,7 @@ static void put_store(const struct app *a, struct buf *out) {
         buf__append_str(out, i == 0 ? "{" : ",{");
         put_text(out, "name", t->name, &inner);
         put_u64(out, "rows", t->rows, &inner);
-        put_num(out, "rows_per_s", age_s > 0 ? (double)t->rows / age_s : 0, &inner);
+        put_num(out, "rows_per_s", a->stored[i].rows_per_s, &inner);
         put_u64(out, "batches", t->batches, &inner);
         put_u64(out, "refused", t->refused, &inner);
         put_u64(out, "open_rows", t->open_rows, &inner);

@@ -189,9 +189,9 @@ static void print_store(yyjson_val *root) {
     plain(store, "last_error", error, sizeof error);
     print_tape(yyjson_obj_get(root, "tape"));
     print_clock(root);
-    printf("store  %s %s%s%s\n\n%-30s %12s %9s %8s  since the start\n", answer_text(store, "state"),
-           answer_text(store, "server"), error[0] == '\0' ? "" : " ", error, "TABLE", "ROWS",
-           "ROWS/s", "WAITING");
+    printf("store  %s %s%s%s\n\n%-30s %12s %9s %8s  rows since the start, a second lately\n",
+           answer_text(store, "state"), answer_text(store, "server"), error[0] == '\0' ? "" : " ",
+           error, "TABLE", "ROWS", "ROWS/s", "WAITING");
     yyjson_arr_foreach(yyjson_obj_get(store, "tables"), i, max, t)
         printf("%-30s %12.0f %9.1f %8.0f\n", answer_text(t, "name"), answer_num(t, "rows"),
                answer_num(t, "rows_per_s"), answer_num(t, "outstanding"));

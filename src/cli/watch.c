@@ -95,14 +95,6 @@ static void judge_endpoint(const struct app_endpoint *w, struct guard_source *ou
     } else if (w->halted) out->halted = w->reason;
 }
 
-/* Rows a second over the last ten seconds or so. */
-static double recent_rate(const struct app *a) {
-    size_t n = a->n_history < 5 ? a->n_history : 5;
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += a->rows_history[a->n_history - 1 - i];
-    return sum / (double)n;
-}
-
 /* Not to be asked for freshness: what somebody has frozen or waits to be asked for, or was never
  * granted a token. The status says why. What should bring rows and is kept from it is no such. */
 static bool rests(const struct poller_status *p) {
@@ -171,7 +163,6 @@ static void judge_rest(struct app *a) {
     store__status(a->store, &store);
     struct spool_status spool;
     spool__status(a->spool, &spool);
-    double rate = a->n_history > 0 ? recent_rate(a) : -1;
     struct wall_status wall;
     wall__status(&a->wall, &wall);
     struct guard_facts facts = {.clock = {.skew_s = (double)wall.skew_ns / (double)NS_PER_S,
@@ -185,7 +176,7 @@ static void judge_rest(struct app *a) {
                                           .n_mistimed = store.n_mistimed,
                                           .mistimed = store.mistimed,
                                           .last_error = store.last_error,
-                                          .rows_per_s = rate,
+                                          .rows_per_s = a->stored_per_s,
                                           .unbalanced_rows = lanes__measure_balance(a)},
                                 .spool = {.bytes = spool.bytes,
                                           .quota_bytes = spool.quota_bytes,

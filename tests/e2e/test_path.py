@@ -73,6 +73,14 @@ def test_it_says_how_it_is(stack):
     held = {t["name"]: t["rows"] for t in stack.status()["store"]["tables"]}
     for table in ("bronze_public_stash", "raw_public_stash_pages", "bronze_poeninja_snapshot"):
         assert held[table] == stack.count(table), table
+    # What is stored a second is one figure, of what ClickHouse has acknowledged lately: it ends with the rows.
+    def ended():
+        at = stack.status()
+        said = re.search(r"([\d,]+) rows/s stored", at["summary"]["text"])
+        tables = {t["name"]: t["rows_per_s"] for t in at["store"]["tables"]}
+        return (tables["bronze_public_stash"] == 0 and abs(sum(tables.values()) - at["store"]["rows_per_s"]) < 1
+                and said and abs(int(said[1].replace(",", "")) - at["store"]["rows_per_s"]) <= 1)
+    until("nothing is stored any more", 240, ended, lambda: json.dumps(stack.status()["store"]))
     stack.freeze(False)
 
 

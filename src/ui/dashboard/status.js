@@ -73,7 +73,7 @@ function drawStore(now) {
   set(byId('store'), 'data-level', name);
   set(byId('store-state'), 'data-level', name);
   put(byId('store-state'), s.state ?? 'unknown');
-  put(byId('store-rate'), rate((s.tables ?? []).reduce((sum, table) => sum + (table.rows_per_s || 0), 0)));
+  put(byId('store-rate'), Number.isFinite(s.rows_per_s) ? rate(s.rows_per_s) : '–');
   const since = s.since_ms ? `for ${span(now - s.since_ms)}` : '';
   put(byId('store-detail'), s.state === 'connected' ? `${s.server ?? ''} ${since}` : `${s.last_error || 'not connected'} ${since}`);
   put(byId('process'), `souk: ${((p.cpu_ratio || 0) * 100).toFixed(1)} % CPU, ${bytes(p.rss_bytes)}, lag ${(p.loop_lag_ms ?? 0).toFixed(1)} ms`);
