@@ -69,7 +69,7 @@ static uint64_t hash_page(const struct request_facts *f, size_t n_rows) {
 }
 
 void backfill__count(struct app *a, struct app_stream *s, const struct request_facts *f,
-                     uint64_t lsn, size_t n_rows) {
+                     uint64_t lsn, const struct rows *rows) {
     struct backfill *b = backfill_of(a, s);
     if (b == NULL || !(f->flags & REQUEST_ADVANCES) || f->http_status != 200) return;
     if (b->pages > 0 && !slice__eq(f->cursor_from, slice__str(b->decoded_to))) b->gaps++;
@@ -81,9 +81,9 @@ void backfill__count(struct app *a, struct app_stream *s, const struct request_f
     b->last_lsn = lsn;
     b->last_wall_ns = f->received_wall_ns;
     b->entries += f->n_entries;
-    b->rows += n_rows;
+    b->rows += rows__count_data(rows);
     b->bytes += f->body_bytes;
-    b->hash += hash_page(f, n_rows);
+    b->hash += hash_page(f, rows__count(rows));
 }
 
 /* Its way down. */

@@ -32,7 +32,7 @@ size_t backfill__n(const struct app *a);
 struct app_stream *backfill__stream(struct app *a, size_t i);
 /** A page or request of @s was decoded, if @s is a backfill's. */
 void backfill__count(struct app *a, struct app_stream *s, const struct request_facts *facts,
-                     uint64_t lsn, size_t n_rows);
+                     uint64_t lsn, const struct rows *rows);
 /** Ends those that have come to their end; once a second. */
 void backfill__second(struct app *a);
 /** @return how many calls were written to @out, which has room for 3. */

@@ -59,8 +59,8 @@ static void count_rows(struct app *a, const struct request_facts *facts, uint64_
     struct app_stream *s = app__stream(a, facts->source, facts->stream);
     if (s == NULL) return;
     quality__count(&a->quality, s->type->name, rows);
-    s->rows += rows__count(rows);
-    backfill__count(a, s, facts, lsn, rows__count(rows));
+    s->rows += rows__count_data(rows);
+    backfill__count(a, s, facts, lsn, rows);
 }
 
 void app__take_rows(struct app *a, unsigned feed, uint64_t lsn, uint64_t next_lsn, int64_t wall_ns,

@@ -194,6 +194,15 @@ size_t rows__count(const struct rows *r) {
     return n;
 }
 
+size_t rows__count_data(const struct rows *r) {
+    size_t n = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        const struct batch *b = &r->batches[i].batch;
+        if (!b->table->about_pages) n += b->n_rows;
+    }
+    return n;
+}
+
 bool rows__no_memory(const struct rows *r) {
     if (r->no_memory) return true;
     for (size_t i = 0; i < r->n; i++) {

@@ -106,7 +106,9 @@ int quality__init(struct quality *q, struct metrics *m, const char *const *names
     for (size_t i = 0; i < n_sources; i++) {
         struct quality_source *s = &q->sources[i];
         s->name = names[i];
-        s->rows = metrics__counter(m, "souk_source_rows_total", "Rows that pages became.",
+        s->rows = metrics__counter(m, "souk_source_rows_total",
+                                   "Rows of data that pages became: what souk notes of "
+                                   "the pages themselves is not in it.",
                                    "source=\"%s\"", s->name);
         s->gaps = metrics__counter(m, "souk_source_gaps_total",
                                    "Pieces of a source that its upstream did not have.",
@@ -159,6 +161,6 @@ void quality__count(struct quality *q, const char *source, const struct rows *ro
         if (strcmp(b->table->name, "bronze_quarantine") == 0) count_refused(s, b);
         else if (strcmp(b->table->name, "bronze_exchange_gaps") == 0)
             series__add(s->gaps, (double)b->n_rows);
-        else series__add(s->rows, (double)b->n_rows);
     }
+    series__add(s->rows, (double)rows__count_data(rows));
 }

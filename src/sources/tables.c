@@ -115,6 +115,7 @@ const struct table_desc table_raw_public_stash_pages = {
     .name = "raw_public_stash_pages",
     .columns = raw_page_columns,
     .n_columns = N_OF(raw_page_columns),
+    .about_pages = true,
 };
 const struct table_desc table_bronze_public_stash = {
     .name = "bronze_public_stash",
@@ -130,18 +131,21 @@ const struct table_desc table_bronze_ingest_checkpoints = {
     .name = "bronze_ingest_checkpoints",
     .columns = checkpoint_columns,
     .n_columns = N_OF(checkpoint_columns),
+    .about_pages = true,
     .after_data = true,
 };
 const struct table_desc table_bronze_requests = {
     .name = "bronze_requests",
     .columns = request_columns,
     .n_columns = N_OF(request_columns),
+    .about_pages = true,
     .patient = true,
 };
 const struct table_desc table_bronze_quarantine = {
     .name = "bronze_quarantine",
     .columns = quarantine_columns,
     .n_columns = N_OF(quarantine_columns),
+    .about_pages = true,
 };
 
 static const struct table_desc *const all_tables[] = {

@@ -60,6 +60,7 @@ const struct table_desc table_bronze_exchange_gaps = {
     .name = "bronze_exchange_gaps",
     .columns = exchange_gap_columns,
     .n_columns = N_OF(exchange_gap_columns),
+    .about_pages = true,
 };
 const struct table_desc table_bronze_leagues = {
     .name = "bronze_leagues",

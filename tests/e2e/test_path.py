@@ -73,6 +73,7 @@ def test_it_says_how_it_is(stack):
     held = {t["name"]: t["rows"] for t in stack.status()["store"]["tables"]}
     for table in ("bronze_public_stash", "raw_public_stash_pages", "bronze_poeninja_snapshot"):
         assert held[table] == stack.count(table), table
+    assert stack.psapi()["rows"] == held["bronze_public_stash"]  # Of data: neither pages nor checkpoints.
     # What is stored a second is one figure, of what ClickHouse has acknowledged lately: it ends with the rows.
     def ended():
         at = stack.status()

@@ -64,6 +64,11 @@ static void test_counts_come_from_the_rows(void **state) {
     tables__raw_page_row(rows__batch(&rows, &table_raw_public_stash_pages, SLICE_LIT("")), &page);
     tables__exchange_gap_row(rows__batch(&rows, &table_bronze_exchange_gaps, SLICE_LIT("")),
                              &(struct exchange_gap_row){.origin = {.src = "psapi"}});
+    tables__checkpoint_row(rows__batch(&rows, &table_bronze_ingest_checkpoints, SLICE_LIT("")),
+                           &(struct checkpoint_row){.origin = {.src = "psapi"}});
+    for (int i = 0; i < 7; i++)
+        tables__league_row(rows__batch(&rows, &table_bronze_leagues, SLICE_LIT("")),
+                           &(struct league_row){.origin = {.src = "psapi"}});
     rows.n_fields_lost = 5;
     for (unsigned v = 0; v < PRICE__N; v++) rows.n_unpriced[v] = 10 + v;
     quality__count(&q, "psapi", &rows);
@@ -80,7 +85,7 @@ static void test_counts_come_from_the_rows(void **state) {
         "souk_rows_quarantined_total{source=\"psapi\",reason=\"too_many\"} 4000\n",
         "souk_rows_quarantined_total{source=\"psapi\",reason=\"wrong_type\"} 0\n",
         "souk_rows_quarantined_total{source=\"poe_ninja\",reason=\"bad_price\"} 0\n",
-        "souk_source_rows_total{source=\"psapi\"} 1\n",
+        "souk_source_rows_total{source=\"psapi\"} 7\n",
         "souk_source_gaps_total{source=\"psapi\"} 1\n",
         "souk_source_fields_lost_total{source=\"psapi\"} 5\n",
         "souk_source_fields_lost_total{source=\"poe_ninja\"} 0\n",

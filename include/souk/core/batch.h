@@ -43,6 +43,8 @@ struct table_desc {
     bool after_data; /* Sent only after all data rows of the same and earlier pages are stored. */
     bool patient; /* About souk itself, not of any page's data: it is stored later than others, and
                      nothing waits for it. */
+    bool about_pages; /* Says what became of pages, not what stood in them: such rows are not a
+                         source's data. */
     bool latest_wins; /* The server keeps the newest row of a key and forgets the others, so nobody
                          can count what was sent. */
     /* Its rows depend on all records before theirs, not on one alone: they come in a feed of their
@@ -120,6 +122,8 @@ struct rows {
 struct batch *rows__batch(struct rows *r, const struct table_desc *table, struct slice part);
 /** @return how many rows there are in all batches of @r. */
 size_t rows__count(const struct rows *r);
+/** @return the rows of tables that are not about_pages: the data. */
+size_t rows__count_data(const struct rows *r);
 /** @return true when something in @r failed for want of memory: the same page makes rows another
  *  time, and must not count as one that makes none. */
 bool rows__no_memory(const struct rows *r);
