@@ -170,10 +170,12 @@ bool decode__u32(yyjson_val *v, const char *name, uint32_t max, uint32_t *out,
                  struct decode_fault *f) {
     if (decode__is_absent(v)) return true;
     if (yyjson_is_sint(v)) return decode__failf(f, DECODE_OUT_OF_RANGE, v, "%s", name);
-    if (!yyjson_is_uint(v)) return decode__failf(f, DECODE_WRONG_TYPE, v, "%s", name);
-    uint64_t n = unsafe_yyjson_get_uint(v);
-    if (n > max) return decode__failf(f, DECODE_OUT_OF_RANGE, v, "%s", name);
-    *out = (uint32_t)n;
+    double real = yyjson_is_real(v) ? unsafe_yyjson_get_real(v) : 0.5;
+    if (!yyjson_is_uint(v) && real != floor(real)) /* 80.0 is 80, as JSON has one kind of number. */
+        return decode__failf(f, DECODE_WRONG_TYPE, v, "%s", name);
+    if (yyjson_is_uint(v)) real = (double)unsafe_yyjson_get_uint(v);
+    if (real < 0 || real > max) return decode__failf(f, DECODE_OUT_OF_RANGE, v, "%s", name);
+    *out = (uint32_t)real;
     return true;
 }
 

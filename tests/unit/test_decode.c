@@ -70,6 +70,18 @@ static void test_fields_are_named_when_they_are_wrong(void **state) {
     assert_int_equal(f.kind, DECODE_TOO_LONG);
     f = (struct decode_fault){0};
     assert_false(decode__u32(yyjson_obj_get(root, "neg"), "neg", 9, &u, &f));
+    static const char text[] = "[8.0,9.0,8.5,-1.0,10.0,1e300,\"8\"]";
+    yyjson_doc *reals = yyjson_read(text, sizeof text - 1, 0);
+    static const int kinds[] = {DECODE_FINE, DECODE_FINE, DECODE_WRONG_TYPE, DECODE_OUT_OF_RANGE, DECODE_OUT_OF_RANGE,
+                                DECODE_OUT_OF_RANGE, DECODE_WRONG_TYPE};
+    for (size_t i = 0; i < 7; i++) { /* JSON has one kind of number: 8.0 is 8. */
+        struct decode_fault fault = {.kind = DECODE_FINE};
+        uint32_t n = 0;
+        assert_true(decode__u32(yyjson_arr_get(yyjson_doc_get_root(reals), i), "n", 9, &n, &fault) == (kinds[i] == DECODE_FINE));
+        assert_int_equal(fault.kind, kinds[i]);
+        assert_int_equal(n, i < 2 ? 8 + i : 0);
+    }
+    yyjson_doc_free(reals);
     assert_int_equal(f.kind, DECODE_OUT_OF_RANGE);
     f = (struct decode_fault){0};
     assert_false(decode__num(yyjson_obj_get(root, "big"), "big", &d, &f));
