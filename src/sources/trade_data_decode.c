@@ -73,9 +73,9 @@ static bool read_item_id(yyjson_val *entry, char *scratch, size_t size, struct s
     return true;
 }
 
+/* A line between goods, or with a text a heading over some of them: no thing that trades. */
 static bool is_separator(yyjson_val *entry) {
-    return yyjson_equals_str(yyjson_obj_get(entry, "id"), "sep") &&
-           yyjson_get_len(yyjson_obj_get(entry, "text")) == 0;
+    return yyjson_equals_str(yyjson_obj_get(entry, "id"), "sep");
 }
 
 static bool walk_entry(struct walk *w, struct slice group, yyjson_val *entry,
