@@ -56,6 +56,7 @@ static enum number read_decimal(struct slice *s, struct decimal *out) {
         if (!too_long) out->mantissa = out->mantissa * 10 + (uint64_t)(c - '0');
     }
     if (!any) return point ? NUMBER_BAD : NUMBER_NONE;
+    if (s->base[-1] == '.') return NUMBER_BAD; /* A point is followed by a digit. */
     return too_long ? NUMBER_LONG : NUMBER_GOOD;
 }
 
@@ -97,6 +98,7 @@ static bool is_word(struct slice s, struct slice word) {
 enum price_verdict price_note__read(struct slice text, struct price *out) {
     *out = (struct price){0};
     struct slice s = slice__trim(text), kind = SLICE_LIT("price");
+    if (s.base != text.base) return PRICE_ABSENT; /* The sign comes first, or it is none. */
     if (is_word(s, SLICE_LIT("~skip"))) return PRICE_SKIP;
     if (!slice__starts(s, SLICE_LIT("~"))) return PRICE_ABSENT;
     if (!is_word(s, SLICE_LIT("~price"))) {
