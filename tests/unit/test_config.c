@@ -54,6 +54,7 @@ static void test_config_has_defaults_for_everything(void **state) {
         assert_string_equal(c->clickhouse.database, "poe_trade");
         assert_int_equal(c->clickhouse.compression, CONFIG_COMPRESSION_LZ4);
         assert_int_equal(c->clickhouse.delivery, CONFIG_EXACTLY_ONCE);
+        assert_true(c->limits.vendor_per_s == 0); /* No such limit; 0.95 with live: true. */
         assert_true(c->batch.live_after_s > 29 && c->batch.live_after_s < 31);
         assert_int_equal(c->log.level, CONFIG_LOG_INFO);
         assert_int_equal(c->hub.port, 8686);
