@@ -8,3 +8,6 @@ ALTER TABLE silver_listing_events
 
 ALTER TABLE silver_listing_events
     COMMENT COLUMN `from_ts` 'It happened after this, when the stash was last known: its own last version that said everything, or a later end of the stream; 1970: not known';
+
+ALTER TABLE silver_listing_events
+    COMMENT COLUMN `key_version` 'Rule of item_key and fingerprint. 1: base type, name, frame, level and quality of gems, modifiers of magic and rare items. 2: also hybrids, variants, links, foil, influences, maps and more. 3: of numbers beside sockets only how many an item has makes another good, not what a gem in one gives. Keys compare within one version';

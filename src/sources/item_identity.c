@@ -198,10 +198,12 @@ uint64_t mods_hash__end(const struct mods_hash *h) {
     return out == 0 ? 1 : out;
 }
 
-/* Numbers that are no roll but make another good of it. */
+/* Numbers that are no roll but make another good of it. Of sockets only those that the item has:
+ * "+81% to Lightning Resistance when Socketed with a Blue Gem" is a roll. */
 static bool counts_something(struct slice text) {
-    static const char *const words[] = {"Passive Skill", "Socket", "to Level of",
+    static const char *const words[] = {"Passive Skill", "to Level of", "by Level",
                                         "maximum number of"};
+    if (slice__starts(text, SLICE_LIT("Has ")) && has_text(text, "Socket")) return true;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (has_text(text, words[i])) return true;
     return false;

@@ -14,7 +14,7 @@
  *   hybrid.baseTypeName (Vaal forms), level, quality, corrupted.
  * - Uniques: foil (isRelic, frame 9 or 10, foilVariation; all with the frame of a unique); masked
  *   implicit and explicit modifiers, which are the variant, where numbers stay that count passive
- *   skills, sockets or levels (Voices with 1 to 7, two abyssal sockets); enchantments in full. What
+ *   skills, the item's own sockets or levels (Voices with 1 to 7, two abyssal sockets); enchantments in full. What
  *   is crafted onto it does not count, and corruption only by the implicit modifier that it gave:
  *   without one, the recorded asks are the same.
  * - Maps, which have a Map Tier and are not unique: the base without "Blighted " and
@@ -45,8 +45,9 @@
 #include "psapi_item.h"
 
 /* Of the rule above; goes up with each change of it, and stands beside each key that is stored. 1
- * was base, name and frame, level and quality of gems, all modifiers of magic and rare items. */
-#define ITEM_IDENTITY_VERSION 2
+ * was base, name and frame, level and quality of gems, all modifiers of magic and rare items; 2 took
+ * each number beside the word Socket for a count. */
+#define ITEM_IDENTITY_VERSION 3
 
 struct item_identity {
     uint64_t key, fingerprint;

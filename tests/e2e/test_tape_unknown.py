@@ -88,7 +88,7 @@ def test_what_is_not_known_is_not_gone(tmp_path):
             until("the last event", 120, lambda: events("delisted") == 1, told)
             assert events("listed") == 2 and events("relisted") == events("moved") == events("repriced") == 0
             assert stack.query("SELECT listing_id, removal, sold_probability, key_version FROM silver_listing_events "
-                               "WHERE kind = 'delisted' FORMAT TSV") == f"{B}\tcatching_up\t0\t2"
+                               "WHERE kind = 'delisted' FORMAT TSV") == f"{B}\tcatching_up\t0\t3"
     finally:
         upstream.shutdown()
         upstream.server_close()

@@ -87,6 +87,8 @@ static const struct example examples[] = {
     {"the number of Voices", TWO, VOICES("1"), VOICES("5")},
     {"two of one number", ONE, VOICES("3"), VOICES("3")},
     {"abyssal sockets", TWO, UNIQUE("Tombfist", "Steelscale Gauntlets", EXPLICIT("\"Has 1 Abyssal Socket\"")), UNIQUE("Tombfist", "Steelscale Gauntlets", EXPLICIT("\"Has 2 Abyssal Sockets\""))},
+    {"rolls that a gem in a socket gives", ONE, UNIQUE("Malachai's Artifice", "Unset Ring", EXPLICIT2("\"Has 1 Socket\"", "\"+81% to Lightning Resistance when Socketed with a Blue Gem\"")), UNIQUE("Malachai's Artifice", "Unset Ring", EXPLICIT2("\"Has 1 Socket\"", "\"+97% to Lightning Resistance when Socketed with a Blue Gem\""))},
+    {"the level of a gem that supports", TWO, UNIQUE("Test Helm", "Iron Hat", EXPLICIT("\"Socketed Gems are Supported by Level 10 Maim\"")), UNIQUE("Test Helm", "Iron Hat", EXPLICIT("\"Socketed Gems are Supported by Level 20 Maim\""))},
     {"the passive of a jewel", TWO, UNIQUE("Forbidden Flame", "Crimson Jewel", EXPLICIT("\"Allocates Fury if you have the matching modifier\"")), UNIQUE("Forbidden Flame", "Crimson Jewel", EXPLICIT("\"Allocates Calm if you have the matching modifier\""))},
     {"whom a timeless jewel remembers", TWO, UNIQUE("Lethal Pride", "Timeless Jewel", EXPLICIT("\"Commanded leadership over 14000 warriors under Kaom\"")), UNIQUE("Lethal Pride", "Timeless Jewel", EXPLICIT("\"Commanded leadership over 11000 warriors under Akoya\""))},
     {"six linked sockets", TWO, UNIQUE("Loreweave", "Elegant Ringmail", SIX), UNIQUE("Loreweave", "Elegant Ringmail", LOOSE)},
