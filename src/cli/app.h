@@ -59,9 +59,8 @@ struct app_stream {
         int64_t due_mono_ns;      /* It is looked at then, although nothing has changed. */
         int64_t answered_mono_ns; /* Since when it is silent; see app__silence_ns. */
         uint64_t n_fresh;         /* Pages with something new. */
-        uint32_t told;            /* In which round of ops it was last looked at, */
-        size_t told_at;           /* and its place there, from 1. */
     } seen;
+    struct ops_told told; /* Ops's own. */
 };
 
 /* What the governor last said of an endpoint, as far as its streams are judged by it. */

@@ -113,7 +113,7 @@ static void on_closed(void *data) {
     poller__free(s->poller);
     s->poller = NULL;
     s->closing = false;
-    ops__forget(a, s);
+    ops__forget(s);
     LOG_INFO("cli", "backfill ends", LOG_S("stream", s->spec.key), LOG_S("cursor", b->cursor),
              LOG_S("state", b->state == BACKFILL_DONE ? "done" : "stopped"));
     if (a->draining) app__poller_closed(a);

@@ -8,17 +8,7 @@
 #define STATUS_EVERY_NS (30 * NS_PER_S)
 #define RECORD_MAX ((size_t)1 << 20)
 
-/* What was last said of a stream. */
-struct told {
-    char source[64], key[128];
-    const char *state; /* Static. NULL: nothing yet. */
-    uint64_t n_requests;
-    int64_t at_mono_ns, stalled_wall_ns;
-};
-
 struct ops {
-    struct told *told; /* Owned; in the order in which streams were met. */
-    size_t n_told;
     int64_t all_mono_ns; /* When all were last due, */
     uint32_t round;      /* and how often that was. */
     struct buf rows;     /* Made since the last record. */
@@ -49,7 +39,6 @@ int ops__open(struct app *a) {
 void ops__free(struct app *a) {
     if (a->ops == NULL) return;
     buf__fini(&a->ops->rows);
-    free(a->ops->told);
     free(a->ops);
     a->ops = NULL;
 }
@@ -103,34 +92,7 @@ static void write_lines(struct app *a) {
 
 /* Where streams stand. */
 
-static struct told *find_told(struct ops *o, struct app_stream *s) {
-    if (s->seen.told_at > 0) return &o->told[s->seen.told_at - 1];
-    for (size_t i = 0; i < o->n_told; i++)
-        if (strcmp(o->told[i].key, s->spec.key) == 0 &&
-            strcmp(o->told[i].source, s->type->name) == 0) {
-            s->seen.told_at = i + 1; /* Nobody is taken out. */
-            return &o->told[i];
-        }
-    struct told *grown = realloc(o->told, (o->n_told + 1) * sizeof *grown);
-    if (grown == NULL) return NULL; /* Its row is left out until there is memory. */
-    o->told = grown;
-    struct told *t = &o->told[o->n_told++];
-    *t = (struct told){0};
-    snprintf(t->source, sizeof t->source, "%s", s->type->name);
-    snprintf(t->key, sizeof t->key, "%s", s->spec.key);
-    s->seen.told_at = o->n_told;
-    return t;
-}
-
-void ops__forget(struct app *a, const struct app_stream *s) {
-    struct ops *o = a->ops;
-    for (size_t i = 0; o != NULL && i < o->n_told; i++)
-        if (strcmp(o->told[i].key, s->spec.key) == 0 &&
-            strcmp(o->told[i].source, s->type->name) == 0) {
-            o->told[i] = o->told[--o->n_told];
-            return;
-        }
-}
+void ops__forget(struct app_stream *s) { s->told = (struct ops_told){.state = NULL}; }
 
 static void put_text(struct buf *out, const char *key, const char *text) {
     buf__printf(out, "\"%s\":", key);
@@ -143,13 +105,13 @@ static double rate(uint64_t n, int64_t ns) {
 }
 
 /* @return the requests since the last row. A backfill that goes on counts from 0 again. */
-static uint64_t requests_since(const struct told *t, const struct poller_status *p) {
+static uint64_t requests_since(const struct ops_told *t, const struct poller_status *p) {
     uint64_t n = p->counts.requests;
     return n < t->n_requests ? n : n - t->n_requests;
 }
 
 static void put_row(struct app *a, const struct app_stream *s, const struct poller_status *p,
-                    const char *state, struct told *t, struct buf *out) {
+                    const char *state, struct ops_told *t, struct buf *out) {
     const char *reason = "";
     int64_t now_ns = a->clock.mono_ns, age_ns = now_ns - a->started_mono_ns;
     enum guard_level level = guard__source(a->guard, p->source, s->spec.key, &reason);
@@ -198,13 +160,13 @@ static void write_rows(struct app *a) {
 static void look(struct app *a, struct app_stream *s, const struct poller_status *p, bool all,
                  const char *last) {
     struct ops *o = a->ops;
-    struct told *t = find_told(o, s);
+    struct ops_told *t = &s->told;
     const char *state = app__stream_state(p);
     bool well = p->state->n_failures == 0 && !p->refused && !p->quiet && !p->done && !p->frozen &&
                 !p->held && !p->state->unavailable;
     if (last != NULL && well) state = last;
-    s->seen.told = o->round;
-    if (t == NULL || (!all && t->state == state)) return;
+    s->told.round = o->round;
+    if (!all && t->state == state) return;
     buf__append_str(&o->rows,
                     o->n_rows++ == 0 ? "{\"table\":\"poe_ingest_status\",\"rows\":[" : ",");
     put_row(a, s, p, state, t, &o->rows);
@@ -220,7 +182,7 @@ void ops__second(struct app *a) {
 }
 
 bool ops__is_due(const struct app *a, const struct app_stream *s) {
-    return is_open(a) && s->seen.told != a->ops->round;
+    return is_open(a) && s->told.round != a->ops->round;
 }
 
 void ops__look(struct app *a, struct app_stream *s, const struct poller_status *p) {

@@ -9,11 +9,21 @@
 #define SOUK_CLI_OPS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct app;
 struct app_stream;
 struct poller_status;
 struct ops;
+
+/* What was last said of a stream, which has it in itself: it goes with its stream, and nobody
+ * else's place moves. */
+struct ops_told {
+    const char *state; /* Static. NULL: nothing yet. */
+    uint32_t round;    /* In which it was last looked at. */
+    uint64_t n_requests;
+    int64_t at_mono_ns, stalled_wall_ns;
+};
 
 /** Starts to keep the log's warnings. @return 0 or ERR_NOMEM. */
 int ops__open(struct app *a);
@@ -27,8 +37,8 @@ void ops__look(struct app *a, struct app_stream *s, const struct poller_status *
 void ops__write(struct app *a);
 /** The last rows: every stream as it stands, with @state for those that were well. */
 void ops__last(struct app *a, const char *state);
-/** @s has ended: another of its name would begin anew. */
-void ops__forget(struct app *a, const struct app_stream *s);
+/** @s has ended: when it goes on, it begins anew. */
+void ops__forget(struct app_stream *s);
 /** Accepts that there is none. */
 void ops__free(struct app *a);
 
