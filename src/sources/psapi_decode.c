@@ -39,8 +39,9 @@ bool psapi_stash__read(yyjson_val *json, struct psapi_stash *out, struct decode_
         else if (slice__eq(k, SLICE_LIT("league"))) side = &out->league;
         else if (slice__eq(k, SLICE_LIT("items"))) out->items = v;
         if (!ok) return false;
-        if (side != NULL && !decode__str(v, "", PSAPI_TEXT_MAX, side, f))
-            decode__lose(f, &out->n_fields_lost);
+        if (side == NULL || decode__str(v, "", PSAPI_TEXT_MAX, side, f)) continue;
+        decode__lose(f, &out->n_fields_lost);
+        out->name_lost |= side == &out->name;
     }
     if (!out->listed) return true;
     /* An empty tab says []; one that says nothing is not known to be empty. */

@@ -460,10 +460,11 @@ bool psapi_item__read(yyjson_val *json, struct psapi_scratch *s, struct psapi_it
         struct mods_hash hash_before = hash;
         size_t extra_len = s->extra.len, flags_len = s->mod_flags.len;
         if (read_field(out, s, &hash, key, v, f)) continue;
-        bool is_id = find_key(unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key)) == KEY_ID;
+        enum item_key lost = find_key(unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key));
         hash = hash_before;
         s->extra.len = extra_len, s->mod_flags.len = flags_len;
-        if (is_id || !decode__lose(f, &s->n_fields_lost)) return false;
+        if (lost == KEY_ID || !decode__lose(f, &s->n_fields_lost)) return false;
+        out->offer_lost |= lost == KEY_NOTE || lost == KEY_FORUM_NOTE || lost == KEY_STACK_SIZE;
     }
     out->name = strip_sets(out->name);
     out->type_line = strip_sets(out->type_line);

@@ -27,6 +27,7 @@ struct psapi_item {
     uint32_t frame_type; /* 0 to 13, more to come, or PSAPI_FRAME_UNKNOWN. */
     uint32_t stack_size; /* 1 when it is not sent, 0 when it cannot be read. */
     bool identified, corrupted;
+    bool offer_lost;           /* Its note, forum note or stack size is there, and unreadable. */
     bool is_stackable;         /* It says how many there are, or can be. */
     yyjson_val *mods[MODS__N]; /* Lists as decode__list walks them, or NULL. */
     uint64_t mods_hash;        /* See item_identity.h. */
@@ -47,8 +48,9 @@ bool psapi_scratch__no_memory(const struct psapi_scratch *s);
 /** Reads @json into @out, whose strings are good until @json's document or the next call with @s
  *  goes. Unknown keys are never an error. Only an item that cannot be told from others is refused:
  *  one whose id is no text, that has no name at all, or that claims an impossible number. Any other
- *  field of an unexpected shape is lost, as if it had not been sent, and counted in @s. @return
- * false with @f filled when the item is refused. */
+ *  field of an unexpected shape is lost, as if it had not been sent, and counted in @s; who
+ * compares two versions looks at offer_lost. @return false with @f filled when the item is refused.
+ */
 bool psapi_item__read(yyjson_val *json, struct psapi_scratch *s, struct psapi_item *out,
                       struct decode_fault *f);
 

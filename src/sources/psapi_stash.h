@@ -8,6 +8,7 @@
 struct psapi_stash {
     struct slice id, name, type, seller, league;
     bool listed;       /* false: a tombstone. */
+    bool name_lost;    /* It is there, and unreadable: so may be a price. */
     yyjson_val *items; /* An array, or absent. */
     struct price_tab tab;
     uint32_t n_fields_lost;

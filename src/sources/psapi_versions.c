@@ -96,10 +96,15 @@ static bool walk_item(struct walk *w, const struct psapi_stash *stash, yyjson_va
         note_unread(w, json, v);
         return true;
     }
-    struct tape_item *out = &w->items[v->n_items++];
     enum price_verdict verdict = psapi_stash__price(stash, &item, &price, &source);
+    /* Half of what is asked for would look like another price, or like a sale of part of it. */
+    if (item.offer_lost || (stash->name_lost && verdict != PRICE_GOOD)) {
+        note_unread(w, json, v);
+        return true;
+    }
+    struct tape_item *out = &w->items[v->n_items++];
     *out = (struct tape_item){.id = item.id, .stack_size = item.stack_size};
-    if (out->stack_size == 0) out->stack_size = 1;
+    if (out->stack_size == 0) out->stack_size = 1; /* As it was sent: it is there. */
     if (verdict == PRICE_GOOD) {
         out->currency = price.currency;
         out->price_e6 = price.unit;

@@ -155,6 +155,39 @@ static void test_broken_entries_are_not_known_alone(void **state) {
     assert_string_equal(s.seller, "ann");
 }
 
+/* A field that a row can do without, yet two versions cannot be compared by: the item is there, and no more is known. */
+static void test_what_is_asked_for_and_cannot_be_read_is_not_known(void **state) {
+    (void)state;
+    static const struct {
+        const char *stash;
+        bool unread;
+    } cases[] = {
+        {STASH("a", ITEM(",\"stackSize\":\"5000\"")), true},
+        {STASH("a", ITEM(",\"stackSize\":-1")), true},
+        {STASH("a", ITEM(",\"stackSize\":0")), false},
+        {STASH("a", ITEM(",\"stackSize\":null")), false},
+        {STASH("a", ITEM(",\"note\":[\"~price 5 chaos\"]")), true},
+        {STASH("~price 5 chaos", ITEM(",\"note\":{}")), true}, /* It might say something else than the tab. */
+        {STASH("a", ITEM(",\"note\":null")), false},
+        {STASH("a", ITEM(",\"forum_note\":5")), true},
+        {STASH("a", ITEM(",\"ilvl\":\"x\",\"league\":[]")), false}, /* These say nothing of it. */
+        {"{\"id\":\"s\",\"public\":true,\"stash\":[],\"items\":[" ITEM("") "]}", true},
+        {"{\"id\":\"s\",\"public\":true,\"stash\":[],\"items\":[" ITEM(",\"note\":\"~price 5 chaos\"") "]}", false},
+        {"{\"id\":\"s\",\"public\":true,\"stash\":null,\"items\":[" ITEM("") "]}", false},
+        {"{\"id\":\"s\",\"public\":true,\"stashType\":5,\"items\":[" ITEM("") "]}", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct seen s = {0};
+        struct psapi_versions_count count;
+        assert_int_equal(see(cases[i].stash, &s, &count), 0);
+        assert_int_equal(s.n_items, 1);
+        assert_int_equal(s.n_partial, 0);
+        assert_string_equal(s.ids[0], "i");
+        if (s.items[0].unread != cases[i].unread) fail_msg("%s", cases[i].stash);
+        assert_int_equal(count.n_refused_items, cases[i].unread);
+    }
+}
+
 /* What is not said is not gone: neither a tombstone nor an empty tab. */
 static void test_a_stash_that_does_not_say_what_it_holds_is_not_handed_on(void **state) {
     (void)state;
@@ -303,6 +336,7 @@ int main(void) {
         cmocka_unit_test(test_the_note_then_the_forum_then_the_tab),
         cmocka_unit_test(test_what_competes_has_one_key),
         cmocka_unit_test(test_broken_entries_are_not_known_alone),
+        cmocka_unit_test(test_what_is_asked_for_and_cannot_be_read_is_not_known),
         cmocka_unit_test(test_a_stash_that_does_not_say_what_it_holds_is_not_handed_on),
         cmocka_unit_test(test_a_stash_that_is_twice_in_a_page_says_nothing_of_what_went),
         cmocka_unit_test(test_stashes_beyond_the_bound_of_a_page_are_not_known),
