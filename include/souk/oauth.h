@@ -14,12 +14,10 @@
 #include "souk/core/clock.h"
 #include "souk/core/err.h"
 #include "souk/core/slice.h"
+#include "souk/source.h"
 
 #define OAUTH_LOGIN_SCOPE "account:stashes" /* What only a user can grant. */
 #define OAUTH_TOKEN_MAX 4000                /* Bytes; fits POLLER_BEARER_MAX. */
-
-struct stream_spec;
-struct stream_state;
 
 enum oauth_standing {
     OAUTH_UNKNOWN, /* Not asked yet. */
@@ -31,6 +29,7 @@ enum oauth_standing {
 
 struct oauth_grant {
     enum oauth_standing standing;
+    char login[LOGIN_ID_SIZE]; /* Whose refresh token was shown for it; "": nobody's. */
     int64_t asked_mono_ns;
     int64_t life_ns;    /* How long the token is good for; 0: the server did not say. */
     struct slice token; /* OAUTH_GRANTED. A secret. Borrowed from the memo. */
@@ -44,8 +43,8 @@ void oauth__read(struct slice memo, struct oauth_grant *out);
 bool oauth__is_good(const struct oauth_grant *grant, int64_t now_mono_ns);
 /** @return whether the tokens of @stream come from a user's login. */
 bool oauth__is_login(const struct stream_spec *stream);
-/** @return whether the login of @stream is over, as the vendor said to this process or to one
- * before it. */
+/** @return whether the login that there is for @stream is over, as the vendor said to this process
+ *  or to one before it. Another login is not. */
 bool oauth__is_over(const struct stream_spec *stream, const struct stream_state *state);
 
 /* What the token endpoint says of a login. Nothing of it may be logged or kept but by its owner. */

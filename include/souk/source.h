@@ -54,6 +54,8 @@ struct stream_spec {
                              settings. NULL: that one. */
 };
 
+#define LOGIN_ID_SIZE 17 /* 16 hex digits and their NUL: which login of a user it is. */
+
 /** Where a stream stands. The poller keeps it; cursor and etag come back after a restart. */
 struct stream_state {
     char cursor[CURSOR_MAX]; /* "" before the first page or seed. */
@@ -64,6 +66,9 @@ struct stream_state {
     /* What judge wanted to have remembered. Memory only: empty after a restart, so a source must be
      * able to go on without it. */
     struct slice memo;
+    /* The login that there is when plan is called, or whose refresh token was shown when judge is;
+     * "": nobody is logged in. */
+    char login[LOGIN_ID_SIZE];
     uint32_t n_failures;        /* In a row. */
     int64_t last_reply_mono_ns; /* 0: none yet. */
     struct clock now;           /* When plan is called, or when the answer came that judge sees. */

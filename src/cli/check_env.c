@@ -105,6 +105,17 @@ static void check_disk(const struct config *config, struct checks *c) {
         HINT(x, "the disk is full before the quota is: free some, or lower spool.quota_mib");
 }
 
+/* As souk run takes it: what needs a login is quiet without one. */
+static void check_login(struct settings *settings, struct checks *c) {
+    struct err e = {0};
+    int code = take_login(settings, &e);
+    if (code == ERR_NOT_FOUND) return; /* A source that wants one says so. */
+    struct check *x = add(c, "login", code == 0 ? CHECK_OK : CHECK_WARN, 0);
+    if (code == 0) WHAT(x, "a user is logged in");
+    else say(x, &e);
+    if (code != 0) HINT(x, "souk login account");
+}
+
 /* Names. */
 
 static bool resolves(const char *host, char *why, size_t size) {
@@ -343,7 +354,7 @@ static void check_places(uv_loop_t *loop, const struct store_options *options, s
     }
 }
 
-void check_env__run(const struct settings *settings, struct checks *out) {
+void check_env__run(struct settings *settings, struct checks *out) {
     struct store_options options;
     struct server server = {.free_bytes = UINT64_MAX};
     uv_loop_t loop;
@@ -351,6 +362,7 @@ void check_env__run(const struct settings *settings, struct checks *out) {
     check_state_dir(settings->config, out);
     check_lock(settings->config, out);
     check_disk(settings->config, out);
+    check_login(settings, out);
     app__store_options(settings->config, &options);
     uv_loop_init(&loop);
     if (check_clickhouse(&loop, &options, &server, out)) {

@@ -22,9 +22,10 @@ struct checks {
     size_t n;
 };
 
-/** Looks at all that @settings names: state directory, disk, ClickHouse, upstreams. Blocks, for as
- *  long as names are looked up and ClickHouse's time-outs. Changes nothing. */
-void check_env__run(const struct settings *settings, struct checks *out);
+/** Looks at all that @settings names: state directory, disk, login, ClickHouse, upstreams; a login
+ *  opens in @settings what it opens for souk run. Blocks, for as long as names are looked up and
+ *  ClickHouse's time-outs. Changes nothing else. */
+void check_env__run(struct settings *settings, struct checks *out);
 /** Adds a warning for each door that @settings opens, or leaves without a key. */
 void check_hub__run(const struct settings *settings, struct checks *out);
 /** @return the exit code of the first failure, or 0. */

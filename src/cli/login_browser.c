@@ -1,5 +1,6 @@
 /* A server for one visit. Several connections may be open at a time, since browsers open some that
- * they never use; each has little room and little time, and there is one answer that counts. */
+ * they never use; each has little room and gives way to the ninth, and there is one answer that
+ * counts. */
 #include "login_browser.h"
 #include "souk/core/buf.h"
 #include "souk/core/clock.h"
@@ -166,7 +167,10 @@ static enum visitor judge(const struct login_browser *b, const char *head, const
     int n_hosts;
     struct slice is_for = find_header(head, "Host", &n_hosts);
     snprintf(host, sizeof host, "127.0.0.1:%d", b->port);
-    if (n_hosts != 1 || !slice__eq(is_for, slice__str(host))) return STRANGER_HOST;
+    /* Browsers leave the scheme's own port out. */
+    bool right = slice__eq(is_for, slice__str(host)) ||
+                 (b->port == 80 && slice__eq(is_for, SLICE_LIT("127.0.0.1")));
+    if (n_hosts != 1 || !right) return STRANGER_HOST;
     if (strncmp(head, "GET ", 4) != 0) return STRANGER;
     struct slice target = slice__of(head + 4, strcspn(head + 4, " \r\n"));
     if (strncmp(target.base + target.len, " HTTP/1.", 8) != 0) return STRANGER;

@@ -58,7 +58,9 @@ static bool parse(const char *text, size_t n, struct login_file *out) {
     return good;
 }
 
-static int read_at(int dir_fd, const char *dir, struct login_file *out, struct err *e) {
+/* @for_all: also one that others may read. */
+static int read_at(int dir_fd, const char *dir, bool for_all, struct login_file *out,
+                   struct err *e) {
     char text[FILE_MAX];
     struct stat st;
     size_t n = 0;
@@ -68,7 +70,7 @@ static int read_at(int dir_fd, const char *dir, struct login_file *out, struct e
         return err__setf(e, ERR_NOT_FOUND, "nobody is logged in: souk login account");
     if (fd < 0) return fail(e, "cannot open", dir);
     int code = fstat(fd, &st) != 0 ? fail(e, "cannot look at", dir) : 0;
-    if (code == 0 && (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0))
+    if (code == 0 && (!S_ISREG(st.st_mode) || (!for_all && (st.st_mode & 077) != 0)))
         code = err__setf(e, ERR_REFUSED,
                          "%s/" NAME " can be read by others: chmod 600 it, or log in again", dir);
     for (ssize_t got = 1; code == 0 && got != 0 && n < sizeof text;) {
@@ -90,7 +92,7 @@ int login_file__read(const char *state_dir, struct login_file *out, struct err *
     if (dir_fd < 0 && errno == ENOENT)
         return err__setf(e, ERR_NOT_FOUND, "nobody is logged in: souk login account");
     if (dir_fd < 0) return fail(e, "cannot open", state_dir);
-    int code = read_at(dir_fd, state_dir, out, e);
+    int code = read_at(dir_fd, state_dir, false, out, e);
     close(dir_fd);
     return code;
 }
@@ -130,7 +132,7 @@ static int replace(int dir_fd, const char *dir, const struct buf *text, struct e
     int fd = openat(dir_fd, NEXT_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) return fail(e, "cannot make the next", dir);
     bool good = fchmod(fd, 0600) == 0 && write_all(fd, text->base, text->len) && fsync(fd) == 0;
-    int why = errno;
+    int why = good ? 0 : errno; /* Of what failed first, and of nothing that went well. */
     good = close(fd) == 0 && good;
     good = good && renameat(dir_fd, NEXT_NAME, dir_fd, NAME) == 0 && fsync(dir_fd) == 0;
     if (good) return 0;
@@ -147,7 +149,7 @@ int login_file__write(const char *state_dir, const struct login_file *in, const 
     int code = 0, dir_fd = open_dir(state_dir, true);
     if (dir_fd < 0) return fail(e, "cannot lock the folder of", state_dir);
     if (instead_of != NULL) {
-        code = read_at(dir_fd, state_dir, &now, &ignored);
+        code = read_at(dir_fd, state_dir, false, &now, &ignored);
         bool other = code == ERR_NOT_FOUND || (code == 0 && strcmp(now.id, instead_of) != 0);
         explicit_bzero(&now, sizeof now);
         /* A file that cannot be read is no other login: what is newer takes its place. */
@@ -164,14 +166,19 @@ int login_file__write(const char *state_dir, const struct login_file *in, const 
     return code;
 }
 
-int login_file__remove(const char *state_dir, struct err *e) {
-    int dir_fd = open_dir(state_dir, true), code = 0;
-    if (dir_fd < 0) return errno == ENOENT ? 0 : fail(e, "cannot lock the folder of", state_dir);
+int login_file__remove(const char *state_dir, struct login_file *was, struct err *e) {
+    *was = (struct login_file){.logged_in_s = 0};
+    int dir_fd = open_dir(state_dir, true);
+    if (dir_fd < 0 && errno == ENOENT) return err__setf(e, ERR_NOT_FOUND, "nobody is logged in");
+    if (dir_fd < 0) return fail(e, "cannot lock the folder of", state_dir);
+    int code = read_at(dir_fd, state_dir, true, was, e);
+    if (code != 0 && code != ERR_NOT_FOUND) code = e->code = ERR_CORRUPT;
     unlinkat(dir_fd, NEXT_NAME, 0);
     if (unlinkat(dir_fd, NAME, 0) != 0 && errno != ENOENT)
         code = fail(e, "cannot remove", state_dir);
-    if (code == 0 && fsync(dir_fd) != 0) code = fail(e, "cannot sync the folder of", state_dir);
+    else if (fsync(dir_fd) != 0) code = fail(e, "cannot sync the folder of", state_dir);
     close(dir_fd);
+    if (code != 0) explicit_bzero(was, sizeof *was);
     return code;
 }
 

@@ -14,8 +14,6 @@
 #include "souk/oauth.h"
 #include <stdbool.h>
 
-#define LOGIN_ID_SIZE 17 /* 16 hex digits and their NUL. */
-
 struct login_file {
     char id[LOGIN_ID_SIZE]; /* Of the login; its renewals keep it. "": nobody is logged in. */
     char client_id[128];    /* The client that it was granted to: no other can use it. */
@@ -32,8 +30,11 @@ int login_file__read(const char *state_dir, struct login_file *out, struct err *
  * there stays then. */
 int login_file__write(const char *state_dir, const struct login_file *in, const char *instead_of,
                       struct err *e);
-/** Removes the login, whoever's it is. @return 0, also when there is none, or ERR_IO. */
-int login_file__remove(const char *state_dir, struct err *e);
+/** Removes the login, whoever's it is, and reads it into @was, so that it can be withdrawn: also
+ * one that others may read, for they can withdraw nothing. @return 0; ERR_NOT_FOUND when nobody was
+ *  logged in; ERR_CORRUPT when it is gone, and what it was could not be read; ERR_IO when it is
+ *  still there. @was has an empty id but for 0. */
+int login_file__remove(const char *state_dir, struct login_file *was, struct err *e);
 /** Takes what an answer of the token endpoint says at @now_s. Its refresh token, its name and its
  *  scope stay as they are where the answer is silent. */
 void login_file__take(struct login_file *f, const struct oauth_login *answer, int64_t now_s);

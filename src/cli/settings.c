@@ -134,7 +134,8 @@ static int load_tokens(struct settings *s, const char *path, struct err *e) {
         if (*end == '\n') *end++ = '\0';
         code = take_token(s, path, line, at, e);
     }
-    /* Without a token the hub asks for none: an empty list must not open the door. */
+    /* Somebody meant to let people in, and nobody could come: said at the start, not by refusals.
+     */
     if (code == 0 && s->n_tokens == 0)
         code = err__setf(e, ERR_CONFIG, "hub.tokens_file %s holds no token", path);
     return code;
@@ -161,9 +162,25 @@ int settings__init(struct settings *s, struct config *config, struct err *e) {
     return load_tokens(s, config->hub.tokens_file, e);
 }
 
-bool settings__take_login(struct settings *s, const struct login_file *login) {
+int settings__private_oauth(const struct config *c, struct err *e) {
+    static const char *const own[] = {"http://127.0.0.1", "http://localhost", "http://[::1]"};
+    const char *url = c->sources.oauth.base_url;
+    if (strncmp(url, "https://", 8) == 0) return 0;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        size_t n = strlen(own[i]);
+        if (strncmp(url, own[i], n) == 0 && strchr(":/", url[n]) != NULL) return 0;
+    }
+    return err__setf(e, ERR_CONFIG, "sources.oauth.base_url is %.80s (expected https)", url);
+}
+
+int settings__take_login(struct settings *s, struct login_file *login, struct err *e) {
     if (login->id[0] == '\0' || strcmp(login->client_id, s->config->agent.client_id) != 0)
-        return false;
+        return err__setf(e, ERR_REFUSED, "it is of client id %s, which is not agent.client_id",
+                         login->client_id);
+    if (settings__private_oauth(s->config, e) != 0) {
+        e->code = ERR_REFUSED;
+        return ERR_REFUSED;
+    }
     s->login = login;
     for (size_t i = 0; i < s->n_sources; i++) {
         struct source_setup *c = &s->sources[i];
@@ -172,7 +189,7 @@ bool settings__take_login(struct settings *s, const struct login_file *login) {
         c->settings.login = login->id;
         c->enabled = true;
     }
-    return true;
+    return 0;
 }
 
 static bool matches(const char *name, const char *globs) {

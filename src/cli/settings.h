@@ -27,7 +27,7 @@ struct settings {
     const char *path;      /* Where it came from. Borrowed. */
     struct source_setup sources[SETTINGS_SOURCES_MAX];
     size_t n_sources;
-    const struct login_file *login; /* Who is logged in. Borrowed; NULL: nobody. */
+    struct login_file *login; /* Who is logged in. Borrowed; NULL: nobody. */
     struct hub_token tokens[SETTINGS_TOKENS_MAX];
     size_t n_tokens;
     char *token_text; /* Owned; what the tokens point into. */
@@ -36,9 +36,13 @@ struct settings {
 /** Takes @config, also on failure. @return 0; ERR_CONFIG for a tokens_file that is not as it should
  * be. */
 int settings__init(struct settings *s, struct config *config, struct err *e);
-/** Has the login of a user, which outlives @s, open what only a user can. One of another client id
- *  opens nothing. @return whether it is used. */
-bool settings__take_login(struct settings *s, const struct login_file *login);
+/** Has the login of a user, which outlives @s, open what only a user can. @return 0; ERR_REFUSED
+ *  with why in @e, and nothing is opened, when it is another client's, or when its refresh token
+ *  would travel where others can read it. */
+int settings__take_login(struct settings *s, struct login_file *login, struct err *e);
+/** @return 0 when what is secret may go to the token endpoint of @c: over TLS, or on this machine.
+ *  Else ERR_CONFIG. */
+int settings__private_oauth(const struct config *c, struct err *e);
 /** Frees all, the configuration too. Accepts a zeroed struct. */
 void settings__fini(struct settings *s);
 /** Switches off every source that matches none of @globs, which commas separate. Tokens ("oauth")

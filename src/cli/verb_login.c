@@ -61,9 +61,11 @@ const char verb_logout_help[] =
     "\n\nForgets the login. The vendor is told too where it granted oauth:revoke; else withdraw it "
     "on\n"
     "the vendor's account page. The running souk stops asking for the stash at once.\n\n"
-    "Exit codes: 0 nobody is logged in any more; 1 only here: the vendor refused to withdraw it; "
-    "2\n"
-    "usage; 69 the same: the vendor does not answer; 74 it cannot be removed; 78 configuration.\n";
+    "Exit codes: 0 nobody is logged in any more; 1 only here: the vendor refused to withdraw it, "
+    "or\n"
+    "what was there could not be read; 2 usage; 69 the same: the vendor does not answer; 74 it "
+    "cannot\n"
+    "be removed; 78 only here: the configuration names no place to withdraw it, or is bad.\n";
 
 static void put_base64url(const unsigned char *bytes, char out[SECRET_SIZE]) {
     static const char letters[] =
@@ -116,11 +118,13 @@ static size_t on_data(char *bytes, size_t size, size_t n, void *data) {
     return buf__append(data, bytes, size * n) ? size * n : 0;
 }
 
-/* Posts @form to @path of the token endpoint's host. @return 0 with the answer, whatever its
- * status; or ERR_UNAVAILABLE. */
+/* Posts @form to @path of the token endpoint's host: codes, verifiers and tokens, which are for
+ * nobody on the way. @return 0 with the answer, whatever its status; ERR_UNAVAILABLE; ERR_CONFIG.
+ */
 static int post(const struct config *c, const char *path, struct buf *form, struct buf *answer,
                 long *status, struct err *e) {
     char url[1200], why[CURL_ERROR_SIZE] = "";
+    if (settings__private_oauth(c, e) != 0) return ERR_CONFIG;
     CURL *curl = curl_easy_init();
     if (curl == NULL || !buf__u8(form, 0)) {
         curl_easy_cleanup(curl);
@@ -163,6 +167,14 @@ struct attempt {
 static bool names_scope(const struct config *c, const char *scope) {
     for (size_t i = 0; i < c->sources.oauth.n_kinds; i++)
         if (strcmp(c->sources.oauth.kinds[i], scope) == 0) return true;
+    return false;
+}
+
+static bool has_word(const char *list, const char *word) {
+    for (size_t n; *list != '\0'; list += n, list += strspn(list, " ")) {
+        n = strcspn(list, " ");
+        if (n == strlen(word) && memcmp(list, word, n) == 0) return true;
+    }
     return false;
 }
 
@@ -224,7 +236,10 @@ static int exchange(const struct attempt *t, const struct config *c, struct logi
     for (size_t i = 0; i < sizeof id; i++) snprintf(out->id + 2 * i, 3, "%02x", id[i]);
     login_file__take(out, &got, out->logged_in_s);
     explicit_bzero(&got, sizeof got);
-    return 0;
+    if (has_word(out->scope, OAUTH_LOGIN_SCOPE)) return 0;
+    /* What is granted may be less than what was asked for (RFC 6749, section 5.1). */
+    return err__setf(e, ERR_REFUSED, "the vendor grants \"%.100s\" without " OAUTH_LOGIN_SCOPE,
+                     out->scope);
 }
 
 static void open_browser(char *url) {
@@ -250,17 +265,6 @@ static void tell_running(const struct settings *settings) {
     buf__fini(&body);
 }
 
-/* Code, verifier and tokens go there: to nobody on the way. */
-static bool is_private(const char *url) {
-    static const char *const own[] = {"http://127.0.0.1", "http://localhost", "http://[::1]"};
-    if (strncmp(url, "https://", 8) == 0) return true;
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-        size_t n = strlen(own[i]);
-        if (strncmp(url, own[i], n) == 0 && strchr(":/", url[n]) != NULL) return true;
-    }
-    return false;
-}
-
 static int login(const struct settings *settings, const char *redirect, int64_t wait_ns,
                  bool browser, struct err *e) {
     const struct config *c = settings->config;
@@ -271,9 +275,7 @@ static int login(const struct settings *settings, const char *redirect, int64_t 
     char said[256];
     if (!names_scope(c, OAUTH_LOGIN_SCOPE))
         return err__setf(e, ERR_CONFIG, "sources.oauth.scopes does not name " OAUTH_LOGIN_SCOPE);
-    if (!is_private(c->sources.oauth.base_url))
-        return err__setf(e, ERR_CONFIG, "sources.oauth.base_url is %.80s (expected https)",
-                         c->sources.oauth.base_url);
+    if (settings__private_oauth(c, e) != 0) return ERR_CONFIG; /* Before anybody agrees to it. */
     if (mkdir(c->state_dir, 0750) != 0 && errno != EEXIST)
         return err__setf(e, ERR_CREATE, "state_dir %.160s cannot be made: %s", c->state_dir,
                          strerror(errno));
@@ -410,34 +412,29 @@ static int withdraw(const struct config *c, const struct login_file *f, struct e
     return code;
 }
 
-static bool has_word(const char *list, const char *word) {
-    for (size_t n; *list != '\0'; list += n, list += strspn(list, " ")) {
-        n = strcspn(list, " ");
-        if (n == strlen(word) && memcmp(list, word, n) == 0) return true;
-    }
-    return false;
-}
-
 int verb_logout(struct command *c, int argc, char **argv) {
     static const struct option options[] = {{NULL, 0, NULL, 0}};
     static struct login_file f;
     struct settings settings;
-    struct err e = {0}, ignored = {0};
+    struct err e = {0};
     if (getopt_long(argc, argv, "", options, NULL) != -1) return refuse_option(c);
     int code = refuse_rest(c, argc, argv);
     if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
-    const char *dir = settings.config->state_dir;
-    bool there = login_file__read(dir, &f, &ignored) == 0;
-    code = login_file__remove(dir, &e);
-    if (code == 0) tell_running(&settings); /* So that it does not show the token once more. */
-    if (code == 0 && there && has_word(f.scope, REVOKE_SCOPE))
-        code = withdraw(settings.config, &f, &e);
-    else if (code == 0 && there)
+    code = login_file__remove(settings.config->state_dir, &f, &e);
+    bool gone = code == 0 || code == ERR_CORRUPT;
+    if (gone || code == ERR_NOT_FOUND)
+        tell_running(&settings); /* So that it does not show the token once more. */
+    if (code == 0 && has_word(f.scope, REVOKE_SCOPE)) code = withdraw(settings.config, &f, &e);
+    else if (code == 0)
         printf("Forgotten here. The vendor did not grant " REVOKE_SCOPE
                ": withdraw it on its account page.\n");
-    if (code == 0 && !there) printf("Nobody was logged in.\n");
-    else if (code == 0) printf("Logged out.\n");
+    else if (code == ERR_CORRUPT)
+        code = err__setf(&e, ERR_REFUSED,
+                         "forgotten here, but what was there could not be read, so nothing is "
+                         "withdrawn: do that on the vendor's account page");
     explicit_bzero(&f, sizeof f);
-    return end_verb(code, &e, &settings);
+    if (code == 0) printf("Logged out.\n");
+    if (code == ERR_NOT_FOUND) printf("Nobody was logged in.\n");
+    return end_verb(code == ERR_NOT_FOUND ? 0 : code, &e, &settings);
 }

@@ -146,16 +146,12 @@ static void bound_heap(void) {
 #endif
 }
 
-/* Without one souk runs as well, but for what only a user can grant. */
-static void take_login(struct settings *settings) {
+int take_login(struct settings *settings, struct err *e) {
     static struct login_file login; /* Outlives the settings. */
-    struct err e = {0};
-    int code = login_file__read(settings->config->state_dir, &login, &e);
-    if (code == 0 && !settings__take_login(settings, &login))
-        code =
-            err__setf(&e, ERR_REFUSED, "the login is of client id %s, which is not agent.client_id",
-                      login.client_id);
-    if (code != 0 && code != ERR_NOT_FOUND) LOG_WARN("cli", "the login is not used", LOG_E(&e));
+    int code = login_file__read(settings->config->state_dir, &login, e);
+    if (code == 0) code = settings__take_login(settings, &login, e);
+    if (code != 0) explicit_bzero(&login, sizeof login);
+    return code;
 }
 
 int verb_run(struct command *c, int argc, char **argv) {
@@ -176,8 +172,10 @@ int verb_run(struct command *c, int argc, char **argv) {
     int code = refuse_rest(c, argc, argv);
     if (code == 0) code = load_config(c, &settings);
     if (code != 0) return code;
-    take_login(&settings);
     struct err e = {0};
+    /* Without one souk runs as well, but for what only a user can grant. */
+    code = take_login(&settings, &e);
+    if (code != 0 && code != ERR_NOT_FOUND) LOG_WARN("cli", "the login is not used", LOG_E(&e));
     if ((code = settings__select(&settings, globs, &e)) != 0) {
         print_error(&e);
         settings__fini(&settings);

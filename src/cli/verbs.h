@@ -25,6 +25,9 @@ struct command {
 /** Loads the configuration and sets up the log. On failure all errors are printed. @return 0 or an
  * exit code. */
 int load_config(const struct command *c, struct settings *out);
+/** Has @settings go by the login of its state directory. @return 0; ERR_NOT_FOUND when nobody is
+ *  logged in; or an error with @e: it is not used. Of one process, one login. */
+int take_login(struct settings *settings, struct err *e);
 /** @return the configuration's path: --config, souk.yaml, /etc/souk/souk.yaml. */
 const char *find_config(const struct command *c);
 /** Parses 90, 90s, 5m, 2h, 7d, 500ms into nanoseconds. @return false when it is none of these. */

@@ -4,6 +4,7 @@
 #include "../../src/cli/login_file.h"
 #include "test_dir.h"
 #include <arpa/inet.h>
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -69,8 +70,11 @@ static void test_what_is_written_is_read(void **state) {
     assert_int_not_equal(access(f->next, F_OK), 0);
     assert_int_equal(read_it(f), 0);
     assert_same(&f->read, &f->file);
-    assert_int_equal(login_file__remove(f->dir, &f->err), 0);
-    assert_int_equal(login_file__remove(f->dir, &f->err), 0);
+    f->read = (struct login_file){.logged_in_s = 0};
+    assert_int_equal(login_file__remove(f->dir, &f->read, &f->err), 0);
+    assert_same(&f->read, &f->file);
+    assert_int_equal(login_file__remove(f->dir, &f->read, &f->err), ERR_NOT_FOUND);
+    assert_string_equal(f->read.refresh, "");
     assert_int_equal(read_it(f), ERR_NOT_FOUND);
     assert_string_equal(f->read.refresh, "");
 }
@@ -135,6 +139,35 @@ static void test_what_others_could_have_read_or_written_is_not_used(void **state
     }
 }
 
+/* Whatever is in its place goes, and what can still be read can be withdrawn. */
+static void test_what_is_removed_is_read_if_it_can_be(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(write_it(f, NULL), 0);
+    assert_int_equal(chmod(f->path, 0644), 0); /* Others have seen it: all the more. */
+    assert_int_equal(login_file__remove(f->dir, &f->read, &f->err), 0);
+    assert_same(&f->read, &f->file);
+    assert_int_not_equal(access(f->path, F_OK), 0);
+    FILE *out = fopen(f->path, "w");
+    fputs("{\"version\":1,\"refresh_token\":\"ref-\"", out);
+    fclose(out);
+    assert_int_equal(login_file__remove(f->dir, &f->read, &f->err), ERR_CORRUPT);
+    assert_int_not_equal(access(f->path, F_OK), 0);
+    assert_string_equal(f->read.id, "");
+    assert_int_equal(symlink("/etc/hostname", f->path), 0);
+    assert_int_equal(login_file__remove(f->dir, &f->read, &f->err), ERR_CORRUPT);
+    assert_int_equal(login_file__remove(f->dir, &f->read, &f->err), ERR_NOT_FOUND);
+    assert_int_equal(mkdir(f->path, 0700), 0);
+    assert_int_equal(login_file__remove(f->dir, &f->read, &f->err), ERR_IO);
+}
+
+static void test_an_error_is_of_what_failed(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(mkdir(f->path, 0700), 0); /* A file takes no folder's place. */
+    assert_int_equal(write_it(f, NULL), ERR_IO);
+    if (strstr(f->err.msg, strerror(EISDIR)) == NULL) fail_msg("%s", f->err.msg);
+    assert_int_not_equal(access(f->next, F_OK), 0);
+}
+
 static void test_a_silent_answer_keeps_what_was(void **state) {
     struct fixture *f = *state;
     struct oauth_login got = {.life_s = 36000};
@@ -156,6 +189,7 @@ static void test_a_silent_answer_keeps_what_was(void **state) {
 
 struct visits {
     struct login_browser *browser;
+    uint16_t port; /* 0: the browser's. */
     const char *requests[140];
     size_t n;
     int statuses[140];
@@ -173,7 +207,7 @@ static int connect_to(uint16_t port) {
 /* Sends each request, and notes the status; the one that is let in is answered by the test. */
 static void *visit(void *data) {
     struct visits *v = data;
-    uint16_t port = v->browser->port;
+    uint16_t port = v->port != 0 ? v->port : v->browser->port;
     for (size_t i = 0; i < v->n; i++) {
         char text[9000], answer[64] = "";
         int fd = connect_to(port);
@@ -223,6 +257,29 @@ static void test_only_the_browser_is_let_in(void **state) {
     static const int want[] = {400, 400, 421, 421, 421, 421, 400, 404, 404, 400, 400, 400, 421, 200};
     for (size_t i = 0; i < v.n; i++)
         if (v.statuses[i] != want[i]) fail_msg("request %zu: %d", i, v.statuses[i]);
+}
+
+/* Not for others: one that listens elsewhere is never asked for without its port. */
+static void test_the_schemes_own_port_is_left_out(void **state) {
+    struct fixture *f = *state;
+    struct login_browser b;
+    char code[LOGIN_CODE_MAX] = "";
+    assert_int_equal(login_browser__open(&b, "http://127.0.0.1", &f->err), 0);
+    struct visits v = {.browser = &b, .port = b.port, .n = 2,
+                       .requests = {"GET /?code=evil&state=" STATE " HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+                                    "GET /?code=good&state=" STATE " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"}};
+    b.port = 80; /* As it would be, if this test were allowed to listen there. */
+    assert_int_equal(wait_for(&v, code, &f->err), 0);
+    pthread_join(v.thread, NULL);
+    assert_string_equal(code, "good");
+    assert_int_equal(v.statuses[0], 421);
+    assert_int_equal(login_browser__open(&b, "http://127.0.0.1", &f->err), 0);
+    v = (struct visits){.browser = &b, .n = 2,
+                        .requests = {"GET /?code=evil&state=" STATE " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+                                     "GET /?code=good&state=" STATE " HTTP/1.1\r\n" HOST}};
+    assert_int_equal(wait_for(&v, code, &f->err), 0);
+    pthread_join(v.thread, NULL);
+    assert_int_equal(v.statuses[0], 421);
 }
 
 static void test_a_no_is_a_no(void **state) {
@@ -299,8 +356,11 @@ int main(void) {
         TEST(test_a_renewal_never_replaces_another_login),
         TEST(test_what_cannot_be_written_leaves_what_was),
         TEST(test_what_others_could_have_read_or_written_is_not_used),
+        TEST(test_what_is_removed_is_read_if_it_can_be),
+        TEST(test_an_error_is_of_what_failed),
         TEST(test_a_silent_answer_keeps_what_was),
         TEST(test_only_the_browser_is_let_in),
+        TEST(test_the_schemes_own_port_is_left_out),
         TEST(test_a_no_is_a_no),
         TEST(test_guessing_comes_to_an_end),
         TEST(test_who_says_nothing_holds_nobody_up),

@@ -128,15 +128,45 @@ static void test_a_login_opens_what_only_a_user_can(void **state) {
     assert_int_equal(settings__init(&s, config, &e), 0);
     const struct source_setup *stashes = settings__source(&s, "account_stashes"), *oauth = settings__source(&s, "oauth");
     assert_non_null(strstr(settings__why_off(&s, stashes), "souk login account"));
-    assert_false(settings__take_login(&s, &login));
+    assert_int_equal(settings__take_login(&s, &login, &e), ERR_REFUSED);
+    assert_non_null(strstr(e.msg, "other"));
     assert_true(!oauth->enabled && settings__why_off(&s, stashes) != NULL && stashes->settings.account[0] == '\0');
     snprintf(login.client_id, sizeof login.client_id, "mine");
-    assert_true(settings__take_login(&s, &login));
+    assert_int_equal(settings__take_login(&s, &login, &e), 0);
     assert_true(oauth->enabled);
     assert_string_equal(oauth->settings.login, "1122334455667788");
     assert_string_equal(stashes->settings.account, "exile#1234");
     assert_null(settings__why_off(&s, stashes));
     settings__fini(&s);
+}
+
+/* Whoever is on the way could take the refresh token, whichever configuration goes by the same state_dir. */
+static void test_a_login_goes_to_nobody_on_the_way(void **state) {
+    static struct config_errors errors;
+    static struct login_file login = {.id = "1122334455667788", .client_id = "mine", .username = "exile#1234"};
+    static const struct {
+        const char *url;
+        bool fine;
+    } cases[] = {{"http://tokens.example", false}, {"http://10.0.0.1:80", false}, {"http://127.0.0.1.example", false},
+                 {"http://localhost.example", false}, {"https://tokens.example", true}, {"http://127.0.0.1:8000", true},
+                 {"http://localhost/oauth", true}, {"http://[::1]:8000", true}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config *config;
+        struct settings s;
+        struct err e = {0};
+        char yaml[256];
+        snprintf(yaml, sizeof yaml, "agent: {client_id: mine}\nsources:\n  oauth: {base_url: \"%s\"}\n", cases[i].url);
+        if (config__parse("f", slice__str(yaml), no_env, &config, &errors) != 0) fail_msg("%s", errors.line[0]);
+        assert_int_equal(settings__init(&s, config, &e), 0);
+        bool was = settings__source(&s, "oauth")->enabled;
+        int code = settings__take_login(&s, &login, &e);
+        if ((code == 0) != cases[i].fine) fail_msg("%s: %d", cases[i].url, code);
+        if (!cases[i].fine) assert_non_null(strstr(e.msg, "expected https"));
+        if (!cases[i].fine) assert_int_equal(settings__source(&s, "oauth")->enabled, was);
+        assert_int_equal(settings__private_oauth(s.config, &e) == 0, cases[i].fine);
+        settings__fini(&s);
+    }
 }
 
 static void test_sources_are_selected_by_name(void **state) {
@@ -171,6 +201,7 @@ int main(void) {
         cmocka_unit_test(test_sources_are_set_up),
         cmocka_unit_test(test_what_needs_a_token_says_so),
         cmocka_unit_test(test_a_login_opens_what_only_a_user_can),
+        cmocka_unit_test(test_a_login_goes_to_nobody_on_the_way),
         cmocka_unit_test(test_sources_are_selected_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
