@@ -57,18 +57,22 @@ struct poller_deps { /* All borrowed; they outlive the poller. */
      *  there may be another. */
     void (*bearer_refused)(void *ctx, const char *source, const char *scope, const char *token);
     void *bearer_ctx;
-    struct wall *wall;       /* Told the time of every server that says it. NULL: nobody is. */
-    /** The refresh token of the user's login, into @out. @return 0, or ERR_REFUSED with why in @e
-     *  when nobody is logged in. NULL: nobody ever is. */
-    int (*refresh_token)(void *ctx, char *out, size_t size, struct err *e);
-    /** Puts what page_facts.secret holds on disk. On a thread of the pool, where it may block. */
-    void (*keep_secret)(void *ctx, struct slice secret);
+    struct wall *wall; /* Told the time of every server that says it. NULL: nobody is. */
+    /** The refresh token of the user's login, into @out (NULL: it is not wanted), and which login
+     *  that is, into @id. @return 0, or ERR_REFUSED with why in @e, and an empty @id, when nobody
+     * is logged in. NULL: nobody ever is. */
+    int (*refresh_token)(void *ctx, char id[LOGIN_ID_SIZE], char *out, size_t size, struct err *e);
+    /** Puts what page_facts.secret holds on disk: the answer to the token of the login @id. On a
+     *  thread of the pool, where it may block. */
+    void (*keep_secret)(void *ctx, const char *id, struct slice secret);
     void *login_ctx;
     const struct gate *gate; /* NULL: its own permit is enough. Else HEAD at the start is theirs. */
     size_t body_max; /* Of an answer, decompressed: at most DECODE_BODY_MAX. 0: HTTP's default. */
 };
 
 #define POLLER_BEARER_MAX 4096 /* Bytes of a token. */
+/* How long a poller that is closed waits for the answer to a login, which has the next token. */
+#define POLLER_LOGIN_PATIENCE_NS (5 * NS_PER_S)
 
 enum poll_state {
     POLL_IDLE,
@@ -145,7 +149,8 @@ void poller__restore_hold(struct poller *p, struct slice reason);
 /** Applies what a record of the log says of its cursor. Before poller__start. */
 void poller__replay(struct poller *p, const struct request_facts *facts);
 void poller__start(struct poller *p);
-/** Ends what is in flight, then calls @cb. A page that was received is still kept. Its status can
+/** Ends what is in flight, but for a login's request, which has POLLER_LOGIN_PATIENCE_NS to be
+ *  answered; then calls @cb. A page that was received is still kept. Its status can
  * be read until poller__free. */
 void poller__close(struct poller *p, void (*cb)(void *data), void *data);
 /** Frees a closed poller. Accepts NULL. */

@@ -48,9 +48,9 @@ static int none_yet(const struct app_stream *s, const char *why, struct err *e) 
 
 static int take_granted(struct app_stream *s, char *out, size_t size, struct err *e) {
     struct oauth_grant grant;
+    struct poller_status p;
     oauth__read(poller__memo(s->poller), &grant);
-    bool login = oauth__is_login(&s->spec);
-    if (login && !login__is_there(s->app))
+    if (oauth__is_login(&s->spec) && !login__is_there(s->app))
         return err__setf(e, ERR_REFUSED, "nobody is logged in: souk login account");
     switch (grant.standing) {
     case OAUTH_GRANTED: break;
@@ -60,9 +60,14 @@ static int take_granted(struct app_stream *s, char *out, size_t size, struct err
     case OAUTH_DENIED:
         return err__setf(e, ERR_AUTH, "no token with scope %s: client id and secret are refused",
                          s->spec.kind);
-    case OAUTH_ENDED: return err__setf(e, ERR_AUTH, "no token with scope %s: " OVER, s->spec.kind);
+    case OAUTH_ENDED: /* Or somebody has just logged in again. */
     case OAUTH_UNKNOWN:
-        return none_yet(s, login ? OVER : "client id and secret were refused within a day", e);
+        poller__status(s->poller, &p);
+        return none_yet(s,
+                        oauth__is_over(&s->spec, p.state)
+                            ? OVER
+                            : "client id and secret were refused within a day",
+                        e);
     }
     if (is_refused(s, &grant)) {
         char why[96];

@@ -4,7 +4,7 @@
  * streams there are: what changes those waits for a restart, and the answer says so.
  *
  * What can fail: the disk. A refresh token that it did not take is used from memory, and written
- * again until it is there. */
+ * again until it is there. A disk that hangs holds up the pool's threads alone. */
 #include "login.h"
 #include "app.h"
 #include "call.h"
@@ -20,7 +20,8 @@ enum kept { KEPT_SAVED, KEPT_UNSAVED, KEPT_SUPERSEDED, KEPT__N };
 
 struct login {
     struct app *app;
-    uv_mutex_t lock; /* Of what follows, which the pool's threads change. */
+    uv_mutex_t saving; /* For writers to the disk, on the pool: what is newest is written last. */
+    uv_mutex_t lock;   /* Of what follows, which the pool's threads change; never held for long. */
     struct login_file now;
     bool unsaved;
     uint64_t n[KEPT__N]; /* How renewals ended. */
@@ -36,18 +37,27 @@ struct login {
     struct login_file read;
     struct err read_err;
     int status;
+    enum kept saved;
 };
 
-int login__open(struct app *a, const struct login_file *file) {
+int login__open(struct app *a, struct login_file *file) {
     static const char *const words[] = {"saved", "unsaved", "superseded"};
     struct login *l = calloc(1, sizeof *l);
     if (l == NULL || uv_mutex_init(&l->lock) != 0) {
         free(l);
         return ERR_NOMEM;
     }
+    if (uv_mutex_init(&l->saving) != 0) {
+        uv_mutex_destroy(&l->lock);
+        free(l);
+        return ERR_NOMEM;
+    }
     l->app = a;
     l->work.data = l;
-    if (file != NULL) l->now = *file;
+    if (file != NULL) {
+        l->now = *file;
+        explicit_bzero(file->refresh, sizeof file->refresh);
+    }
     for (int i = 0; i < KEPT__N; i++)
         l->series[i] = metrics__counter(&a->metrics, "souk_login_renewals_total",
                                         "Renewals of the user's login by what became of the new "
@@ -62,6 +72,7 @@ int login__open(struct app *a, const struct login_file *file) {
 
 void login__free(struct app *a) {
     if (a->login == NULL) return;
+    uv_mutex_destroy(&a->login->saving);
     uv_mutex_destroy(&a->login->lock);
     explicit_bzero(a->login, sizeof *a->login);
     free(a->login);
@@ -75,30 +86,58 @@ bool login__is_there(const struct app *a) {
     return there;
 }
 
-int login__refresh_token(void *ctx, char *out, size_t size, struct err *e) {
+int login__refresh_token(void *ctx, char id[LOGIN_ID_SIZE], char *out, size_t size, struct err *e) {
     struct login *l = ((struct app *)ctx)->login;
     uv_mutex_lock(&l->lock);
     bool there = l->now.id[0] != '\0';
-    snprintf(out, size, "%s", there ? l->now.refresh : "");
+    memcpy(id, l->now.id, LOGIN_ID_SIZE);
+    if (out != NULL) snprintf(out, size, "%s", there ? l->now.refresh : "");
     uv_mutex_unlock(&l->lock);
     return there ? 0 : err__setf(e, ERR_REFUSED, "nobody is logged in: souk login account");
 }
 
-/* Writes what is in memory; on the pool, with the lock. Somebody else's login that lies on disk, or
- * that it was removed, is what counts: this one is forgotten then. */
-static enum kept save(struct login *l) {
-    struct err e = {0}, ignored = {0};
-    const char *dir = l->app->settings->config->state_dir;
-    int code = login_file__write(dir, &l->now, l->now.id, &e);
-    l->unsaved = code != 0 && code != ERR_REFUSED;
-    if (code == 0) return KEPT_SAVED;
-    snprintf(l->error, sizeof l->error, "%s", e.msg);
-    if (code != ERR_REFUSED) return KEPT_UNSAVED;
-    login_file__read(dir, &l->now, &ignored); /* Empty when there is none. */
-    return KEPT_SUPERSEDED;
+/* Whose login lies on disk instead of @was; none: an empty one. Another account's, or another
+ * client's, is nothing that this process can go on with. */
+static void read_next(const char *dir, const struct login_file *was, struct login_file *out) {
+    struct err ignored = {0};
+    login_file__read(dir, out, &ignored);
+    if (strcmp(out->client_id, was->client_id) != 0 || strcmp(out->username, was->username) != 0)
+        *out = (struct login_file){.logged_in_s = 0};
 }
 
-void login__keep_secret(void *ctx, struct slice answer) {
+/* Writes what is in memory; on the pool, without the lock, for the disk may hang. Somebody else's
+ * login that lies there, or that it was removed, is what counts: this one is forgotten then. */
+static enum kept save(struct login *l) {
+    struct login_file mine, next = {.logged_in_s = 0};
+    struct err e = {0};
+    const char *dir = l->app->settings->config->state_dir;
+    uv_mutex_lock(&l->saving);
+    uv_mutex_lock(&l->lock);
+    mine = l->now;
+    uv_mutex_unlock(&l->lock);
+    int code = mine.id[0] == '\0' ? ERR_REFUSED : login_file__write(dir, &mine, mine.id, &e);
+    enum kept kept = code == 0 ? KEPT_SAVED : code == ERR_REFUSED ? KEPT_SUPERSEDED : KEPT_UNSAVED;
+    if (kept == KEPT_SUPERSEDED) read_next(dir, &mine, &next);
+    uv_mutex_lock(&l->lock);
+    if (kept != KEPT_SAVED) snprintf(l->error, sizeof l->error, "%s", e.msg);
+    /* Unless the loop has taken another one meanwhile. */
+    if (strcmp(l->now.id, mine.id) != 0) kept = KEPT_SUPERSEDED;
+    else if (kept == KEPT_SUPERSEDED) l->now = next;
+    l->unsaved = kept == KEPT_UNSAVED;
+    uv_mutex_unlock(&l->lock);
+    uv_mutex_unlock(&l->saving);
+    explicit_bzero(&mine, sizeof mine);
+    explicit_bzero(&next, sizeof next);
+    return kept;
+}
+
+static void count(struct login *l, enum kept kept) {
+    uv_mutex_lock(&l->lock);
+    l->n[kept]++;
+    uv_mutex_unlock(&l->lock);
+}
+
+void login__keep_secret(void *ctx, const char *id, struct slice answer) {
     struct login *l = ((struct app *)ctx)->login;
     struct oauth_login got;
     struct err e = {0};
@@ -106,25 +145,29 @@ void login__keep_secret(void *ctx, struct slice answer) {
     if (oauth__parse_login(answer, &got, &e) != 0) return;
     clock__read(&now);
     uv_mutex_lock(&l->lock);
-    if (l->now.id[0] != '\0') {
-        login_file__take(&l->now, &got, now.wall_ns / NS_PER_S);
-        l->n[save(l)]++;
-    }
+    bool ours = id[0] != '\0' && strcmp(id, l->now.id) == 0;
+    if (ours) login_file__take(&l->now, &got, now.wall_ns / NS_PER_S);
+    else snprintf(l->error, sizeof l->error, "the answer is to the token of the login before");
     uv_mutex_unlock(&l->lock);
     explicit_bzero(&got, sizeof got);
+    count(l, ours ? save(l) : KEPT_SUPERSEDED);
 }
 
+/* What was counted as unsaved is not counted again when it is saved. */
 static void on_save(uv_work_t *work) {
     struct login *l = work->data;
     uv_mutex_lock(&l->lock);
-    if (l->unsaved) l->status = save(l) == KEPT_UNSAVED ? ERR_IO : 0;
+    bool unsaved = l->unsaved;
     uv_mutex_unlock(&l->lock);
+    if (!unsaved) return;
+    l->saved = save(l);
+    if (l->saved == KEPT_SUPERSEDED) count(l, l->saved);
 }
 
 static void on_saved(uv_work_t *work, int status) {
     struct login *l = work->data;
     l->works = false;
-    if (status == 0 && l->status == 0) LOG_INFO("cli", "the login is on disk again");
+    if (status == 0 && l->saved == KEPT_SAVED) LOG_INFO("cli", "the login is on disk again");
 }
 
 void login__second(struct app *a) {
@@ -147,6 +190,7 @@ void login__second(struct app *a) {
     }
     if (!unsaved || l->works || a->clock.mono_ns - l->tried_mono_ns < AGAIN_NS) return;
     l->tried_mono_ns = a->clock.mono_ns;
+    l->saved = KEPT_UNSAVED;
     l->works = uv_queue_work(&a->loop, &l->work, on_save, on_saved) == 0;
 }
 

@@ -6,20 +6,22 @@
 #include "souk/core/err.h"
 #include "souk/core/slice.h"
 #include "souk/hub.h"
+#include "souk/source.h"
 
 struct app;
 struct login;
 struct login_file;
 
-/** Begins with what was read at the start; NULL: nobody is logged in. @return 0 or ERR_NOMEM. */
-int login__open(struct app *a, const struct login_file *file);
+/** Begins with what was read at the start, and wipes the refresh token there: one copy is enough.
+ *  NULL: nobody is logged in. @return 0 or ERR_NOMEM. */
+int login__open(struct app *a, struct login_file *file);
 /** After the loop has ended. */
 void login__free(struct app *a);
 /** @return whether somebody is logged in. */
 bool login__is_there(const struct app *a);
 /** For poller_deps, with the app as @ctx. keep_secret runs on the pool. */
-int login__refresh_token(void *ctx, char *out, size_t size, struct err *e);
-void login__keep_secret(void *ctx, struct slice answer);
+int login__refresh_token(void *ctx, char id[LOGIN_ID_SIZE], char *out, size_t size, struct err *e);
+void login__keep_secret(void *ctx, const char *id, struct slice answer);
 /** Once a second: tries again what the disk did not take, and says how it went. */
 void login__second(struct app *a);
 /** The call of the hub: POST /api/v1/login, somebody has logged in or out; needs the write scope.

@@ -13,7 +13,7 @@
 
 #define CHECKPOINT_EVERY_MS 5000
 #define DECODE_PATIENCE_NS (3 * NS_PER_S)
-#define STORE_PATIENCE_NS (6 * NS_PER_S) /* Both together: below 10 s. */
+#define STORE_PATIENCE_NS (6 * NS_PER_S) /* Both together: below 10 s, behind a login's 5 s. */
 #define START_LOOK_MS 10
 #define START_PATIENCE_NS (NS_PER_S / 2)
 #define LAG_WARN_NS (5 * NS_PER_MS)

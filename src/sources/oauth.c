@@ -8,11 +8,12 @@
  * What can fail: a scope that is not granted is a normal state, looked at again with the next
  * audit. Wrong credentials are not tried again for a day, or until they change: every try counts
  * against the address. That holds across restarts, by the cursor: TIME/granted, TIME/refused,
- * TIME/denied/MARK or TIME/ended/MARK, where the mark is 16 bits of a hash of the credentials, or
- * of the login. Anything else is a failure of the moment.
+ * TIME/denied/MARK or TIME/ended/LOGIN, where the mark is 16 bits of a hash of the credentials, and
+ * LOGIN is which login was over. Anything else is a failure of the moment.
  *
  * A login's refresh token is nowhere in here: the poller adds it to the body, and what an answer
- * brings goes to disk before it is believed. One that is refused is not shown again, ever. */
+ * brings goes to disk before it is believed. One that is refused is not shown again, ever, whoever
+ * asks; what was said of one login says nothing of the next, which is asked for at once. */
 #include "souk/oauth.h"
 #include "souk/decode.h"
 #include "souk/quality.h"
@@ -28,12 +29,13 @@
 #define RETRY_NS (30 * NS_PER_S) /* After a failure of the moment; doubles, at most five times. */
 #define LIFE_MAX_S (400 * INT64_C(86400))
 #define CODE_MAX 64
-#define LOGIN_MARK 'L' /* Begins the mark of a stream whose tokens come from a login. */
+#define LOGIN_MARK "L" /* Begins the mark of a stream whose tokens come from a login. */
 #define MEMO_MAX ((size_t)8 << 10)
 
 struct memo_head { /* Of a memo, in front of its token or reason. In memory only. */
     int64_t asked_mono_ns, life_ns;
     enum oauth_standing standing;
+    char login[LOGIN_ID_SIZE];
 };
 
 void oauth__read(struct slice memo, struct oauth_grant *out) {
@@ -45,6 +47,7 @@ void oauth__read(struct slice memo, struct oauth_grant *out) {
     out->standing = head.standing;
     out->asked_mono_ns = head.asked_mono_ns;
     out->life_ns = head.life_ns;
+    memcpy(out->login, head.login, sizeof out->login);
     if (head.standing == OAUTH_GRANTED) out->token = text;
     else out->reason = text;
 }
@@ -60,25 +63,20 @@ static void put_memo(struct buf *out, const struct oauth_grant *grant) {
     head.asked_mono_ns = grant->asked_mono_ns;
     head.life_ns = grant->life_ns;
     head.standing = grant->standing;
+    memcpy(head.login, grant->login, sizeof head.login);
     *out = buf__init(MEMO_MAX);
     buf__append(out, &head, sizeof head);
     buf__append_slice(out, grant->standing == OAUTH_GRANTED ? grant->token : grant->reason);
 }
 
 /* Too few bits to tell anything of a secret, enough to see that it has changed. */
-static void mark_of(const struct source_settings *settings, char out[8]) {
+static void mark_of(const struct source_settings *settings, bool login, char out[8]) {
     XXH64_hash_t h = XXH3_64bits(settings->client_id, strlen(settings->client_id));
     h = XXH3_64bits_withSeed(settings->client_secret, strlen(settings->client_secret), h);
-    snprintf(out, 8, "%04x", (unsigned)(h & 0xffff));
+    snprintf(out, 8, "%.1s%04x", login ? LOGIN_MARK : "", (unsigned)(h & 0xffff));
 }
 
-static void login_mark_of(const struct source_settings *settings, char out[8]) {
-    XXH64_hash_t h = XXH3_64bits(settings->client_id, strlen(settings->client_id));
-    h = XXH3_64bits_withSeed(settings->login, strlen(settings->login), h);
-    snprintf(out, 8, "%c%04x", LOGIN_MARK, (unsigned)(h & 0xffff));
-}
-
-bool oauth__is_login(const struct stream_spec *stream) { return stream->mark[0] == LOGIN_MARK; }
+bool oauth__is_login(const struct stream_spec *stream) { return stream->mark[0] == LOGIN_MARK[0]; }
 
 static bool put_field(char *out, size_t size, const char *name, const char *value) {
     size_t len = strlen(out);
@@ -125,8 +123,7 @@ static int list_streams(const struct source_settings *settings, struct stream_sp
                              sizeof r.body);
         snprintf(s->key, sizeof s->key, "%s", scope);
         snprintf(s->kind, sizeof s->kind, "%s", scope);
-        if (login) login_mark_of(settings, s->mark);
-        else mark_of(settings, s->mark);
+        mark_of(settings, login, s->mark);
         for (size_t k = 0; k + 1 < n; k++)
             if (strcmp(out[k].key, s->key) == 0)
                 return err__setf(e, ERR_CONFIG, "oauth: scope %s is there twice", scope);
@@ -148,21 +145,30 @@ static int64_t denied_rest_ns(const struct stream_spec *stream, const struct str
     return rest_ns > DENIED_WAIT_NS ? 0 : rest_ns;
 }
 
+/* What is known by now: of a login that is gone nothing counts for the one that there is. */
+static void read_memo(const struct stream_spec *stream, const struct stream_state *state,
+                      struct oauth_grant *out) {
+    oauth__read(state->memo, out);
+    if (oauth__is_login(stream) && strcmp(out->login, state->login) != 0)
+        *out = (struct oauth_grant){.standing = OAUTH_UNKNOWN};
+}
+
 bool oauth__is_over(const struct stream_spec *stream, const struct stream_state *state) {
     struct oauth_grant grant;
     const char *slash = strchr(state->cursor, '/');
-    oauth__read(state->memo, &grant);
+    read_memo(stream, state, &grant);
     return grant.standing == OAUTH_ENDED ||
-           (grant.standing == OAUTH_UNKNOWN && oauth__is_login(stream) && slash != NULL &&
-            strncmp(slash, "/ended/", 7) == 0 && strcmp(slash + 7, stream->mark) == 0);
+           (grant.standing == OAUTH_UNKNOWN && oauth__is_login(stream) && state->login[0] != '\0' &&
+            slash != NULL && strncmp(slash, "/ended/", 7) == 0 &&
+            strcmp(slash + 7, state->login) == 0);
 }
 
 static int64_t next_ns(const struct source_settings *settings, const struct stream_spec *stream,
                        const struct stream_state *state) {
     struct oauth_grant grant;
-    oauth__read(state->memo, &grant);
+    read_memo(stream, state, &grant);
+    if (oauth__is_over(stream, state)) return INT64_MAX; /* Nobody can want it shown again. */
     if (state->poked) return 0;
-    if (oauth__is_over(stream, state)) return INT64_MAX;
     if (state->n_failures > 0) {
         uint32_t doublings = state->n_failures < 6 ? state->n_failures - 1 : 5;
         return state->last_reply_mono_ns + (RETRY_NS << doublings);
@@ -312,10 +318,12 @@ static const char *word_of(enum oauth_standing s) {
 static void put_facts(const struct stream_spec *stream, const struct stream_state *state,
                       int status, const struct oauth_grant *grant, struct page_facts *out) {
     bool granted = grant->standing == OAUTH_GRANTED;
-    bool marked = grant->standing == OAUTH_DENIED || grant->standing == OAUTH_ENDED;
+    const char *mark = grant->standing == OAUTH_DENIED  ? stream->mark
+                       : grant->standing == OAUTH_ENDED ? state->login
+                                                        : "";
     snprintf(out->next_cursor, sizeof out->next_cursor, "%" PRId64 "/%s%s%s",
-             state->now.wall_ns / NS_PER_S, word_of(grant->standing), marked ? "/" : "",
-             marked ? stream->mark : "");
+             state->now.wall_ns / NS_PER_S, word_of(grant->standing), mark[0] == '\0' ? "" : "/",
+             mark);
     put_memo(&out->memo, grant);
     out->keep = buf__init(1024);
     buf__append_str(&out->keep, "{\"scope\":");
@@ -350,6 +358,7 @@ static int judge(const struct stream_spec *stream, const struct stream_state *st
     if (oauth__is_login(stream) && status == 200) put_secret(answer->body, out);
     yyjson_doc *doc;
     struct oauth_grant grant = {.asked_mono_ns = state->now.mono_ns};
+    if (oauth__is_login(stream)) memcpy(grant.login, state->login, sizeof grant.login);
     char code[CODE_MAX];
     int err = decode__read(answer->body, &doc, e);
     if (err != 0 && !refusal) {
@@ -410,7 +419,7 @@ static void note(const struct source_settings *settings, const struct stream_spe
                  const struct stream_state *state, struct buf *out) {
     struct oauth_grant grant;
     (void)settings;
-    oauth__read(state->memo, &grant);
+    read_memo(stream, state, &grant);
     if (grant.standing == OAUTH_REFUSED)
         buf__printf(out, "scope %s is not granted (%.*s)", stream->kind, SLICE_FMT(grant.reason));
     else if (oauth__is_over(stream, state))

@@ -116,7 +116,8 @@ void poller__close(struct poller *p, void (*cb)(void *data), void *data) {
         give_back(p, "");
         return;
     case POLL_FETCH: /* A refresh token that was shown is spent: the next one is in the answer. */
-        if (!p->request.login) http__cancel(p->deps.http, &p->http);
+        if (p->request.login) poller__wait(p, POLLER_LOGIN_PATIENCE_NS);
+        else http__cancel(p->deps.http, &p->http);
         return;
     case POLL_KEEP:
         if (!p->appended) { /* Waits for room in the spool: the page will be asked for again. */
@@ -177,6 +178,7 @@ static void ask_permit(struct poller *p) {
 static void on_timer(uv_timer_t *timer) {
     struct poller *p = timer->data;
     if (p->doing == POLL_KEEP) poller__append(p);
+    else if (p->doing == POLL_FETCH) http__cancel(p->deps.http, &p->http);
     else if (p->doing == POLL_SAVE) depart(p);
     else poller__plan(p);
 }
@@ -187,9 +189,10 @@ void poller__wait(struct poller *p, int64_t wait_ns) {
     uv_timer_start(&p->timer, on_timer, (uint64_t)((wait_ns + NS_PER_MS - 1) / NS_PER_MS), 0);
 }
 
+/* Which login there is goes into the state, for plan and for judge. */
 static int read_refresh_token(struct poller *p, char *out, size_t size, struct err *e) {
     if (p->deps.refresh_token != NULL)
-        return p->deps.refresh_token(p->deps.login_ctx, out, size, e);
+        return p->deps.refresh_token(p->deps.login_ctx, p->state.login, out, size, e);
     return err__setf(e, ERR_REFUSED, "nobody is logged in");
 }
 
@@ -200,7 +203,7 @@ static bool take_bearer(struct poller *p) {
     char token[POLLER_BEARER_MAX];
     p->bearer[0] = '\0';
     if (p->request.scope == NULL && !p->request.login) return true;
-    int code = p->request.login ? read_refresh_token(p, token, sizeof token, &e)
+    int code = p->request.login ? read_refresh_token(p, NULL, 0, &e)
                : p->deps.bearer == NULL
                    ? err__setf(&e, ERR_REFUSED, "no OAuth token with scope %s", p->request.scope)
                    : p->deps.bearer(p->deps.bearer_ctx, p->type->name, p->request.scope, token,
@@ -241,8 +244,10 @@ void poller__plan(struct poller *p) {
         p->next_mono_ns = INT64_MAX;
         return;
     }
+    struct err nobody = {0};
     p->state.memo = buf__slice(&p->memo);
     poller__set_now(p);
+    read_refresh_token(p, NULL, 0, &nobody);
     p->type->plan(p->settings, p->stream, &p->state, &p->request);
     if (p->bound.until != NULL) apply_bound(p);
     int64_t due_ns = p->request.not_before_mono_ns;
@@ -315,6 +320,7 @@ static bool put_login_body(struct poller *p) {
     size_t n =
         (size_t)snprintf(p->login_body, sizeof p->login_body, "%s&refresh_token=", p->request.body);
     source__url_append(p->login_body + n, sizeof p->login_body - n, slice__str(token));
+    explicit_bzero(token, sizeof token);
     return true;
 }
 

@@ -346,7 +346,7 @@ static void on_judge(uv_work_t *work) {
     job->page = (struct page_facts){.verdict = PAGE_INVALID};
     job->status = p->type->judge(p->stream, &p->state, &job->answer, &job->page, &job->err);
     if (job->page.secret.len > 0 && p->deps.keep_secret != NULL)
-        p->deps.keep_secret(p->deps.login_ctx, buf__slice(&job->page.secret));
+        p->deps.keep_secret(p->deps.login_ctx, p->state.login, buf__slice(&job->page.secret));
     buf__fini(&job->page.secret);
     enum page_verdict v = job->page.verdict;
     if (job->status != 0 && v != PAGE_REWIND && v != PAGE_REPEAT && v != PAGE_UNAVAILABLE)
@@ -438,6 +438,8 @@ static void keep_head(struct poller *p, const struct http_response *r) {
 
 void poller__judge_response(struct poller *p, struct http_response *r) {
     bool poked = p->state.poked;
+    uv_timer_stop(&p->timer); /* Of a close that waits for this. */
+    if (p->request.login) explicit_bzero(p->login_body, sizeof p->login_body); /* It is spent. */
     tell_governor(p, r);
     begin_facts(p, r);
     if (r->status == 401 && p->bearer[0] != '\0' && p->deps.bearer_refused != NULL)

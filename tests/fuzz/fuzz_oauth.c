@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const int statuses[] = {200, 400, 503};
     static const struct stream_spec streams[] = {{.kind = "service:psapi", .mark = "1a2b"},
                                                  {.kind = "account:stashes", .mark = "L1a2b"}};
-    static const struct stream_state at = {.now = {.wall_ns = 1}};
+    static const struct stream_state at = {.login = "0123456789abcdef", .now = {.wall_ns = 1}};
     static const struct decode_context context = {.n_followed = 0};
     const struct source_type *oauth = source__find("oauth");
     struct slice body = slice__of((const char *)data, size);

@@ -253,6 +253,7 @@ static void test_what_is_no_answer_is_a_failure(void **state) {
 static void log_in(struct fixture *f, const char *login) {
     f->settings.client_secret = "";
     f->settings.login = login;
+    snprintf(f->at.login, sizeof f->at.login, "%s", login); /* As the poller does. */
     assert_int_equal(oauth->streams(&f->settings, f->specs, &f->err), 1);
     assert_string_equal(f->specs[0].key, "account:stashes");
     assert_true(oauth__is_login(&f->specs[0]));
@@ -320,8 +321,10 @@ static void test_a_login_that_is_over_is_not_tried_again(void **state) {
     struct buf note = buf__init(256);
     oauth->note(&f->settings, &f->specs[0], &f->at, &note);
     assert_non_null(memmem(note.base, note.len, "log in again: souk login account", 32));
+    f->at.poked = true; /* Nor because somebody asks for it by hand. */
+    assert_true(plan(f) == INT64_MAX);
     /* Nor by the next process, whatever the time. */
-    f->at = (struct stream_state){.now = f->at.now};
+    f->at = (struct stream_state){.now = f->at.now, .login = "1122334455667788"};
     memcpy(f->at.cursor, f->facts.next_cursor, sizeof f->at.cursor);
     f->at.now.wall_ns += INT64_C(30) * 24 * HOUR_NS;
     assert_true(plan(f) == INT64_MAX);
@@ -329,10 +332,65 @@ static void test_a_login_that_is_over_is_not_tried_again(void **state) {
     oauth->note(&f->settings, &f->specs[0], &f->at, &note);
     assert_non_null(memmem(note.base, note.len, "log in again: souk login account", 32));
     buf__fini(&note);
-    f->at.poked = true; /* Somebody has logged in while it ran. */
+    assert_true(oauth__is_over(&f->specs[0], &f->at));
+    f->at.login[0] = '\0'; /* Somebody has logged out: nothing is over, and nothing is asked for. */
+    assert_false(oauth__is_over(&f->specs[0], &f->at));
+    log_in(f, "8877665544332211"); /* Or in again before it started. */
     assert_int_equal(plan(f), 0);
-    f->at.poked = false;
-    log_in(f, "8877665544332211"); /* Or before it started. */
+}
+
+/* While it ran somebody logs in again. Whatever came of the first request, and whatever the old login's last one
+ * brings in the end, the new one is asked for. */
+static void test_another_login_begins_anew(void **state) {
+    struct fixture *f = *state;
+    static const char *const olds[] = {"{\"error\":\"invalid_grant\"}", "{\"error\":\"unauthorized_client\"}"};
+    for (size_t i = 0; i < 2; i++) {
+        f->at = (struct stream_state){.now = f->at.now};
+        log_in(f, "1122334455667788");
+        assert_int_equal(judge(f, 400, olds[i]), 0);
+        assert_true(plan(f) > f->at.now.mono_ns + HOUR_NS);
+        snprintf(f->at.login, sizeof f->at.login, "8877665544332211"); /* Its stream stays as it was made. */
+        assert_int_equal(plan(f), 0);
+        assert_false(oauth__is_over(&f->specs[0], &f->at));
+        struct buf note = buf__init(256);
+        oauth->note(&f->settings, &f->specs[0], &f->at, &note);
+        assert_int_equal(note.len, 0);
+        buf__fini(&note);
+        assert_int_not_equal(judge(f, 503, "{}"), 0); /* The request that was poked for. */
+        assert_true(plan(f) == f->at.now.mono_ns + 30 * NS_PER_S);
+        assert_int_not_equal(judge(f, 0, ""), 0);
+        assert_true(plan(f) == f->at.now.mono_ns + 60 * NS_PER_S);
+        assert_int_equal(judge(f, 200, "{\"access_token\":\"" TOKEN "\",\"expires_in\":36000}"), 0);
+        assert_true(plan(f) == f->at.now.mono_ns + 8 * HOUR_NS);
+    }
+    /* A token that the login before brought: the new one is asked for at once, and once. */
+    snprintf(f->at.login, sizeof f->at.login, "aaaaaaaaaaaaaaaa");
+    assert_int_equal(plan(f), 0);
+    assert_int_equal(judge(f, 400, "{\"error\":\"invalid_grant\"}"), 0);
+    assert_true(plan(f) == INT64_MAX);
+    /* The next process knows which one ended, whichever was there when this one began. */
+    f->at.memo = slice__of(NULL, 0);
+    assert_true(plan(f) == INT64_MAX);
+    snprintf(f->at.login, sizeof f->at.login, "8877665544332211");
+    assert_int_equal(plan(f), 0);
+}
+
+/* A wrong secret is the client's, whoever is logged in: a right one is tried at once. */
+static void test_a_logins_client_is_asked_again_when_it_changes(void **state) {
+    struct fixture *f = *state;
+    struct stream_state after = {.now = f->at.now};
+    log_in(f, "1122334455667788");
+    f->settings.client_secret = "wrong";
+    f->settings.kinds = scopes + 1;
+    f->settings.n_kinds = 1;
+    assert_int_equal(oauth->streams(&f->settings, f->specs, &f->err), 1);
+    assert_int_equal(judge(f, 401, "{\"error\":\"invalid_client\"}"), 0);
+    memcpy(after.cursor, f->at.cursor, sizeof after.cursor);
+    memcpy(after.login, f->at.login, sizeof after.login);
+    f->at = after; /* The next process. */
+    assert_true(plan(f) == f->at.now.mono_ns + 24 * HOUR_NS);
+    f->settings.client_secret = SECRET;
+    assert_int_equal(oauth->streams(&f->settings, f->specs, &f->err), 1);
     assert_int_equal(plan(f), 0);
 }
 
@@ -401,6 +459,8 @@ int main(void) {
         TEST(test_a_login_brings_the_token_that_only_a_user_grants),
         TEST(test_a_token_that_cannot_be_kept_is_refused),
         TEST(test_a_login_that_is_over_is_not_tried_again),
+        TEST(test_another_login_begins_anew),
+        TEST(test_a_logins_client_is_asked_again_when_it_changes),
         TEST(test_what_a_login_says_is_read_with_care),
         TEST(test_an_audit_is_a_row),
     };

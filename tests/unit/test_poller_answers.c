@@ -450,25 +450,27 @@ static void test_a_token_that_is_lost_while_waiting_is_not_sent(void **state) {
 /* A user's login, as its owner sees it. */
 struct login_owner {
     bool there;
-    char token[32], kept[32];
+    char id[LOGIN_ID_SIZE], token[32], kept[32], kept_id[LOGIN_ID_SIZE];
     int n_kept;
     struct fixture *f;
     size_t n_records; /* There were when it was told. */
 };
 
-static int on_refresh_token(void *ctx, char *out, size_t size, struct err *e) {
+static int on_refresh_token(void *ctx, char id[LOGIN_ID_SIZE], char *out, size_t size, struct err *e) {
     struct login_owner *o = ((struct fixture *)ctx)->data;
+    snprintf(id, LOGIN_ID_SIZE, "%s", o->there ? o->id : "");
     if (!o->there) return err__setf(e, ERR_REFUSED, "nobody is logged in");
-    snprintf(out, size, "%s", o->token);
+    if (out != NULL) snprintf(out, size, "%s", o->token);
     return 0;
 }
 
-static void on_keep_secret(void *ctx, struct slice secret) {
+static void on_keep_secret(void *ctx, const char *id, struct slice secret) {
     struct login_owner *o = ((struct fixture *)ctx)->data;
     struct kept kept;
     read_spool(o->f, &kept);
     o->n_records = kept.n_pages + kept.n_requests;
     o->n_kept++;
+    snprintf(o->kept_id, sizeof o->kept_id, "%s", id);
     snprintf(o->kept, sizeof o->kept, "%.*s", SLICE_FMT(secret));
 }
 
@@ -477,6 +479,7 @@ static void open_login(struct fixture *f, struct login_owner *o, const struct sc
     f->data = o;
     f->refresh_token = on_refresh_token;
     f->keep_secret = on_keep_secret;
+    snprintf(o->id, sizeof o->id, "0000000000000001");
     open_demo(f, (struct behaviour){.posts = true, .login = true, .errors = true}, script);
 }
 
@@ -514,6 +517,44 @@ static void test_an_end_waits_for_the_answer_to_a_login(void **state) {
     close_poller(f);
     assert_int_equal(o.n_kept, 1);
     assert_string_equal(o.kept, "1 next");
+}
+
+/* Somebody logs in again while a request shows the old token: its answer is the old one's. */
+static void test_an_answer_is_of_the_login_that_was_shown(void **state) {
+    static const struct script script = {{SAYS("1 next", "6"), SAYS("2 next", "6")}, 2};
+    struct fixture *f = *state;
+    struct login_owner o = {.there = true, .token = "old"};
+    governor__pause(f->governor, f->endpoint, 100 * NS_PER_MS, "others are first");
+    open_login(f, &o, &script);
+    UNTIL(f, status_of(f).doing == POLL_WAIT);
+    assert_string_equal(status_of(f).state->login, "0000000000000001"); /* Which there is, for plan; */
+    snprintf(o.id, sizeof o.id, "0000000000000002");
+    UNTIL(f, f->n_requests == 1);
+    assert_string_equal(status_of(f).state->login, "0000000000000002"); /* which was shown, for judge. */
+    snprintf(o.id, sizeof o.id, "0000000000000003");
+    UNTIL(f, o.n_kept == 1);
+    assert_string_equal(o.kept, "1 next");
+    assert_string_equal(o.kept_id, "0000000000000002");
+    UNTIL(f, o.n_kept == 2);
+    assert_string_equal(o.kept_id, "0000000000000003");
+}
+
+/* Nor may an endpoint that says nothing hold up the end for as long as a request may take. */
+static void test_an_end_waits_for_that_answer_so_long(void **state) {
+    static const struct script script = {{NULL}, 1};
+    struct fixture *f = *state;
+    struct login_owner o = {.there = true, .token = "old"};
+    open_login(f, &o, &script);
+    UNTIL(f, f->n_requests == 1);
+    uint64_t began_ms = uv_now(&f->loop);
+    close_poller(f);
+    assert_int_equal(o.n_kept, 0);
+    assert_true(uv_now(&f->loop) - began_ms >= POLLER_LOGIN_PATIENCE_NS / NS_PER_MS);
+    struct buf text = buf__init((size_t)1 << 20); /* It was given up, not timed out. */
+    metrics__expose(&f->metrics, &text);
+    assert_true(buf__u8(&text, 0));
+    assert_non_null(strstr(text.base, "code=\"canceled\"} 1\n"));
+    buf__fini(&text);
 }
 
 static void test_a_login_that_ends_while_waiting_is_not_shown(void **state) {
@@ -568,6 +609,8 @@ int main(void) {
         CASE(test_a_token_that_is_lost_while_waiting_is_not_sent),
         CASE(test_a_login_shows_its_newest_token_and_keeps_the_next_first),
         CASE(test_an_end_waits_for_the_answer_to_a_login),
+        CASE(test_an_answer_is_of_the_login_that_was_shown),
+        CASE(test_an_end_waits_for_that_answer_so_long),
         CASE(test_a_login_that_ends_while_waiting_is_not_shown),
         CASE(test_classes_reach_the_governor),
     };

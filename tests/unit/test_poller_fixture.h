@@ -53,8 +53,8 @@ struct fixture {
     int n_closed;
     int (*bearer)(void *ctx, const char *source, const char *scope, char *out, size_t size, struct err *e);
     void (*bearer_refused)(void *ctx, const char *source, const char *scope, const char *token);
-    int (*refresh_token)(void *ctx, char *out, size_t size, struct err *e);
-    void (*keep_secret)(void *ctx, struct slice secret);
+    int (*refresh_token)(void *ctx, char id[LOGIN_ID_SIZE], char *out, size_t size, struct err *e);
+    void (*keep_secret)(void *ctx, const char *id, struct slice secret);
     const struct gate *gate; /* NULL: none. */
     size_t body_max;
     void *data; /* The test's own. */
