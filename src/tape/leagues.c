@@ -56,7 +56,8 @@ void leagues__leave(struct tape *t, uint16_t number) {
 }
 
 void leagues__tidy(struct tape *t, uint16_t number) {
-    if (number != 0 && t->leagues[number].n_stashes == 0) forget(t, number);
+    const struct league *l = &t->leagues[number];
+    if (number != 0 && l->name != NULL && l->n_stashes == 0) forget(t, number); /* Once. */
 }
 
 static int compare_leagues(const void *a, const void *b) {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "../../src/tape/tape_internal.h"
 #include "souk/core/buf.h"
 #include "souk/tape.h"
 #include <stdio.h>
@@ -87,6 +88,18 @@ static void assert_goes_from(struct names *f, int stash, const char *league) {
     assert_int_equal(f->n, 1);
     assert_int_equal(f->kind, TAPE_DELISTED);
     assert_string_equal(f->league, league);
+}
+
+/* Without memory a stash of a new league is given up, and its league may be tidied twice: a place that is free is not
+ * free again, or two leagues would share it. */
+static void test_a_place_is_freed_once(void **state) {
+    struct names *f = *state;
+    uint16_t first = leagues__number(f->tape, SLICE_LIT("Standard"));
+    leagues__tidy(f->tape, first);
+    leagues__tidy(f->tape, first);
+    assert_int_equal(leagues__number(f->tape, SLICE_LIT("Settlers")), first);
+    assert_int_not_equal(leagues__number(f->tape, SLICE_LIT("Hardcore")), first);
+    assert_int_equal(status_of(f->tape).n_leagues, 2);
 }
 
 /* Any seller may write any word: 70,000 of them leave every currency its price, and a league its
@@ -316,6 +329,7 @@ static void test_a_snapshot_full_of_garbage_is_cleaned(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        NAMES_TEST(test_a_place_is_freed_once),
         NAMES_TEST(test_words_that_nobody_knows_are_no_names),
         NAMES_TEST(test_a_new_league_always_finds_a_place),
         NAMES_TEST(test_a_stash_may_be_forgotten_by_its_own_version),
