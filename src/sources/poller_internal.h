@@ -104,7 +104,7 @@ struct poller {
 void poller__move(struct poller *p, enum poll_state next);
 void poller__plan(struct poller *p);
 void poller__wait(struct poller *p, int64_t wait_ns);
-/** Appends the record in meta and packed; tries again each second while the spool is full. */
+/** Appends the record in meta and packed; tries again twice a second while the spool is full. */
 void poller__append(struct poller *p);
 /** Keeps @facts, with the body in packed when @is_page. */
 void poller__keep(struct poller *p, const struct request_facts *facts, bool is_page);

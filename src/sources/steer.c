@@ -83,7 +83,7 @@ static void apply(struct poller *p) {
     buf__clear(&p->memo); /* It is about the place that was left, as hours to skip from there. */
     p->state.memo = buf__slice(&p->memo);
     p->state.caught_up = p->state.unavailable = p->frozen = false;
-    p->state.n_failures = p->attempts = p->n_oversized = 0;
+    p->state.n_failures = p->attempts = p->n_oversized = p->n_refusals = 0;
     p->last_error[0] = p->retry_reason[0] = '\0';
 }
 

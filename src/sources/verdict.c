@@ -96,7 +96,6 @@ static uint64_t us_between(int64_t from_ns, int64_t to_ns) {
     return to_ns > from_ns && from_ns > 0 ? (uint64_t)((to_ns - from_ns) / NS_PER_US) : 0;
 }
 
-/* What is known of the request before the body is judged. */
 /* What was asked: the stream's path, or the other one that its first cursor comes from. */
 static struct slice asked_path(const struct poller *p) {
     const char *host = p->request.seed ? strstr(p->request.url, "://") : NULL;
@@ -110,6 +109,7 @@ static int64_t requested_wall_ns(const struct poller *p) {
     return now->wall_ns - (now->mono_ns - p->requested.mono_ns);
 }
 
+/* What is known of the request before the body is judged. */
 static void begin_facts(struct poller *p, const struct http_response *r) {
     const struct stream_spec *s = p->stream;
     p->attempts++;
@@ -183,8 +183,11 @@ static void keep_failure(struct poller *p, const char *status, const char *reaso
     const struct clock *now = p->deps.clock;
     p->state.n_failures++;
     p->backoff_until_mono_ns = now->mono_ns + backoff_ns(p);
+    /* In a row: any other answer ends it, and no answer says nothing. */
     if (p->is_refusal) rest(p);
+    else if (p->facts.http_status != 0) p->n_refusals = 0;
     if (p->job.oversized) rest_oversized(p);
+    else if (p->facts.http_status != 0) p->n_oversized = 0;
     snprintf(p->retry_reason, sizeof p->retry_reason, "%s", reason);
     p->facts.status = slice__str(status);
     p->facts.error = slice__str(p->error);
@@ -270,7 +273,7 @@ static void keep_unavailable(struct poller *p) {
     p->counts.unavailable++;
     series__inc(p->m.unavailable);
     p->state.unavailable = true;
-    p->state.n_failures = p->n_refusals = 0; /* plan says when to look again. */
+    p->state.n_failures = p->n_refusals = p->n_oversized = 0; /* plan says when to look again. */
     p->backoff_until_mono_ns = 0;
     snprintf(p->error, sizeof p->error, "%s", p->job.err.msg);
     p->facts.status = SLICE_LIT("unavailable");

@@ -384,6 +384,24 @@ static void test_a_refused_subject_rests_alone(void **state) {
     assert_int_equal(status_of(f).n_refusals, 0);
 }
 
+/* A row of refusals ends with any other answer, and with a cursor that somebody sets. */
+static void test_refusals_in_a_row_are_in_a_row(void **state) {
+    static const struct script script = {{STATUS("404 Not Found"), STATUS("500 Oh"), STATUS("404 Not Found")}, 3};
+    struct fixture *f = *state;
+    struct err e = {0};
+    struct steered steered = {.done = false};
+    open_demo(f, (struct behaviour){.class = SOURCE_TAIL}, &script);
+    UNTIL(f, status_of(f).n_refusals == 1 && status_of(f).doing == POLL_IDLE);
+    poller__poke(f->poller);
+    UNTIL(f, status_of(f).counts.errors == 2);
+    assert_int_equal(status_of(f).n_refusals, 0);
+    UNTIL(f, status_of(f).counts.errors == 3 && status_of(f).doing == POLL_IDLE);
+    assert_int_equal(status_of(f).n_refusals, 1);
+    assert_int_equal(poller__steer(f->poller, POLLER_SET, "7", "why", on_steered, &steered, &e), 0);
+    UNTIL(f, steered.done);
+    assert_int_equal(status_of(f).n_refusals, 0);
+}
+
 static void test_a_refused_token_is_told(void **state) {
     static const struct script script = {{STATUS("401 Unauthorized"), SAYS("1", "1")}, 2};
     struct fixture *f = *state;
@@ -603,6 +621,7 @@ int main(void) {
         CASE(test_while_no_token_is_taken_the_stream_says_so_and_goes_on),
         CASE(test_a_refused_subject_rests_alone),
         CASE(test_a_page_that_is_too_large_rests_and_can_be_passed),
+        CASE(test_refusals_in_a_row_are_in_a_row),
         CASE(test_a_refused_token_is_told),
         CASE(test_a_token_that_head_finds_refused_is_not_tried_again),
         CASE(test_a_token_is_as_old_as_its_departure),
