@@ -105,8 +105,11 @@ def start_stack(state, *options):
 def stack(tmp_path_factory):
     running = start_stack(tmp_path_factory.mktemp("stack"))
     yield running
-    running.fault()
-    assert running.stop() == 0, running.tail()
+    try:
+        running.fault()
+    finally:  # Also when the simulator is gone: quickstart, souk and ClickHouse are not.
+        code = running.stop()
+    assert code == 0, running.tail()
 
 
 @pytest.fixture(scope="session")
