@@ -1,4 +1,4 @@
-/* Alerts: incidents and the stream of their changes, as contracts/alerts.md (alerts.v1) says.
+/* Alerts: incidents and the stream of their changes, the protocol alerts.v1.
  *
  * An incident is one alert from firing to resolved. Its fingerprint is a hash of its class and
  * labels; raising it again while it fires only counts (at most one event in 5 s). Every change of
@@ -95,7 +95,7 @@ struct alerts_options {
     uint64_t seed; /* 0: epoch and mute ids are random; else they follow from it, for tests. */
 };
 
-/** A command of a client (contracts/alerts.md, "Client -> server"). Borrowed for the call. */
+/** A command of a client. Borrowed for the call. */
 struct alert_command {
     struct slice principal; /* Who: keys are unique for each. At most 63 bytes. */
     struct slice key;       /* Idempotency key, 16 to 64 characters. */

@@ -5,7 +5,7 @@
  * anchors and aliases are refused, files are at most CONFIG_BYTES_MAX. In every value, ${NAME} is
  * replaced by that environment variable, and ${NAME:-text} by text when it is not set or empty; $${
  * stands for ${ itself.
- * Then these variables override what the file says (contracts/cli.md): CH_HOST, CH_PORT, CH_USER,
+ * Then these variables override what the file says: CH_HOST, CH_PORT, CH_USER,
  * CH_PASSWORD, CH_DATABASE, POE_CLIENT_ID, POE_CLIENT_SECRET, POE_USER_AGENT, POE_CURSOR_DIR (the
  * state directory), POE_THROTTLER_URL, THROTTLER_API_KEY.
  *

@@ -1,5 +1,5 @@
 /* Hub: the HTTP server of souk: metrics, health, status, the alert stream over WebSocket and SSE,
- * commands, and the dashboard's files. contracts/cli.md and contracts/alerts.md say what it speaks.
+ * commands, and the dashboard's files.
  *
  *     GET  /-/healthy /-/ready                                 open to whoever reaches the port
  *     GET  /metrics                                                  open, or read

@@ -1,4 +1,4 @@
-/* JSON of alerts, mutes and flags, as contracts/alerts.md shows it. */
+/* JSON of alerts, mutes and flags, in the words of alerts.v1 (souk/alerts.h). */
 #include "alerts_internal.h"
 #include <inttypes.h>
 #include <math.h>

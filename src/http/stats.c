@@ -1,5 +1,4 @@
-/* Metrics of requests: one set of series for each pair of source and class. Names and labels are
- * those of contracts/metrics.md. */
+/* Metrics of requests: one set of series for each pair of source and class. */
 #include "internal.h"
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
-/* The stash tabs of one account in one league, as the OAuth API shows them (facts/poe.md 2.6): a
- * tree of tabs of many types, whose contents change slowly and are a function of seed, realm,
- * league and time alone. */
+/* The stash tabs of one account in one league, as the OAuth API shows them
+ * (https://www.pathofexile.com/developer/docs/reference): a tree of tabs of many types, whose
+ * contents change slowly and are a function of seed, realm, league and time alone. */
 #ifndef SIM_ACCOUNT_H
 #define SIM_ACCOUNT_H
 

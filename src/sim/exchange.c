@@ -1,6 +1,6 @@
 /* See exchange.h. A price is a base times two triangle waves and a little noise of the hour; the
  * ratio pair of an hour lies around it in whole numbers, so that the quotient of the volumes is
- * always inside (facts/poe.md 2.5). Thin markets miss hours, and some have an hour with orders and
+ * always inside, as it is upstream. Thin markets miss hours, and some have an hour with orders and
  * no trade: zeros. */
 #include "exchange.h"
 

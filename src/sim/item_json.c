@@ -1,7 +1,7 @@
-/* Items as the vendor writes them (facts/poe.md 2.3). An item's name, level, sockets and modifiers
- * follow from its serial, so that the same item reads the same in every page; both ages of
- * modifiers occur: plain strings, and since 3.29 objects whose `flags` may be missing, filled, {}
- * or []. */
+/* Items as the vendor writes them (https://www.pathofexile.com/developer/docs/reference#type-Item).
+ * An item's name, level, sockets and modifiers follow from its serial, so that the same item reads
+ * the same in every page; both ages of modifiers occur: plain strings, and since 3.29 objects whose
+ * `flags` may be missing, filled, {} or []. */
 #include "economy.h"
 
 #include <stdio.h>

@@ -141,8 +141,7 @@ static void add_str(struct buf *b, yyjson_val *v) {
     add_field(b, s != NULL ? s : "", s != NULL ? yyjson_get_len(v) : 0);
 }
 
-/** The text that prices an item: its note, else its forum note, else the name of its tab
- * (facts/poe.md 2.4). */
+/** The text that prices an item: its note, else its forum note, else the name of its tab. */
 static yyjson_val *price_text(yyjson_val *item, yyjson_val *stash) {
     yyjson_val *v = yyjson_obj_get(item, "note");
     if (!yyjson_is_str(v)) v = yyjson_obj_get(item, "forum_note");

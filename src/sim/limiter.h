@@ -1,5 +1,5 @@
-/* The vendor's rate limiter, as strict as what is known of it allows (facts/poe.md 3.1, 3.3
- * and 3.6).
+/* The vendor's rate limiter, as strict as what is known of it allows
+ * (https://www.pathofexile.com/developer/docs/index, "Rate Limits").
  *
  * A policy has one rule with up to four windows, "limit:period:restriction" in seconds. A request
  * is counted the moment it arrives, also when it is refused. A hit leaves a window at its time +

@@ -1,4 +1,4 @@
-/* The overviews of poe.ninja, in the shapes of facts/poe.md 2.9. A body is a function of (seed,
+/* The overviews of poe.ninja, in the shapes that its site asks for. A body is a function of (seed,
  * league, type, build): no state, so any build can be made again. */
 #ifndef SIM_NINJA_H
 #define SIM_NINJA_H

@@ -1,7 +1,7 @@
 /* Pages of community sites: /poedb/us/Currency_Exchange, an HTML table of what each thing costs in
  * gold, and /wiki/w/api.php?action=cargoquery&tables=mods, a MediaWiki Cargo answer
- * (facts/poe.md 2.10, 6.7). Neither announces limits; more than one request in a second to one of
- * them is a violation. */
+ * (https://www.mediawiki.org/wiki/Extension:Cargo). Neither announces limits; more than one request
+ * in a second to one of them is a violation. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* The currency exchange's history in its two forms (facts/poe.md 2.5): the CDN's under
+/* The currency exchange's history in its two forms
+ * (https://www.pathofexile.com/developer/docs/reference#currencyexchange): the CDN's under
  * /api/currency-exchange, without headers, where more than two requests in a second are a
  * violation; and the OAuth API's under /currency-exchange with a policy and the scope
  * service:cxapi. Both take

@@ -1,5 +1,6 @@
 /* Leagues: GET /league of the OAuth API (scope service:leagues) and the old public list under
- * /api/leagues and /leagues, which is a bare array (facts/poe.md 2.6). Every league of --leagues is
+ * /api/leagues and /leagues, which is a bare array
+ * (https://www.pathofexile.com/developer/docs/reference#leagues). Every league of --leagues is
  * there with its Solo Self-Found twin, and one event with two rules. */
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,8 @@
  * with a code, and POST /oauth/token takes that once, from whoever holds the verifier (RFC 6749
  * 4.1, RFC 7636). What comes back has a refresh token that is good once too: each use makes the
  * next, and an old one is 400 invalid_grant, as the vendor does with public clients
- * (facts/poe.md 2.1). POST /oauth/token/revoke ends a login.
+ * (https://www.pathofexile.com/developer/docs/authorization). POST /oauth/token/revoke ends a
+ * login.
  *
  * Codes and logins are of this run alone. After a restart the newest refresh token that is shown is
  * taken for the newest there is. */

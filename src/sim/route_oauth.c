@@ -4,7 +4,7 @@
  * that only this simulator's seed makes, so that nothing has to be remembered and a restarted
  * simulator still knows the tokens that it gave. Errors have the shape of RFC 6749 5.2; a scope
  * that was not granted to the client is 400 invalid_scope, the normal state of most clients
- * (facts/poe.md 2.1). */
+ * (https://www.pathofexile.com/developer/docs/authorization). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* An account's stash: GET /stash/[realm/]{league} lists the tabs,
- * /stash/[realm/]{league}/{id}[/{sub}] shows one (facts/poe.md 2.6). Two policies that count for
+ * /stash/[realm/]{league}/{id}[/{sub}] shows one
+ * (https://www.pathofexile.com/developer/docs/reference). Two policies that count for
  * the account; scope account:stashes. */
 #include <string.h>
 

@@ -271,8 +271,8 @@ void sim__freeze(struct sim *s, bool on) {
     }
 }
 
-/** The policies whose limits no option changes (facts/poe.md 3.2; those of the trade site and of
- * the leagues are made up, since nobody recorded them). */
+/** The policies whose limits no option changes, as the vendor's headers showed them;
+ * those of the trade site and of the leagues are made up, since nobody recorded them. */
 static void open_limiters(struct sim *s, int64_t bucket_ns, int64_t phase_ns) {
     const struct {
         struct limiter *limiter;
@@ -286,7 +286,8 @@ static void open_limiters(struct sim *s, int64_t bucket_ns, int64_t phase_ns) {
         {&s->leagues, "league-list-request-limit", "Ip", "5:10:60,20:300:300"},
     };
     /* The vendor tells that it counts 4xx answers, but not how many are too many
-     * (facts/poe.md 2.1): a client that meets none but normal ones is far below this. */
+     * (https://www.pathofexile.com/developer/docs/index): a client that meets none but normal ones
+     * is far below this. */
     limiter__init(&s->invalid, "invalid-requests", "Ip", "20:60:0", 0, 0, NULL);
     for (size_t i = 0; i < sizeof of / sizeof of[0]; i++)
         limiter__init(of[i].limiter, of[i].policy, of[i].rule, of[i].triples, bucket_ns, phase_ns,

@@ -118,7 +118,7 @@ bool pass_agent(const struct http_request *q, struct reply *r);
 /** The same, and with --require-token a token that holds and has @scope: else @r is 401 or 403. */
 bool pass_identity(const struct sim *s, const struct http_request *q, const char *scope,
                    struct reply *r);
-/** Answer a HEAD with the state of @l, which does not count (facts/poe.md 3.3, N24); more than one
+/** Answer a HEAD with the state of @l, which does not count; more than one
  * in 60 s is a violation. @return whether @q was a HEAD. */
 bool answer_head(struct sim *s, struct limiter *l, const struct http_request *q, struct reply *r);
 /** Put @wrong or half of itself into the place of a good JSON reply, if @f wants that. @return

@@ -1,5 +1,6 @@
-/* The trade site's own lists (facts/poe.md 2.7) in the shapes of 2026, and the pages of a gateway
- * that tells of listings by cursor (2.8): functions of the seed and a number alone. */
+/* The trade site's own lists (https://www.pathofexile.com/api/trade/data) in the shapes of 2026,
+ * and the pages of a gateway that tells of listings by cursor: functions of the seed and a number
+ * alone. */
 #ifndef SIM_TRADE_DATA_H
 #define SIM_TRADE_DATA_H
 

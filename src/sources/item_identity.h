@@ -1,5 +1,6 @@
 /* Which items are the same goods. Two hashes, both pure functions of the item's JSON, the same on
- * any machine; and the hash of its modifiers, which stands in a column of its own.
+ * any machine of one byte order (all that souk runs on are little-endian); and the hash of its
+ * modifiers, which stands in a column of its own.
  *
  * key: what competes on the market. It is made of these fields and no others; what is absent, empty
  * or default ([], {}, null, false, 0) adds nothing, so that an old and a new shape of one thing

@@ -1,4 +1,4 @@
-/* The property that the stream promises (contracts/alerts.md): under random events, filters,
+/* The property that the stream promises: under random events, filters,
  * disconnects, slow readers, restarts with and without a new epoch and repeated commands, the map
  * of each client ends equal to the server's, each event is applied at most once, and each command
  * takes effect exactly once. Clients here follow the client's side of the contract; frames go

@@ -67,7 +67,8 @@ static void test_a_page_never_changes(void **state) {
     fixture__fini(&f);
 }
 
-/** Read a page as a client would and check the shapes that facts/poe.md promises. */
+/** Read a page as a client would and check the shapes that
+ * https://www.pathofexile.com/developer/docs/reference promises. */
 static void check_page(const struct reply *r, size_t *n_changes, size_t *n_tombstones,
                        size_t *n_empty) {
     yyjson_doc *doc = yyjson_read(r->body->data, r->body->len, 0);

@@ -6,7 +6,7 @@
  *
  *     batch__begin(b); batch__u32(b, v); batch__str(b, s); ... ; batch__end(b);
  *
- * Layouts: ClickHouse's NativeFormat description; table names and columns: contracts/schema.md. */
+ * Layouts: ClickHouse's NativeFormat description; table names and columns: schema/migrations. */
 #ifndef SOUK_CORE_BATCH_H
 #define SOUK_CORE_BATCH_H
 

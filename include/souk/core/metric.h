@@ -1,7 +1,7 @@
 /* Metrics in Prometheus' model: families of series, exposed as text format 0.0.4.
  *
  * A series is found or made once, at start-up, and then touched through its pointer, which stays
- * valid as long as the registry. Names and labels follow contracts/metrics.md: base units,
+ * valid as long as the registry. Names and labels follow Prometheus: base units,
  * counters end in _total, label values from bounded sets only. One thread. */
 #ifndef SOUK_CORE_METRIC_H
 #define SOUK_CORE_METRIC_H
