@@ -110,17 +110,29 @@ static int add_file(struct river_options *o, const char *path, struct sim_err *e
     return rc;
 }
 
+/** Find the files of @pattern below @dir, sorted by name. @dir is taken as it is written. */
+static void find_files(const char *dir, const char *pattern, glob_t *out) {
+    char text[2048];
+    size_t n = 0;
+    for (; *dir != '\0' && n + 2 < sizeof text; dir++) {
+        if (strchr("*?[]\\", *dir) != NULL) text[n++] = '\\';
+        text[n++] = *dir;
+    }
+    snprintf(text + n, sizeof text - n, "/%s", pattern);
+    *out = (glob_t){0};
+    if (glob(text, 0, NULL, out) != 0) out->gl_pathc = 0;
+}
+
 int replay__load_pages(const char *dir, struct river_options *o, struct sim_err *e) {
-    static const char *const patterns[] = {"page*.json*", "stashes*.json*", "stash-quad*.json*",
-                                           "stash-history*.jsonl*"};
+    static const char *const patterns[] = {"psapi/page*.json*", "psapi/stashes*.json*",
+                                           "psapi/stash-quad*.json*",
+                                           "psapi/stash-history*.jsonl*"};
     int rc = 0;
     for (size_t i = 0; i < sizeof patterns / sizeof patterns[0] && rc == 0; i++) {
-        char pattern[1024];
-        glob_t found = {0};
-        snprintf(pattern, sizeof pattern, "%s/psapi/%s", dir, patterns[i]);
-        if (glob(pattern, 0, NULL, &found) == 0) /* Sorted by name. */
-            for (size_t k = 0; k < found.gl_pathc && rc == 0; k++)
-                rc = add_file(o, found.gl_pathv[k], e);
+        glob_t found;
+        find_files(dir, patterns[i], &found);
+        for (size_t k = 0; k < found.gl_pathc && rc == 0; k++)
+            rc = add_file(o, found.gl_pathv[k], e);
         globfree(&found);
     }
     if (rc != 0) {
@@ -172,10 +184,10 @@ static int load_overviews(const char *dir, const char *path, struct ninja_record
     struct buf text = {0};
     int rc = 0;
     for (size_t i = 0; i < sizeof ends / sizeof ends[0] && rc == 0; i++) {
-        char pattern[1024], type[32] = "";
-        glob_t found = {0};
-        snprintf(pattern, sizeof pattern, "%s/ninja/%s%s", dir, path, ends[i]);
-        if (glob(pattern, 0, NULL, &found) != 0) found.gl_pathc = 0;
+        char pattern[64], type[32] = "";
+        glob_t found;
+        snprintf(pattern, sizeof pattern, "ninja/%s%s", path, ends[i]);
+        find_files(dir, pattern, &found);
         for (size_t k = 0; k < found.gl_pathc && rc == 0; k++) {
             const char *name = strrchr(found.gl_pathv[k], '/') + 1, *at = strchr(name, '@');
             yyjson_doc *doc;
