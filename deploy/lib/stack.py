@@ -130,11 +130,14 @@ def config(template, target, settings):
 
     def fill(found):
         used.add(found.group(1))
-        return values.get(found.group(1), found.group(0))
+        value = values.get(found.group(1), found.group(0))
+        if found.group(1) in values and text[found.start() - 1] == '"':  # It means what it says, whatever that is.
+            value = json.dumps(value, ensure_ascii=False)[1:-1].replace("${", "$${")
+        return value
 
     with open(template, encoding="utf-8") as source:
-        text = re.sub(r"\$\{([A-Z0-9_]+)(?::-([^}]*))?\}", fill, source.read())
-    lines = text.splitlines()
+        text = source.read()
+    lines = re.sub(r"\$\{([A-Z0-9_]+)(?::-([^}]*))?\}", fill, text).splitlines()
     used |= {path for path in filter(str.islower, values) if replace_key(lines, path, values[path])}
     if lost := sorted(set(values) - used):  # souk would run with other ports or upstreams than it was told.
         print(f"{template} has no place for {', '.join(lost)}")
