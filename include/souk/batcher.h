@@ -76,8 +76,10 @@ struct sealed {
     struct search search;
     struct batch_mark mark;    /* Of a row up to search.lo, for the walk to it. */
     enum sealed_record record; /* While SEALED_SEALING. */
-    bool uncertain; /* What is sent now may have been applied already: by an earlier run, or when
-                     * its reply was lost. */
+    bool uncertain; /* What is sent now may have been applied already, or its token be spent: by an
+                     * earlier run, or as its reply was lost, or was an exception that does not
+                     * tell. */
+    bool over;      /* While uncertain: each attempt was answered, so nothing is on its way yet. */
     bool look;      /* It was refused: see whether it is stored all the same, then act on that. */
     bool proves;    /* The same after it was said to be stored, as its outcome was not certain. */
     bool missed;    /* It was not found once. */

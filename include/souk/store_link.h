@@ -22,9 +22,11 @@ enum store_outcome {
 
 struct store_reply {
     enum store_outcome outcome;
-    int32_t code;     /* ClickHouse's error code; 0 when there was no exception. */
-    bool schema;      /* The table's columns are not what the batch has. */
-    bool silent;      /* It did not answer, or stopped reading, within the time that it has. */
+    int32_t code; /* ClickHouse's error code; 0 when there was no exception. */
+    bool schema;  /* The table's columns are not what the batch has. */
+    bool
+        from_view; /* The exception may come from a view that the block reached behind its table. */
+    bool silent;   /* It did not answer, or stopped reading, within the time that it has. */
     const char *text; /* One line for people; borrowed for the call. */
     uint64_t n_rows;  /* Of an insert: rows that went out in its block. */
 };

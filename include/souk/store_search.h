@@ -50,8 +50,8 @@ void search__skip(struct search *s, uint64_t n_rows);
 /** Recovery: the log says that @row was refused, so every row before it was settled then, whatever
  *  the last range that was logged. Rows that are settled already are left alone. */
 void search__recover_refused(struct search *s, uint64_t row, uint64_t n_rows);
-/** [lo, hi) is too large for the server. @uncertain: it may be stored yet, by an attempt whose
- * reply did not come. @return false when it has @n_min rows or fewer, and stays as it is. */
+/** [lo, hi) is too large for the server. @uncertain: it may be stored yet, by an attempt that
+ * is not over. @return false when it has @n_min rows or fewer, and stays as it is. */
 bool search__too_large(struct search *s, uint64_t n_rows, uint64_t n_min, bool uncertain);
 /** A range with a fence was said to be stored, and the rows [lo, @end) are there. As
  * search__stored.

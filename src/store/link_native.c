@@ -43,6 +43,8 @@ static struct store_reply reply_of(struct store_link *l, enum store_outcome outc
     else snprintf(l->text, sizeof l->text, "%s", err == NULL ? "" : err->msg);
     return (struct store_reply){.outcome = outcome,
                                 .code = x == NULL ? 0 : x->code,
+                                .from_view = x != NULL &&
+                                             exception_is_from_view(x->message, sizeof x->message),
                                 .schema = err != NULL && err->code == CHN_ERR_SCHEMA,
                                 .silent = err != NULL && err->code == CHN_ERR_TIMEOUT,
                                 .text = l->text};

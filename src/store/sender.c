@@ -160,6 +160,23 @@ static bool is_for_size(enum reply_class class) {
     return class == REPLY_MEMORY || class == REPLY_PARTITIONS;
 }
 
+/* A plain MergeTree writes a token down before it commits the block. When it is stopped in between,
+ * or the insert is cancelled, the block is gone and the token is not: what is sent again is taken
+ * for a duplicate. Seen on 26.7; ClickHouse issue 27667 tells of the like. Replicated tables commit
+ * both at once, and may not show them on another replica yet. */
+static bool is_replicated(const struct sender *c, const struct sealed *x) {
+    return c->facts[store__table_index(c->store, x->batch.table)].replicated;
+}
+
+/* A plain table has done with an insert when its exception comes, whatever became of it; replicas
+ * may still be at it. */
+static void doubt(const struct sender *c, struct sealed *x, const struct store_reply *reply) {
+    bool over = reply->outcome == STORE_REJECTED && !is_replicated(c, x);
+    if (reply->outcome == STORE_NOT_SENT || store_reply__proves_refusal(reply)) return;
+    x->over = over && (!x->uncertain || x->over);
+    x->uncertain = true;
+}
+
 static void remember_reply(struct sealed *x, const struct store_reply *reply,
                            enum reply_class class) {
     x->rejected =
@@ -167,7 +184,6 @@ static void remember_reply(struct sealed *x, const struct store_reply *reply,
     x->too_large = is_for_size(class);
     x->n_min = class == REPLY_PARTITIONS ? SEARCH_PARTITIONS_MIN : SEARCH_STEP_MIN;
     x->busy = class != REPLY_DATA && class != REPLY_CONFIGURATION && class != REPLY_PARTITIONS;
-    if (reply->outcome == STORE_UNKNOWN) x->uncertain = true;
     if (class != REPLY_DATA) return;
     free(x->why);
     x->why = strdup(reply->text); /* Without memory it goes without words. */
@@ -208,6 +224,7 @@ static void on_refused(struct sender *c, struct sealed *x, const struct store_re
     enum reply_class class = store_reply__class(reply);
     size_t i = store__table_index(s, x->batch.table);
     remember_reply(x, reply, class);
+    doubt(c, x, reply);
     bool held = class == REPLY_CONFIGURATION || class == REPLY_PARTITIONS;
     bool answered = reply->outcome == STORE_REJECTED && !held;
     x->state = SEALED_READY;
@@ -239,14 +256,6 @@ static void on_refused(struct sender *c, struct sealed *x, const struct store_re
     c->checked = false;
     move(c, SENDER_CLOSED);
     sender__pump(c);
-}
-
-/* A plain MergeTree writes a token down before it commits the block. When it is stopped in between,
- * or the insert is cancelled, the block is gone and the token is not: what is sent again is taken
- * for a duplicate. Seen on 26.7; ClickHouse issue 27667 tells of the like. Replicated tables commit
- * both at once, and may not show them on another replica yet. */
-static bool is_replicated(const struct sender *c, const struct sealed *x) {
-    return c->facts[store__table_index(c->store, x->batch.table)].replicated;
 }
 
 /* Behind a fence it is not known which of two blocks was stored, on replicas neither. */

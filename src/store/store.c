@@ -341,7 +341,7 @@ void store__reached(struct store *s, struct sealed *x, uint64_t end) {
 void store__split(struct store *s, struct sealed *x) {
     uint64_t n_rows = x->batch.n_rows;
     if (x->too_large) {
-        bool uncertain = x->uncertain || x->search.fence > 0;
+        bool uncertain = (x->uncertain && !x->over) || x->search.fence > 0;
         if (search__too_large(&x->search, n_rows, x->n_min, uncertain)) go_on(s, x, false, 0);
         return;
     }

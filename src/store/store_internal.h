@@ -49,6 +49,11 @@ enum reply_class {
     REPLY_DATA,          /* A row is to blame. */
 };
 enum reply_class store_reply__class(const struct store_reply *r);
+/** @return whether an exception's words, in @size bytes, may name a view behind the table. */
+bool exception_is_from_view(const char *message, size_t size);
+/** @return whether an exception shows that nothing of its insert was written, a token neither. One
+ *  that can come in the middle of a write, or behind it, shows nothing, nor does an unknown one. */
+bool store_reply__proves_refusal(const struct store_reply *r);
 
 /* One connection: connects, checks the server, sends one batch at a time. */
 struct sender {

@@ -185,6 +185,20 @@ static void fail_insert(struct model_link *l, enum store_outcome outcome, int32_
     l->to.on_inserted(l->to.data, &r);
 }
 
+/* Something came in the middle of the write, or behind it. */
+static void answer_unproven(struct model_link *l, struct model_table *t) {
+    static const int32_t codes[] = {159, 209, 210, 225, 236, 241, 243, 319, 394, 439, 999, 1000, 1002};
+    struct server_model *m = l->server;
+    int32_t code = m->unproven_code != 0 ? m->unproven_code : codes[server_model__random(m, sizeof codes / sizeof *codes)];
+    uint64_t fate = server_model__random(m, 3);
+    if (fate == 0 && judge(m, t, l->batch) == 0) apply(m, l->batch, l->token);
+    if (fate == 1) remember(t, l->token);
+    m->n_unproven++;
+    struct store_reply r = {.outcome = STORE_REJECTED, .code = code, .from_view = m->from_view, .text = "in the middle"};
+    l->connected = false;
+    l->to.on_inserted(l->to.data, &r);
+}
+
 static void answer_insert(struct model_link *l) {
     static const int32_t codes[] = {159, 209, 210, 241, 242, 252, 319, 1000};
     struct server_model *m = l->server;
@@ -206,6 +220,8 @@ static void answer_insert(struct model_link *l) {
     } else if (happens(m, m->odds.rolled_back)) {
         m->n_rolled_back += remember(t, l->token);
         fail_insert(l, STORE_UNKNOWN, 0, "connection lost");
+    } else if (happens(m, m->odds.unproven)) {
+        answer_unproven(l, t);
     } else if (happens(m, m->odds.refuse)) {
         m->n_refused++;
         fail_insert(l, STORE_REJECTED, codes[server_model__random(m, sizeof codes / sizeof *codes)], "no");
@@ -263,6 +279,7 @@ static void answer_find(struct model_link *l) {
     struct store_reply r = {.text = ""};
     key_of(l->batch, &l->mark, &page, &ord);
     bool found = server_model__count(m, l->batch->table, page, ord) > 0;
+    m->n_asked++;
     if (m->down || happens(m, m->odds.cut)) {
         r = (struct store_reply){.outcome = STORE_NOT_SENT, .text = "connection lost"};
         l->connected = false;

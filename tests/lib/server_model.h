@@ -26,6 +26,8 @@ struct model_odds {
     unsigned refuse;   /* An exception with one of the codes below. */
     unsigned idle_cut; /* Connections that are lost at a step while idle. */
     unsigned rolled_back; /* No reply; the token is remembered and the block is gone. */
+    unsigned unproven;    /* An exception after all was sent, and by chance the block is stored, or gone
+                             with its token remembered, or was never there. */
 };
 
 struct model_row {
@@ -67,6 +69,8 @@ struct server_model {
     size_t memory_rows;   /* Blocks with more rows end with 241; 0: without limit. */
     size_t partition_rows; /* Blocks with more rows have too many partitions; 0: without limit. */
     int32_t code;         /* Of every insert; 0: none. */
+    int32_t unproven_code; /* Of the odds' unproven exceptions; 0: any of some. */
+    bool from_view;       /* They come from a view behind the table. */
     const char *code_text; /* What @code says; NULL: "refused". */
     uint64_t swallow;     /* So many rows more vanish on their way, and what is left is acknowledged. */
     /** Whether the row is refused with 469. May be NULL. */
@@ -76,7 +80,8 @@ struct server_model {
     void *ctx;
     struct model_link *links; /* Open ones. */
     struct model_late *late;  /* Blocks on their way. */
-    uint64_t n_lost, n_late, n_cut, n_refused, n_found, n_poisoned, n_rolled_back, n_pings;
+    uint64_t n_lost, n_late, n_cut, n_refused, n_found, n_poisoned, n_rolled_back, n_unproven, n_pings;
+    uint64_t n_asked; /* For a block; n_found of them had it. */
 };
 
 extern const struct store_link_type server_model__link;

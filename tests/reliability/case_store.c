@@ -19,7 +19,7 @@ static void add_up(struct tally *t, struct world *w) {
     t->n_duplicates += w->n_duplicates;
     t->n_refusals += w->n_refusals;
     t->n_feeds += w->n_feeds;
-    t->n_faults += w->server.n_lost + w->server.n_late + w->server.n_cut + w->server.n_refused;
+    t->n_faults += w->server.n_lost + w->server.n_late + w->server.n_cut + w->server.n_refused + w->server.n_unproven;
 }
 
 static void score(int case_number, const char *what, const struct tally *t) {
@@ -91,7 +91,8 @@ static void run_with_odds(int case_number, const char *what, struct model_odds o
     w->server.odds = odds;
     w->rows_max = 20;
     assert_true(world_open(w));
-    while (w->server.n_lost + w->server.n_late + w->server.n_cut + w->server.n_refused + w->server.n_rolled_back <
+    while (w->server.n_lost + w->server.n_late + w->server.n_cut + w->server.n_refused + w->server.n_rolled_back +
+               w->server.n_unproven <
            n_faults) {
         world_step(w, true);
         if (world_random(w, 20) == 0) world_checkpoint(w);
@@ -156,6 +157,65 @@ static void test_tokens_without_blocks(void **state) {
     (void)state;
     run_with_odds(41, "token remembered, block rolled back", (struct model_odds){.rolled_back = 200, .lost = 100, .late = 50},
                   score__times(200, 5000));
+}
+
+/* What comes in the middle of a write, or behind it: the block is there, or gone and its token is not,
+ * or was never there. Nothing of that is in the exception. 1: none that is known. */
+static const int32_t unproven_codes[] = {159, 160, 203, 209, 210, 225, 236, 241, 242, 243, 285, 286, 319, 394, 425,
+                                         439, 999, 1000, 1001, 1002, 1};
+#define N_UNPROVEN (sizeof unproven_codes / sizeof *unproven_codes)
+
+static void test_an_exception_is_no_refusal(void **state) {
+    (void)state;
+    struct tally t = {0};
+    /* The last three are of codes that prove it where no view is behind the table. */
+    static const int32_t of_views[] = {10, 60, 252};
+    for (size_t i = 0; i < N_UNPROVEN + 3; i++) {
+        struct world *w = world_new(4100 + i);
+        w->server.odds = (struct model_odds){.unproven = 300, .lost = i % 3 ? 0 : 50, .late = i % 3 ? 0 : 30};
+        w->server.from_view = i >= N_UNPROVEN;
+        w->server.unproven_code = i < N_UNPROVEN ? unproven_codes[i] : of_views[i - N_UNPROVEN];
+        w->rows_max = 20;
+        assert_true(world_open(w));
+        while (w->server.n_unproven < score__times(60, 1000)) {
+            world_step(w, true);
+            if (world_random(w, 100) == 0) assert_true(world_drain(w));
+        }
+        w->server.odds = (struct model_odds){0};
+        assert_true(world_drain(w));
+        while (w->server.late != NULL) world_step(w, false);
+        add_up(&t, w);
+        world_free(w);
+    }
+    score(41, "exceptions in the middle of an insert and behind it", &t);
+}
+
+/* Blocks that are large enough to be sent in parts, and crashes in between. */
+static void test_an_exception_is_no_refusal_of_a_large_block(void **state) {
+    (void)state;
+    struct tally t = {0};
+    for (uint64_t seed = 0; seed < score__times(6, 60); seed++) {
+        struct world *w = world_new(4200 + seed);
+        w->options.rows_max = 4000;
+        w->options.memory_max = 4 << 20;
+        w->options.age_max_ns = 5 * NS_PER_S;
+        w->rows_max = 400;
+        for (int life = 0; life < 4; life++) {
+            w->server.odds = (struct model_odds){.unproven = 300, .late = seed % 2 ? 100 : 0};
+            w->server.unproven_code = seed % 3 == 0 ? 0 : 241;
+            assert_true(world_open(w));
+            for (int i = 0; i < 60; i++) world_step(w, true);
+            disk_model__stop_after(w->disk, 10 + world_random(w, 150));
+            for (int i = 0; i < 200 && !disk_model__stopped(w->disk); i++) world_step(w, false);
+            world_crash(w, life % 2 ? DISK_KILL : DISK_POWER_CUT);
+            disk_model__stop_after(w->disk, 0);
+        }
+        finish(w);
+        assert_true(w->server.n_unproven > 0);
+        add_up(&t, w);
+        world_free(w);
+    }
+    score(41, "exceptions in the middle of large inserts, with crashes", &t);
 }
 
 static void test_late_success(void **state) {
@@ -559,6 +619,56 @@ static void test_strangers_never_both_get_a_batch(void **state) {
     score(40, "reply lost, then failover to a stranger", &t);
 }
 
+/* The first of two strangers answers with an exception, perhaps after it has stored the block, and is
+ * away again and again. */
+static void test_strangers_and_exceptions(void **state) {
+    (void)state;
+    struct tally t = {0};
+    for (size_t i = 0; i < N_UNPROVEN; i++) {
+        struct world *w = world_new(1150 + i);
+        world_add_host(w);
+        w->server.odds.unproven = w->second.odds.unproven = 400;
+        w->server.unproven_code = w->second.unproven_code = unproven_codes[i];
+        assert_true(world_open(w));
+        for (int round = 0; round < 8; round++) {
+            uint64_t n = w->server.n_unproven;
+            w->server.down = false;
+            for (int k = 0; k < 600 && w->server.n_unproven < n + 3; k++) world_step(w, true);
+            w->server.down = true;
+            run_for(w, 60, true);
+        }
+        assert_true(w->server.n_unproven > 8 && server_model__table(&w->second, &world_data)->n_rows > 0);
+        w->server.down = false;
+        w->server.odds = w->second.odds = (struct model_odds){0};
+        assert_true(world_drain(w));
+        assert_int_equal(status_of(w).n_elsewhere, 0);
+        add_up(&t, w);
+        world_free(w);
+    }
+    score(40, "an exception, then failover to a stranger", &t);
+}
+
+/* A server that proved that it has not got a batch keeps nobody from giving it to another. */
+static void test_a_proven_refusal_binds_nothing(void **state) {
+    (void)state;
+    static const int32_t codes[] = {201, 202, 252, 60, 497, 164, 6};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        struct world *w = world_new(1170 + i);
+        world_add_host(w);
+        w->options.refusals = NULL; /* Nothing is taken apart. */
+        assert_true(world_open(w));
+        w->server.code = codes[i];
+        run_for(w, 60, true);
+        assert_true(server_model__table(&w->server, &world_data)->n_inserts > 0);
+        w->server.down = true;
+        assert_true(world_drain(w));
+        world_judge(w);
+        assert_int_equal(w->n_lost + w->n_twice, 0);
+        assert_int_equal(w->server.n_asked + w->second.n_asked, 0);
+        world_free(w);
+    }
+}
+
 /* Whoever says at least once has said what to do about a server that never comes back. */
 static void test_at_least_once_waits_for_no_server(void **state) {
     (void)state;
@@ -625,7 +735,7 @@ static void test_a_server_with_too_much_to_do_is_asked_seldom(void **state) {
         assert_true(world_open(w));
         run_for(w, 50, true);
         w->server.code = cases[i].code;
-        uint64_t n = 0;
+        uint64_t n = 0, n_asked = w->server.n_asked;
         for (size_t k = 0; k < 3; k++) n -= w->server.tables[k].n_inserts;
         run_for(w, 20, true);
         advance(w, 600);
@@ -635,8 +745,12 @@ static void test_a_server_with_too_much_to_do_is_asked_seldom(void **state) {
         assert_int_equal(s.state, cases[i].state);
         assert_false(s.connected);
         assert_true(n > 10 && n <= cases[i].n_max);
+        assert_int_equal(w->server.n_asked, n_asked); /* For no block as long as none was taken, */
         w->server.code = 0;
         assert_true(world_drain(w));
+        /* and then at most once for each insert of what was under way: one a table and connection. */
+        assert_true(w->server.n_asked - n_asked <= 3 * STORE_CONNECTIONS);
+        if (cases[i].code == 252 || cases[i].code == 202) assert_int_equal(w->server.n_asked, n_asked);
         run_for(w, 20, false);
         assert_int_equal(status_of(w).state, STORE_CONNECTED);
         add_up(&t, w);
@@ -645,7 +759,8 @@ static void test_a_server_with_too_much_to_do_is_asked_seldom(void **state) {
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]); /* One case alone. */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_poison_row_in_50000),
         cmocka_unit_test(test_the_balance_moves_when_rows_vanish),
@@ -653,6 +768,8 @@ int main(void) {
         cmocka_unit_test(test_killed_at_every_call),
         cmocka_unit_test(test_lost_replies),
         cmocka_unit_test(test_tokens_without_blocks),
+        cmocka_unit_test(test_an_exception_is_no_refusal),
+        cmocka_unit_test(test_an_exception_is_no_refusal_of_a_large_block),
         cmocka_unit_test(test_late_success),
         cmocka_unit_test(test_partial_inserts),
         cmocka_unit_test(test_refusals_for_a_while),
@@ -660,6 +777,8 @@ int main(void) {
         cmocka_unit_test(test_what_may_be_stored_is_not_split),
         cmocka_unit_test(test_an_uncertain_batch_that_is_too_large_is_split),
         cmocka_unit_test(test_strangers_never_both_get_a_batch),
+        cmocka_unit_test(test_strangers_and_exceptions),
+        cmocka_unit_test(test_a_proven_refusal_binds_nothing),
         cmocka_unit_test(test_at_least_once_waits_for_no_server),
         cmocka_unit_test(test_a_server_that_stands_still_is_not_connected),
         cmocka_unit_test(test_a_server_with_too_much_to_do_is_asked_seldom),
