@@ -22,6 +22,9 @@
 /* The same for one that a block has too many partitions for: rows may have one each. */
 #define SEARCH_PARTITIONS_MIN 1
 
+/* So many inserts in a row that were taken, and the next one is twice as large. */
+#define SEARCH_GROW_AFTER 4
+
 struct search {
     bool active;        /* The batch is never sent whole again. */
     bool held;          /* Too many rows were refused: waits until somebody has looked. */

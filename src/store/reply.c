@@ -22,9 +22,11 @@ enum reply_class store_reply__class(const struct store_reply *r) {
     if (r->outcome != STORE_REJECTED) return REPLY_RETRY;
     if (r->code == 241) return REPLY_MEMORY;
     if (r->code == 202) return REPLY_BUSY; /* Too many queries at once. */
-    /* One code for too many parts, which merges mend, and for too many partitions in one block. */
+    /* One code for too many parts, of a partition or "in all partitions in total", which merges
+     * mend, and for too many partitions in one block. */
     if (r->code == 252)
-        return strstr(r->text, "partitions") != NULL ? REPLY_PARTITIONS : REPLY_PARTS;
+        return strstr(r->text, "partitions for single INSERT") != NULL ? REPLY_PARTITIONS
+                                                                       : REPLY_PARTS;
     if (is_of(r->code, configuration, sizeof configuration / sizeof *configuration))
         return REPLY_CONFIGURATION;
     if (is_of(r->code, data, sizeof data / sizeof *data)) return REPLY_DATA;

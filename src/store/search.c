@@ -44,6 +44,10 @@ bool search__reached(struct search *s, uint64_t end, uint64_t n_rows) {
     s->fence = 0;
     s->fence_whole = false;
     if (s->bad <= s->lo) s->bad = 0; /* What was refused before is taken now: it was mended. */
+    if (s->bad == 0 && s->step > 0 && s->n_inserts >= SEARCH_GROW_AFTER) {
+        s->step *= 2; /* What made the server short may be over. */
+        s->n_inserts = 0;
+    }
     return s->lo < n_rows && plan_range(s, n_rows);
 }
 
@@ -86,6 +90,7 @@ bool search__too_large(struct search *s, uint64_t n_rows, uint64_t n_min, bool u
         s->fence_whole = whole;
     }
     s->step = n / 2 < n_min ? n_min : n / 2;
+    if (s->bad == 0) s->n_inserts = 0;
     plan_range(s, n_rows);
     return true;
 }

@@ -177,7 +177,7 @@ static void apply_due(struct server_model *m) {
 /* Replies. */
 
 static void fail_insert(struct model_link *l, enum store_outcome outcome, int32_t code, const char *text) {
-    char line[64];
+    char line[256];
     snprintf(line, sizeof line, "%s", text);
     if (code != 0) snprintf(line, sizeof line, "code %d: %s", (int)code, text);
     struct store_reply r = {.outcome = outcome, .code = code, .text = line};

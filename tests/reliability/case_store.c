@@ -720,6 +720,57 @@ static void test_a_server_that_stands_still_is_not_connected(void **state) {
     }
 }
 
+/* Parts run out by the bound of one partition, or of all; that makes no batch smaller. */
+static void test_too_many_parts_are_not_partitions(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "Too many parts (3003 with average size of 1.00 KiB) in table 'd.data'. Merges are processing significantly "
+        "slower than inserts",
+        "Too many parts (100001) in all partitions in total in table 'd.data'. This indicates wrong choice of partition "
+        "key. The threshold can be modified with 'max_parts_in_total' setting"};
+    for (size_t i = 0; i < 2; i++) {
+        struct tally t = {0};
+        struct world *w = world_new(1450 + i);
+        assert_true(world_open(w));
+        run_for(w, 50, true);
+        w->server.code = 252;
+        w->server.code_text = texts[i];
+        run_for(w, 300, true);
+        assert_int_equal(status_of(w).state, STORE_PARTS);
+        assert_int_equal(status_of(w).n_searched, 0);
+        w->server.code = 0;
+        assert_true(world_drain(w));
+        add_up(&t, w);
+        assert_true(t.n_inserts * 5 < t.n_rows);
+        score(43, "too many parts, of one partition or of all", &t);
+        world_free(w);
+    }
+}
+
+/* A bound that is lifted: blocks are large again before long, in the middle of a batch. */
+static void test_small_blocks_grow_when_the_bound_is_lifted(void **state) {
+    (void)state;
+    struct tally t = {0};
+    struct world *w = world_new(1460);
+    w->options.rows_max = 8000;
+    w->options.memory_max = 32 << 20;
+    w->options.age_max_ns = 3600 * NS_PER_S;
+    w->rows_max = 1000;
+    w->server.partition_rows = 1;
+    assert_true(world_open(w));
+    run_for(w, 60, true);
+    while (server_model__table(&w->server, &world_data)->n_rows < 10) world_step(w, false);
+    w->server.partition_rows = 0;
+    struct model_table *data = server_model__table(&w->server, &world_data);
+    uint64_t n_inserts = data->n_inserts;
+    assert_true(world_drain(w));
+    print_message("%zu rows after the bound was lifted: %" PRIu64 " inserts\n", data->n_rows, data->n_inserts - n_inserts);
+    assert_true(data->n_inserts - n_inserts < 200);
+    add_up(&t, w);
+    score(43, "too many partitions in a block, then the bound is lifted", &t);
+    world_free(w);
+}
+
 /* It is there and has too much to do: that is what status says, and it is asked less and less. */
 static void test_a_server_with_too_much_to_do_is_asked_seldom(void **state) {
     (void)state;
@@ -782,6 +833,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_at_least_once_waits_for_no_server),
         cmocka_unit_test(test_a_server_that_stands_still_is_not_connected),
         cmocka_unit_test(test_a_server_with_too_much_to_do_is_asked_seldom),
+        cmocka_unit_test(test_too_many_parts_are_not_partitions),
+        cmocka_unit_test(test_small_blocks_grow_when_the_bound_is_lifted),
         cmocka_unit_test(test_a_rule_that_came_after_the_rows),
         cmocka_unit_test(test_a_rotated_password),
         cmocka_unit_test(test_a_forgotten_window),

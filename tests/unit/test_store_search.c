@@ -119,11 +119,38 @@ static void test_a_block_that_is_too_large_is_halved_to_a_bound(void **state) {
     assert_true(search__too_large(&s, 10000, SEARCH_STEP_MIN, false));
     assert_int_equal(s.hi, SEARCH_STEP_MIN);
     assert_false(search__too_large(&s, 10000, SEARCH_STEP_MIN, false));
-    for (uint64_t at = 0; at < 10000; at += SEARCH_STEP_MIN) {
+    for (uint64_t at = 0; at < SEARCH_GROW_AFTER * SEARCH_STEP_MIN; at += SEARCH_STEP_MIN) {
         assert_int_equal(s.lo, at);
+        assert_int_equal(s.hi, at + SEARCH_STEP_MIN);
         assert_false(search__stored(&s, 10000));
     }
+    assert_int_equal(s.hi - s.lo, 2 * SEARCH_STEP_MIN); /* It was taken so often that more may be, */
+    assert_true(search__too_large(&s, 10000, SEARCH_STEP_MIN, false));
+    for (int i = 0; i < SEARCH_GROW_AFTER; i++) { /* or not: asked again after as many. */
+        assert_int_equal(s.hi - s.lo, SEARCH_STEP_MIN);
+        assert_false(search__stored(&s, 10000));
+    }
+    assert_int_equal(s.hi, 10000);
+    assert_false(search__stored(&s, 10000));
     assert_true(search__done(&s, 10000));
+}
+
+/* What made it short is over: from one row a block it is back at large ones in few inserts. */
+static void test_blocks_grow_again(void **state) {
+    (void)state;
+    struct search s = {0};
+    uint64_t n = 0;
+    while (search__too_large(&s, 50000, SEARCH_PARTITIONS_MIN, false)) n++;
+    assert_int_equal(s.hi, 1);
+    for (n = 0; !search__done(&s, 50000); n++) assert_false(search__stored(&s, 50000));
+    assert_true(n <= SEARCH_GROW_AFTER * 16);
+    search__begin(&s, 1000); /* A search for a row counts for itself. */
+    s.step = 100;
+    s.hi = 100;
+    for (int i = 0; i < SEARCH_GROW_AFTER - 1; i++) assert_false(search__stored(&s, 1000));
+    assert_false(search__refused(&s, 1000));
+    while (s.bad > 0 && s.bad - s.lo > 1) assert_false(search__stored(&s, 1000));
+    assert_int_equal(s.step, 100);
 }
 
 /* Found by case_store: a refusal whose row was only inferred has no range of its own in the log, and
@@ -175,6 +202,7 @@ int main(void) {
         cmocka_unit_test(test_many_bad_rows_are_all_found),
         cmocka_unit_test(test_a_rule_that_goes_away_refuses_nobody),
         cmocka_unit_test(test_a_block_that_is_too_large_is_halved_to_a_bound),
+        cmocka_unit_test(test_blocks_grow_again),
         cmocka_unit_test(test_a_fence_stands_until_rows_are_there),
         cmocka_unit_test(test_a_logged_refusal_settles_all_before_it),
     };
