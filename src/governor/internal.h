@@ -202,6 +202,7 @@ struct governor {
     uv_timer_t timer;
     int64_t armed_ns; /* What the timer is set to; NEVER when it is not. */
     bool ticking, closing;
+    bool in_timer; /* The loop's timers are run: one set to 0 would be of the same run, for ever. */
     uint32_t steps_left; /* Of this tick. */
     void (*close_cb)(void *data);
     void *close_data;
@@ -347,6 +348,8 @@ void endpoint__refused_subject(struct endpoint *ep, int status, int64_t now_ns);
 /** @return when a request may go that may well be refused: whose owner's last one was, or that is
  *  its first. */
 int64_t venue__unproven_ns(struct venue *v, int64_t now_ns);
+/** Its budget of refused subjects is whole again. */
+void venue__forget_refusals(struct governor *g, struct venue *v);
 uint32_t venue__refusals_left(const struct venue *v, int64_t now_ns);
 void endpoint__disable(struct endpoint *ep, int64_t until_ns, const char *why);
 uint32_t endpoint__invalid_left(const struct endpoint *ep, int64_t now_ns);

@@ -386,7 +386,9 @@ static void on_timer(uv_timer_t *timer) {
     /* A clock that was not read since the timer was set would set it to the same time again. */
     bool stale = g->n_heap > 0 && g->heap[0]->at_ns > g->clock->mono_ns;
     g->armed_ns = NEVER;
+    g->in_timer = true;
     governor__tick(g);
+    g->in_timer = false;
     if (!stale || g->closing || g->n_heap == 0) return;
     g->armed_ns = g->clock->mono_ns;
     uv_timer_start(&g->timer, on_timer, 1, 0);
@@ -401,5 +403,6 @@ void schedule__arm(struct governor *g) {
     if (at_ns == NEVER) uv_timer_stop(&g->timer);
     else
         uv_timer_start(&g->timer, on_timer,
-                       at_ns <= now_ns ? 0 : (uint64_t)((at_ns - now_ns) / NS_PER_MS) + 1, 0);
+                       at_ns <= now_ns ? g->in_timer : (uint64_t)((at_ns - now_ns) / NS_PER_MS) + 1,
+                       0);
 }
