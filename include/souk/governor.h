@@ -99,8 +99,9 @@ struct permit {
     enum permit_class class; /* Set by the owner before it asks, as tier and cost are. */
     enum permit_tier tier;
     uint32_t cost; /* Tokens of each window; 0: 1. */
-    bool proven;   /* Its owner's last request was not refused. While the venue's budget of refused
-                    * subjects is spent (30 in 10 minutes), only such go; the others wait. */
+    bool proven;   /* What its owner asks for was there when it was last answered. While the venue's
+                    * budget of refused   subjects is spent (30 in 10 minutes), only such go; the others
+                    * wait. */
     bool may_head; /* Its owner can send a HEAD; set before it asks. */
     bool head;     /* Granted for a HEAD of the same URL and nothing else: it costs no token. Once
                     * it was reported, the owner asks again for what it wanted. */
@@ -230,8 +231,8 @@ void governor__tick(struct governor *g);
 /** @return when governor__tick has something to do next; INT64_MAX when nothing is due by time. For
  *  who drives the clock by hand. */
 int64_t governor__due_ns(const struct governor *g);
-/** Lets a disabled, paused or killed endpoint go again, with a fresh budget. A hold of the server
- *  stays. */
+/** Lets a disabled, paused or killed endpoint go again, with a fresh budget of its
+ *  own, and of refused subjects for its venue. A hold of the server stays. */
 void governor__resume(struct governor *g, struct endpoint *ep);
 /** Holds @ep for @for_ns; who waits goes on waiting. @why (at most 63 bytes count) is shown.
  * Survives a restart, as killing does. */

@@ -51,11 +51,13 @@ static void set_text(char *out, size_t size, struct slice s) {
 void poller__restore(struct poller *p, struct slice cursor, struct slice etag) {
     set_text(p->state.cursor, sizeof p->state.cursor, cursor);
     set_text(p->state.etag, sizeof p->state.etag, etag);
+    p->proven = cursor.len > 0 || etag.len > 0; /* An answer brought it. */
 }
 
 void poller__replay(struct poller *p, const struct request_facts *facts) {
     if (facts->flags & (REQUEST_ADVANCES | REQUEST_SEED))
         poller__restore(p, facts->cursor_to, facts->etag);
+    if (poller__is_about_subject(facts->http_status)) p->proven = false;
     struct slice hold;
     if (journal__hold(facts, &hold)) poller__restore_hold(p, hold);
     if (facts->http_status == 200 && facts->received_wall_ns > p->last_success_wall_ns)
@@ -163,7 +165,7 @@ static void ask_permit(struct poller *p) {
     p->permit.tier = poller_recent__tier(&p->recent, p->permit.tier);
     /* One address asks once: where somebody else governs it, the HEAD is theirs. */
     p->permit.may_head = p->request.method == NULL && p->deps.gate == NULL;
-    p->permit.proven = p->counts.requests > 0 && !p->is_refusal;
+    p->permit.proven = p->proven;
     struct endpoint *ep = p->deps.endpoint(p->deps.endpoint_ctx, p->request.endpoint);
     int status = ep == NULL ? ERR_NOT_FOUND
                             : governor__acquire(p->deps.governor, ep, &p->permit,

@@ -67,6 +67,7 @@ struct poller {
     int64_t last_rows_mono_ns;
     int64_t backoff_until_mono_ns;
     uint32_t attempts;
+    bool proven; /* What it asks for was there when last anybody said so, in this run or before. */
     bool is_refusal;       /* The last answer refused what was asked for, and nothing else. */
     uint32_t n_refusals;   /* Such answers in a row. */
     uint32_t n_oversized;  /* Answers in a row that are larger than we take. */
@@ -110,6 +111,8 @@ void poller__append(struct poller *p);
 void poller__keep(struct poller *p, const struct request_facts *facts, bool is_page);
 /** A request ended: tells the governor, then judges the answer. */
 void poller__judge_response(struct poller *p, struct http_response *response);
+/** @return whether an answer of @status refuses what was asked for, and nothing else. */
+bool poller__is_about_subject(int status);
 /** The record is synced: moves the cursor and counts. */
 void poller__apply(struct poller *p);
 /** Sets the times of its state: plan or judge is about to be called. */

@@ -39,7 +39,7 @@ static bool is_block_page(const struct http_response *r) {
 /* Whether a status is about what was asked for alone: one league, tab, hour or page that is not
  * there, or is asked for wrongly. Tokens, rights, methods, rates and trouble of the moment are the
  * endpoint's. */
-static bool is_about_subject(int status) {
+bool poller__is_about_subject(int status) {
     static const int others[] = {401, 402, 403, 405, 407, 408, 418, 421, 425, 426, 429, 431, 451};
     if (status < 400 || status > 499) return false;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
@@ -82,9 +82,11 @@ static void tell_governor(struct poller *p, const struct http_response *r) {
                                    .headers = headers,
                                    .n_headers = n,
                                    .done_mono_ns = p->deps.clock->mono_ns,
-                                   .subject = is_about_subject(r->status) && !block,
+                                   .subject = poller__is_about_subject(r->status) && !block,
                                    .block_page = block};
     p->is_refusal = reply.subject && !expected;
+    if (p->is_refusal) p->proven = false; /* Silence and trouble say nothing of it. */
+    else if (reply.status >= 200 && reply.status < 400 && !block) p->proven = true;
     governor__report(p->deps.governor, &p->permit, &reply, &p->limits);
     if (p->gate.permit != 0) p->deps.gate->end(p->deps.gate->ctx, &p->gate, &reply);
     p->gate.permit = 0;

@@ -83,10 +83,14 @@ static const struct table_desc *const no_tables[] = {NULL};
 static struct source_type demo = {.name = "demo", .tables = no_tables, .streams = demo_streams, .plan = demo_plan,
                                   .judge = demo_judge, .decode = demo_decode, .cursor = demo_cursor};
 
-static void open_demo(struct fixture *f, struct behaviour b, const struct script *script) {
+static void make_demo(struct fixture *f, struct behaviour b, const struct script *script) {
     how = b;
     demo.judges_errors = b.errors;
     open_source(f, &demo, script);
+}
+
+static void open_demo(struct fixture *f, struct behaviour b, const struct script *script) {
+    make_demo(f, b, script);
     poller__start(f->poller);
 }
 
@@ -402,6 +406,43 @@ static void test_refusals_in_a_row_are_in_a_row(void **state) {
     assert_int_equal(status_of(f).n_refusals, 0);
 }
 
+/* The vendor's budget of refusals, which outlives a run, is spent by others: a stream that was answered in
+ * another run goes on, one that was refused last waits. */
+static void spend_refusals(struct fixture *f) {
+    for (int i = 0; i < 30; i++) {
+        struct permit p = {.proven = true};
+        struct governor_reply reply = {.status = 404, .dispatched = true, .subject = true};
+        while (governor__try(f->governor, f->endpoint, &p, "") != 0) f->clock.mono_ns += NS_PER_S;
+        reply.done_mono_ns = f->clock.mono_ns;
+        governor__report(f->governor, &p, &reply, NULL);
+    }
+}
+
+static void test_a_kept_cursor_proves_a_stream(void **state) {
+    static const struct script script = {{SAYS("2", "1")}, 1};
+    struct fixture *f = *state;
+    make_demo(f, (struct behaviour){.class = SOURCE_TAIL}, &script);
+    spend_refusals(f);
+    poller__restore(f->poller, SLICE_LIT("1"), SLICE_LIT(""));
+    poller__start(f->poller);
+    UNTIL(f, status_of(f).counts.fresh == 1);
+}
+
+static void test_one_without_an_answer_waits_for_the_budget(void **state) {
+    static const struct script script = {{STATUS("404 Not Found"), SAYS("1", "1")}, 2};
+    struct fixture *f = *state;
+    make_demo(f, (struct behaviour){.class = SOURCE_TAIL}, &script);
+    struct request_facts gone = {.http_status = 404};
+    poller__restore(f->poller, SLICE_LIT("1"), SLICE_LIT(""));
+    poller__replay(f->poller, &gone); /* The log's last word of it. */
+    spend_refusals(f);
+    poller__start(f->poller);
+    for (int i = 0; i < 3000; i++) turn(f);
+    assert_int_equal(f->n_requests, 0);
+    governor__resume(f->governor, f->endpoint);
+    UNTIL(f, status_of(f).n_refusals == 1 && status_of(f).doing == POLL_IDLE);
+}
+
 static void test_a_refused_token_is_told(void **state) {
     static const struct script script = {{STATUS("401 Unauthorized"), SAYS("1", "1")}, 2};
     struct fixture *f = *state;
@@ -622,6 +663,8 @@ int main(void) {
         CASE(test_a_refused_subject_rests_alone),
         CASE(test_a_page_that_is_too_large_rests_and_can_be_passed),
         CASE(test_refusals_in_a_row_are_in_a_row),
+        CASE(test_a_kept_cursor_proves_a_stream),
+        CASE(test_one_without_an_answer_waits_for_the_budget),
         CASE(test_a_refused_token_is_told),
         CASE(test_a_token_that_head_finds_refused_is_not_tried_again),
         CASE(test_a_token_is_as_old_as_its_departure),
