@@ -128,14 +128,19 @@ void endpoint__granted(struct endpoint *ep, struct permit *p, int64_t now_ns) {
     ep->n_granted_by_class[p->class]++;
 }
 
-void endpoint__succeeded(struct endpoint *ep, int64_t now_ns) {
+/* It is there, and lets us in. */
+static void note_answer(struct endpoint *ep, int64_t now_ns) {
     /* The circuit was open: all at once would be the burst that opens it again. */
     if (ep->n_fail >= TRIES) policy__recover(ep->g, ep->policy);
     ep->n_fail = ep->n_auth = 0;
     ep->unproven = false;
+    if (ep->backoff_ns > now_ns) ep->backoff_ns = now_ns;
+}
+
+void endpoint__succeeded(struct endpoint *ep, int64_t now_ns) {
+    note_answer(ep, now_ns);
     ep->last_error[0] = '\0';
     if (ep->venue->retries < RETRIES_MAX) ep->venue->retries++;
-    if (ep->backoff_ns > now_ns) ep->backoff_ns = now_ns;
     if (ep->rate_step_ns > now_ns) return;
     /* One step in 10 s, and only when the rate was used: idle time teaches nothing. */
     double allowed = ep->rate_per_s * (double)STEP_NS / (double)NS_PER_S;
@@ -232,11 +237,19 @@ int64_t venue__unproven_ns(struct venue *v, int64_t now_ns) {
     return v->refused_ns[0] + INVALID_SPAN_NS;
 }
 
+void venue__forget_refusals(struct governor *g, struct venue *v) {
+    if (v->n_refused == 0) return;
+    v->n_refused = 0;
+    for (size_t i = 0; i < g->n_endpoints; i++) /* Whoever waited for one of them to be old. */
+        if (g->endpoints[i]->venue == v && g->endpoints[i]->due.pos != 0)
+            schedule__place(g, g->endpoints[i]);
+    measure__venue(g, v);
+}
+
 void endpoint__refused_subject(struct endpoint *ep, int status, int64_t now_ns) {
     struct venue *v = ep->venue;
     ep->n_errors++;
-    ep->n_auth = 0; /* Whoever looks for what was asked for has let us in. */
-    ep->unproven = false;
+    note_answer(ep, now_ns); /* Whoever looks for what was asked for has let us in. */
     snprintf(ep->last_error, sizeof ep->last_error, "HTTP %d", status);
     forget_old_refusals(v, now_ns);
     if (v->n_refused == REFUSALS_MAX) /* The newest count: of those that were under way. */
@@ -250,8 +263,10 @@ void endpoint__refused_subject(struct endpoint *ep, int status, int64_t now_ns) 
 }
 
 void endpoint__disable(struct endpoint *ep, int64_t until_ns, const char *why) {
-    if (until_ns > ep->disabled_until_ns) ep->disabled_until_ns = until_ns;
     ep->unproven |= !ep->killed; /* What a person stopped says nothing of the upstream. */
+    /* What is stopped for as long already stays so for the reason that was given. */
+    if (until_ns <= ep->disabled_until_ns) return;
+    ep->disabled_until_ns = until_ns;
     snprintf(ep->disabled_reason, sizeof ep->disabled_reason, "%s", why);
     LOG_ERROR(
         "governor", "endpoint disabled", LOG_S("endpoint", ep->o.name), LOG_S("reason", why),

@@ -272,6 +272,7 @@ void governor__resume(struct governor *g, struct endpoint *ep) {
     ep->killed = false;
     ep->paused_until_ns = 0;
     g->revision++;
+    venue__forget_refusals(g, ep->venue);
     schedule__place(g, ep);
     measure__endpoint(ep);
     schedule__arm(g);
@@ -287,6 +288,7 @@ void governor__pause(struct governor *g, struct endpoint *ep, int64_t for_ns, co
 
 void governor__kill(struct governor *g, struct endpoint *ep, const char *why) {
     ep->killed = true;
+    ep->disabled_until_ns = 0; /* What a person says takes the place of every other reason. */
     g->revision++;
     endpoint__disable(ep, NEVER, why);
     schedule__arm(g);

@@ -75,10 +75,12 @@ static void set_blocks(struct governor *g, const struct host *h, uint32_t n) {
         if (g->endpoints[i]->host == h) g->endpoints[i]->n_blocks = n;
 }
 
-/** One of them is answered again: the address is fine, and so are the others. */
+/** One of them is answered again: the address is fine, and so are the others, but for those that
+ * were told that they are not authorized. */
 static void end_blocks(struct governor *g, const struct host *h) {
     for (size_t i = 0; i < g->n_endpoints; i++)
-        if (g->endpoints[i]->host == h && !endpoint__disabled(g->endpoints[i], g->clock->mono_ns))
+        if (g->endpoints[i]->host == h && g->endpoints[i]->n_auth == 0 &&
+            !endpoint__disabled(g->endpoints[i], g->clock->mono_ns))
             g->endpoints[i]->unproven = false;
     set_blocks(g, h, 0);
 }
@@ -116,6 +118,15 @@ static void forgive(struct governor *g, const struct policy *p) {
     }
 }
 
+/* Whoever answers for itself, if only that what was asked for is not there, is well again. */
+static void note_answer(struct governor *g, struct endpoint *ep) {
+    if (ep->policy->n_refusals > 0) forgive(g, ep->policy);
+    /* It is over, but all at once would be the burst that begins it again. */
+    if (ep->policy->n_refusals > 1) policy__recover(g, ep->policy);
+    ep->policy->n_refusals = 0;
+    if (ep->n_blocks > 0) end_blocks(g, ep->host);
+}
+
 static void judge(struct governor *g, struct endpoint *ep, const struct governor_reply *reply,
                   const struct rate_headers *h, bool head, struct governor_verdict *out) {
     int64_t now_ns = g->clock->mono_ns, own_ns = 0;
@@ -131,15 +142,12 @@ static void judge(struct governor *g, struct endpoint *ep, const struct governor
                  reply->status == 0 ? "no response" : "HTTP %d", reply->status);
     } else if (reply->status >= 400 && reply->subject && reply->status != 401 &&
                reply->status != 403) {
+        note_answer(g, ep);
         endpoint__refused_subject(ep, reply->status, now_ns);
     } else if (reply->status >= 400) {
         endpoint__invalid(ep, reply->status, now_ns);
     } else {
-        if (ep->policy->n_refusals > 0) forgive(g, ep->policy);
-        /* It is over, but all at once would be the burst that begins it again. */
-        if (ep->policy->n_refusals > 1) policy__recover(g, ep->policy);
-        ep->policy->n_refusals = 0;
-        if (ep->n_blocks > 0) end_blocks(g, ep->host);
+        note_answer(g, ep);
         endpoint__succeeded(ep, now_ns);
     }
     if (restrict_policy(g, ep, h, own_ns)) throttled = true;

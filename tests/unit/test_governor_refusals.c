@@ -242,6 +242,106 @@ static void test_many_dead_subjects_do_not_hammer(void **state) {
     sim_free(sim);
 }
 
+/* A person who resumes begins with a whole budget: what was refused before holds nobody up. */
+static void test_resume_gives_the_venue_its_budget_back(void **state) {
+    (void)state;
+    struct sim *sim = new_sim();
+    enum { N = 40 };
+    struct subject *subjects = calloc(N, sizeof *subjects);
+    for (size_t i = 0; i < N; i++) subjects[i] = (struct subject){.sim = sim, .status = 404, .rest_ns = 600 * S};
+    run_subjects(sim, subjects, N, 200 * S);
+    uint32_t n = 0, after = 0;
+    for (size_t i = 0; i < N; i++) n += subjects[i].n_asked;
+    assert_int_equal(n, 30);
+    assert_non_null(strstr(sim_status(sim).reason, "30 subjects refused in 10 min"));
+    governor__resume(sim->g, sim->ep);
+    run_subjects(sim, subjects, N, 60 * S);
+    for (size_t i = 0; i < N; i++) after += subjects[i].n_asked;
+    assert_int_equal(after, N);
+    for (size_t i = 0; i < N; i++)
+        if (subjects[i].asks) governor__cancel(sim->g, &subjects[i].permit);
+    governor__tick(sim->g);
+    free(subjects);
+    sim_free(sim);
+}
+
+/* What a person said of it is said until the person resumes, whatever its host answers to others. */
+static void test_a_kill_keeps_its_words(void **state) {
+    (void)state;
+    struct sim *sim = new_sim();
+    struct endpoint_options o = sim_endpoint("other"), gone = sim_endpoint("gone");
+    struct endpoint *other = governor__endpoint(sim->g, &o), *off = governor__endpoint(sim->g, &gone);
+    struct endpoint_status s;
+    sim->server.status = 422;
+    for (int i = 0; i < 10; i++) sim_ask_of(sim, off, &sim->server, "");
+    sim_run(sim, 60 * S, 100 * MS);
+    governor__kill(sim->g, sim->ep, "the vendor asked");
+    sim->server.status = 403;
+    sim->block_page = true;
+    sim_ask_of(sim, other, &sim->server, "");
+    sim_run(sim, 5 * S, 100 * MS);
+    assert_string_equal(sim_status(sim).reason, "killed: the vendor asked");
+    governor__status(sim->g, 1, &s);
+    assert_non_null(strstr(s.reason, "block page"));
+    governor__status(sim->g, 2, &s);
+    assert_non_null(strstr(s.reason, "invalid requests"));
+    governor__kill(sim->g, off, "by hand"); /* A person's words take the place of others. */
+    governor__status(sim->g, 2, &s);
+    assert_string_equal(s.reason, "killed: by hand");
+    sim_free(sim);
+}
+
+/* An endpoint all of whose subjects are gone answers, and is no more tried one request at a time. */
+static void test_a_refused_subject_is_an_answer(void **state) {
+    (void)state;
+    static const int before[] = {500, 429};
+    for (size_t i = 0; i < 2; i++) {
+        struct sim *sim = new_sim();
+        sim->server.status = before[i];
+        for (int n = 0; n < 4; n++) {
+            sim_ask(sim);
+            sim_run(sim, 300 * S, 100 * MS);
+        }
+        sim->server.status = 404;
+        sim->subject = true;
+        sim_ask(sim);
+        sim_run(sim, 1200 * S, 100 * MS);
+        sim_ask(sim);
+        sim_run(sim, 1200 * S, 100 * MS);
+        assert_int_equal(sim->n_answered, 6);
+        assert_int_not_equal(sim_status(sim).state, ENDPOINT_PROBE);
+        assert_int_equal(sim_status(sim).state, ENDPOINT_OPEN);
+        sim_free(sim);
+    }
+}
+
+/* The end of a block says nothing of who was told that it is not authorized. */
+static void test_the_end_of_a_block_authorizes_nobody(void **state) {
+    (void)state;
+    struct sim *sim = new_sim();
+    struct endpoint_options o = sim_endpoint("other");
+    struct endpoint *other = governor__endpoint(sim->g, &o);
+    sim->server.status = 403;
+    for (int i = 0; i < 2; i++) {
+        sim_ask(sim);
+        sim_run(sim, 30 * S, 100 * MS);
+    }
+    assert_int_equal(sim_status(sim).state, ENDPOINT_DISABLED);
+    sim->block_page = true;
+    sim_ask_of(sim, other, &sim->server, "");
+    sim_run(sim, 5 * S, 100 * MS);
+    sim->block_page = false;
+    sim->server.status = 0;
+    sim_run(sim, 3700 * S, 500 * MS); /* Both rests are over. */
+    sim_ask_of(sim, other, &sim->server, "");
+    sim_run(sim, 60 * S, 100 * MS);
+    assert_true(sim_status(sim).unproven);
+    sim_ask(sim);
+    sim_run(sim, 60 * S, 100 * MS);
+    assert_false(sim_status(sim).unproven);
+    sim_free(sim);
+}
+
 /* 401 is never one subject's, whatever its owner says. */
 static void test_a_subject_cannot_hide_a_refused_token(void **state) {
     (void)state;
@@ -278,6 +378,10 @@ int main(void) {
         cmocka_unit_test(test_a_refused_endpoint_is_probed_once_an_hour_at_last),
         cmocka_unit_test(test_it_is_unproven_until_an_answer),
         cmocka_unit_test(test_what_is_off_for_good_says_so),
+        cmocka_unit_test(test_resume_gives_the_venue_its_budget_back),
+        cmocka_unit_test(test_a_kill_keeps_its_words),
+        cmocka_unit_test(test_a_refused_subject_is_an_answer),
+        cmocka_unit_test(test_the_end_of_a_block_authorizes_nobody),
         cmocka_unit_test(test_a_kill_is_not_unproven),
         cmocka_unit_test(test_one_dead_subject_stops_nobody_else),
         cmocka_unit_test(test_many_dead_subjects_do_not_hammer),

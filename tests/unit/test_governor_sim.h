@@ -61,7 +61,7 @@ struct sim {
     struct sim_request requests[SIM_REQUESTS];
     size_t n_requests, n_sent, n_answered, n_refused, n_canceled;
     int64_t latency_ns;
-    bool block_page;
+    bool block_page, subject;
     int64_t sent_ns[SIM_REQUESTS]; /* In order of sending. */
 };
 
@@ -190,6 +190,7 @@ static inline void sim_reply(struct sim_request *r) {
                                    .headers = t.headers,
                                    .n_headers = t.n,
                                    .done_mono_ns = sim->clock.mono_ns,
+                                   .subject = sim->subject,
                                    .block_page = sim->block_page};
     governor__report(sim->g, &r->permit, &reply, &r->verdict);
 }
