@@ -193,7 +193,8 @@ static void post_ticket(void *data, struct web_request *r) {
     const char *id = hub__issue(h, r, &who, &h->tickets);
     if (id == NULL) return;
     struct buf out = buf__init(256);
-    buf__printf(&out, "{\"ticket\":\"wst_%s\",\"expires_in_s\":30}", id);
+    buf__printf(&out, "{\"ticket\":\"wst_%s\",\"expires_in_s\":%lld}", id,
+                (long long)(HUB_TICKET_NS / NS_PER_S));
     respond_json(r, 200, &out);
 }
 
@@ -201,16 +202,15 @@ static void post_session(void *data, struct web_request *r) {
     struct hub *h = data;
     struct principal who;
     if (!hub__authorize(h, r, false, &who)) return;
-    const char *id = hub__session_of(h, r); /* A page that loads again needs no second one. */
-    if (id == NULL) id = hub__issue(h, r, &who, &h->cookies);
+    const char *id = hub__session_of(h, r, &who); /* A page that loads again needs no second one. */
     if (id == NULL) return;
     /* Secure would keep a browser on this machine, which speaks plain HTTP to us, out. */
     bool plain = web_request__is_loopback(r) &&
                  !slice__ieq(web_request__header(r, "x-forwarded-proto"), SLICE_LIT("https"));
     char cookie[160];
     snprintf(cookie, sizeof cookie,
-             "souk_session=%s; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict%s", id,
-             plain ? "" : "; Secure");
+             "souk_session=%s; Path=/; Max-Age=%lld; HttpOnly; SameSite=Strict%s", id,
+             (long long)(HUB_COOKIE_NS / NS_PER_S), plain ? "" : "; Secure");
     web_request__set_header(r, "set-cookie", slice__str(cookie));
     struct buf out = buf__init(256);
     buf__append_str(&out, "{\"ok\":true}");

@@ -114,13 +114,25 @@ static struct hub_pass *free_place(const struct hub *h, struct hub_passes *all,
     return n_token < all->each_token && n_address < all->each_address ? place : NULL;
 }
 
+/* @return seconds until the first of them ends, which makes room if nobody else takes it. */
+static int64_t first_end_s(const struct hub *h, const struct hub_passes *all) {
+    int64_t first_ns = all->life_ns;
+    for (size_t i = 0; i < all->max; i++) {
+        int64_t left_ns = all->at[i].until_mono_ns - h->clock->mono_ns;
+        if (left_ns > 0 && left_ns < first_ns) first_ns = left_ns;
+    }
+    return (first_ns + NS_PER_S - 1) / NS_PER_S;
+}
+
 const char *hub__issue(struct hub *h, struct web_request *r, const struct principal *who,
                        struct hub_passes *passes) {
     unsigned char bytes[16];
     struct hub_pass *p = free_place(h, passes, who, web_request__peer(r));
     if (p == NULL) {
         series__inc(passes->m_refused);
-        web_request__set_header(r, "retry-after", SLICE_LIT("30"));
+        char wait_s[24];
+        snprintf(wait_s, sizeof wait_s, "%lld", (long long)first_end_s(h, passes));
+        web_request__set_header(r, "retry-after", slice__str(wait_s));
         web_request__error(r, 429, "rate_limited",
                            "so many are out already; they end by themselves");
         return NULL;
@@ -159,11 +171,16 @@ static struct slice cookie_of(const struct web_request *r) {
     return (struct slice){0};
 }
 
-const char *hub__session_of(struct hub *h, struct web_request *r) {
+const char *hub__session_of(struct hub *h, struct web_request *r, const struct principal *who) {
     struct hub_pass *p = find_pass(h, &h->cookies, cookie_of(r));
-    if (p == NULL) return NULL;
-    p->until_mono_ns = h->clock->mono_ns + HUB_COOKIE_NS;
-    return p->id;
+    if (p != NULL && strcmp(p->who.name, who->name) == 0 && p->who.write == who->write) {
+        p->until_mono_ns = h->clock->mono_ns + HUB_COOKIE_NS;
+        return p->id;
+    }
+    /* Who logs in as somebody else has left: what the old cookie may do ends with that. */
+    const char *id = hub__issue(h, r, who, &h->cookies);
+    if (id != NULL && p != NULL) p->until_mono_ns = 0;
+    return id;
 }
 
 bool hub__is_from_allowed_page(struct hub *h, struct web_request *r) {

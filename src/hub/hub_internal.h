@@ -75,8 +75,9 @@ bool hub__authorize(struct hub *h, struct web_request *r, bool write, struct pri
  */
 const char *hub__issue(struct hub *h, struct web_request *r, const struct principal *who,
                        struct hub_passes *passes);
-/** @return the session that @r brings along as a cookie, NULL for none. */
-const char *hub__session_of(struct hub *h, struct web_request *r);
+/** @return @who's session: the one that @r brings along as a cookie, or a new one, and what @r
+ * brought along ends if it is another's; NULL when @r was answered with why not. */
+const char *hub__session_of(struct hub *h, struct web_request *r, const struct principal *who);
 bool hub__redeem(void *hub, struct slice ticket, struct principal *out);
 int hub__take_tokens(struct hub *h, const struct hub_options *o, struct err *e);
 

@@ -320,6 +320,49 @@ static void test_tickets_end_nobodys_session(void **state) {
         peer__ask(w, p, ASK_FOR("/api/v1/ws-ticket", "Authorization: Bearer " TOKEN "\r\n")), 200);
 }
 
+/* A browser that logs in with another token is somebody else from then on, and its old cookie nobody. */
+static void test_another_token_is_another_session(void **state) {
+    static const struct hub_token tokens[] = {
+        {.name = "reader", .token = TOKEN}, {.name = "boss", .token = WRITE_TOKEN, .write = true}};
+    struct fixture *f = *state;
+    struct wire *w = &f->wire;
+    struct hub_options options = options_of(f);
+    options.open_to_local = false;
+    options.tokens = tokens;
+    options.n_tokens = 2;
+    reopen(f, &options);
+    struct peer *p = join(f);
+    char cookies[3][64], request[512];
+    static const char *const shown[] = {TOKEN, WRITE_TOKEN, TOKEN};
+    static const int commands[] = {403, 404, 403}; /* There is no such alert. */
+    for (int i = 0; i < 3; i++) {
+        snprintf(request, sizeof request,
+                 "POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"
+                 "Cookie: %s\r\n\r\n",
+                 shown[i], i == 0 ? "a=b" : cookies[i - 1]);
+        assert_int_equal(peer__ask(w, p, request), 200);
+        struct slice set = peer__header(p, "set-cookie");
+        assert_non_null(memmem(set.base, set.len, "; Max-Age=43200;", 16));
+        snprintf(cookies[i], sizeof cookies[i], "%.*s", 13 + 32, set.base);
+        snprintf(request, sizeof request,
+                 "POST /api/v1/alerts/none/ack HTTP/1.1\r\nHost: localhost\r\nCookie: %s\r\n"
+                 "Idempotency-Key: 0123456789abcde%d\r\nContent-Length: 2\r\n\r\n{}",
+                 cookies[i], i);
+        assert_int_equal(peer__ask(w, join(f), request), commands[i]);
+        for (int k = 0; k < i; k++) {
+            snprintf(request, sizeof request,
+                     "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nCookie: %s\r\n\r\n", cookies[k]);
+            assert_int_equal(peer__ask(w, p, request), 401);
+        }
+    }
+    /* Who is refused is told when the first of them ends: hours from now. */
+    int status = 200;
+    for (int i = 0; i < 70 && status == 200; i++)
+        status = peer__ask(w, p, ASK_FOR("/api/v1/session", "Authorization: Bearer " TOKEN "\r\n"));
+    assert_int_equal(status, 429);
+    assert_header(p, "retry-after", "43200");
+}
+
 /* --- Assets --- */
 
 static void test_assets_come_as_the_client_can_take_them(void **state) {
@@ -370,7 +413,7 @@ static struct peer *follow(struct fixture *f) {
 static void test_hello_is_answered_with_welcome(void **state) {
     struct fixture *f = *state;
     struct peer *p = follow(f);
-    struct slice first;
+    struct slice first = {0};
     char want[128];
     assert_true(peer__find(p, FRAME_TEXT, &first));
     int n = snprintf(want, sizeof want,
@@ -516,6 +559,7 @@ int main(void) {
         TEST(test_without_a_token_nobody_may_ask_unless_it_is_said),
         TEST(test_metrics_can_be_guarded),
         TEST(test_tickets_end_nobodys_session),
+        TEST(test_another_token_is_another_session),
         TEST(test_assets_come_as_the_client_can_take_them),
         TEST(test_hello_is_answered_with_welcome),
         TEST(test_the_fan_out_ends_with_the_last_write),
