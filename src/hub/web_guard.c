@@ -185,7 +185,6 @@ void web_guard__sweep(struct web_conn *c) {
 /* --- Descriptors --- */
 
 static void tell_short(struct web *w) {
-    web__refused(w, WEB_REFUSED_FDS);
     int64_t now_ns = w->clock->mono_ns;
     if (w->short_mono_ns == 0 || now_ns - w->short_told_mono_ns > TELL_NS) {
         w->short_told_mono_ns = now_ns;

@@ -113,6 +113,7 @@ struct web {
     void (*on_flushed)(void *data);
     void *flushed_data;
     bool listening, closing;
+    bool accept_waits; /* A connection for which there was no memory. */
     int64_t close_by_mono_ns;
     web_close_cb close_cb;
     void *close_data;
@@ -181,7 +182,7 @@ void web_guard__forget(struct web_conn *c);
 bool web_conn__peer_has_left(const struct web_conn *c);
 /** Lowers clients_max to what the limit of descriptors leaves. */
 void web_guard__bound_by_descriptors(struct web *w);
-/** @fd: of a new connection, or a negative error. @return false, counted and told, when it is one
+/** @fd: of a new connection, or a negative error. @return false, and told, when it is one
  *  of those that are kept for others. */
 bool web_guard__has_descriptors(struct web *w, int fd);
 void web_guard__probe_descriptors(struct web *w);

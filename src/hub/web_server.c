@@ -70,12 +70,16 @@ static void on_accept(uv_stream_t *listener, int status) {
     enum web_refusal why = WEB_REFUSED_FDS;
     uv_os_fd_t fd;
     if (status != 0) { /* E.g. no descriptors left: the next one tells again. */
-        if (status == UV_EMFILE || status == UV_ENFILE) (void)web_guard__has_descriptors(w, -1);
+        if (status == UV_EMFILE || status == UV_ENFILE) {
+            (void)web_guard__has_descriptors(w, -1);
+            web__refused(w, WEB_REFUSED_FDS);
+        }
         return;
     }
     struct web_conn *c = calloc(1, sizeof *c);
     if (c == NULL || uv_tcp_init(w->loop, &c->tcp) != 0) {
         free(c);
+        w->accept_waits = true; /* Until it is taken libuv asks for no other. */
         return;
     }
     c->web = w;
@@ -89,6 +93,7 @@ static void on_accept(uv_stream_t *listener, int status) {
         return;
     }
     if (uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0 || !web_guard__has_descriptors(w, fd)) {
+        web__refused(w, WEB_REFUSED_FDS);
         uv_close((uv_handle_t *)&c->tcp, web_conn__free); /* At once: others need it. */
         return;
     }
@@ -151,6 +156,10 @@ static void on_sweep(uv_timer_t *timer) {
     web__sweep_sockets(w);
     web__sweep_streams(w);
     web_guard__probe_descriptors(w);
+    if (w->accept_waits && w->listening) {
+        w->accept_waits = false;
+        on_accept((uv_stream_t *)&w->listener, 0);
+    }
     series__set(w->m_queue_bytes, (double)w->queued_bytes);
     series__set(w->m_input_bytes, (double)w->input_bytes);
     series__set(w->m_answer_bytes, (double)w->answer_bytes);

@@ -7,6 +7,8 @@
 #include "souk/decoder.h"
 #include "souk/spool.h"
 #include "souk/tables.h"
+#include "souk/web.h"
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -678,12 +680,72 @@ static void test_clients_get_whole_frames_without_a_gap(void **state) {
     assert_true(oom__no_leaks());
 }
 
+/* --- The hub's door. --- */
+
+static void get_x(void *data, struct web_request *r) {
+    (void)data;
+    web_request__respond(r, 200, "text/plain", SLICE_LIT("x"), false);
+}
+
+static void on_web_closed(void *data) { *(bool *)data = true; }
+
+static int ask_x(uint16_t port) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    static const char request[] = "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    assert_int_equal(send(fd, request, sizeof request - 1, 0), (int)sizeof request - 1);
+    return fd;
+}
+
+/* One that comes while there is no memory is served when there is some again, and so are those behind it. */
+static void test_the_door_opens_again(void **state) {
+    (void)state;
+    struct web *web;
+    struct err e;
+    uv_loop_t loop;
+    struct clock clock = {.mono_ns = NS_PER_S, .wall_ns = 1795262400 * NS_PER_S};
+    struct metrics metrics;
+    struct web_options o = {.host = "127.0.0.1", .clients_max = 10, .clients_per_ip_max = 10, .handshakes_per_s = 1};
+    char answer[16];
+    bool closed = false;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(metrics__init(&metrics), 0);
+    assert_int_equal(web__open(&web, &loop, &clock, &metrics, &o, &e), 0);
+    web__route(web, "GET", "/x", get_x, NULL);
+    int first = ask_x(web__port(web));
+    oom__arm(1, OOM_ONCE);
+    for (int i = 0; i < 1000 && oom__count() == 0; i++) uv_run(&loop, UV_RUN_NOWAIT);
+    assert_true(oom__disarm());
+    n_refused++;
+    int second = ask_x(web__port(web));
+    bool got_first = false, got_second = false;
+    for (int i = 0; i < 200 && !(got_first && got_second); i++) {
+        uv_run(&loop, UV_RUN_ONCE); /* Up to a sweep: a quarter of a second. */
+        got_first |= recv(first, answer, sizeof answer, MSG_DONTWAIT) > 0;
+        got_second |= recv(second, answer, sizeof answer, MSG_DONTWAIT) > 0;
+    }
+    assert_true(got_first && got_second);
+    close(first);
+    close(second);
+    web__close(web, on_web_closed, &closed);
+    while (!closed) {
+        clock.mono_ns += NS_PER_S;
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    metrics__fini(&metrics);
+    assert_true(oom__no_leaks());
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_spool_keeps_what_it_said_is_synced),
         cmocka_unit_test(test_the_decoder_passes_no_record_without_its_rows),
         cmocka_unit_test(test_alerts_are_told_and_answers_are_true),
         cmocka_unit_test(test_clients_get_whole_frames_without_a_gap),
+        cmocka_unit_test(test_the_door_opens_again),
     };
     FILE *nowhere = fopen("/dev/null", "w"); /* What is refused is logged, thousands of times. */
     log__setup(nowhere, LOG_FORMAT_LOGFMT, LOG_LEVEL_ERROR);

@@ -2,6 +2,7 @@
 #include "frame.h"
 #include "souk/web.h"
 #include "test_wire_fixture.h"
+#include <sys/resource.h>
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #define POST(path, more) "POST " path " HTTP/1.1\r\nHost: localhost\r\n" more "\r\n"
@@ -461,6 +462,27 @@ static void test_connections_over_a_cap_are_told_so(void **state) {
     }
 }
 
+/* Nobody came, so nobody was refused: a look at what is left counts nothing. */
+static void test_only_who_comes_is_refused(void **state) {
+    struct fixture *f = *state;
+    struct peer *p = join(f);
+    struct rlimit before, few;
+    assert_int_equal(peer__ask(&f->wire, p, GET("/exact")), 200);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 4;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int i = 0; i < 3000 && !web__is_short_of_descriptors(f->web); i++) turn(&f->wire);
+    bool is_short = web__is_short_of_descriptors(f->web);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(is_short);
+    struct buf text = buf__init(1 << 20);
+    metrics__expose(&f->wire.metrics, &text);
+    buf__u8(&text, 0);
+    assert_non_null(strstr(text.base, "souk_hub_refused_total{reason=\"descriptors\"} 0\n"));
+    buf__fini(&text);
+}
+
 static void test_stop_listening_refuses_the_next(void **state) {
     struct fixture *f = *state;
     struct peer *p = join(f);
@@ -815,6 +837,7 @@ int main(void) {
         TEST(test_an_answer_may_come_while_it_closes),
         TEST(test_an_answer_that_never_comes_is_given_up),
         TEST(test_connections_over_a_cap_are_told_so),
+        TEST(test_only_who_comes_is_refused),
         TEST(test_stop_listening_refuses_the_next),
         TEST(test_a_host_must_be_an_address),
         TEST(test_a_stream_lasts_until_it_is_ended),
