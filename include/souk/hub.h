@@ -107,7 +107,7 @@ int hub__open(struct hub **out, uv_loop_t *loop, const struct clock *clock, stru
 uint16_t hub__port(const struct hub *h);
 /** @return how many clients follow the stream now (WebSocket and SSE, after hello). */
 size_t hub__n_clients(const struct hub *h);
-/** Stops listening, says bye (@code "restart" or "shutdown") and Close 1001 to clients, gives them
+/** Stops listening, says bye and Close 1001 to clients, gives them
  *  5 s, cuts the rest, frees @h and calls @cb, once. Within the process's drain. */
 void hub__close(struct hub *h, hub_close_cb cb, void *data);
 

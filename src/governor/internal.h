@@ -262,7 +262,8 @@ struct permit *permit__pop_ending(struct governor *g);
 int64_t window__span_ns(const struct window *w);
 /** @return tokens that may be used: of @w's limit, @utilisation; and of that @share, at least 1. */
 uint32_t window__usable(const struct window *w, double utilisation, double share);
-/** Counts a token as spent at @spent_ns. Without memory the newest token moves to it instead. */
+/** Counts a token as spent at @spent_ns. Without memory it is shut until the token
+ * would be back (blind_ns). */
 void window__spend(struct window *w, int64_t spent_ns);
 /** The same for a hit of somebody else; the lowest bit of its time says so. */
 void window__spend_foreign(struct window *w, int64_t spent_ns);

@@ -95,7 +95,7 @@ struct session {
     bool pumping;
 };
 
-/** @return 0 or ERR_NOMEM. Everything is borrowed. */
+/** Everything is borrowed. */
 void sessions__init(struct sessions *all, struct alerts *alerts, const struct clock *clock,
                     struct metrics *metrics);
 void sessions__fini(struct sessions *all);
