@@ -110,8 +110,6 @@ struct batcher_options {
     const char *store_id;
     size_t rows_max, bytes_max; /* A batch is cut when it has reached one of them, */
     int64_t age_max_ns;         /* or this age; see batcher.age_ns. */
-    size_t
-        crowd_bytes; /* Open batches of a feed that has no room are cut when they are so large. */
 };
 
 struct lane;
@@ -122,8 +120,9 @@ struct feed {
     uint64_t opened_lsn;  /* Where it was opened last: no batch spans it. */
     uint64_t decoded_lsn; /* All rows of its pages below it have arrived. */
     size_t bytes;         /* Of its batches, open and sealed. */
-    bool crowded;         /* There was no room for its rows since the last cut. */
-    uint64_t n_taken;     /* Rows. */
+    size_t crowd_bytes; /* Not 0: there was no room for its rows since the last cut, which cuts its
+                         * open batches when they are as large as that. */
+    uint64_t n_taken;   /* Rows. */
 };
 
 struct batcher {

@@ -76,7 +76,7 @@ struct store_options { /* Strings are copied. */
     const struct table_desc *const *tables; /* All that rows can be of. Borrowed; static. */
     size_t n_tables;
     size_t rows_max, bytes_max; /* Of a batch. 0: 50,000 and 8 MiB. */
-    /* Of a batch with rows of a page; patient tables, and derived ones, wait four times as long,
+    /* Of a batch with rows of a page; patient tables, and derived ones, wait five times as long,
      * but at most 50 s. 0: 1 s. */
     int64_t age_max_ns;
     size_t memory_max; /* Bytes of a feed's batches after which has_room says no; half of

@@ -394,10 +394,10 @@ static int64_t age_of(const struct batcher *b, const struct lane *l) {
  * more. */
 static bool is_crowded(const struct batcher *b, unsigned feed) {
     size_t bytes = 0;
-    if (!b->feeds[feed].crowded) return false;
+    if (b->feeds[feed].crowd_bytes == 0) return false;
     for (const struct lane *l = b->lanes; l != NULL; l = l->next)
         if (l->feed == feed && l->open.n_rows > 0) bytes += batch__bytes(&l->open);
-    return bytes >= b->options.crowd_bytes;
+    return bytes >= b->feeds[feed].crowd_bytes;
 }
 
 /* Tables that are cut at the common age are cut together with the first of their feed that is old
@@ -406,7 +406,7 @@ void batcher__cut(struct batcher *b, bool everything) {
     bool due[FEEDS_MAX], crowded[FEEDS_MAX];
     for (unsigned i = 0; i < FEEDS_MAX; i++) {
         due[i] = crowded[i] = is_crowded(b, i);
-        b->feeds[i].crowded = false;
+        b->feeds[i].crowd_bytes = 0;
     }
     for (struct lane *l = b->lanes; l != NULL; l = l->next) {
         int64_t age_ns = age_of(b, l);

@@ -216,7 +216,8 @@ static void on_sealed(void *ctx, struct sealed *sealed) {
 }
 
 /* What is about souk itself, and what is derived later in any case, waits longer, for the sake of
- * fewer parts; but never so long that it is not there within a minute. */
+ * fewer parts; but it is there within a minute, unless the server has too many parts: then all wait
+ * longer. */
 static int64_t age_ns(void *ctx, const struct table_desc *table) {
     const struct store *s = ctx;
     int64_t ns = s->options.age_max_ns,
@@ -446,8 +447,7 @@ int store__open(struct store **out, uv_loop_t *loop, const struct clock *clock,
     struct batcher_options batches = {.store_id = spool__store_id(spool),
                                       .rows_max = s->options.rows_max,
                                       .bytes_max = s->options.bytes_max,
-                                      .age_max_ns = s->options.age_max_ns,
-                                      .crowd_bytes = s->options.memory_max / 2};
+                                      .age_max_ns = s->options.age_max_ns};
     int status = batcher__init(&s->batcher, clock, &batches);
     if (status != 0) {
         free_store(s);
@@ -530,7 +530,7 @@ bool store__has_room(const struct store *s, unsigned feed) {
     bool room = s->batcher.feeds[feed].bytes < max;
     if (!room) { /* Someone waits to be told. */
         ((struct store *)s)->no_room[feed] = true;
-        ((struct store *)s)->batcher.feeds[feed].crowded = true;
+        ((struct store *)s)->batcher.feeds[feed].crowd_bytes = max / 2 + 1; /* Of its own. */
     }
     return room;
 }

@@ -720,6 +720,50 @@ static void test_a_server_that_stands_still_is_not_connected(void **state) {
     }
 }
 
+/* A feed whose open batches fill its share of the memory has room again with the next cut, and not when they are old:
+ * a half of the memory is more than the tape ever has. */
+static void test_a_feed_without_room_has_some_soon(void **state) {
+    (void)state;
+    static const struct table_desc tape = {.name = "tape", .columns = world_columns, .n_columns = 5, .derived = true};
+    static const struct table_desc *const tables[] = {&world_data, &world_checks, &world_refused, &tape};
+    static const unsigned feeds[][2] = {{0, 0}, {FEED_TAPE, FEED_TAPE}, {0, 1}}; /* Which fills; which is open as well. */
+    for (size_t i = 0; i < sizeof feeds / sizeof *feeds; i++) {
+        struct world *w = world_new(1470 + i);
+        unsigned feed = feeds[i][0];
+        server_model__fini(&w->server);
+        server_model__init(&w->server, &w->clock, 1, tables, 4);
+        w->options.tables = tables;
+        w->options.n_tables = 4;
+        w->options.rows_max = 50000;
+        w->options.age_max_ns = 20 * NS_PER_S;
+        assert_true(world_open(w));
+        w->readers[0].open = false; /* The rows are made here. */
+        for (int k = 0; k < 2000; k++) world_append(w);
+        world_idle(w);
+        struct spool_status st;
+        spool__status(w->spool, &st);
+        if (feeds[i][1] == FEED_TAPE) store__open_feed(w->store, FEED_TAPE, st.first_lsn);
+        if (feeds[i][1] == 1) store__open_feed(w->store, 1, st.end_lsn);
+        struct spool_reader r;
+        struct spool_record rec;
+        struct err e = {0};
+        spool_reader__init(&r, w->spool, st.first_lsn);
+        while (store__has_room(w->store, feed)) {
+            struct rows rows = {0};
+            assert_int_equal(spool_reader__next(&r, st.synced_lsn, &rec, &e), 1);
+            for (uint32_t k = 0; k < 20; k++)
+                put_row(&rows, feed == FEED_TAPE ? &tape : &world_data, "", 0, rec.lsn, k);
+            assert_int_equal(store__rows(w->store, feed, rec.lsn, rec.next_lsn, w->clock.wall_ns, &rows), 0);
+        }
+        spool_reader__fini(&r);
+        int64_t from_ns = w->clock.mono_ns;
+        while (!store__has_room(w->store, feed)) world_step(w, false);
+        print_message("feed %u has room again after %.1f s\n", feed, (double)(w->clock.mono_ns - from_ns) / NS_PER_S);
+        assert_true(w->clock.mono_ns - from_ns < 5 * NS_PER_S);
+        world_free(w);
+    }
+}
+
 /* Parts run out by the bound of one partition, or of all; that makes no batch smaller. */
 static void test_too_many_parts_are_not_partitions(void **state) {
     (void)state;
@@ -833,6 +877,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_at_least_once_waits_for_no_server),
         cmocka_unit_test(test_a_server_that_stands_still_is_not_connected),
         cmocka_unit_test(test_a_server_with_too_much_to_do_is_asked_seldom),
+        cmocka_unit_test(test_a_feed_without_room_has_some_soon),
         cmocka_unit_test(test_too_many_parts_are_not_partitions),
         cmocka_unit_test(test_small_blocks_grow_when_the_bound_is_lifted),
         cmocka_unit_test(test_a_rule_that_came_after_the_rows),

@@ -499,13 +499,12 @@ static void test_tables_are_cut_at_their_own_age(void **state) {
     f->n_seals = 0;
     f->checkpoint = 0;
     start(f);
-    f->b.options.crowd_bytes = 3 * 12;
     put(f, &data_table, 1), put(f, &data_table, 2);
-    f->b.feeds[0].crowded = true;
+    f->b.feeds[0].crowd_bytes = 3 * 12;
     batcher__cut(&f->b, false);
     assert_int_equal(f->n_seals, 0);
     put(f, &data_table, 3);
-    f->b.feeds[0].crowded = true;
+    f->b.feeds[0].crowd_bytes = 3 * 12;
     batcher__cut(&f->b, false);
     assert_int_equal(f->n_seals, 1);
     batcher__fini(&f->b);
