@@ -1,8 +1,8 @@
 /*
  * The happy path: a Landlock ruleset with a rule for each folder, then a seccomp filter that
- * refuses connect(). What can fail: a kernel without one or the other (Landlock of Linux 5.19 or
- * newer is needed, as the engine renames parts between folders); then the rest holds and the caller
- * is told.
+ * refuses connect() and the other ways to the same. What can fail: a kernel without one or the
+ * other (Landlock of Linux 5.19 or newer is needed, as the engine renames parts between folders);
+ * then the rest holds and the caller is told.
  */
 #include "sandbox.h"
 
@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,6 +31,13 @@
 #ifndef LANDLOCK_ACCESS_FS_TRUNCATE
 #define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
 #endif
+
+#ifndef SYS_io_uring_setup
+#define SYS_io_uring_setup 425
+#endif
+#define X32_BIT 0x40000000u /* Numbers of x32 on x86-64; nowhere else are any so large. */
+/* Of a system call's argument; both machines are little-endian. */
+#define LOW_HALF(i) (offsetof(struct seccomp_data, args) + sizeof(uint64_t) * (i))
 
 #if defined(__x86_64__)
 #define OWN_ARCH AUDIT_ARCH_X86_64
@@ -119,12 +127,23 @@ static bool restrict_files(const char *folder, const char *library) {
 
 static bool refuse_connections(void) {
 #ifdef OWN_ARCH
+    enum { FLAGS_OF_SENDTO = 3, FLAGS_OF_SENDMSG = 2 }; /* Which argument. */
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OWN_ARCH, 1, 0),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS), /* System calls of another ABI. */
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_connect, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 10, 0), /* The same calls by other numbers. */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_connect, 9, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 8, 0), /* Connects for others. */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendto, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendmmsg, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendmsg, 3, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, LOW_HALF(FLAGS_OF_SENDTO)),
+        BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, LOW_HALF(FLAGS_OF_SENDMSG)),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MSG_FASTOPEN, 0, 1), /* Connects as it sends. */
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };

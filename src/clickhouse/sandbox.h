@@ -11,8 +11,9 @@
 /**
  * For the calling process and all that it starts, for good: files can be written below @folder/db
  * only, and read there, in @folder, in the system's folders of libraries and in what tells of the
- * machine, but not in anybody's home (Landlock); and unless @may_connect no connection can be made
- * (seccomp).
+ * machine, but not in anybody's home (Landlock); and unless @may_connect it makes no TCP
+ * connection: connect() is refused, and so are sending with MSG_FASTOPEN, io_uring, and the x32
+ * numbers of system calls (seccomp). Datagrams are not.
  * @library is readable too. Must be called while the process has one thread.
  * @return NULL, or what is left open and why, in one line; static.
  */
