@@ -22,11 +22,17 @@ SMALL = {"tape": {"memory_mib": 16}, "batch": {"bytes_mib": 1, "rows": 5000}, "l
 SLOW = ("--rate", "60", "--page-changes", "60", "--psapi-limits", "20:1:60")
 
 
+def stop_souk(bench):
+    if "souk" in bench.processes:
+        bench.stop("souk")
+
+
 @contextlib.contextmanager
-def group(controller, **values):
-    """A control group of version 1 or 2 with @values (file: text). @return its folder, or None when there can be none."""
+def group(bench, controller, **values):
+    """A control group of version 1 or 2 with @values (file: text), for @bench's souk, which is stopped with it: one that
+    is not empty stays. @return its folder, or None when there can be none."""
     folder = GROUPS / controller if (GROUPS / controller).is_dir() else GROUPS
-    made = folder / f"souk-{os.getpid()}"
+    made = folder / f"souk-{controller}-{os.getpid()}"
     try:
         made.mkdir()
     except OSError:
@@ -40,8 +46,8 @@ def group(controller, **values):
             (made / name).write_text(text)
         yield made
     finally:
-        with contextlib.suppress(OSError):
-            made.rmdir()
+        stop_souk(bench)
+        made.rmdir()
 
 
 def start_limited(bench, groups=(), descriptors=None):
@@ -63,7 +69,7 @@ def memory(bench, what):
 @pytest.fixture
 def bench(narrow):
     yield narrow
-    narrow.stop("souk")
+    stop_souk(narrow)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +111,8 @@ def test_with_64_descriptors_clients_are_refused_and_rows_flow(bench):
 @pytest.mark.case(53)
 def test_in_64_mib_it_runs_without_being_killed(bench):
     with score.case(53, "64 MiB of memory") as s, \
-            group("memory", **{"memory.limit_in_bytes": str(64 * MIB)}) as v1, \
-            group("memory", **{"memory.max": str(64 * MIB)}) if v1 is None else contextlib.nullcontext() as v2:
+            group(bench, "memory", **{"memory.limit_in_bytes": str(64 * MIB)}) as v1, \
+            group(bench, "memory", **{"memory.max": str(64 * MIB)}) if v1 is None else contextlib.nullcontext() as v2:
         made = v1 or v2
         start_limited(bench, [made] if made else [])
         bench.fresh(60)
@@ -130,8 +136,8 @@ def duty_cycle(process, stop):
 @pytest.mark.case(53)
 def test_with_a_tenth_of_a_processor_it_keeps_up_or_falls_behind(bench):
     with score.case(53, "a tenth of a processor") as s, \
-            group("cpu", **{"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "10000"}) as v1, \
-            group("cpu", **{"cpu.max": "10000 100000"}) if v1 is None else contextlib.nullcontext() as v2:
+            group(bench, "cpu", **{"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "10000"}) as v1, \
+            group(bench, "cpu", **{"cpu.max": "10000 100000"}) if v1 is None else contextlib.nullcontext() as v2:
         made = v1 or v2
         start_limited(bench, [made] if made else [])
         stop = threading.Event()
