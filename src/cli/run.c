@@ -296,12 +296,14 @@ int app__run(struct app *a, int64_t for_ns) {
     if (for_ns > 0) uv_timer_start(&a->deadline, on_for, (uint64_t)(for_ns / NS_PER_MS), 0);
     uv_timer_start(&a->begin, on_start, 0, START_LOOK_MS);
     lanes__wake(a);
+    log__use_clock(&a->clock); /* Its lines say the time that rows do. */
     while (!a->stopped) {
         run_turn(a);
         if (a->spool != NULL && spool__has_failed(a->spool)) end_at_once();
     }
     LOG_INFO("cli", "stopped",
              LOG_F("seconds", (double)(a->clock.mono_ns - a->started_mono_ns) / (double)NS_PER_S));
+    log__use_clock(NULL);
     return 0;
 }
 

@@ -180,8 +180,10 @@ void log__write(enum log_level level, const char *room, const char *event,
                 const struct log_field *fields, size_t n) {
     pthread_mutex_lock(&lock);
     struct clock now;
-    if (state.clock != NULL) now = *state.clock;
-    else clock__read(&now);
+    if (state.clock != NULL) {
+        __atomic_load(&state.clock->mono_ns, &now.mono_ns, __ATOMIC_RELAXED);
+        __atomic_load(&state.clock->wall_ns, &now.wall_ns, __ATOMIC_RELAXED);
+    } else clock__read(&now);
     uint64_t n_suppressed = 0;
     state.counts[level]++;
     bool limited = level >= LOG_LEVEL_WARN;

@@ -4,9 +4,11 @@ tests/lib/faultclock.c is preloaded into souk alone, and adds what the test writ
 wall clock. ClickHouse and the simulator keep the right time.
 """
 
+import datetime
 import json
 import os
 import pathlib
+import re
 import signal
 import struct
 import subprocess
@@ -84,6 +86,12 @@ def assert_stamped_right(bench, since):
     assert all(s <= ran_s for s in far.values()), far
 
 
+def log_times(bench):
+    """What the lines of souk's log say when they were written, in seconds since 1970."""
+    return [datetime.datetime.fromisoformat(t.replace("Z", "+00:00")).timestamp()
+            for t in re.findall(r"(?m)^ts=(\S+) ", bench.log())]
+
+
 @pytest.mark.case(51)
 def test_a_jump_changes_nothing_but_what_is_said_of_the_clock(bench):
     since = time.time() - 120
@@ -107,6 +115,10 @@ def test_a_jump_changes_nothing_but_what_is_said_of_the_clock(bench):
                 shown = run_souk("status", config=bench.config_file).stdout
                 assert "clock" in shown, shown
                 assert bench.metric("souk_clock_correction_seconds") == pytest.approx(-off, abs=5)
+                n_lines = len(log_times(bench))
+                bench.processes["souk"].send_signal(signal.SIGHUP)  # Which it writes a line of.
+                until("the log has a line", 20, lambda n=n_lines: len(log_times(bench)) > n)
+                assert all(abs(t - time.time()) < 1800 for t in log_times(bench)[n_lines:]), bench.tail("souk", 5)
             else:
                 until("the alert is over", 20, lambda: not [a for a in bench.alerts("clock") if a["status"] == "firing"])
             s.seeds += 1

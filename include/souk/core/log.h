@@ -40,7 +40,9 @@ struct log_field {
 /** Sets where lines go, how they look and the lowest level that is written. Before it is called,
  *  lines go to standard error as logfmt from level info. @out is borrowed. */
 void log__setup(FILE *out, enum log_format format, enum log_level lowest);
-/** Lets lines carry @clock's wall time instead of the system's; for tests and replay. Borrowed. */
+/** Lets lines carry @clock's times instead of the system's, which may be wrong: souk's is
+ * corrected. Lines of other threads may be as old as the clock's last turn. Borrowed; NULL: the
+ * system's. */
 void log__use_clock(const struct clock *clock);
 /** Writes one line; use the macros. The first of @n fields is skipped. @event says what happened.
  */
