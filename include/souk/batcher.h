@@ -57,7 +57,6 @@ enum sealed_state {
     SEALED_SEALING, /* Its SEAL record is not synced yet. */
     SEALED_READY,   /* May be sent, when its turn comes. */
     SEALED_SENDING, /* In flight, or its outcome is not known. */
-    SEALED_STORED,  /* Acknowledged. */
 };
 
 /** What the log has to say of a batch before it is sent (again). */

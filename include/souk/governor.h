@@ -100,8 +100,8 @@ struct permit {
     enum permit_tier tier;
     uint32_t cost; /* Tokens of each window; 0: 1. */
     bool proven;   /* What its owner asks for was there when it was last answered. While the venue's
-                    * budget of refused   subjects is spent (30 in 10 minutes), only such go; the others
-                    * wait. */
+                    * budget of refused   subjects is spent (30 in 10 minutes), only such go; the
+                    * others   wait. */
     bool may_head; /* Its owner can send a HEAD; set before it asks. */
     bool head;     /* Granted for a HEAD of the same URL and nothing else: it costs no token. Once
                     * it was reported, the owner asks again for what it wanted. */
@@ -255,11 +255,9 @@ size_t governor__n_policies(const struct governor *g);
 void governor__policy(const struct governor *g, size_t i, struct policy_status *out);
 /** Sets the gauges to what holds now; for before a scrape. */
 void governor__measure(struct governor *g);
-/** @return a number that changes whenever there is something new to save: at grants and reports. */
-uint64_t governor__revision(const struct governor *g);
-/** Saves rings, holds, budgets and learned rates as bytes (wall times). Save when the revision has
- *  changed, and sync it before the request of a new grant is sent where a crash loop must not
- * burst: a grant that was not saved is not known to the next process. */
+/** Saves rings, holds, budgets and learned rates as bytes (wall times). Save it after grants and
+ * reports, and sync it before the request of a new grant is sent where a crash loop must not burst:
+ * a grant that was not saved is not known to the next process. */
 void governor__save(const struct governor *g, struct buf *out);
 /** Takes a saved state back, after the endpoints were added and before the first request. Requests
  *  that were in flight count as ended now. A state of another version or damaged is refused

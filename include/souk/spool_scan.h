@@ -46,10 +46,6 @@ void spool_scan__info(const struct spool_scan *s, struct spool_scan_info *out);
 /** Goes on at the first record at or behind @lsn, which need not be a record's position. A scan
  *  starts at first_lsn. */
 void spool_scan__seek(struct spool_scan *s, uint64_t lsn);
-/** Goes on at the start of the last segment whose first record was appended at or before @wall_ns
- *  (UTC). Records from then on all follow, and some from before, unless the wall clock was set back
- *  between: the caller compares spool_record.wall_ns. */
-void spool_scan__seek_wall(struct spool_scan *s, int64_t wall_ns);
 /** Reads the next record. Its payload is borrowed until the next call; a CHECKPOINT's is its
  *  writer's.
  *  @return 1 with @out filled; 0 at the end of what was there at opening; ERR_CORRUPT with @e

@@ -68,8 +68,6 @@ static void append_f32(struct buf *b, float v) {
     buf__u32(b, bits);
 }
 
-void batch__f32(struct batch *b, float v) { append_f32(&next_cell(b, COLUMN_F32)->data, v); }
-
 void batch__f64(struct batch *b, double v) {
     uint64_t bits;
     memcpy(&bits, &v, sizeof bits);

@@ -110,12 +110,3 @@ void *map__remove(struct map *m, struct slice key) {
     if (++m->n_removed > MARKS_MIN + m->n / 2) remake(m);
     return value;
 }
-
-void map__each(struct map *m, void (*fn)(void *ctx, struct slice key, void *value), void *ctx) {
-    if (!m->ready) return;
-    ck_ht_iterator_t it = CK_HT_ITERATOR_INITIALIZER;
-    ck_ht_entry_t *entry;
-    while (ck_ht_next(&m->ht, &it, &entry))
-        fn(ctx, slice__of(ck_ht_entry_key(entry), ck_ht_entry_key_length(entry)),
-           ck_ht_entry_value(entry));
-}

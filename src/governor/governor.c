@@ -256,7 +256,6 @@ void governor__undo(struct governor *g, struct permit *p) {
     permit__land(g, p);
     p->granted = false;
     p->cb = NULL;
-    g->revision++;
     schedule__end_first(g, ep);
     schedule__wake(g, ep->policy);
     schedule__wake_host(g, ep->host);
@@ -271,7 +270,6 @@ void governor__resume(struct governor *g, struct endpoint *ep) {
     ep->n_invalid = ep->n_auth = 0;
     ep->killed = false;
     ep->paused_until_ns = 0;
-    g->revision++;
     venue__forget_refusals(g, ep->venue);
     schedule__place(g, ep);
     measure__endpoint(ep);
@@ -281,7 +279,6 @@ void governor__resume(struct governor *g, struct endpoint *ep) {
 void governor__pause(struct governor *g, struct endpoint *ep, int64_t for_ns, const char *why) {
     ep->paused_until_ns = for_ns > NEVER - g->clock->mono_ns ? NEVER : g->clock->mono_ns + for_ns;
     snprintf(ep->paused_reason, sizeof ep->paused_reason, "%s", why);
-    g->revision++;
     schedule__place(g, ep);
     schedule__arm(g);
 }
@@ -289,7 +286,6 @@ void governor__pause(struct governor *g, struct endpoint *ep, int64_t for_ns, co
 void governor__kill(struct governor *g, struct endpoint *ep, const char *why) {
     ep->killed = true;
     ep->disabled_until_ns = 0; /* What a person says takes the place of every other reason. */
-    g->revision++;
     endpoint__disable(ep, NEVER, why);
     schedule__arm(g);
 }
@@ -303,8 +299,6 @@ uint32_t governor__cost_max(const struct governor *g, const struct endpoint *ep)
 }
 
 size_t governor__n_endpoints(const struct governor *g) { return g->n_endpoints; }
-
-uint64_t governor__revision(const struct governor *g) { return g->revision; }
 
 struct endpoint *governor__find(struct governor *g, const char *name) {
     for (size_t i = 0; i < g->n_endpoints; i++)

@@ -217,7 +217,7 @@ struct governor {
     struct venue *venues;
     struct due **heap;
     size_t n_heap, cap_heap;
-    uint64_t n_due, n_grants, revision;
+    uint64_t n_due, n_grants;
     int64_t global_next_ns;
     uint64_t random;
     struct permit *flying_head, *flying_tail; /* Oldest grant first. */

@@ -192,7 +192,6 @@ void governor__report(struct governor *g, struct permit *p, const struct governo
     permit__land(g, p);
     p->granted = false;
     p->cb = NULL;
-    g->revision++;
     learn(g, ep, &h);
     if (h.complete) ep->head_due = false; /* The state is known: nothing is left to ask for. */
     if (dispatched) endpoint__answered(ep, done_ns);

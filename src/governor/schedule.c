@@ -214,7 +214,6 @@ static void grant(struct governor *g, struct endpoint *ep, struct permit *p) {
     permit__fly(g, p);
     p->granted_mono_ns = now_ns;
     p->serial = ++g->n_grants;
-    g->revision++;
     ep->host->next_ns = now_ns + g->o.host_gap_ns;
     if (ep->o.use_global_rate && g->o.global_rate_per_s > 0)
         g->global_next_ns = now_ns + (int64_t)((double)NS_PER_S / g->o.global_rate_per_s);

@@ -212,20 +212,6 @@ void spool_scan__seek(struct spool_scan *s, uint64_t lsn) {
     if (view__record(&s->view, &s->form, offset, true, &h, NULL) == 1) s->offset = offset;
 }
 
-void spool_scan__seek_wall(struct spool_scan *s, int64_t wall_ns) {
-    struct record_header h;
-    for (size_t i = s->n_files; i-- > 0;) {
-        uint64_t segment = s->files.files[i].number;
-        if (view__open(&s->view, s->dir_fd, segment) != 0) continue;
-        int rc = view__record(&s->view, &s->form, SEGMENT_HEADER, true, &h, NULL);
-        /* A gap has no time; a segment that starts with one is passed on the way down. */
-        if (i > 0 && (rc != 1 || h.type == RECORD_GAP || h.wall_ns > wall_ns)) continue;
-        go_to(s, i, SEGMENT_HEADER, 0);
-        return;
-    }
-    go_to(s, 0, SEGMENT_HEADER, 0);
-}
-
 static int tell_damage(struct spool_scan *s, uint64_t segment, uint64_t from, uint64_t to,
                        struct err *e) {
     s->damage = (struct spool_scan_damage){segment, from, to};

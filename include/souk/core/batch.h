@@ -81,7 +81,6 @@ void batch__u32(struct batch *b, uint32_t v);
 void batch__i32(struct batch *b, int32_t v);
 void batch__u64(struct batch *b, uint64_t v);
 void batch__i64(struct batch *b, int64_t v);
-void batch__f32(struct batch *b, float v);
 void batch__f64(struct batch *b, double v);
 void batch__str(struct batch *b, struct slice s);
 void batch__cstr(struct batch *b, const char *z);

@@ -23,7 +23,5 @@ void *map__get(struct map *m, struct slice key);
 int map__put(struct map *m, struct slice key, void *value);
 /** Takes @key out. @return its value, or NULL. */
 void *map__remove(struct map *m, struct slice key);
-/** Calls @fn for each entry, in no order. @fn must not change the map. */
-void map__each(struct map *m, void (*fn)(void *ctx, struct slice key, void *value), void *ctx);
 
 #endif
