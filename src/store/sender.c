@@ -219,6 +219,11 @@ static void rest(struct store *s, size_t table, enum reply_class class) {
     if (class == REPLY_PARTS && s->age_scale[table] < AGE_SCALE_MAX) s->age_scale[table] *= 2;
 }
 
+/* A block of @table is there, so it was taken. */
+static void end_rest(struct store *s, size_t table) {
+    s->rests[table] = s->rest = (struct store_rest){.why = STORE_CONNECTED};
+}
+
 static void on_refused(struct sender *c, struct sealed *x, const struct store_reply *reply) {
     struct store *s = c->store;
     enum reply_class class = store_reply__class(reply);
@@ -276,7 +281,7 @@ static void on_inserted(void *data, const struct store_reply *reply) {
     size_t i = store__table_index(s, x->batch.table);
     c->n_failures = 0;
     s->age_scale[i] = (s->age_scale[i] + 1) / 2;
-    s->rests[i] = s->rest = (struct store_rest){.why = STORE_CONNECTED};
+    end_rest(s, i);
     /* An exception that says "deduplicated" closes the connection as any other does. */
     if (c->state != SENDER_ENDED)
         move(c, reply->outcome == STORE_STORED ? SENDER_READY : SENDER_CLOSED);
@@ -345,6 +350,7 @@ static void on_found(void *data, const struct store_reply *reply, bool found) {
     move(c, SENDER_READY);
     bool proves = x->proves;
     x->look = false;
+    if (found) end_rest(s, store__table_index(s, x->batch.table));
     if (proves) on_proof(c, x, found);
     else if (!found) store__split(s, x);
     /* The larger block was taken after all, or a smaller one under its token: see how far. */

@@ -764,6 +764,30 @@ static void test_a_feed_without_room_has_some_soon(void **state) {
     }
 }
 
+/* Refused twice, and then found to be there: the table has nothing to rest for, and no insert that would say so. */
+static void test_what_is_found_ends_a_rest(void **state) {
+    (void)state;
+    struct world *w = world_new(1480);
+    assert_true(world_open(w));
+    do world_append(w);
+    while (w->pages[w->n_pages - 1].n_rows == 0); /* One batch of data, and no more. */
+    w->server.odds.lost = 1000;
+    while (w->server.n_lost < 1) world_step(w, false);
+    w->server.odds.lost = 0;
+    w->server.code = 999;
+    for (int i = 0; i < 2000 && status_of(w).state != STORE_REFUSES; i++) world_step(w, false);
+    assert_int_equal(status_of(w).state, STORE_REFUSES);
+    w->server.code = 6;
+    for (int i = 0; i < 2000 && w->server.n_found < 1; i++) world_step(w, false);
+    assert_true(w->server.n_found > 0);
+    w->server.code = 0;
+    assert_true(world_drain(w));
+    run_for(w, 20, false);
+    assert_int_equal(status_of(w).state, STORE_CONNECTED);
+    assert_true(status_of(w).answers);
+    world_free(w);
+}
+
 /* Parts run out by the bound of one partition, or of all; that makes no batch smaller. */
 static void test_too_many_parts_are_not_partitions(void **state) {
     (void)state;
@@ -878,6 +902,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_a_server_that_stands_still_is_not_connected),
         cmocka_unit_test(test_a_server_with_too_much_to_do_is_asked_seldom),
         cmocka_unit_test(test_a_feed_without_room_has_some_soon),
+        cmocka_unit_test(test_what_is_found_ends_a_rest),
         cmocka_unit_test(test_too_many_parts_are_not_partitions),
         cmocka_unit_test(test_small_blocks_grow_when_the_bound_is_lifted),
         cmocka_unit_test(test_a_rule_that_came_after_the_rows),
