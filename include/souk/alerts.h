@@ -130,6 +130,10 @@ int alerts__raise(struct alerts *a, const struct alert_signal *signal);
 /** The condition is over: resolves the incident if it fires. */
 void alerts__clear(struct alerts *a, const char *class, const struct alert_label *labels,
                    size_t n_labels);
+/** @return whether an incident of @class and @labels fires, and in @acked whether somebody has
+ *  acknowledged it. */
+bool alerts__fires(const struct alerts *a, const char *class, const struct alert_label *labels,
+                   size_t n_labels, bool *acked);
 /** Sets or clears a flag such as stale_data for a class ("" for none); repeating does nothing.
  *  @auto_resume_ms: when it will end by itself, as far as known; 0 otherwise. */
 void alerts__flag(struct alerts *a, const char *name, const char *class, bool value,

@@ -18,6 +18,8 @@
  * clock        the machine's clock contradicts servers by 5 s (warning)        -
  * rows_held    rows wait, as their times would make ClickHouse drop them
  *              (critical)                                                      -
+ * log_damaged  the start found a part of the log damaged or gone (critical);  -
+ *              ends when somebody acknowledges it, in this run or a later one
  * imbalance    rows that came in are not accounted for, at GUARD_UNBALANCED   -
  *              evaluations in a row (critical) */
 #ifndef SOUK_GUARD_H
@@ -74,6 +76,8 @@ struct guard_store {
 struct guard_spool {
     uint64_t bytes, quota_bytes;
     bool full, failed;
+    uint64_t damaged_bytes; /* What opening it found damaged, and set aside, */
+    uint32_t n_missing;     /* and how many segments it found gone or cut short. */
 };
 
 /** What is known of the machine's wall clock; see core/wall.h. */

@@ -182,6 +182,17 @@ void alerts__clear(struct alerts *a, const char *class, const struct alert_label
     record__commit(r);
 }
 
+bool alerts__fires(const struct alerts *a, const char *class, const struct alert_label *labels,
+                   size_t n_labels, bool *acked) {
+    struct incident key = {0};
+    set_identity(&key, class, labels, n_labels);
+    /* The map is searched only; its functions do not know const. */
+    const struct incident *i =
+        map__get(&((struct alerts *)(uintptr_t)a)->by_fp, slice__str(key.fp));
+    *acked = i != NULL && i->acked;
+    return i != NULL;
+}
+
 void alerts__flag(struct alerts *a, const char *name, const char *class, bool value,
                   int64_t auto_resume_ms) {
     size_t i = 0;

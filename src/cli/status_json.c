@@ -202,6 +202,7 @@ static void put_spool(const struct app *a, struct buf *out) {
     put_u64(out, "records", s.n_records, &first);
     put_u64(out, "torn_bytes", s.torn_bytes, &first);
     put_u64(out, "corrupt_bytes", s.corrupt_bytes, &first);
+    put_u64(out, "missing_segments", s.n_missing, &first);
     put_bool(out, "full", s.full, &first);
     put_bool(out, "failed", s.failed, &first);
     put_u64(out, "pages_waiting", lanes__busy(a) ? 1 : 0, &first);

@@ -217,6 +217,10 @@ static int wal_verify(struct wal *w) {
     if (!w->json && w->info.torn_bytes > 0)
         printf("%" PRIu64 " bytes behind position %" PRIu64 " are an unfinished write\n",
                w->info.torn_bytes, w->info.end_lsn);
+    if (!w->json && w->info.gap_bytes > 0)
+        printf("%" PRIu64 " damaged bytes were set aside by an earlier start: pages in there that "
+               "were not stored are lost; souk verify names what ClickHouse lacks\n",
+               w->info.gap_bytes);
     if (!w->json)
         printf("%" PRIu64 " records are good, %" PRIu64 " ranges are damaged (%" PRIu64 " bytes)\n",
                c.n_total, c.n_damaged, c.damaged_bytes);

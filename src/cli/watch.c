@@ -181,7 +181,9 @@ static void judge_rest(struct app *a) {
                                 .spool = {.bytes = spool.bytes,
                                           .quota_bytes = spool.quota_bytes,
                                           .full = spool.full,
-                                          .failed = spool.failed}};
+                                          .failed = spool.failed,
+                                          .damaged_bytes = spool.corrupt_bytes,
+                                          .n_missing = spool.n_missing}};
     guard__evaluate(a->guard, &facts);
 }
 

@@ -70,6 +70,8 @@ struct guard {
     size_t n_groups;
     struct condition store, spool, clock_rule, mistimed, balance;
     unsigned n_unbalanced; /* Evaluations in a row. */
+    bool damage_stands;    /* An incident of a damaged log that nobody has acknowledged, */
+    bool damage_told;      /* and that of this run is among those that were raised. */
     enum guard_level level;
     char summary[256];
     bool unjudged; /* There were more streams that somebody wants than can be judged. */
@@ -495,6 +497,34 @@ static void judge_balance(struct guard *g, const struct guard_store *s) {
     apply(g, &g->balance, &f, "imbalance", "/runbook#imbalance", NULL, 0);
 }
 
+/* What was lost does not come back by itself, so nothing good ends this but a person who knows of
+ * it. It is found once, by the start that mends the log: later starts know it by its incident. */
+static void judge_damage(struct guard *g, const struct guard_spool *s) {
+    bool acked, fires = alerts__fires(g->alerts, "log_damaged", NULL, 0, &acked);
+    bool is_new = (s->damaged_bytes > 0 || s->n_missing > 0) && !g->damage_told;
+    /* Also before another is raised: they have acknowledged what an earlier start had found. */
+    if (fires && acked) alerts__clear(g->alerts, "log_damaged", NULL, 0);
+    g->damage_stands = is_new || (fires && !acked);
+    if (!is_new) return;
+    char body[TEXT_MAX];
+    struct alert_why why = {"damaged_bytes", ">", 0, (double)s->damaged_bytes};
+    snprintf(body, sizeof body,
+             "The start found %" PRIu64 " damaged bytes, which it copied to spool/bad, and %" PRIu32
+             " segments gone or cut short. Pages in there that ClickHouse did not have yet are "
+             "lost: souk verify names what it lacks. Look at the disk and at the system's log. "
+             "This stays until somebody acknowledges it.",
+             s->damaged_bytes, s->n_missing);
+    struct alert_signal signal = {.class = "log_damaged",
+                                  .sev = ALERT_CRITICAL,
+                                  .title = "The log was damaged, and rows may be lost",
+                                  .body = body,
+                                  .why = &why,
+                                  .n_why = 1,
+                                  .runbook = "/runbook#log_damaged",
+                                  .seen_wall_ns = g->clock->wall_ns};
+    g->damage_told = alerts__raise(g->alerts, &signal) == 0;
+}
+
 /* 1234567 as 1,234,567. */
 static void print_grouped(double v, char out[40]) {
     char digits[32];
@@ -522,6 +552,7 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
     if (g->mistimed.level > g->level) g->level = g->mistimed.level;
     if (g->clock_rule.level > g->level) g->level = g->clock_rule.level;
     if (g->balance.level > g->level) g->level = g->balance.level;
+    if (g->damage_stands) g->level = GUARD_RED;
     if (g->unjudged && g->level == GUARD_GREEN) g->level = GUARD_AMBER; /* Not known is not well. */
     for (size_t i = 0; i < g->n_subjects; i++) {
         const struct subject *u = g->subjects[i];
@@ -542,12 +573,13 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
                         : g->spool.level != GUARD_GREEN ? "; the spool fills"
                                                         : "";
     const char *balance = g->balance.level != GUARD_GREEN ? "; rows are not accounted for" : "";
+    const char *damage = g->damage_stands ? "; the log was damaged" : "";
     int at = snprintf(g->summary, sizeof g->summary, "%zu of %zu source%s fresh", n_fresh, n,
                       n == 1 ? "" : "s");
     if (store[0] == '\0' && facts->store.rows_per_s >= 0)
         at += snprintf(g->summary + at, sizeof g->summary - (size_t)at, "; %s rows/s stored", rows);
-    snprintf(g->summary + at, sizeof g->summary - (size_t)at, "%s%s%s%s%s%s", store, spool, balance,
-             g->unjudged ? "; there are more than can be judged" : "",
+    snprintf(g->summary + at, sizeof g->summary - (size_t)at, "%s%s%s%s%s%s%s", store, spool,
+             damage, balance, g->unjudged ? "; there are more than can be judged" : "",
              g->mistimed.level != GUARD_GREEN ? "; rows are held for their times" : "",
              g->clock_rule.level != GUARD_GREEN ? "; the clock is wrong" : "");
     series__set(g->m_level, (double)g->level);
@@ -557,6 +589,7 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
 void guard__evaluate(struct guard *g, const struct guard_facts *facts) {
     judge_store(g, &facts->store);
     judge_spool(g, &facts->spool);
+    judge_damage(g, &facts->spool);
     judge_mistimed(g, &facts->store);
     judge_clock(g, &facts->clock);
     judge_balance(g, &facts->store);

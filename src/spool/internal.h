@@ -29,7 +29,7 @@ struct spool_metrics {
     struct series *append_bytes, *sync_seconds, *group_bytes;
     struct series *size, *limit, *disk_free, *segments, *unacked, *oldest_unacked;
     struct series *refused_data, *refused_control;
-    struct series *corrupt, *torn_tails, *recovery_seconds;
+    struct series *corrupt, *missing, *torn_tails, *recovery_seconds;
     struct series *errors[OP__N][ERRNO__N];
 };
 

@@ -307,6 +307,18 @@ static int recover_segment(struct work *w, struct sweep *sweep, size_t i, uint64
     return rc;
 }
 
+/* Segments go when they lie below the low-water mark, and only then: whatever is gone above it, and
+ * below the first that is here, was taken away by somebody. The positions of a new log begin in
+ * segment 1, and so does its mark. */
+static void count_lost_start(struct recovery *r, const struct spool_form *f) {
+    uint64_t wanted = r->has_checkpoint ? form__segment(f, r->low_water_lsn) : 1;
+    uint64_t first = r->segments[0].number;
+    if (wanted == 0) wanted = 1; /* A mark of 0: nothing was ever acknowledged. */
+    if (first <= wanted) return;
+    LOG_WARN("spool", "segments are gone", LOG_I("first", wanted), LOG_I("count", first - wanted));
+    r->n_missing += (uint32_t)(first - wanted);
+}
+
 static int compare_segments(const void *a, const void *b) {
     uint64_t x = ((const struct segment *)a)->number, y = ((const struct segment *)b)->number;
     return x < y ? -1 : x > y;
@@ -333,6 +345,7 @@ int recover(struct recovery *r, struct spool_form *f, const struct spool_io *io,
     if (io->sync_dir(io->data, dir_fd) != 0)
         return err__setf(e, ERR_IO, "spool: sync folder: %s", strerror(errno));
     qsort(r->segments, r->n_segments, sizeof *r->segments, compare_segments);
+    count_lost_start(r, f);
     uint64_t first = form__lsn(f, r->segments[0].number, SEGMENT_HEADER);
     if (r->low_water_lsn < first) r->low_water_lsn = first;
     return 0;

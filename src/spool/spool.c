@@ -111,6 +111,8 @@ static void init_metrics(struct spool_metrics *x, struct metrics *m) {
                        "When the oldest data that waits came; 0 for none.", "%s", "");
     x->corrupt = metrics__counter(m, "souk_wal_corrupt_bytes_total",
                                   "Damaged bytes set aside by recovery.", "%s", "");
+    x->missing = metrics__counter(m, "souk_wal_missing_segments_total",
+                                  "Segments that recovery found gone or cut short.", "%s", "");
     x->torn_tails = metrics__counter(m, "souk_wal_torn_tails_total",
                                      "Unfinished writes cut off by recovery.", "%s", "");
     x->recovery_seconds =
@@ -208,6 +210,7 @@ int spool__open_io(struct spool **out, uv_loop_t *loop, const struct clock *cloc
     s->n_open_timers = 2;
     s->has_reserve = reserve__exists(s->dir_fd);
     series__add(s->metrics.corrupt, (double)s->corrupt_bytes);
+    series__add(s->metrics.missing, (double)s->n_missing);
     if (s->torn_bytes > 0) series__inc(s->metrics.torn_tails);
     series__set(s->metrics.recovery_seconds,
                 (double)(clock__stopwatch_ns() - start_ns) / (double)NS_PER_S);

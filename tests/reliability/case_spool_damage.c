@@ -63,7 +63,9 @@ static struct spool_status open_and_count(struct fixture *f, uint32_t n, struct 
 
 static void check_quiet(const struct spool_status *st) {
     assert_true(st->was_clean);
-    assert_int_equal(st->corrupt_bytes + st->torn_bytes + st->n_missing, 0);
+    assert_int_equal(st->corrupt_bytes + st->torn_bytes, 0);
+    /* A start that is gone is told of until a low-water mark lies above it: here is none. */
+    assert_int_equal(st->n_missing, st->first_lsn / SEGMENT_BYTES - 1);
 }
 
 static void write_score(struct score *s) {

@@ -201,6 +201,58 @@ static void test_guard_tells_of_rows_that_are_not_accounted_for(void **state) {
     assert_int_equal(guard__level(f->guard), GUARD_GREEN);
 }
 
+static bool damage_fires(const struct fixture *f) {
+    bool acked;
+    return alerts__fires(f->alerts, "log_damaged", NULL, 0, &acked);
+}
+
+static void ack_damage(struct fixture *f, const char *key) {
+    struct buf list = buf__init(1 << 20), args = buf__init(256);
+    alerts__list(f->alerts, SLICE_LIT("firing"), &list);
+    const char *id = memmem(list.base, list.len, "\"al_", 4);
+    assert_non_null(id);
+    buf__printf(&args, "{\"alert\":%.*s}", (int)(strchr(id + 1, '"') + 1 - id), id);
+    alerts__command(f->alerts,
+                    &(struct alert_command){.principal = SLICE_LIT("somebody"),
+                                            .key = slice__str(key),
+                                            .op = SLICE_LIT("ack"),
+                                            .args = buf__slice(&args)},
+                    NULL, NULL);
+    buf__fini(&list);
+    buf__fini(&args);
+}
+
+/* Nothing that happens by itself ends it, also not a restart that finds a log that is whole. */
+static void test_guard_tells_of_a_damaged_log_until_somebody_knows(void **state) {
+    struct fixture *f = *state;
+    struct err e;
+    f->source.enabled = false; /* Nothing else fires. */
+    f->facts.spool.damaged_bytes = 4096;
+    pass(f, 10);
+    assert_true(damage_fires(f));
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+    assert_int_equal(guard__level(f->guard), GUARD_RED);
+    assert_non_null(strstr(guard__summary(f->guard), "the log was damaged"));
+    f->facts.spool.damaged_bytes = 0;
+    guard__free(f->guard);
+    guard__open(&f->guard, &f->clock, &f->metrics, f->alerts, &e);
+    pass(f, 10);
+    assert_true(damage_fires(f));
+    assert_int_equal(guard__level(f->guard), GUARD_RED);
+    ack_damage(f, "somebody-knows-1");
+    f->facts.spool.n_missing = 1; /* What the next start finds is another thing. */
+    guard__free(f->guard);
+    guard__open(&f->guard, &f->clock, &f->metrics, f->alerts, &e);
+    pass(f, 10);
+    assert_true(damage_fires(f));
+    assert_int_equal(guard__level(f->guard), GUARD_RED);
+    ack_damage(f, "somebody-knows-2");
+    pass(f, 1);
+    assert_false(damage_fires(f));
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+}
+
 static void test_guard_tells_throttling_disabling_and_rewinds(void **state) {
     struct fixture *f = *state;
     f->source.throttled = true;
@@ -439,6 +491,7 @@ int main(void) {
         T(test_guard_tells_of_a_wrong_clock_and_of_rows_that_are_held),
         T(test_guard_watches_store_and_spool),
         T(test_guard_tells_of_rows_that_are_not_accounted_for),
+        T(test_guard_tells_of_a_damaged_log_until_somebody_knows),
         T(test_guard_tells_throttling_disabling_and_rewinds),
         T(test_guard_says_whether_it_goes_on_by_itself),
         T(test_an_incident_of_days_is_told_of_more_and_more_seldom),
