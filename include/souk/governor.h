@@ -72,6 +72,8 @@ struct governor_options {
     double utilisation;       /* Share of a window's tokens that may be used; 0: 0.96. What is kept
                                * free is rounded down, so windows below 25 are used whole. */
     uint64_t seed;            /* For jitter; same seed, same jitter. */
+    uint64_t boot_id;         /* Of the machine's start, within which the monotonic clock of one
+                               * process goes on in the next: clock__boot_id(). 0: unknown. */
     uint32_t host_inflight_max; /* Requests under way to one host; 0: 4. */
     /* The most of a policy's lasting rate that a class may take, also when nobody else wants it:
      * what is left is at once there for the others. 0: 1 for TAIL and INTERACTIVE, 0.8 for

@@ -93,7 +93,8 @@ static int put_saved(const struct buf *saved, struct buf *out, struct err *e) {
     clock__read(&clock);
     int rc = uv_loop_init(&loop);
     if (rc != 0) return err__setf(e, rc, "limits: %s", err__text(rc));
-    rc = governor__open(&g, &loop, &clock, NULL, NULL, e);
+    struct governor_options options = {.boot_id = clock__boot_id()};
+    rc = governor__open(&g, &loop, &clock, NULL, &options, e);
     if (rc == 0) rc = governor__restore(g, buf__slice(saved), e);
     if (rc == 0) throttle__put_policies(g, out);
     if (g != NULL) governor__close(g, NULL, NULL);

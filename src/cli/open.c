@@ -459,6 +459,7 @@ int app__open(struct app *a, struct settings *settings, struct err *e) {
     if (code == 0) code = open_spool(a, e);
     if (code == 0) stage_done(a, "spool", &since_ns);
     struct governor_options limits = {.seed = (uint64_t)a->started_wall_ns,
+                                      .boot_id = clock__boot_id(),
                                       .host_gap_ns =
                                           settings->config->limits.host_gap_ms * NS_PER_MS,
                                       .global_rate_per_s = settings->config->limits.vendor_per_s};

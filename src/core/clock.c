@@ -1,5 +1,6 @@
 /* The only reader of the system's clocks. */
 #include "souk/core/clock.h"
+#include <stdbool.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -23,6 +24,18 @@ int64_t clock__suspended_ns(void) {
 #else
     return 0;
 #endif
+}
+
+uint64_t clock__boot_id(void) {
+    unsigned long long high = 0, low = 0;
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re"); /* 8-4-4-4-12 hex digits. */
+    if (f == NULL) return 0;
+    unsigned a, b, c, d;
+    bool ok = fscanf(f, "%8x-%4x-%4x-%4x-%12llx", &a, &b, &c, &d, &low) == 5;
+    fclose(f);
+    if (!ok) return 0;
+    high = (unsigned long long)a << 32 | b << 16 | c;
+    return high ^ (low << 16 | d);
 }
 
 char *clock__iso(int64_t wall_ns, char *out, size_t out_size) {

@@ -1,6 +1,9 @@
-/* The governor's state as bytes, so that a restart forgets nothing. Times are saved as wall time
- * and come back relative to the clock: one that lies in the future of a clock that was set back
- * counts as now. Layout: magic, version, time, policies, endpoints, XXH3-64 of all before it. */
+/* The governor's state as bytes, so that a restart forgets nothing. Times are saved as how far from
+ * now they are, and age by what has gone by since. Within one start of the machine the monotonic
+ * clock says how long that is, and the wall clock may be set as it likes; a suspended machine's
+ * time is not counted, which is careful. After another start only the wall clock can say; one that
+ * was set back has aged nothing. Layout: magic, version, wall time, boot id, monotonic time,
+ * policies, endpoints, XXH3-64 of all before it. */
 #include "internal.h"
 #include "souk/core/log.h"
 #include <math.h>
@@ -9,7 +12,7 @@
 #include <xxhash.h>
 
 #define MAGIC 0x564f4753u /* "SGOV" */
-#define VERSION 4u
+#define VERSION 5u
 #define HOLD_MAX_NS (25 * 3600 * NS_PER_S)
 #define DAMAGED_HOLD_NS (66 * NS_PER_S)
 
@@ -22,8 +25,9 @@ static void put_time(const struct governor *g, struct buf *out, int64_t mono_ns)
 /** What is read from a saved state: the bytes, and how long ago they were saved. */
 struct taking {
     struct reader r;
-    uint32_t version;   /* 1 had neither pauses nor kills, 2 no refusals and retries, 3 no rests. */
-    int64_t elapsed_ns; /* Not negative: a wall clock that was set back has aged nothing. */
+    uint32_t version;   /* 1 had neither pauses nor kills, 2 no refusals and retries, 3 no rests,
+                           4 no boot id. */
+    int64_t elapsed_ns; /* Not negative: a clock that was set back has aged nothing. */
 };
 
 /** @return the time as a monotonic one, at most @ahead_ns after now. */
@@ -242,6 +246,8 @@ void governor__save(const struct governor *g, struct buf *out) {
     buf__u32(out, MAGIC);
     buf__u32(out, VERSION);
     buf__u64(out, (uint64_t)g->clock->wall_ns);
+    buf__u64(out, g->o.boot_id);
+    buf__u64(out, (uint64_t)g->clock->mono_ns);
     put_time(g, out, g->global_next_ns);
     buf__u32(out, (uint32_t)g->n_policies);
     for (struct policy *p = g->policies; p != NULL; p = p->next) {
@@ -266,12 +272,23 @@ static bool is_intact(struct slice saved) {
     return reader__u64(&r) == XXH3_64bits(saved.base, saved.len - 8);
 }
 
+static void take_elapsed(const struct governor *g, struct taking *t) {
+    int64_t then_ns = (int64_t)reader__u64(&t->r), now_ns = g->clock->wall_ns;
+    if (t->version >= 5) {
+        uint64_t boot_id = reader__u64(&t->r);
+        int64_t then_mono_ns = (int64_t)reader__u64(&t->r);
+        if (boot_id != 0 && boot_id == g->o.boot_id) {
+            then_ns = then_mono_ns;
+            now_ns = g->clock->mono_ns;
+        }
+    }
+    if (__builtin_sub_overflow(now_ns, then_ns, &t->elapsed_ns) || t->elapsed_ns < 0)
+        t->elapsed_ns = 0;
+}
+
 static void take_all(struct governor *g, struct taking *t) {
     char venue[64], name[256], policy[64];
-    int64_t saved_wall_ns = (int64_t)reader__u64(&t->r);
-    if (__builtin_sub_overflow(g->clock->wall_ns, saved_wall_ns, &t->elapsed_ns) ||
-        t->elapsed_ns < 0)
-        t->elapsed_ns = 0;
+    take_elapsed(g, t);
     g->global_next_ns = take_time(g, t, 60 * NS_PER_S);
     uint32_t n = reader__u32(&t->r);
     for (uint32_t i = 0; i < n && !t->r.failed; i++) {

@@ -72,6 +72,49 @@ static void check_crash_loop(const struct sim_window *w, int64_t down_ns, bool i
     sim_free(sim);
 }
 
+/* Killed and started again in the same boot of the machine, with the wall clock set to another
+ * time in between: what was sent is as old as it is. */
+static void check_start_with_another_clock(int64_t wall_step_ns, int64_t down_ns) {
+    struct sim *sim = sim_new(&(struct governor_options){.seed = 3, .boot_id = 77});
+    struct sim *next = sim_new(&(struct governor_options){.seed = 3, .boot_id = 77});
+    struct buf saved = buf__init(1 << 20);
+    struct err e;
+    struct endpoint_options o = sim_endpoint("e");
+    sim->ep = governor__endpoint(sim->g, &o);
+    next->ep = governor__endpoint(next->g, &o);
+    sim->server.policy = "p";
+    sim->server.n_windows = 1;
+    sim->server.windows[0] = slow;
+    for (int i = 0; i < 5; i++) {
+        sim_ask(sim);
+        sim_run(sim, 5 * S, 20 * MS);
+    }
+    assert_int_equal(sim->n_sent, 5); /* The window is used up. */
+    governor__save(sim->g, &saved);
+    next->server = sim->server;
+    next->clock.mono_ns = sim->clock.mono_ns + down_ns;
+    next->clock.wall_ns = sim->clock.wall_ns + down_ns + wall_step_ns;
+    assert_int_equal(governor__restore(next->g, buf__slice(&saved), &e), 0);
+    sim_free(sim);
+    for (int i = 0; i < 5; i++) sim_ask(next);
+    sim_run(next, 240 * S, 20 * MS);
+    assert_int_equal(next->n_sent, down_ns > 310 * S ? 5 : 0);
+    sim_run(next, 700 * S, 20 * MS);
+    assert_int_equal(next->n_sent, 5); /* Careful, not dead. */
+    assert_int_equal(next->server.n_violations, 0);
+    buf__fini(&saved);
+    sim_free(next);
+}
+
+static void test_a_start_with_another_wall_clock_forgets_nothing(void **state) {
+    static const int64_t steps_ns[] = {0, 3600 * S, -3600 * S, 864000 * S, INT64_C(315360000) * S};
+    (void)state;
+    for (size_t i = 0; i < sizeof steps_ns / sizeof *steps_ns; i++) {
+        check_start_with_another_clock(steps_ns[i], 2 * S);
+        check_start_with_another_clock(steps_ns[i], 600 * S); /* And what is over is over. */
+    }
+}
+
 static void test_a_crash_loop_cannot_burst(void **state) {
     (void)state;
     check_crash_loop(&psapi, 100 * MS, true);
@@ -230,6 +273,7 @@ static void test_a_wall_clock_set_back_frees_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_start_with_another_wall_clock_forgets_nothing),
         cmocka_unit_test(test_a_crash_loop_cannot_burst),
         cmocka_unit_test(test_holds_and_budgets_survive),
         cmocka_unit_test(test_key_gaps_survive),

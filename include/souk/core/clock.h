@@ -25,6 +25,9 @@ int64_t clock__stopwatch_ns(void);
 /** @return how long the machine has slept since it was started, which CLOCK_MONOTONIC does not
  *  count. 0 where the system cannot say. */
 int64_t clock__suspended_ns(void);
+/** @return a number for this start of the machine, the same in all processes until the next: within
+ *  it the monotonic clock is one. 0 where the system cannot say. */
+uint64_t clock__boot_id(void);
 /** Writes @wall_ns as 2026-11-21T12:34:56.789Z into @out (25 bytes or more). Returns @out. */
 char *clock__iso(int64_t wall_ns, char *out, size_t out_size);
 /** @return days since 1970-01-01 of @wall_ns, UTC; what partitions are keyed by. */
