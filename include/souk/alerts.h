@@ -6,9 +6,10 @@
  * alerts_options.append first and are published once they are synced, so that offsets which a
  * client has seen survive a crash.
  *
- * When appending fails alerts still go out: the stream gets a new epoch (clients start again from a
- * snapshot), commands are answered "unavailable", and each tick tries to append the whole state,
- * after which all is durable again. No I/O of its own; the clock is the owner's. One thread. */
+ * When appending fails, or is not answered for ten seconds, alerts still go out: the stream gets a
+ * new epoch (clients start again from a snapshot), commands are answered "unavailable", and each
+ * tick tries to append the whole state, after which all is durable again. No I/O of its own; the
+ * clock is the owner's. One thread. */
 #ifndef SOUK_ALERTS_H
 #define SOUK_ALERTS_H
 

@@ -14,7 +14,7 @@
  * unavailable  the upstream does not give it; another way stands in (warning) source, stream
  * store_away   ClickHouse away, silent or refusing for 5 s (warning), 60 s    -
  *              (critical)
- * spool        80 % full (warning), full or failed (critical)                 -
+ * spool        80 % full (warning), full, failed or stuck for 10 s (critical) -
  * clock        the machine's clock contradicts servers by 5 s (warning)        -
  * rows_held    rows wait, as their times would make ClickHouse drop them
  *              (critical)                                                      -
@@ -76,6 +76,7 @@ struct guard_store {
 struct guard_spool {
     uint64_t bytes, quota_bytes;
     bool full, failed;
+    double unsynced_s;      /* How long what was given to the disk has waited for it. */
     uint64_t damaged_bytes; /* What opening it found damaged, and set aside, */
     uint32_t n_missing;     /* and how many segments it found gone or cut short. */
 };

@@ -76,6 +76,8 @@ struct spool_status {
     int64_t oldest_unacked_wall_ns;     /* 0 when nothing waits. */
     bool was_clean;                     /* The last run ended with STOP. */
     bool full, failed;                  /* Refuses pages; refuses everything. */
+    int64_t unsynced_ns;                /* How long the oldest bytes on their way to the disk have
+                                           waited for it; 0: none are. */
     bool has_reserve;                   /* Room for acknowledgements is kept for a full disk. */
 };
 

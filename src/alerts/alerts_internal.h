@@ -132,8 +132,10 @@ struct record {
     size_t n_events;
     struct key_entry *key; /* NULL: no command. */
     bool done, heals;
-    bool lost;     /* There was no memory for a record: it takes nothing. */
-    bool short_of; /* An event found no memory: the log must not say that this is all. */
+    unsigned n_ticks; /* As the first in line: a process that was stopped has not waited. */
+    bool abandoned;   /* It was told of without the log, which has yet to answer; then it goes. */
+    bool lost;        /* There was no memory for a record: it takes nothing. */
+    bool short_of;    /* An event found no memory: the log must not say that this is all. */
     int status;
     int64_t seen_wall_ns;
 };
@@ -170,6 +172,7 @@ struct alerts {
     bool restore_no_memory; /* Since alerts__restore began. */
     bool draining;          /* drain() is on the stack. */
     bool broken;            /* Appends fail; see alerts.h. */
+    size_t n_abandoned;     /* Records that the log has yet to answer. */
     struct alerts_listener *listeners;
     struct series *m_alerts[ALERT_SEVS][4], *m_events[KINDS], *m_e2e, *m_mutes, *m_refused,
         *m_broken, *m_keys;
@@ -209,6 +212,8 @@ void free_event(struct event *e);
 void clear_ring(struct alerts *a);
 void new_epoch(struct alerts *a);
 void heal(struct alerts *a);
+/** What has waited too long for the log is told of without it. */
+void abandon_pending(struct alerts *a);
 
 /* incidents.c */
 struct incident *incident__add(struct alerts *a, struct incident *from);

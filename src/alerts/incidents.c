@@ -267,6 +267,7 @@ void alerts__tick(struct alerts *a) {
     age_ring(a);
     key__age(a);
     incident__trim(a);
+    abandon_pending(a);
     heal(a);
     count_gauges(a);
 }

@@ -1,14 +1,17 @@
 /* Events on their way: what happened is rendered once, appended to the durable log, and published
  * to the ring and to listeners when the log has it, in order.
  *
- * What can fail is the log. Then clients could have seen offsets that a restart hands out again;
- * so the epoch changes (every client starts from a snapshot), events go out without the log, and
- * heal() tries to append the whole state under the new epoch until that works. */
+ * What can fail is the log: it refuses, or it answers not at all, as on a disk without room. Then
+ * clients could have seen offsets that a restart hands out again; so the epoch changes (every
+ * client starts from a snapshot), events go out without the log, and heal() tries to append the
+ * whole state under the new epoch until that works. */
 #include "alerts_internal.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+
+#define LOG_PATIENCE_TICKS 10
 
 static uint64_t next_random(struct alerts *a) {
     uint64_t v = 0;
@@ -203,7 +206,9 @@ static void end_record(struct alerts *a, struct record *r) {
     if (r->seen_wall_ns != 0)
         series__observe(a->m_e2e, (double)(a->clock->wall_ns - r->seen_wall_ns) / (double)NS_PER_S);
     if (r->key != NULL) key__settle(a, r->key, r->status);
-    free(r);
+    r->first = NULL;
+    r->key = NULL;
+    if (!r->abandoned) free(r);
 }
 
 /* Publishes what is synced, in order. Listeners may cause further records: no recursion. */
@@ -220,8 +225,25 @@ static void drain(struct alerts *a) {
     incident__trim(a);
 }
 
+void abandon_pending(struct alerts *a) {
+    struct record *r = a->pending;
+    if (r == NULL || r->done || ++r->n_ticks < LOG_PATIENCE_TICKS) return;
+    for (; r != NULL; r = r->next) {
+        if (r->done) continue;
+        r->abandoned = r->done = true;
+        r->status = ERR_UNAVAILABLE;
+        a->n_abandoned++;
+    }
+    drain(a);
+}
+
 static void on_synced(void *data, int status) {
     struct record *r = data;
+    if (r->abandoned) { /* What it says, if the log has it now, is of an epoch that is over. */
+        r->alerts->n_abandoned--;
+        free(r);
+        return;
+    }
     r->done = true;
     r->status = status;
     drain(r->alerts);
@@ -279,6 +301,8 @@ void record__commit(struct record *r) {
 
 void heal(struct alerts *a) {
     if (!a->broken || a->options.append == NULL || a->pending != NULL) return;
+    if (a->n_abandoned > 0)
+        return; /* It has enough to write, and no use for another whole state. */
     struct record *r;
     struct buf json = buf__init(RECORD_MAX);
     record__begin(a, &r);

@@ -27,6 +27,7 @@
 #include "throttler_client.h"
 #include <uv.h>
 
+#define APP_SYNC_PATIENCE_NS (8 * NS_PER_S) /* For a disk that takes nothing. */
 #define HISTORY_STEPS 150
 #define HISTORY_STEP_S 2
 
@@ -121,8 +122,9 @@ struct app {
     struct absent_streams absent; /* Owned. */
     char *followed;               /* Owned: followed leagues, a line each. */
     uv_timer_t second, checkpoint, deadline, begin;
+    uv_timer_t patience; /* On the way down: looks whether the disk still takes anything. */
     uv_signal_t signals[6];
-    int64_t started_wall_ns, started_mono_ns, run_mono_ns, stop_at_mono_ns;
+    int64_t started_wall_ns, started_mono_ns, run_mono_ns, stop_at_mono_ns, drain_mono_ns;
     bool recovered, draining, stopped;
     bool closing; /* Rooms are going away: nobody asks them any more. */
     int n_to_close;

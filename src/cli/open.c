@@ -283,8 +283,9 @@ static bool is_ready(void *ctx, struct buf *why) {
     else if (!a->recovered) buf__append_str(why, "recovering the spool");
     else {
         spool__status(a->spool, &s);
-        if (!s.failed) return true;
-        buf__append_str(why, "the spool cannot write");
+        bool stuck = s.unsynced_ns >= APP_SYNC_PATIENCE_NS;
+        if (!s.failed && !stuck) return true;
+        buf__append_str(why, stuck ? "the disk takes nothing" : "the spool cannot write");
     }
     return false;
 }
@@ -426,7 +427,7 @@ int app__open(struct app *a, struct settings *settings, struct err *e) {
     a->started_wall_ns = a->clock.wall_ns;
     a->started_mono_ns = a->clock.mono_ns;
     init_metrics(a);
-    uv_timer_t *timers[] = {&a->second, &a->checkpoint, &a->deadline, &a->begin};
+    uv_timer_t *timers[] = {&a->second, &a->checkpoint, &a->deadline, &a->begin, &a->patience};
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++) {
         uv_timer_init(&a->loop, timers[i]);
         timers[i]->data = a;

@@ -163,6 +163,21 @@ void app__poller_closed(void *app) {
     uv_timer_start(&a->deadline, on_deadline, 0, 20);
 }
 
+/* A poller that waits for a sync, a last checkpoint and STOP have no deadline of their own: none is
+ * needed while the disk takes anything at all. What was synced is kept, as it is by a kill. */
+static void on_patience(uv_timer_t *timer) {
+    struct app *a = timer->data;
+    struct spool_status log = {0};
+    if (a->spool != NULL) spool__status(a->spool, &log);
+    if (log.unsynced_ns < APP_SYNC_PATIENCE_NS ||
+        a->clock.mono_ns - a->drain_mono_ns < APP_SYNC_PATIENCE_NS)
+        return;
+    LOG_ERROR("cli", "the disk takes nothing; ending without a last checkpoint",
+              LOG_F("seconds", (double)log.unsynced_ns / (double)NS_PER_S),
+              LOG_I("exit_code", EXIT_IO));
+    _exit(EXIT_IO);
+}
+
 void app__drain(struct app *a) {
     if (a->draining) {
         LOG_WARN("cli", "ends at once; the log keeps what was not sent");
@@ -170,6 +185,8 @@ void app__drain(struct app *a) {
     }
     LOG_INFO("cli", "draining");
     a->draining = true;
+    a->drain_mono_ns = a->clock.mono_ns;
+    uv_timer_start(&a->patience, on_patience, 500, 500);
     uv_timer_stop(
         &a->deadline); /* That of --for, which would end the way down as a second signal does. */
     a->n_to_close = 1;

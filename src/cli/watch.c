@@ -165,25 +165,27 @@ static void judge_rest(struct app *a) {
     spool__status(a->spool, &spool);
     struct wall_status wall;
     wall__status(&a->wall, &wall);
-    struct guard_facts facts = {.clock = {.skew_s = (double)wall.skew_ns / (double)NS_PER_S,
-                                          .corrected = wall.mode != WALL_SYSTEM,
-                                          .disputed = wall.disputed,
-                                          .venue = wall.farthest},
-                                .store = {.connected = store.connected,
-                                          .since_mono_ns = store.since_mono_ns,
-                                          .text = store_state__text(store.state),
-                                          .since_ms = store.since_wall_ns / NS_PER_MS,
-                                          .n_mistimed = store.n_mistimed,
-                                          .mistimed = store.mistimed,
-                                          .last_error = store.last_error,
-                                          .rows_per_s = a->stored_per_s,
-                                          .unbalanced_rows = lanes__measure_balance(a)},
-                                .spool = {.bytes = spool.bytes,
-                                          .quota_bytes = spool.quota_bytes,
-                                          .full = spool.full,
-                                          .failed = spool.failed,
-                                          .damaged_bytes = spool.corrupt_bytes,
-                                          .n_missing = spool.n_missing}};
+    struct guard_facts facts = {
+        .clock = {.skew_s = (double)wall.skew_ns / (double)NS_PER_S,
+                  .corrected = wall.mode != WALL_SYSTEM,
+                  .disputed = wall.disputed,
+                  .venue = wall.farthest},
+        .store = {.connected = store.connected,
+                  .since_mono_ns = store.since_mono_ns,
+                  .text = store_state__text(store.state),
+                  .since_ms = store.since_wall_ns / NS_PER_MS,
+                  .n_mistimed = store.n_mistimed,
+                  .mistimed = store.mistimed,
+                  .last_error = store.last_error,
+                  .rows_per_s = a->stored_per_s,
+                  .unbalanced_rows = lanes__measure_balance(a)},
+        .spool = {.bytes = spool.bytes,
+                  .quota_bytes = spool.quota_bytes,
+                  .full = spool.full,
+                  .failed = spool.failed,
+                  .unsynced_s = (double)spool.unsynced_ns / (double)NS_PER_S,
+                  .damaged_bytes = spool.corrupt_bytes,
+                  .n_missing = spool.n_missing}};
     guard__evaluate(a->guard, &facts);
 }
 

@@ -19,6 +19,7 @@
 #define STORE_AMBER_S 5.0
 #define STORE_RED_S 60.0
 #define SPOOL_AMBER 0.8
+#define SPOOL_STUCK_S 10.0
 #define CLOCK_AMBER_S 5.0
 #define TEXT_MAX 400
 
@@ -70,6 +71,7 @@ struct guard {
     size_t n_groups;
     struct condition store, spool, clock_rule, mistimed, balance;
     unsigned n_unbalanced; /* Evaluations in a row. */
+    unsigned n_stuck;      /* The same: a process that was stopped looks stuck, for one. */
     bool damage_stands;    /* An incident of a damaged log that nobody has acknowledged, */
     bool damage_told;      /* and that of this run is among those that were raised. */
     enum guard_level level;
@@ -431,14 +433,25 @@ static void judge_spool(struct guard *g, const struct guard_spool *s) {
     struct finding f = {0};
     f.sure = true;
     double ratio = s->quota_bytes > 0 ? (double)s->bytes / (double)s->quota_bytes : 0;
-    f.level = s->full || s->failed ? GUARD_RED : ratio >= SPOOL_AMBER ? GUARD_AMBER : GUARD_GREEN;
+    g->n_stuck = s->unsynced_s >= SPOOL_STUCK_S ? g->n_stuck + 1 : 0;
+    bool stuck = g->n_stuck >= 2;
+    f.level = s->full || s->failed || stuck ? GUARD_RED
+              : ratio >= SPOOL_AMBER        ? GUARD_AMBER
+                                            : GUARD_GREEN;
     f.why = (struct alert_why){"used_ratio", ">=", s->full ? 1 : SPOOL_AMBER, ratio};
+    if (stuck) f.why = (struct alert_why){"unsynced_s", ">=", SPOOL_STUCK_S, s->unsynced_s};
     snprintf(f.title, sizeof f.title,
-             s->failed ? "The spool has failed" : "The spool is %.0f %% full", ratio * 100);
+             s->failed ? "The spool has failed"
+             : stuck   ? "The disk has taken nothing for %.0f s"
+                       : "The spool is %.0f %% full",
+             stuck ? s->unsynced_s : ratio * 100);
     snprintf(f.body, sizeof f.body, "%s",
              s->failed ? "Writing to the local disk failed, so nothing new is fetched: a page that "
                          "is not on disk could be lost. Check the disk and its free space, then "
                          "restart souk."
+             : stuck ? "What must be safe before a request leaves cannot be written, so nothing is "
+                       "fetched. The disk has no room, not even for a segment of the log, or it "
+                       "hangs: make room, or look at the system's log. souk goes on by itself."
              : s->full
                  ? "Its quota is used up, so the sources pause; the upstreams keep the data. "
                    "Bring ClickHouse back, or raise the quota if the disk has room."
@@ -569,6 +582,7 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
                  facts->store.text == NULL || facts->store.connected ? "ClickHouse is away"
                                                                      : facts->store.text);
     const char *spool = facts->spool.failed             ? "; the spool has failed"
+                        : g->n_stuck >= 2               ? "; the disk takes nothing"
                         : facts->spool.full             ? "; the spool is full"
                         : g->spool.level != GUARD_GREEN ? "; the spool fills"
                                                         : "";

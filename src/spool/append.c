@@ -312,6 +312,7 @@ void spool__pump(struct spool *s) {
         struct group *g = s->flying;
         s->flying = s->filling;
         s->filling = g;
+        s->flying_mono_ns = s->clock->mono_ns;
     } else if ((!s->due && !s->closing) || needs_chore(s, s->flying)) {
         return;
     }

@@ -73,6 +73,8 @@ struct spool {
     bool due;      /* filling is old enough. */
     struct chore chore;
     int64_t group_mono_ns; /* When the last group set out; 0 before the first. */
+    int64_t
+        flying_mono_ns; /* When the one in flight first did, however often it was tried since. */
     uv_timer_t group_timer, chore_timer;
     int n_open_timers;
 

@@ -271,6 +271,7 @@ void spool__status(const struct spool *s, struct spool_status *out) {
         .was_clean = s->was_clean,
         .full = s->quota_full || s->disk_full,
         .failed = s->failed,
+        .unsynced_ns = s->busy || s->retrying ? s->clock->mono_ns - s->flying_mono_ns : 0,
         .has_reserve = s->has_reserve,
     };
 }

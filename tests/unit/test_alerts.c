@@ -384,6 +384,35 @@ static void test_alerts_go_out_when_the_log_fails_and_heal(void **state) {
     assert_int_equal(s.n_firing, 2);
 }
 
+/* A disk without room neither takes nor refuses: who waits for it is told all the same. */
+static void test_alerts_do_not_wait_for_a_log_that_does_not_answer(void **state) {
+    struct fixture *f = *state;
+    struct alert_signal s = {.class = "spool", .sev = ALERT_CRITICAL, .title = "full", .body = ""};
+    struct buf list = buf__init(1 << 16);
+    f->hold = true;
+    assert_int_equal(alerts__raise(f->alerts, &s), 0);
+    for (int i = 0; i < 9; i++) {
+        f->clock.mono_ns += NS_PER_S;
+        alerts__tick(f->alerts);
+    }
+    alerts__list(f->alerts, SLICE_LIT("firing"), &list);
+    assert_null(memmem(list.base, list.len, "\"full\"", 6)); /* It may answer yet. */
+    for (int i = 0; i < 60; i++) {
+        f->clock.mono_ns += NS_PER_S;
+        alerts__tick(f->alerts);
+    }
+    buf__clear(&list);
+    alerts__list(f->alerts, SLICE_LIT("firing"), &list);
+    assert_non_null(memmem(list.base, list.len, "\"full\"", 6));
+    assert_int_equal(f->n_log, 1); /* It is not given more and more meanwhile. */
+    f->hold = false;
+    release(f, 0);
+    alerts__tick(f->alerts);
+    assert_int_equal(f->n_log, 2); /* The whole state, and all is durable again. */
+    assert_int_equal(metrics__gauge(&f->metrics, "souk_alert_log_failed", "", "%s", "")->value, 0);
+    buf__fini(&list);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -396,6 +425,7 @@ int main(void) {
         T(test_alerts_restart_from_records_and_from_a_saved_state),
         T(test_alerts_refuse_records_that_are_none),
         T(test_alerts_go_out_when_the_log_fails_and_heal),
+        T(test_alerts_do_not_wait_for_a_log_that_does_not_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -201,6 +201,25 @@ static void test_guard_tells_of_rows_that_are_not_accounted_for(void **state) {
     assert_int_equal(guard__level(f->guard), GUARD_GREEN);
 }
 
+/* Not full by its quota, and yet nothing can be made safe. */
+static void test_guard_tells_of_a_disk_that_takes_nothing(void **state) {
+    struct fixture *f = *state;
+    f->source.enabled = false;
+    f->facts.spool.unsynced_s = 9;
+    pass(f, 5);
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+    f->facts.spool.unsynced_s = 60;
+    pass(f, 1); /* The process was stopped for a minute, and the disk has not had its turn yet. */
+    assert_int_equal(guard__level(f->guard), GUARD_GREEN);
+    pass(f, 1);
+    assert_int_equal(guard__level(f->guard), GUARD_RED);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
+    assert_non_null(strstr(guard__summary(f->guard), "the disk takes nothing"));
+    f->facts.spool.unsynced_s = 0;
+    pass(f, GUARD_HEALTHY);
+    assert_int_equal(n_firing(f, ALERT_CRITICAL), 0);
+}
+
 static bool damage_fires(const struct fixture *f) {
     bool acked;
     return alerts__fires(f->alerts, "log_damaged", NULL, 0, &acked);
@@ -491,6 +510,7 @@ int main(void) {
         T(test_guard_tells_of_a_wrong_clock_and_of_rows_that_are_held),
         T(test_guard_watches_store_and_spool),
         T(test_guard_tells_of_rows_that_are_not_accounted_for),
+        T(test_guard_tells_of_a_disk_that_takes_nothing),
         T(test_guard_tells_of_a_damaged_log_until_somebody_knows),
         T(test_guard_tells_throttling_disabling_and_rewinds),
         T(test_guard_says_whether_it_goes_on_by_itself),

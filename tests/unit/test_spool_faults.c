@@ -224,8 +224,13 @@ static void test_full_disk_pauses_pages_and_goes_on(void **state) {
     for (uint32_t i = 0; i < 200; i++) assert_true(append_n(f, SPOOL_ACK, i, 1000) != 0);
     for (int i = 0; i < 20; i++) uv_run(&f->loop, UV_RUN_ONCE);
     assert_true(status_of(f).synced_lsn < status_of(f).end_lsn);
+    /* Each try is a new one; what waits has waited since the first. */
+    f->clock.mono_ns += 60 * NS_PER_S;
+    for (int i = 0; i < 20; i++) uv_run(&f->loop, UV_RUN_ONCE);
+    assert_true(status_of(f).unsynced_ns >= 60 * NS_PER_S);
     atomic_store(&x.full, 0);
     run_until_synced(f);
+    while (status_of(f).unsynced_ns != 0) uv_run(&f->loop, UV_RUN_ONCE);
     while (status_of(f).full) uv_run(&f->loop, UV_RUN_ONCE);
     assert_int_equal(f->n_synced, before + 200);
     assert_int_equal(f->n_failed, 0);
