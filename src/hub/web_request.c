@@ -4,6 +4,7 @@
  * of the connection, because a body with contradicting lengths would let a second request hide in
  * it; and links are never built from Host. */
 #include "web_internal.h"
+#include <strings.h>
 
 static const struct {
     int status;
@@ -99,14 +100,25 @@ struct slice web_request__host(const struct web_request *r) {
 bool web_request__is_loopback(const struct web_request *r) { return r->conn->loopback; }
 const char *web_request__peer(const struct web_request *r) { return r->conn->peer; }
 
+/* Families of headers go by how their names begin: no list of them is ever whole. */
+static bool is_of_proxy(struct slice name) {
+    static const char *const begins[] = {
+        "forwarded",   "via",           "x-forwarded", "x-original-",    "x-real-",
+        "x-client-ip", "x-cluster-",    "x-envoy-",    "x-proxyuser-",   "x-appengine-",
+        "cf-",         "fastly-",       "client-ip",   "true-client-ip", "x-remote-",
+        "x-azure-",    "x-amzn-trace-", "x-arr-",      "proxy-",         "x-via",
+        "x-host",      "x-scheme",      "x-proto",     "x-forward-",     "x-proxy-"};
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        size_t n = strlen(begins[i]);
+        if (name.len >= n && strncasecmp(name.base, begins[i], n) == 0) return true;
+    }
+    return false;
+}
+
 bool web_request__is_local(const struct web_request *r) {
-    static const char *const of_proxies[] = {
-        "forwarded", "via",         "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
-        "x-real-ip", "x-forwarded", "x-client-ip",     "cf-connecting-ip", "true-client-ip"};
     if (!r->conn->loopback || r->req->version < 0x101) return false;
-    for (size_t i = 0; i < sizeof of_proxies / sizeof *of_proxies; i++)
-        if (h2o_find_header_by_str(&r->req->headers, of_proxies[i], strlen(of_proxies[i]), -1) >= 0)
-            return false;
+    for (size_t i = 0; i < r->req->headers.size; i++)
+        if (is_of_proxy(of_iovec(*r->req->headers.entries[i].name))) return false;
     return true;
 }
 

@@ -179,6 +179,23 @@ static void test_refusals_say_why(void **state) {
     assert_int_equal(hub__n_clients(f->hub), 0);
 }
 
+/* Whatever a proxy says of whom it asks for, its request is nobody's of this machine. */
+static void test_the_traces_of_a_proxy_are_never_local(void **state) {
+    static const char *const traces[] = {
+        "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Server",
+        "X-Forwarded-Ssl", "X-Forwarded-Prefix", "X-Forwarded-By", "X-Forwarded-Scheme", "X-Forwarded-User",
+        "x-forwarded-of-tomorrow", "X-Forwarded", "Forwarded", "X-Original-Forwarded-For", "X-Cluster-Client-Ip",
+        "X-Real-IP", "X-Client-IP", "Via", "CF-Connecting-IP", "CF-Ray", "True-Client-IP", "Fastly-Client-IP"};
+    struct fixture *f = *state;
+    char request[256];
+    for (size_t i = 0; i < sizeof traces / sizeof *traces; i++) {
+        struct peer *p = join(f);
+        snprintf(request, sizeof request, "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n%s: 1\r\n\r\n", traces[i]);
+        if (peer__ask(&f->wire, p, request) != 403) fail_msg("%s passes for local", traces[i]);
+        peer__close(&f->wire, p);
+    }
+}
+
 static void test_our_own_and_allowed_origins_pass(void **state) {
     struct fixture *f = *state;
     struct peer *p = join(f);
@@ -554,6 +571,7 @@ int main(void) {
         TEST(test_health_and_readiness),
         TEST(test_status_comes_from_the_owner),
         TEST(test_refusals_say_why),
+        TEST(test_the_traces_of_a_proxy_are_never_local),
         TEST(test_our_own_and_allowed_origins_pass),
         TEST(test_tokens_say_who_may_what),
         TEST(test_without_a_token_nobody_may_ask_unless_it_is_said),
