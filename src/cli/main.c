@@ -3,6 +3,7 @@
 #include "souk/core/log.h"
 #include "verbs.h"
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -98,7 +99,8 @@ int main(int argc, char **argv) {
         {"log-format", required_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},          {NULL, 0, NULL, 0}};
     struct command c = {0};
-    umask(077); /* The log, cursors, tokens: nobody else's on this machine. */
+    signal(SIGXFSZ, SIG_IGN); /* A file too large is an error of the write, which says so. */
+    umask(077);               /* The log, cursors, tokens: nobody else's on this machine. */
     for (int opt; (opt = getopt_long(argc, argv, "+c:jh", options, NULL)) != -1;) {
         switch (opt) {
         case 'c': c.config_path = optarg; break;

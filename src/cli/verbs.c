@@ -118,8 +118,8 @@ const char verb_run_help[] =
     "state report.\n"
     "ClickHouse need not be up: the spool takes what comes until its quota.\n\n"
     "Exit codes: 0 stopped as asked; 1 failure, such as a port in use; 2 usage; 73 the state\n"
-    "directory cannot be used; 74 the disk failed twice, or the log cannot be read; 75 locked by\n"
-    "another souk; 78 configuration.\n";
+    "directory cannot be used; 74 the disk failed twice, or takes nothing while souk stops, or\n"
+    "the log cannot be read; 75 locked by another souk; 78 configuration.\n";
 
 static int open_and_run(struct settings *settings, int64_t for_ns) {
     static struct app *a; /* Static: what a failed start leaves open ends with the process. */

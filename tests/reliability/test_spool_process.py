@@ -8,8 +8,10 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -132,3 +134,46 @@ def test_a_disk_that_stops_syncing_ends_with_74_and_restarts_clean(tmp_path):
                             env=environment())
     assert verify.returncode == 0, verify.stdout
     passed(4, "syncs fail for good on the real process: exit 74, then a clean start", seconds, kills=1)
+
+
+def test_a_disk_without_room_for_a_segment_is_told_and_does_not_keep_souk_from_ending(tmp_path):
+    if shutil.which("strace") is None:
+        pytest.skip("strace, which lets system calls fail, is not installed")
+    config, hub = make_config(tmp_path)
+    trace = ["strace", "-f", "-qq", "-o", str(tmp_path / "trace"), "-e", "trace=fallocate", "-e",
+             "inject=fallocate:error=ENOSPC"]
+    with open(tmp_path / "log", "w") as log:
+        tracer = subprocess.Popen([*trace, str(SOUK), "--config", str(config), "run"], env=environment(),
+                                  stdin=subprocess.DEVNULL, stderr=log)
+    try:
+        answer = ""
+        for _ in range(600):  # Its patience is 8 s, and that of alerts 10; the rest is for a busy machine.
+            assert tracer.poll() is None, (tmp_path / "log").read_text()[-2000:]
+            try:
+                with OPENER.open(f"http://127.0.0.1:{hub}/api/v1/alerts?status=firing", timeout=2) as r:
+                    answer = r.read().decode()
+            except OSError:
+                pass
+            if "The disk has taken nothing" in answer:
+                break
+            time.sleep(0.1)
+        assert "The disk has taken nothing" in answer, answer
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            OPENER.open(f"http://127.0.0.1:{hub}/-/ready", timeout=5)
+        assert refused.value.code == 503
+        children = pathlib.Path(f"/proc/{tracer.pid}/task/{tracer.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert tracer.wait(60) == 74, (tmp_path / "log").read_text()[-2000:]
+        assert "the disk takes nothing; ending" in (tmp_path / "log").read_text()
+    finally:
+        if tracer.poll() is None:
+            for child in pathlib.Path(f"/proc/{tracer.pid}/task/{tracer.pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+            tracer.wait(20)
+
+
+def test_a_limit_on_the_size_of_files_is_an_error_and_no_silent_death(tmp_path):
+    config, _ = make_config(tmp_path)
+    done, _ = run_souk(config, "prlimit", "--fsize=1048576")
+    assert done.returncode == 74, done.stderr[-2000:]
+    assert "failed to write twice in a row" in done.stderr
