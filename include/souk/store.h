@@ -21,8 +21,9 @@
  *
  * A batch with rows that the server would drop at once, because by its clock they are older than
  * their table's TTL, or with rows from the future, is held: it stays in the log, and goes by itself
- * when a clock is mended or the TTL is longer, or when somebody lets it go. Its acknowledgement
- * would be a promise that was broken before it was given.
+ * when ClickHouse's clock is mended or the TTL is longer (a stamp of ours that was wrong stays as
+ * it is), or when somebody lets it go. Its acknowledgement would be a promise that was broken
+ * before it was given.
  *
  * After an outage two feeds bring rows: one from the end of the log, one from the backlog. Batches
  * of the backlog use one of the two connections as long as there is fresh data. A page's checkpoint

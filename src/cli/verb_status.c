@@ -174,8 +174,8 @@ static void print_clock(yyjson_val *root) {
                : yyjson_get_bool(yyjson_obj_get(clock, "disputed")) ? "one of the two is wrong"
                                                                     : "run NTP");
     if (answer_num(store, "mistimed_batches") > 0)
-        printf("held   %.0f batches: %s; they go by themselves once clock or TTL is mended, or by "
-               "souk ctl release-rows\n",
+        printf("held   %.0f batches: %s; they go by themselves once ClickHouse's clock or a "
+               "TTL is mended, or by souk ctl release-rows\n",
                answer_num(store, "mistimed_batches"), plain(store, "mistimed", why, sizeof why));
 }
 

@@ -488,11 +488,13 @@ static void judge_mistimed(struct guard *g, const struct guard_store *s) {
     f.why = (struct alert_why){"batches", ">", 0, (double)s->n_mistimed};
     snprintf(f.title, sizeof f.title, "%zu batches are held for the times of their rows",
              s->n_mistimed);
-    snprintf(f.body, sizeof f.body,
-             "%.160s. They stay in the log, and go by themselves once it fits: mend the clock of "
-             "ClickHouse's machine or of this one, or give the table a longer TTL. Rows that may "
-             "be dropped: souk ctl release-rows.",
-             s->mistimed == NULL ? "" : s->mistimed);
+    snprintf(
+        f.body, sizeof f.body,
+        "%.120s. They stay in the log. Where ClickHouse's clock or a TTL is the cause, they go "
+        "by themselves once that is mended. Rows that souk stamped while its own clock was "
+        "wrong keep their stamps and wait for that time, or for souk ctl release-rows, which "
+        "sends them as they are.",
+        s->mistimed == NULL ? "" : s->mistimed);
     apply(g, &g->mistimed, &f, "rows_held", "/runbook#rows_held", NULL, 0);
 }
 
