@@ -99,6 +99,10 @@ static const char config_format[] =
     "  <listen_host>%s</listen_host>\n"
     "  <tcp_port>%d</tcp_port>\n"
     "%s"
+    /* As long as this is there, the engine adds no Access-Control-Allow-Origin to any answer,
+       whatever a query sets add_http_cors_header to: and its own page, /play, sets it with each. */
+    "  <http_options_response><header><name>Allow</name><value>GET, POST, OPTIONS</value></header>"
+    "</http_options_response>\n"
     "  <mark_cache_size>67108864</mark_cache_size>\n"
     "  <uncompressed_cache_size>0</uncompressed_cache_size>\n"
     "  <index_mark_cache_size>16777216</index_mark_cache_size>\n"
@@ -142,8 +146,7 @@ static const char config_format[] =
 /*
  * `default` is whom the engine itself runs as, without a password: it must stay able to say SYSTEM
  * START LISTEN, and views that older versions made act in its name. Its one session is the engine's
- * own, there before anything listens, so nobody else ever gets in. No page of a browser is to read
- * an answer, whatever it knows: hence no CORS.
+ * own, there before anything listens, so nobody else ever gets in.
  */
 static const char users_format[] =
     "<clickhouse>\n"
@@ -151,8 +154,6 @@ static const char users_format[] =
     "  <profiles>\n"
     "    <default></default>\n"
     "    <starter><max_sessions_for_user>1</max_sessions_for_user></starter>\n"
-    "    <souk><constraints><add_http_cors_header><const></const></add_http_cors_header>"
-    "</constraints></souk>\n"
     "  </profiles>\n"
     "  <users>\n"
     "    <default>\n"
@@ -167,7 +168,7 @@ static const char users_format[] =
     "    <" WORKDIR_USER ">\n"
     "      <password>%s</password>\n"
     "      <networks><ip>::/0</ip></networks>\n"
-    "      <profile>souk</profile>\n"
+    "      <profile>default</profile>\n"
     "      <quota>default</quota>\n"
     "      <grants>\n"
     "        <query>GRANT SHOW, SELECT, INSERT, ALTER TABLE, ALTER VIEW, CREATE DATABASE, CREATE "
