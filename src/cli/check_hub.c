@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static void warn(struct checks *c, const char *name, const char *what, const char *hint) {
     if (c->n == CHECKS_MAX) return;
@@ -19,6 +20,16 @@ static bool is_loopback(const char *host) {
     return strcmp(host, "::1") == 0;
 }
 
+/* A file that holds secrets, when there is one and others may read it. */
+static void warn_if_open(struct checks *c, const char *name, const char *path) {
+    struct stat st;
+    char what[200];
+    if (path == NULL || path[0] == '\0' || stat(path, &st) != 0 || (st.st_mode & 077) == 0) return;
+    snprintf(what, sizeof what, "other accounts may open %.120s (mode %03o)", path,
+             (unsigned)(st.st_mode & 0777));
+    warn(c, name, what, "chmod 600 it: what it holds lets in whoever reads it");
+}
+
 void check_hub__run(const struct settings *settings, struct checks *out) {
     const struct config *config = settings->config;
     bool local_only = is_loopback(config->hub.host);
@@ -29,6 +40,8 @@ void check_hub__run(const struct settings *settings, struct checks *out) {
     if (settings->n_tokens == 0 && !config->hub.open_to_local)
         warn(out, "hub.tokens_file", "there is no token, so nobody may ask, not even souk status",
              "name a tokens_file, or set hub.open_to_local on a machine that is yours alone");
+    warn_if_open(out, "hub.tokens_file", config->hub.tokens_file);
+    warn_if_open(out, "clickhouse.password_file", config->clickhouse.password_file);
     if (settings->n_tokens == 0 && !local_only)
         warn(out, "hub.host", "the hub listens beyond this machine, and there is no token",
              "name a tokens_file, or let hub.host be 127.0.0.1");

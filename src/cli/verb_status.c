@@ -22,7 +22,8 @@ const char verb_status_help[] =
     "each\n"
     "endpoint whether a request may go now, and if not, why and until when; spool, store, alerts.\n"
     "With --json: the JSON of /api/v1/status.\n"
-    "Exit codes: 0 green; 1 amber; 2 red, and usage; 69 no souk answers; 78 configuration.\n";
+    "Exit codes: 0 green; 1 amber; 2 red, and usage; 69 no souk answers; 77 it\n"
+    "refuses: see hub.tokens_file and hub.open_to_local; 78 configuration.\n";
 
 /* A string of the answer on one line: what servers say may hold anything, even what moves a
  * terminal's cursor. @return @out. */
@@ -229,7 +230,7 @@ int verb_status(struct command *c, int argc, char **argv) {
     struct buf body = buf__init(STATUS_MAX);
     code = ask_hub(&settings, "GET", "/api/v1/status", &body);
     if (code != 0) {
-        code = EXIT_UNAVAILABLE;
+        code = code == EXIT_FAILURE ? EXIT_REFUSED : code; /* 1 is amber here. */
     } else if (c->json) {
         print_json(buf__slice(&body));
     } else {

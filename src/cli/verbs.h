@@ -12,6 +12,7 @@ enum {
     EXIT_CANT_CREATE = 73,
     EXIT_IO = 74,
     EXIT_LOCKED = 75,
+    EXIT_REFUSED = 77,
     EXIT_CONFIG = 78
 };
 

@@ -25,6 +25,7 @@ TOKENS = "boss 0123456789abcdef write\n"
 def test_doors_that_stand_open_are_named(tmp_path, hub, tokens, warned):
     if tokens:
         (tmp_path / "tokens").write_text(TOKENS)
+        (tmp_path / "tokens").chmod(0o600)
         hub = hub | {"tokens_file": str(tmp_path / "tokens")}
     config = tmp_path / "souk.yaml"
     config.write_text(json.dumps({"hub": hub}))
@@ -35,3 +36,22 @@ def test_doors_that_stand_open_are_named(tmp_path, hub, tokens, warned):
     assert all(c["result"] == "warn" and c["what"] and c["hint"] for c in found)
     strict = stacks.run_souk("check", "--deny-warnings", config=config)
     assert strict.returncode == (3 if warned else 0), strict.stdout
+
+
+@pytest.mark.parametrize("mode, warned", [(0o600, False), (0o400, False), (0o644, True), (0o620, True), (0o604, True)], ids=oct)
+@pytest.mark.parametrize("key", ["hub.tokens_file", "clickhouse.password_file"])
+def test_secrets_that_others_may_open_are_named(tmp_path, key, mode, warned):
+    room, name = key.split(".")
+    for file in ("tokens", "secret"):
+        (tmp_path / file).write_text(TOKENS)
+        (tmp_path / file).chmod(0o600)
+    (tmp_path / "secret").chmod(mode)
+    more = {"hub": {"tokens_file": str(tmp_path / "tokens")}}
+    more.setdefault(room, {})[name] = str(tmp_path / "secret")
+    config = tmp_path / "souk.yaml"
+    config.write_text(json.dumps(more))
+    done = stacks.run_souk("check", "--json", config=config)
+    assert done.returncode == 0, done.stderr
+    found = {c["name"]: c["what"] for c in json.loads(done.stdout)["checks"]}
+    assert set(found) == ({key} if warned else set())
+    assert not warned or f"{mode:o}" in found[key]

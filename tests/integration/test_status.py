@@ -40,7 +40,7 @@ def ask(tmp_path):
     class Hub(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             body = json.dumps(answer).encode()
-            self.send_response(200)
+            self.send_response(answer.get("status", 200))
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -58,7 +58,7 @@ def ask(tmp_path):
         answer.clear()
         answer.update(shown)
         done = stacks.run_souk("status", config=config)
-        return done.returncode, done.stdout
+        return done.returncode, done.stdout or done.stderr
 
     yield run
     hub.shutdown()
@@ -75,6 +75,13 @@ def lines_of(screen, name):
 @pytest.mark.parametrize(("level", "code"), [("green", 0), ("amber", 1), ("red", 2)])
 def test_the_exit_code_is_the_level(ask, level, code):
     assert ask(page(level))[0] == code
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_is_neither_a_level_nor_silence(ask, status):
+    code, said = ask({"status": status, "error": {"msg": "nobody may ask yet"}})
+    assert code == 77
+    assert f"HTTP {status}: nobody may ask yet" in said
 
 
 def test_a_source_says_how_far_it_is_behind(ask):
