@@ -10,6 +10,7 @@
 #define XXH_STATIC_LINKING_ONLY /* For the streaming state on the stack. */
 #include <xxhash.h>
 
+#include "audit_refused.h"
 #include "economy.h"
 #include "ledger.h"
 
@@ -60,6 +61,7 @@ struct audit {
     struct hash_set optional_units;
     struct entries pending[AUDIT_TABLES]; /* Rows of the ledger whose body line has not come yet. */
     struct hash_set in_body;              /* Keys of those rows, each with how often it came. */
+    struct refused refused;
     unsigned flags;
     struct audit_report *report;
     enum audit_table table;               /* While rows of it come in. */
@@ -125,13 +127,6 @@ static bool is_once(struct span kind) {
 }
 
 static const struct span nothing = {"", 0};
-
-static bool hash_set__has(const struct hash_set *s, uint64_t h) {
-    if (h == 0) h = 1;
-    for (size_t at = h & (s->cap - 1); s->cap > 0 && s->at[at] != 0; at = (at + 1) & (s->cap - 1))
-        if (s->at[at] == h) return true;
-    return false;
-}
 
 /** Undo TabSeparated escapes in place. */
 static void unescape(struct span *f) {
@@ -285,6 +280,10 @@ static void hold_row(struct audit *a, const struct ledger_line *l) {
         while (shapes[t].comes_again && !hash_set__add(&a->in_body, numbered(key, ordinal).lo))
             ordinal++;
         key = numbered(key, ordinal);
+        key.optional = refused__take(&a->refused, (enum audit_table)t, nothing,
+                                     l->f[t == AUDIT_EXCHANGE ? 4
+                                          : t == AUDIT_TRADE  ? 3
+                                                              : 2]);
         key.offset = l->offset & (UINT64_MAX >> 1);
         *add_entry(&a->pending[t]) = key;
     }
@@ -298,7 +297,7 @@ static void end_body(struct audit *a, const struct ledger_line *l) {
     optional = hash_set__has(
         &a->optional_units, body_key(kind, l->f[2], l->f[3], is_once(l->f[1]) ? nothing : l->f[4]));
     for (size_t i = 0; t != AUDIT_TABLES && i < a->pending[t].n; i++) {
-        a->pending[t].at[i].optional = optional;
+        a->pending[t].at[i].optional |= optional;
         *add_entry(&a->emitted[t]) = a->pending[t].at[i];
     }
     for (int i = 0; i < AUDIT_TABLES; i++) a->pending[i].n = 0;
@@ -311,7 +310,8 @@ static void on_emitted(struct audit *a, struct ledger_line *l) {
         bool hostile = l->f[6].len >= sizeof HOSTILE_ID_PREFIX - 1 &&
                        memcmp(l->f[6].at, HOSTILE_ID_PREFIX, sizeof HOSTILE_ID_PREFIX - 1) == 0;
         emit(a, AUDIT_STASH, key, 3, l->offset,
-             hostile || hash_set__has(&a->optional_units, hash_text(l->f[2], 0)));
+             refused__take_item(&a->refused, l->f[2], l->f[4], l->f[5], l->f[6]) || hostile ||
+                 hash_set__has(&a->optional_units, hash_text(l->f[2], 0)));
     } else if (l->n == 7 && span__is(l->f[0], "psapi-page")) {
         struct span key[] = {l->f[2], l->f[3], l->f[4]};
         emit(a, AUDIT_PAGES, key, 3, l->offset,
@@ -319,7 +319,8 @@ static void on_emitted(struct audit *a, struct ledger_line *l) {
     } else if (l->n == 6 && span__is(l->f[0], "ninja")) {
         struct span key[] = {l->f[1], l->f[2], l->f[4], l->f[3]};
         emit(a, AUDIT_NINJA, key, 4, l->offset,
-             hash_set__has(&a->optional_units, overview_key(l->f[1], l->f[2], l->f[3])));
+             refused__take(&a->refused, AUDIT_NINJA, nothing, l->f[4]) ||
+                 hash_set__has(&a->optional_units, overview_key(l->f[1], l->f[2], l->f[3])));
     } else if (l->n == 6 && span__is(l->f[0], "body")) {
         end_body(a, l);
     } else {
@@ -543,8 +544,11 @@ static void compare(struct audit *a, enum audit_table table, FILE *ledger) {
     }
 }
 
+static void on_refused(void *arg, const struct span *f) { refused__add(arg, f); }
+
 static int run(struct audit *a, FILE *ledger, const struct audit_source *source,
                struct sim_err *e) {
+    if (source->rows(source->ctx, AUDIT_QUARANTINE, on_refused, &a->refused, e) < 0) return -1;
     for (int t = 0; t < AUDIT_TABLES; t++) {
         int rc;
         a->table = (enum audit_table)t;
@@ -583,6 +587,7 @@ int audit__run(FILE *ledger, const struct audit_source *source, unsigned flags,
     hash_set__fini(&a.in_body);
     hash_set__fini(&a.stored_units);
     hash_set__fini(&a.optional_units);
+    refused__fini(&a.refused);
     return rc;
 }
 

@@ -12,6 +12,8 @@
  *   bronze_account_stash_snapshot  tab_id, item_id, payload_hash
  *   bronze_leagues                 realm, league, payload_hash
  *   bronze_enrichment              source, key, where stale = 0
+ * Pages that a backfill fetched again are left out.
+ * A row that is in bronze_quarantine may be missing, by audit_refused.h; but not be there twice.
  * A row whose item id begins with HOSTILE_ID_PREFIX was spoiled on purpose and may be missing
  * (quarantined), but must not be there twice. Resources, tabs, leagues and enrichment are served
  * and stored again and again under the same keys: there a key must be stored at least once, and is
@@ -33,7 +35,9 @@ enum audit_table {
     AUDIT_ACCOUNT,
     AUDIT_LEAGUES,
     AUDIT_ENRICHMENT,
-    AUDIT_TABLES
+    AUDIT_TABLES,
+    AUDIT_QUARANTINE = AUDIT_TABLES, /* Is asked for, and not compared. */
+    AUDIT_SOURCES
 };
 enum { AUDIT_FIELDS_MAX = 6, AUDIT_NAMED_MAX = 10, AUDIT_NO_TABLE = 1 };
 
@@ -46,16 +50,16 @@ struct audit_source {
      *  exchange: realm, hour, league, market_id, count; trade: origin, cursor or resource,
      * trade_id, count; account: tab_id, item_id, payload_hash, count; leagues: realm, league,
      *  payload_hash, count; enrichment:
-     * source, key, count. A count is that of rows with one key; of keys that come again and again,
-     * most at one log position.
+     * source, key, count; quarantine: table_name, cursor, field, payload. A count is that of rows
+     * with one key; of keys that come again and again, most at one log position.
      *  @return 0, AUDIT_NO_TABLE when there is no such table, or -1 with why. */
     int (*rows)(void *ctx, enum audit_table table, void (*on_row)(void *arg, const struct span *f),
                 void *arg, struct sim_err *e);
 };
 struct audit_count {
     uint64_t emitted, stored, lost, twice, unknown;
-    uint64_t not_due; /* Missing, and allowed to be: behind the last durable page, or spoiled on
-                         purpose. */
+    uint64_t not_due; /* Missing, and allowed to be: behind the last durable page, spoiled on
+                         purpose, or in bronze_quarantine. */
     bool no_table;
 };
 struct audit_report {

@@ -26,23 +26,34 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg) {
     return tsv_reader__take(t, data, size * n) == 0 ? size * n : 0;
 }
 
-/** What is asked of each table; %s stands for the database. */
+/* Pages that a backfill fetched although another fetch had led to the same cursor before: their
+ * rows are there again, under another log position, as somebody asked for. A backfill of its own
+ * rows twice, or anything twice without one, stays twice. */
+#define NO_REPEATS                                                                                 \
+    "(src, lsn) NOT IN (SELECT src, lsn FROM (SELECT src, lsn, endsWith(service, '_backfill') AS " \
+    "again, row_number() OVER (PARTITION BY src, replaceOne(service, '_backfill', ''), realm, "    \
+    "next_cursor_id ORDER BY again, lsn) AS n FROM %s.bronze_ingest_checkpoints WHERE status = "   \
+    "'ok') WHERE again AND n > 1)"
+
+/** What is asked of each table; each %s stands for the database. */
 static const struct {
     size_t n_fields;
     const char *query;
-} queries[AUDIT_TABLES] = {
+} queries[AUDIT_SOURCES] = {
     [AUDIT_PAGES] = {3, "SELECT cursor, next_cursor, toString(stash_count) FROM "
-                        "%s.raw_public_stash_pages"},
-    [AUDIT_STASH] = {3, "SELECT cursor, stash_id, item_id FROM %s.bronze_public_stash"},
+                        "%s.raw_public_stash_pages WHERE " NO_REPEATS},
+    [AUDIT_STASH] = {3, "SELECT cursor, stash_id, item_id FROM %s.bronze_public_stash "
+                        "WHERE " NO_REPEATS},
     [AUDIT_NINJA] = {5,
                      "SELECT league, kind, detailsId, payload_hash, toString(max(c)) FROM (SELECT "
                      "league, kind, detailsId, payload_hash, sample_time_utc, count() AS c FROM "
                      "%s.bronze_poeninja_snapshot WHERE stale = 0 GROUP BY league, kind, "
                      "detailsId, payload_hash, sample_time_utc) GROUP BY league, kind, "
                      "detailsId, payload_hash"},
-    [AUDIT_EXCHANGE] = {5, "SELECT realm, toString(toUnixTimestamp(toDateTime(hour_ts))), league, "
-                           "market_id, toString(count()) FROM %s.bronze_exchange_events GROUP BY "
-                           "realm, hour_ts, league, market_id"},
+    [AUDIT_EXCHANGE] =
+        {5, "SELECT realm, toString(toUnixTimestamp(toDateTime(hour_ts))), league, "
+            "market_id, toString(count()) FROM %s.bronze_exchange_events WHERE " NO_REPEATS
+            " GROUP BY realm, hour_ts, league, market_id"},
     /* Listings come once; lists come again with every version. */
     [AUDIT_TRADE] = {4,
                      "SELECT origin, name, trade_id, toString(if(origin = 'remote', sum(c), "
@@ -62,13 +73,21 @@ static const struct {
     [AUDIT_ENRICHMENT] = {3, "SELECT source, key, toString(max(c)) FROM (SELECT source, key, lsn, "
                              "count() AS c FROM %s.bronze_enrichment WHERE stale = 0 GROUP BY "
                              "source, key, lsn) GROUP BY source, key"},
+    [AUDIT_QUARANTINE] = {4, "SELECT table_name, cursor, field, payload FROM "
+                             "%s.bronze_quarantine"},
 };
 
+static const char *name_of(enum audit_table table) {
+    return table == AUDIT_QUARANTINE ? "bronze_quarantine" : audit_table_names[table];
+}
+
 static void make_query(const struct audit_clickhouse *ch, enum audit_table table, struct buf *out) {
-    const char *text = queries[table].query, *mark = strstr(text, "%s");
-    buf__add(out, text, (size_t)(mark - text));
-    buf__adds(out, ch->database);
-    buf__adds(out, mark + 2);
+    const char *text = queries[table].query;
+    for (const char *mark; (mark = strstr(text, "%s")) != NULL; text = mark + 2) {
+        buf__add(out, text, (size_t)(mark - text));
+        buf__adds(out, ch->database);
+    }
+    buf__adds(out, text);
     buf__adds(out, " FORMAT TabSeparated");
 }
 
@@ -110,13 +129,13 @@ int audit_clickhouse__rows(void *ctx, enum audit_table table,
     code = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     if (code != CURLE_OK && !(code == CURLE_WRITE_ERROR && reader.bad))
-        rc = sim_err__setf(e, "audit %s: %s: %s", audit_table_names[table], ch->url,
-                           curl_easy_strerror(code));
+        rc =
+            sim_err__setf(e, "audit %s: %s: %s", name_of(table), ch->url, curl_easy_strerror(code));
     else if (table >= AUDIT_EXCHANGE && reader.line.len > 0 && says_no_table(reader.line.at))
         rc = AUDIT_NO_TABLE;
     else if (reader.bad || status != 200 ||
              reader.line.len > 0) /* An error text has another shape, or no line end. */
-        rc = sim_err__setf(e, "audit %s: status %ld: %.200s", audit_table_names[table], status,
+        rc = sim_err__setf(e, "audit %s: status %ld: %.200s", name_of(table), status,
                            reader.line.len > 0 ? reader.line.at : "");
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);

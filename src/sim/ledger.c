@@ -29,6 +29,13 @@ bool hash_set__add(struct hash_set *s, uint64_t h) {
     return true;
 }
 
+bool hash_set__has(const struct hash_set *s, uint64_t h) {
+    if (h == 0) h = 1;
+    for (size_t at = h & (s->cap - 1); s->cap > 0 && s->at[at] != 0; at = (at + 1) & (s->cap - 1))
+        if (s->at[at] == h) return true;
+    return false;
+}
+
 void hash_set__fini(struct hash_set *s) {
     free(s->at);
     memset(s, 0, sizeof *s);

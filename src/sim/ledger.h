@@ -45,6 +45,7 @@ struct hash_set {
 };
 /** Add @h. @return whether it is new. */
 bool hash_set__add(struct hash_set *s, uint64_t h);
+bool hash_set__has(const struct hash_set *s, uint64_t h);
 void hash_set__fini(struct hash_set *s);
 
 struct ledger {
@@ -72,6 +73,10 @@ void ledger__add_ninja(struct ledger *l, const char *league, const char *type,
 /** The same for a body of the other sources; what @a and @b are is said at enum ledger_kind. */
 void ledger__add_body(struct ledger *l, enum ledger_kind kind, const char *a, const char *b,
                       const struct body *body);
+struct yyjson_val;
+/** Append what the ledger calls an entry of a list of the trade site: its id, or of items, which
+ * have none, what is shown of them. */
+void ledger__entry_name(struct yyjson_val *entry, struct buf *out);
 /** @return the key under which a body is remembered as written. */
 uint64_t ledger__body_key(struct span kind, struct span a, struct span b, struct span hash);
 extern const char *const ledger_kind_names[LEDGER_KINDS];

@@ -67,13 +67,20 @@ static void add_trades(struct writer *w, yyjson_val *root) {
     }
 }
 
-/** One entry of a list of the trade site: its id, or for items, which have none, what is shown of
- * them. "sep" without a text is a line between entries. */
+void ledger__entry_name(yyjson_val *entry, struct buf *out) {
+    const char *id = text_of(entry, "id"), *text = text_of(entry, "text");
+    const char *name = text_of(entry, "name"), *type = text_of(entry, "type");
+    if (*id != '\0' || *text != '\0') buf__adds(out, *id != '\0' ? id : text);
+    else buf__addf(out, "%s%s%s", name, *name != '\0' && *type != '\0' ? " " : "", type);
+}
+
+/** One entry of a list of the trade site. "sep" without a text is a line between entries. */
 static void add_entry(struct writer *w, yyjson_val *one) {
-    const char *id = text_of(one, "id"), *text = text_of(one, "text");
-    if (strcmp(id, "sep") == 0 && *text == '\0') return;
-    if (*id == '\0') id = *text != '\0' ? text : text_of(one, "type");
-    add_row(w, "trade", "resource", w->a, id, NULL);
+    struct buf name = {0};
+    if (strcmp(text_of(one, "id"), "sep") == 0 && *text_of(one, "text") == '\0') return;
+    ledger__entry_name(one, &name);
+    add_row(w, "trade", "resource", w->a, name.at != NULL ? name.at : "", NULL);
+    buf__fini(&name);
 }
 
 /** Groups hold entries, or filters; leagues are entries without a group. */

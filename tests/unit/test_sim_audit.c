@@ -6,14 +6,14 @@
 
 /** Stored rows as TabSeparated text, one for each table; NULL where there is no such table. */
 struct stored {
-    const char *text[AUDIT_TABLES];
+    const char *text[AUDIT_SOURCES];
     size_t piece; /* Bytes a reader gets at once. */
 };
 
 static int rows(void *ctx, enum audit_table table, void (*on_row)(void *, const struct span *),
                 void *arg, struct sim_err *e) {
     const struct stored *s = ctx;
-    static const size_t n_fields[AUDIT_TABLES] = {3, 3, 5, 5, 4, 4, 4, 3};
+    static const size_t n_fields[AUDIT_SOURCES] = {3, 3, 5, 5, 4, 4, 4, 3, 4};
     struct tsv_reader t = {.n_fields = n_fields[table], .on_row = on_row, .arg = arg};
     const char *at = s->text[table] != NULL ? s->text[table] : "";
     int rc = 0;
@@ -99,6 +99,45 @@ static void test_a_row_twice_is_named(void **state) {
     assert_non_null(strstr(report.named.at, "twice    bronze_public_stash: 1 s1 i2\n"));
     run(ledger, (struct stored){{PAGES_OK "2\t3\t2\n", STASH_OK, NINJA_OK}, 0}, true);
     check(AUDIT_PAGES, 0, 1, 0, 0);
+}
+
+/* A row of bronze_quarantine. */
+#define REFUSED(table, cursor, field, payload) table "\t" cursor "\t" field "\t" payload "\n"
+
+static void test_a_refused_row_is_no_loss(void **state) {
+    (void)state;
+    struct stored s = {{PAGES_OK, "1\ts1\ti1\n2\ts2\t\n2\ts1\ti1\n3\ts9\ti7\n",
+                        "Allflame\tCurrency\tdivine-orb\taa\t1\nAllflame\tScarab\tx\tcc\t1\n"
+                        "Allflame\tCurrency\tdivine-orb\tbb\t1\n"},
+                       0};
+    run(ledger, s, 0);
+    check(AUDIT_STASH, 2, 0, 0, 1);
+    check(AUDIT_NINJA, 1, 0, 0, 0);
+    s.text[AUDIT_QUARANTINE] =
+        REFUSED("bronze_public_stash", "1", "stashes[0].items[1].ilvl", "{\"id\":\"i2\"}")
+            REFUSED("bronze_public_stash", "2", "stashes[1].items[1]", "\"no item\"")
+                REFUSED("bronze_poeninja_snapshot", "", "lines[1].primaryValue",
+                        "{\"id\":\"o\\\\\\\\b\",\"primaryValue\":1e400}");
+    run(ledger, s, 0);
+    check(AUDIT_STASH, 0, 0, 0, 3);
+    check(AUDIT_NINJA, 0, 0, 0, 1);
+    assert_true(audit_report__clean(&report));
+}
+
+static void test_a_refused_row_excuses_one_row_of_its_name(void **state) {
+    (void)state;
+    struct stored s = {{PAGES_OK, "1\ts1\ti1\n1\ts1\ti2\n3\ts9\ti7\n", NINJA_OK}, 0};
+    s.text[AUDIT_QUARANTINE] =
+        REFUSED("bronze_public_stash", "2", "stashes[1].items[1]", "\"no item\"")
+            REFUSED("bronze_public_stash", "1", "stashes[0].items[0]", "{\"id\":\"i1\"}");
+    run(ledger, s, 0);
+    check(AUDIT_STASH, 2, 0, 0, 2); /* i1 is of another page; of the two without an id one was. */
+    /* A stash that was refused is refused with its items, also where its end was cut off. */
+    s.text[AUDIT_QUARANTINE] =
+        REFUSED("bronze_public_stash", "2", "stashes[1].id", "{\"id\":\"s2\"}")
+            REFUSED("bronze_public_stash", "2", "stashes[0].items[0]", "{\"id\":\"i1\",\"na");
+    run(ledger, s, 0);
+    check(AUDIT_STASH, 0, 0, 0, 4);
 }
 
 static void test_an_unknown_row_is_named(void **state) {
@@ -221,20 +260,45 @@ static void test_many_rows_sort_and_match(void **state) {
 #define HOUR(realm, hour, market) "exchange\t" realm "\t" hour "\tStandard\t" market "\n"
 #define BODY(kind, a, b, hash) "body\t" kind "\t" a "\t" b "\t" hash "\t1\n"
 
-static const char bodies[] =
-    HOUR("pc", "3600", "a|b") HOUR("pc", "3600", "a|c") BODY("exchange", "pc", "3600", "h1")
-    HOUR("pc", "7200", "a|b") BODY("exchange", "pc", "7200", "h2")
-    "trade\tremote\t\tt1\n" BODY("trades", "", "", "h3")
-    "trade\tremote\tsim-1\tt2\n" BODY("trades", "sim-1", "", "h4")
-    "trade\tresource\tstatic\tchaos\n" "trade\tresource\tstatic\tsame\n"
-    "trade\tresource\tstatic\tsame\n" BODY("resource", "static", "", "h5")
-    "trade\tresource\tstatic\tchaos\n" "trade\tresource\tstatic\tnew\n" BODY("resource", "static", "", "h6")
-    "account\ttab\titem\th7\n" BODY("account", "tab", "Standard", "h7")
-    "league\tpc\tStandard\th8\n" BODY("leagues", "pc", "", "h8")
-    "enrichment\tpoedb\tJeweller's Orb\n" BODY("poedb", "Currency_Exchange", "", "h9")
-    "exchange\tpc\t9999\tStandard\ttorn: its body line never came\n";
+static const char bodies[] = HOUR("pc", "3600", "a|b") HOUR("pc", "3600", "a|c")
+    BODY("exchange", "pc", "3600", "h1") HOUR("pc", "7200", "a|b")
+        BODY("exchange", "pc", "7200", "h2") "trade\tremote\t\tt1\n" BODY("trades", "", "", "h3") "trade\tremote\tsim-1\tt2\n" BODY(
+            "trades", "sim-1", "",
+            "h4") "trade\tresource\tstatic\tchaos\n"
+                  "trade\tresource\tstatic\tsame\n"
+                  "trade\tresource\tstatic\tsame\n" BODY(
+                      "resource", "static", "",
+                      "h5") "trade\tresource\tstatic\tchaos\n"
+                            "trade\tresource\tstatic\tnew\n" BODY("resource", "static", "", "h6") "account\ttab\titem\th7\n" BODY(
+                                "account", "tab", "Standard",
+                                "h7") "league\tpc\tStandard\th8\n" BODY("leagues", "pc", "",
+                                                                        "h8") "enrichment\tpoedb\tJ"
+                                                                              "eweller's "
+                                                                              "Orb\n" BODY(
+                                                                                  "poedb",
+                                                                                  "Currenc"
+                                                                                  "y_"
+                                                                                  "Exchang"
+                                                                                  "e",
+                                                                                  "",
+                                                                                  "h9") "e"
+                                                                                        "x"
+                                                                                        "c"
+                                                                                        "h"
+                                                                                        "a"
+                                                                                        "n"
+                                                                                        "g"
+                                                                                        "e"
+                                                                                        "\tpc\t9999"
+                                                                                        "\tStandard"
+                                                                                        "\ttorn: "
+                                                                                        "its body "
+                                                                                        "line "
+                                                                                        "never "
+                                                                                        "came\n";
 
-#define HOURS_OK "pc\t3600\tStandard\ta|b\t1\npc\t3600\tStandard\ta|c\t1\npc\t7200\tStandard\ta|b\t1\n"
+#define HOURS_OK                                                                                   \
+    "pc\t3600\tStandard\ta|b\t1\npc\t3600\tStandard\ta|c\t1\npc\t7200\tStandard\ta|b\t1\n"
 #define LISTS_OK "resource\tstatic\tchaos\t1\nresource\tstatic\tsame\t2\n"
 #define TRADE_OK "remote\t\tt1\t1\nremote\tsim-1\tt2\t1\n" LISTS_OK "resource\tstatic\tnew\t1\n"
 #define REST_OK "tab\titem\th7\t1\n", "pc\tStandard\th8\t1\n", "poedb\tJeweller's Orb\t1\n"
@@ -255,14 +319,17 @@ static void test_bodies_are_compared_by_their_keys(void **state) {
     check(AUDIT_ACCOUNT, 1, 0, 1, 0);
     check(AUDIT_LEAGUES, 0, 2, 0, 0);
     check(AUDIT_ENRICHMENT, 1, 0, 0, 0);
-    assert_non_null(strstr(report.named.at, "lost     bronze_trade_metadata: trade\tremote\tsim-1\tt2\n"));
-    assert_non_null(strstr(report.named.at, "twice    bronze_trade_metadata: resource static new\n"));
+    assert_non_null(
+        strstr(report.named.at, "lost     bronze_trade_metadata: trade\tremote\tsim-1\tt2\n"));
+    assert_non_null(
+        strstr(report.named.at, "twice    bronze_trade_metadata: resource static new\n"));
 }
 
 static void test_bodies_that_are_not_durable_may_be_missing(void **state) {
     (void)state;
     struct stored s = {{"", "", "", "pc\t3600\tStandard\ta|b\t1\npc\t3600\tStandard\ta|c\t1\n",
-                        "remote\t\tt1\t1\n" LISTS_OK, "", "", ""}, 0};
+                        "remote\t\tt1\t1\n" LISTS_OK, "", "", ""},
+                       0};
     run(bodies, s, AUDIT_UNTIL_DURABLE);
     check(AUDIT_EXCHANGE, 0, 0, 0, 1);
     check(AUDIT_TRADE, 0, 0, 0, 2); /* The last page, and what came with the last version. */
@@ -300,6 +367,8 @@ int main(void) {
         cmocka_unit_test(test_equal_is_clean),
         cmocka_unit_test(test_a_lost_row_is_named),
         cmocka_unit_test(test_a_row_twice_is_named),
+        cmocka_unit_test(test_a_refused_row_is_no_loss),
+        cmocka_unit_test(test_a_refused_row_excuses_one_row_of_its_name),
         cmocka_unit_test(test_an_unknown_row_is_named),
         cmocka_unit_test(test_a_page_with_another_count_is_wrong),
         cmocka_unit_test(test_what_is_not_durable_may_be_missing),
