@@ -115,6 +115,7 @@ struct poller_status {
     uint32_t n_refusals;       /* Answers in a row that refused what it asks for: it rests, ever */
     uint16_t refused_http;     /* longer, up to an hour. Their status. */
     bool done;                 /* Its plan is at its end. */
+    bool too_old;              /* See page_facts.too_old; of the last answer. */
     int64_t throttled_wall_ns; /* When it was last told 429. */
     char last_error[ERR_MSG_MAX]; /* Of the last failure; "" once all is well again. */
 };

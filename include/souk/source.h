@@ -141,6 +141,8 @@ struct page_facts {
     char etag[CURSOR_MAX];
     uint32_t n_entries; /* Stashes or lines. */
     bool block_page;    /* HTML where data was due. */
+    bool too_old;       /* With an error: upstream has nothing for long behind the cursor, either.
+                           A stream that is bound to a stretch of the past ends with that. */
     struct buf memo;    /* For stream_state.memo, which it replaces unless it is empty. */
     struct buf secret;  /* Whatever the verdict: what must be on disk before anything else is done
                            with the answer, and is for nobody but poller_deps.keep_secret. */

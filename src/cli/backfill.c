@@ -9,7 +9,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum backfill_state { BACKFILL_RUNS, BACKFILL_STOPPED, BACKFILL_DONE };
+enum backfill_state { BACKFILL_RUNS, BACKFILL_STOPPED, BACKFILL_DONE, BACKFILL_TOO_OLD };
 
 struct backfill {
     struct app_stream stream; /* Its poller is NULL once it has ended. */
@@ -109,13 +109,16 @@ static void on_closed(void *data) {
     snprintf(b->error, sizeof b->error, "%s", p.last_error);
     b->counts = p.counts;
     b->ended_mono_ns = a->clock.mono_ns;
-    if (b->state != BACKFILL_DONE) keep_place(a, s, &p); /* What has ended does not come back. */
+    if (b->state == BACKFILL_STOPPED || b->state == BACKFILL_RUNS)
+        keep_place(a, s, &p); /* What has ended does not come back. */
     poller__free(s->poller);
     s->poller = NULL;
     s->closing = false;
     ops__forget(s);
     LOG_INFO("cli", "backfill ends", LOG_S("stream", s->spec.key), LOG_S("cursor", b->cursor),
-             LOG_S("state", b->state == BACKFILL_DONE ? "done" : "stopped"));
+             LOG_S("state", b->state == BACKFILL_DONE      ? "done"
+                            : b->state == BACKFILL_TOO_OLD ? "too_old"
+                                                           : "stopped"));
     if (a->draining) app__poller_closed(a);
 }
 
@@ -132,6 +135,7 @@ void backfill__second(struct app *a) {
         if (b->stream.poller == NULL || b->stream.closing) continue;
         poller__status(b->stream.poller, &p);
         if (p.done) end(b, BACKFILL_DONE);
+        else if (p.too_old) end(b, BACKFILL_TOO_OLD);
     }
 }
 
@@ -195,6 +199,7 @@ static void put_backfill(struct app *a, const struct backfill *b, struct buf *ou
              finishing                      ? "finishing"
              : b->state == BACKFILL_DONE    ? "done"
              : b->state == BACKFILL_STOPPED ? "stopped"
+             : b->state == BACKFILL_TOO_OLD ? "too_old"
              : b->stream.poller == NULL     ? "stopped"
              : p.held                       ? "held"
                                             : "running");

@@ -44,7 +44,8 @@ const char verb_backfill_help[] =
     "duplicates,\n"
     "0 since every page is in the log once; and a sum of hashes over cursors, sizes and rows of\n"
     "its pages, equal for equal pages in any order.\n\n"
-    "Exit codes: 0 done (or started, with --detach); 1 refused, gaps, or --verify found\n"
+    "When upstream has nothing for a whole day behind where it stands, it ends as too_old.\n\n"
+    "Exit codes: 0 done (or started, with --detach); 1 refused, gaps, too old, or --verify found\n"
     "differences; 2 usage; 69 no souk answers: the same command goes on; 78 configuration.\n";
 
 struct wish {
@@ -143,6 +144,8 @@ static void print_value(yyjson_val *b) {
 static void print_report(yyjson_val *b) {
     printf("%s %s to %s\n", answer_text(b, "key"), answer_text(b, "from"), answer_text(b, "to"));
     printf("  state       %s at %s\n", answer_text(b, "state"), answer_text(b, "cursor"));
+    if (strcmp(answer_text(b, "state"), "too_old") == 0)
+        printf("  why         %s\n", answer_text(b, "last_error"));
     printf("  requests    %.0f, %.0f of them no good, %.0f brought nothing\n",
            answer_num(b, "requests"), answer_num(b, "errors"), answer_num(b, "empty"));
     printf("  pages       %.0f with %.0f entries, %.0f bytes\n", answer_num(b, "pages"),
@@ -197,7 +200,8 @@ static int follow(const struct command *c, const struct settings *settings, cons
         if (code != 0) return code;
         if (l->b == NULL) continue;
         const char *state = answer_text(l->b, "state");
-        bool ended = strcmp(state, "done") == 0 || strcmp(state, "stopped") == 0;
+        bool ended = strcmp(state, "done") == 0 || strcmp(state, "stopped") == 0 ||
+                     strcmp(state, "too_old") == 0;
         if (tty) print_bar(l->b);
         else if (!ended && time(NULL) - told >= ROW_EVERY_S) {
             told = time(NULL);
@@ -282,7 +286,8 @@ static int run(struct command *c, const struct settings *settings, struct wish *
     if (code == 0) {
         if (c->json) print_value(l.b);
         else print_report(l.b);
-        if (answer_num(l.b, "gaps") > 0) code = EXIT_FAILURE;
+        if (answer_num(l.b, "gaps") > 0 || strcmp(answer_text(l.b, "state"), "too_old") == 0)
+            code = EXIT_FAILURE;
         int verdict = w->verify ? verify(c, settings, w, key, &l) : 0;
         if (verdict != 0) code = verdict;
     }

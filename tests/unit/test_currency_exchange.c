@@ -282,6 +282,8 @@ static void test_a_day_without_digests_is_a_gap_of_a_day(void **state) {
     enum page_verdict v = PAGE_EMPTY;
     for (int i = 0; i < 2 * EXCHANGE_SKIP_MAX && v == PAGE_EMPTY; i++) v = answer(&f, 404, "{\"error\":{\"code\":1}}");
     assert_int_equal(v, PAGE_INVALID);
+    assert_true(f.facts.too_old); /* What a backfill ends with. */
+    assert_non_null(strstr(f.e.msg, "nothing so old: no hour of the 24 from 1722027600 on"));
     assert_int_equal(ask(&f, url(EXCHANGE_FIRST_HOUR)), 300);
     tear_down(&f);
 }
