@@ -1,5 +1,6 @@
 // The page's loop: asks for the status each second, follows the alert stream, and says how old all of
-// it is. When souk does not answer, the last good answer stays on screen with its age.
+// it is. When souk does not answer, the last good answer stays on screen with its age. When it wants to
+// know first who asks, a token makes a session: the cookie is the browser's, the token is kept nowhere.
 
 import { byId, put, set, show } from './dom.js';
 import { span } from './format.js';
@@ -22,6 +23,7 @@ const feed = new Feed(stream);
 let answeredAt = 0; // By this browser's clock.
 let clockAhead = 0; // The server's clock minus this browser's.
 let problem = '';
+let refused = 0; // The status of a refusal: souk is there, and answers others.
 let keptAt = 0;
 let said = { level: '', at: 0 };
 let timer = 0;
@@ -32,6 +34,7 @@ function take(answer, receivedAt) {
   answeredAt = receivedAt;
   clockAhead = Number.isFinite(answer.now_ms) ? answer.now_ms - receivedAt : 0;
   problem = '';
+  refused = 0;
   status.draw(answer, serverNow());
   const level = answer.summary?.level ?? '';
   if (level !== said.level || receivedAt - said.at > SAID_EVERY_MS) {
@@ -59,11 +62,45 @@ function recall() {
   }
 }
 
+/** What an answer that is none says, in the server's words. */
+async function refusalOf(answer) {
+  let why = '';
+  try {
+    why = (await answer.json()).error.msg;
+  } catch {
+    // Not of souk, or cut off: its status alone.
+  }
+  return `souk answers ${answer.status}${why ? `: ${why}` : ''}`;
+}
+
+async function signIn(event) {
+  event.preventDefault();
+  const said = byId('sign-in-problem');
+  put(said, '');
+  try {
+    const answer = await fetch('api/v1/session', {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${byId('token').value.trim()}` },
+      signal: AbortSignal.timeout(ANSWER_MS),
+    });
+    if (!answer.ok) {
+      put(said, answer.status === 401 ? 'souk does not know this token' : await refusalOf(answer));
+      return;
+    }
+    byId('token').value = '';
+    stream.retry();
+    poll();
+  } catch (error) {
+    put(said, error.name === 'TimeoutError' ? 'souk does not answer' : 'this is no token, or souk cannot be reached');
+  }
+}
+
 async function poll() {
   clearTimeout(timer);
   try {
     const answer = await fetch('api/v1/status', { cache: 'no-store', signal: AbortSignal.timeout(ANSWER_MS) });
-    if (!answer.ok) throw new Error(`souk answers ${answer.status}`);
+    refused = answer.status === 401 || answer.status === 403 ? answer.status : 0;
+    if (!answer.ok) throw new Error(await refusalOf(answer));
     const text = await answer.text();
     const page = JSON.parse(text);
     const receivedAt = Date.now();
@@ -72,7 +109,7 @@ async function poll() {
     keep(text);
   } catch (error) {
     problem = error.name === 'TimeoutError' ? 'souk does not answer' : error instanceof TypeError ? 'souk cannot be reached' : error.message;
-    if (!answeredAt) recall();
+    if (!answeredAt && !refused) recall(); // What somebody else may have been shown is not for this visitor.
   }
   timer = setTimeout(poll, document.hidden ? POLL_HIDDEN_MS : POLL_MS);
 }
@@ -94,11 +131,14 @@ function tick() {
   const news = [];
   if (old) news.push(`${problem || 'souk does not answer'}: these numbers are ${span(dataAge)} old.`);
   else if (!answeredAt && problem) news.push(`${problem}.`);
-  if (stream.state === 'stopped') news.push(`Alerts are not live: ${stream.reason}.`);
+  if (refused) {
+    // The stream is refused for the same reason.
+  } else if (stream.state === 'stopped') news.push(`Alerts are not live: ${stream.reason}.`);
   else if (stream.checkedAt && silent > 12_000) news.push(`Alerts may be ${span(silent)} old${stream.reason ? `: ${stream.reason}` : ''}.`);
   show(byId('banner'), news.length > 0);
   if (news.length) put(byId('banner-text'), news.join(' '));
-  show(byId('banner-retry'), stream.state === 'stopped' || stream.state === 'waiting');
+  show(byId('banner-retry'), !refused && (stream.state === 'stopped' || stream.state === 'waiting'));
+  show(byId('sign-in'), refused === 401); // Where nobody may ask, a token would change nothing.
   document.body.classList.toggle('old', old);
 
   if (answeredAt) status.tick(old ? answeredAt + clockAhead : serverNow());
@@ -118,6 +158,7 @@ function drawSoon() {
 
 stream.addEventListener('change', drawSoon);
 stream.addEventListener('state', drawSoon);
+byId('sign-in').addEventListener('submit', signIn);
 byId('banner-retry').addEventListener('click', () => stream.retry());
 addEventListener('online', () => stream.retry());
 document.addEventListener('visibilitychange', () => {

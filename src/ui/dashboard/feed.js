@@ -9,6 +9,7 @@ const ICON = { critical: 'red', warning: 'amber', info: 'info' };
 const SNOOZES = [['5 min', 300], ['15 min', 900], ['30 min', 1800], ['1 h', 3600], ['4 h', 14400], ['until 09:00', null]];
 const SHOWN_MAX = 200;
 const ENDED_SHOWN = 20;
+const KNOWN_MS = 12_000; // So long after a check its result stands.
 const CRITICAL_EVERY_MS = 10_000;
 
 const firing = (alert) => alert.status === 'firing';
@@ -103,6 +104,11 @@ export class Feed {
       put(card.parts.mark, mark);
     }
     const checked = this.#stream.checkedAt;
+    // Quiet is what the server says, and for as long as it says so.
+    const known = checked > 0 && Date.now() - checked < KNOWN_MS;
+    set(byId('quiet'), 'data-level', known ? 'green' : 'idle');
+    setIcon(byId('quiet-icon'), known ? 'green' : 'idle');
+    put(byId('quiet-word'), known ? 'All quiet' : 'Not known');
     put(byId('quiet-text'), checked ? `Last check ${span(Date.now() - checked)} ago` : 'No check yet');
   }
 
