@@ -53,6 +53,8 @@ struct guard_source {
     int64_t again_ms;            /* Of disabled: when it is asked again by itself; 0: a person has
                                     to let it. */
     const char *advice;          /* Of disabled: what to do, in place of the usual. May be NULL. */
+    const char *awaits;          /* Not "" nor NULL: it may not ask before somebody else's permit
+                                    ends, and what the governor says of that. */
     const char *halted;          /* Not "" nor NULL: somebody paused or killed it, and why. */
     bool rewound;                /* Frozen because its cursor went backwards. */
     bool unavailable;    /* The upstream says that it does not give this: no drift until it does. */

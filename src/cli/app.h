@@ -67,7 +67,7 @@ struct app_stream {
 /* What the governor last said of an endpoint, as far as its streams are judged by it. */
 struct app_endpoint {
     const char *name;
-    bool throttled, off, halted;
+    bool throttled, off, halted, awaits;
     int64_t blocked_until_ms, again_ms;
     char reason[128];
     uint32_t mark; /* Changes when one of the three does, or whether it goes on by itself. */

@@ -64,6 +64,7 @@ static void watch_endpoints(struct app *a) {
         bool waits = ep.next_mono_ns != INT64_MAX && ep.next_mono_ns > a->clock.mono_ns;
         w->name = ep.name;
         w->throttled = ep.state == ENDPOINT_PENALTY;
+        w->awaits = ep.next_mono_ns == INT64_MAX && ep.n_inflight > 0;
         w->blocked_until_ms =
             waits ? (a->clock.wall_ns + ep.next_mono_ns - a->clock.mono_ns) / NS_PER_MS : 0;
         w->off = ep.state == ENDPOINT_DISABLED || ep.unproven;
@@ -126,8 +127,12 @@ static int64_t judge(struct app *a, const struct app_stream *s, const struct pol
         .instead = s->type->instead,
         .why = p->last_error};
     judge_stream(a, s, p, off, advice, &source);
-    if (s->seen.endpoint < APP_ENDPOINTS_MAX)
-        judge_endpoint(&a->watched[s->seen.endpoint], &source);
+    if (s->seen.endpoint < APP_ENDPOINTS_MAX) {
+        const struct app_endpoint *w = &a->watched[s->seen.endpoint];
+        judge_endpoint(w, &source);
+        /* While it queues, the request that it waits for is not its own. */
+        if (w->awaits && !w->off && !w->halted && p->doing == POLL_ASK) source.awaits = w->reason;
+    }
     return guard__judge(a->guard, &source);
 }
 

@@ -178,6 +178,9 @@ static void say_why(const struct governor *g, struct endpoint *ep, const struct 
         snprintf(why, size, "disabled for %.0f s: %.95s",
                  (double)(ep->disabled_until_ns - now_ns) / (double)NS_PER_S, ep->disabled_reason);
     else if (out->paused) snprintf(why, size, "paused: %s", ep->paused_reason);
+    else if (out->next_mono_ns == NEVER && ep->n_inflight > 0)
+        snprintf(why, size, "waits for a reply: %u of its permits %s out", ep->n_inflight,
+                 ep->n_inflight == 1 ? "is" : "are");
     else if (out->next_mono_ns == NEVER) snprintf(why, size, "waits for a reply");
     else if (out->state == ENDPOINT_PENALTY)
         snprintf(why, size,

@@ -179,6 +179,10 @@ static double silence_s(const struct guard *g, const struct guard_source *s) {
     return age_s(g, answered_ns(s));
 }
 
+static bool is_waiting(const struct guard_source *s) {
+    return s->awaits != NULL && s->awaits[0] != '\0';
+}
+
 static bool is_halted(const struct guard_source *s) {
     return s->halted != NULL && s->halted[0] != '\0';
 }
@@ -201,14 +205,19 @@ static void judge_drift(const struct guard *g, const struct guard_source *s, str
     snprintf(f->title, sizeof f->title, "No answer from %s %s for %.0f s", s->name, s->stream, age);
     snprintf(
         f->body, sizeof f->body,
-        "The last good answer came at %s. %s Rows of this source are stale until it answers. %s",
+        "The last good answer came at %s. %s%s Rows of this source are stale until it answers. %s",
         clock_text(s->last_success_ms, at),
-        s->throttled ? "The upstream has blocked us for a while."
-                     : "The endpoint is not blocked by a rate limit.",
+        s->throttled    ? "The upstream has blocked us for a while."
+        : is_waiting(s) ? s->awaits
+                        : "The endpoint is not blocked by a rate limit.",
+        is_waiting(s) && !s->throttled ? "." : "",
         is_disabled(s) ? "It is switched off: another alert says why, and how it goes on."
         : is_halted(s) ? "Somebody stopped it by hand: souk limit resume lets it go on."
-                       : "Check the network and the upstream's status page; souk keeps trying "
-                         "at the pace the upstream allows.");
+        : is_waiting(s)
+            ? "A program that takes a permit has to report it, and until then nothing is asked, "
+              "for 60 s at most: souk limit show names the endpoint."
+            : "Check the network and the upstream's status page; souk keeps trying "
+              "at the pace the upstream allows.");
 }
 
 static void judge_throttled(const struct guard_source *s, struct finding *f) {

@@ -143,6 +143,17 @@ static void test_hot_before_cold_and_cold_all_the_same(void **state) {
     sim_free(sim);
 }
 
+static void test_a_permit_that_is_out_is_named(void **state) {
+    (void)state;
+    struct sim *sim = new_sim(&(struct governor_options){.utilisation = 1, .seed = 7});
+    struct permit p = {.class = CLASS_TAIL};
+    assert_int_equal(governor__try(sim->g, sim->ep, &p, ""), 0);
+    assert_string_equal(sim_status(sim).reason, "waits for a reply: 1 of its permits is out");
+    governor__undo(sim->g, &p);
+    assert_null(strstr(sim_status(sim).reason, "out"));
+    sim_free(sim);
+}
+
 static void test_try_takes_a_token_or_says_when(void **state) {
     (void)state;
     struct sim *sim = new_sim(&(struct governor_options){.utilisation = 1, .seed = 7});
@@ -293,6 +304,7 @@ static void test_a_host_has_so_many_under_way(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_permit_that_is_out_is_named),
         cmocka_unit_test(test_a_flood_leaves_the_others_their_share),
         cmocka_unit_test(test_shares_hold_between_endpoints_of_a_policy),
         cmocka_unit_test(test_who_is_alone_takes_what_its_ceiling_allows),

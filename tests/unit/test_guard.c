@@ -26,12 +26,15 @@ static int setup(void **state) {
     struct alerts_options options = {.seed = 1};
     alerts__open(&f.alerts, &f.clock, &f.metrics, &options, &e);
     guard__open(&f.guard, &f.clock, &f.metrics, f.alerts, &e);
-    f.source = (struct guard_source){
-        .name = "psapi", .stream = "pc", .enabled = true, .started_mono_ns = NS_PER_S, .last_success_mono_ns = NS_PER_S};
-    f.facts =
-        (struct guard_facts){.clock = {.venue = ""},
-                             .store = {.connected = true, .since_mono_ns = NS_PER_S, .rows_per_s = 1203},
-                             .spool = {.bytes = 1, .quota_bytes = 100}};
+    f.source = (struct guard_source){.name = "psapi",
+                                     .stream = "pc",
+                                     .enabled = true,
+                                     .started_mono_ns = NS_PER_S,
+                                     .last_success_mono_ns = NS_PER_S};
+    f.facts = (struct guard_facts){
+        .clock = {.venue = ""},
+        .store = {.connected = true, .since_mono_ns = NS_PER_S, .rows_per_s = 1203},
+        .spool = {.bytes = 1, .quota_bytes = 100}};
     *state = &f;
     return 0;
 }
@@ -100,7 +103,8 @@ static void test_guard_does_not_flap_at_the_edge(void **state) {
     assert_int_equal(created, 1);
 }
 
-/* The source goes on answering: no incident; it has died: the incident stands, and comes in time. */
+/* The source goes on answering: no incident; it has died: the incident stands, and comes in time.
+ */
 static void test_guard_judges_ages_by_the_monotonic_clock(void **state) {
     static const int64_t jumps_s[] = {3600, -3600, 315360000, -315360000};
     struct fixture *f = *state;
@@ -310,6 +314,16 @@ static bool is_told(const struct fixture *f, const char *text) {
     return found;
 }
 
+static void test_a_permit_that_is_out_is_the_cause_that_is_told(void **state) {
+    struct fixture *f = *state;
+    f->source.awaits = "waits for a reply: 1 of its permits is out";
+    pass(f, 100);
+    assert_true(is_told(f, "waits for a reply: 1 of its permits is out. Rows"));
+    assert_true(is_told(f, "has to report it"));
+    assert_false(is_told(f, "not blocked by a rate limit"));
+    assert_false(is_told(f, "Check the network"));
+}
+
 static void test_guard_says_whether_it_goes_on_by_itself(void **state) {
     struct fixture *f = *state;
     f->source.disabled_reason = "not authorized: HTTP 401 twice in a row";
@@ -391,7 +405,8 @@ static int count_append(void *ctx, struct slice json, alerts_synced_cb synced, v
     return 0;
 }
 
-/* Each repeat is a record of the log, which takes nothing else while ClickHouse is away for days. */
+/* Each repeat is a record of the log, which takes nothing else while ClickHouse is away for days.
+ */
 static void test_an_incident_of_days_is_told_of_more_and_more_seldom(void **state) {
     struct fixture *f = *state;
     struct err e;
@@ -420,7 +435,8 @@ static void test_guard_says_what_to_do_with_a_page_that_is_too_large(void **stat
     struct buf out = buf__init(1 << 20);
     pass(f, 1);
     f->source.disabled_reason = "the answer at 1-2-3 is larger than limits.body_mib (32) allows";
-    f->source.advice = "Raise it, or leave the page out: souk cursor set psapi pc CURSOR --reason TEXT.";
+    f->source.advice =
+        "Raise it, or leave the page out: souk cursor set psapi pc CURSOR --reason TEXT.";
     f->source.again_ms = START_MS + 60000;
     pass(f, 1);
     assert_int_equal(guard__level(f->guard), GUARD_RED);
@@ -485,19 +501,24 @@ static void test_streams_beyond_the_bound_are_not_green(void **state) {
     struct fixture *f = *state;
     const char *reason;
     pass(f, 1);
-    for (int i = 0; i < GUARD_SOURCES_MAX; i++) judged(f, i, false, &reason); /* Backfills that ended. */
-    for (int i = 0; i < GUARD_SOURCES_MAX - 1; i++) assert_int_equal(judged(f, 1000 + i, true, &reason), GUARD_GREEN);
+    for (int i = 0; i < GUARD_SOURCES_MAX; i++)
+        judged(f, i, false, &reason); /* Backfills that ended. */
+    for (int i = 0; i < GUARD_SOURCES_MAX - 1; i++)
+        assert_int_equal(judged(f, 1000 + i, true, &reason), GUARD_GREEN);
     guard__evaluate(f->guard, &f->facts);
     assert_int_equal(guard__level(f->guard), GUARD_GREEN);
-    assert_int_equal(metrics__counter(&f->metrics, "souk_guard_unjudged_total", "", "%s", "")->value, 0);
+    assert_int_equal(
+        metrics__counter(&f->metrics, "souk_guard_unjudged_total", "", "%s", "")->value, 0);
     assert_int_equal(judged(f, 5000, false, &reason), GUARD_GREEN); /* Nobody wants it. */
     assert_int_equal(judged(f, 5001, true, &reason), GUARD_AMBER);
     assert_string_equal(reason, "not judged: there are too many streams");
-    assert_int_equal(metrics__counter(&f->metrics, "souk_guard_unjudged_total", "", "%s", "")->value, 1);
+    assert_int_equal(
+        metrics__counter(&f->metrics, "souk_guard_unjudged_total", "", "%s", "")->value, 1);
     guard__evaluate(f->guard, &f->facts);
     assert_int_equal(guard__level(f->guard), GUARD_AMBER);
-    assert_string_equal(guard__summary(f->guard),
-                        "256 of 256 sources fresh; 1,203 rows/s stored; there are more than can be judged");
+    assert_string_equal(
+        guard__summary(f->guard),
+        "256 of 256 sources fresh; 1,203 rows/s stored; there are more than can be judged");
     assert_int_equal(judged(f, 1000, true, &reason), GUARD_GREEN);
 }
 
@@ -513,6 +534,7 @@ int main(void) {
         T(test_guard_tells_of_a_disk_that_takes_nothing),
         T(test_guard_tells_of_a_damaged_log_until_somebody_knows),
         T(test_guard_tells_throttling_disabling_and_rewinds),
+        T(test_a_permit_that_is_out_is_the_cause_that_is_told),
         T(test_guard_says_whether_it_goes_on_by_itself),
         T(test_an_incident_of_days_is_told_of_more_and_more_seldom),
         T(test_guard_says_what_to_do_with_a_page_that_is_too_large),
