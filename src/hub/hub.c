@@ -15,6 +15,7 @@ static void watch_descriptors(struct hub *h) {
         .body = "Few of the descriptors that this process may have are free; the rest is kept for "
                 "the log, ClickHouse and the upstreams. Lower hub.clients_max, or raise the limit "
                 "(ulimit -n, LimitNOFILE=).",
+        .runbook = "/runbook#descriptors_short",
         .labels = &label,
         .n_labels = 1};
     if (is_short && !h->told_short) alerts__raise(h->alerts, &signal);

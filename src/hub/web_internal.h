@@ -9,7 +9,7 @@
 #include <h2o.h>
 #include <h2o/http1.h>
 
-#define WEB_ROUTES_MAX 48
+#define WEB_ROUTES_MAX 64
 #define WEB_HOSTS_MAX 16
 #define WEB_PEERS_MAX 256           /* Addresses whose handshakes are counted. */
 #define WEB_GRACE_NS (5 * NS_PER_S) /* Of web__close. */

@@ -85,3 +85,20 @@ def test_what_has_stopped_is_not_quiet(hub, page):
     assert hub.quit()[0] == 0
     expect(page.locator("#quiet-word")).to_have_text("Not known", timeout=40_000)
     assert json.loads(page.evaluate("JSON.stringify(document.getElementById('quiet').dataset)")) == {"level": "idle"}
+
+
+@pytest.mark.parametrize("hub", [()], indirect=True)
+def test_the_link_of_an_alert_shows_that_alert(hub, page):
+    answer_all(page)
+    for n in range(30):
+        hub.do(f"raise class_{n} warning Number {n} of many")
+    page.goto(f"http://127.0.0.1:{hub.port}/")
+    expect(page.locator("#stream-state")).to_have_text("live", timeout=15_000)
+    last = page.locator("#feed > li").last
+    expect(last).to_be_visible(timeout=15_000)
+    wanted = last.get_attribute("data-id")
+    page.goto("about:blank")
+    page.goto(f"http://127.0.0.1:{hub.port}/alerts/{wanted}")
+    card = page.locator("#feed > li[aria-current]")
+    expect(card).to_have_attribute("data-id", wanted, timeout=15_000)
+    expect(card).to_be_in_viewport()

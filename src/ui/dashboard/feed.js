@@ -29,6 +29,7 @@ export class Feed {
   #pointed = false;
   #problems = new Map(); // Alert id → why the last command failed.
   #criticalAt = 0;
+  #wanted = null; // Of the address.
 
   constructor(stream) {
     this.#stream = stream;
@@ -46,6 +47,15 @@ export class Feed {
     byId('feed').addEventListener('focusin', (event) => this.#select(event.target.closest('li')?.dataset.id, false));
     document.addEventListener('keydown', (event) => this.#key(event));
     stream.addEventListener('change', (event) => this.#announce(event.detail));
+    addEventListener('hashchange', () => this.#follow());
+    this.#follow();
+  }
+
+  /** The alert that the address names, as links of alerts do, comes into view once it is known. */
+  #follow() {
+    const id = location.hash.slice(1);
+    this.#wanted = /^al_\w+$/.test(id) ? id : null;
+    this.draw();
   }
 
   #announce({ kind, alert, replay, ts }) {
@@ -72,6 +82,12 @@ export class Feed {
     const shown = this.#order.map((id) => this.#stream.alerts.get(id));
     reconcile(byId('feed'), shown, (alert) => alert.id, (alert) => this.#build(alert), (card, alert) => this.#update(card, alert));
     if (!this.#order.includes(this.#selected)) this.#select(null, false);
+    if (this.#wanted && this.#stream.state === 'live') {
+      const there = this.#order.includes(this.#wanted);
+      if (there) this.#select(this.#wanted, true);
+      put(byId('announce'), there ? '' : 'The alert of this address ended long ago.');
+      this.#wanted = null;
+    }
 
     const worst = open.find((alert) => !muted(alert));
     show(byId('newer'), held > 0);
@@ -125,6 +141,7 @@ export class Feed {
       body: make('p', 'body'),
       why: make('ul', 'why num'),
       seen: make('span', 'num muted'),
+      help: make('a', 'button', 'What to do'),
       ack: make('button', 'button'),
       snooze: make('select', 'button'),
       wake: make('button', 'button'),
@@ -133,7 +150,7 @@ export class Feed {
     const head = make('p', 'head');
     head.append(parts.icon, parts.sev, parts.age, parts.mark);
     const foot = make('p', 'foot');
-    foot.append(parts.seen, parts.ack, parts.snooze, parts.wake);
+    foot.append(parts.seen, parts.ack, parts.snooze, parts.wake, parts.help);
     parts.title.id = `title-${alert.id}`;
     card.setAttribute('aria-labelledby', parts.title.id);
     parts.ack.type = parts.wake.type = 'button';
@@ -159,6 +176,9 @@ export class Feed {
     setIcon(parts.icon, firing(alert) ? (ICON[alert.sev] ?? 'info') : 'green');
     put(parts.sev, firing(alert) ? (alert.sev ?? '') : '');
     put(parts.title, alert.title ?? '');
+    const runbook = /^\/(runbook#\w+)$/.exec(alert.links?.runbook ?? '');
+    show(parts.help, runbook !== null);
+    if (runbook) set(parts.help, 'href', runbook[1]);
     put(parts.body, alert.body ?? '');
     show(parts.body, firing(alert) && Boolean(alert.body));
     const why = firing(alert) ? (alert.why ?? []).slice(0, 8) : [];
