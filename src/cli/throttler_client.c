@@ -231,6 +231,11 @@ static void end_ask(struct throttler *t, struct gate_ask *a, const struct http_r
         a->cb(a, 0);
     } else if (wait_ns < 0) {
         if (r->err.code != 0) snprintf(why, sizeof why, "%.150s", r->err.msg);
+        else if (r->status == 401 || r->status == 403)
+            snprintf(why, sizeof why,
+                     "HTTP %d: it refuses the token; THROTTLER_API_KEY has to be one of its "
+                     "hub.tokens_file with the word write",
+                     r->status);
         else snprintf(why, sizeof why, "HTTP %d, which is no answer of a throttler", r->status);
         be_away(t, why);
         if (a != NULL) go_alone(t, a);

@@ -599,7 +599,7 @@ static void sum_up(struct guard *g, const struct guard_facts *facts) {
                                                         : "";
     const char *balance = g->balance.level != GUARD_GREEN ? "; rows are not accounted for" : "";
     const char *damage = g->damage_stands ? "; the log was damaged" : "";
-    int at = snprintf(g->summary, sizeof g->summary, "%zu of %zu source%s fresh", n_fresh, n,
+    int at = snprintf(g->summary, sizeof g->summary, "%zu of %zu stream%s fresh", n_fresh, n,
                       n == 1 ? "" : "s");
     if (store[0] == '\0' && facts->store.rows_per_s >= 0)
         at += snprintf(g->summary + at, sizeof g->summary - (size_t)at, "; %s rows/s stored", rows);

@@ -86,6 +86,7 @@ def test_a_refused_key_is_said(tmp_path, pair):
         d.start_souk(wait=False)
         until("it says so", 30, lambda: "401" in throttle(d)["throttler"]["reason"], lambda: json.dumps(throttle(d)) + d.tail("souk"))
         assert throttle(d)["throttler"]["state"] == "away"
+        assert "refuses the token; THROTTLER_API_KEY" in throttle(d)["throttler"]["reason"]
 
 
 def test_what_was_learned_is_a_table(pair):

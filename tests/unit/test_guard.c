@@ -69,7 +69,7 @@ static void test_guard_drift_goes_amber_then_red_and_recovers_slowly(void **stat
     const char *reason;
     pass(f, 20);
     assert_int_equal(guard__level(f->guard), GUARD_GREEN);
-    assert_string_equal(guard__summary(f->guard), "1 of 1 source fresh; 1,203 rows/s stored");
+    assert_string_equal(guard__summary(f->guard), "1 of 1 stream fresh; 1,203 rows/s stored");
     pass(f, 1);
     assert_int_equal(guard__source(f->guard, "psapi", "pc", &reason), GUARD_AMBER);
     assert_string_equal(reason, "no answer for 21 s");
@@ -78,7 +78,7 @@ static void test_guard_drift_goes_amber_then_red_and_recovers_slowly(void **stat
     assert_int_equal(guard__level(f->guard), GUARD_RED);
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
     assert_int_equal(n_firing(f, ALERT_WARNING), 0);
-    assert_string_equal(guard__summary(f->guard), "0 of 1 source fresh; 1,203 rows/s stored");
+    assert_string_equal(guard__summary(f->guard), "0 of 1 stream fresh; 1,203 rows/s stored");
     f->source.last_success_mono_ns = f->clock.mono_ns;
     pass(f, GUARD_HEALTHY - 1);
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
@@ -180,7 +180,7 @@ static void test_guard_watches_store_and_spool(void **state) {
     f->facts.spool.full = true;
     pass(f, 1);
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 1);
-    assert_string_equal(guard__summary(f->guard), "0 of 0 sources fresh; the spool is full");
+    assert_string_equal(guard__summary(f->guard), "0 of 0 streams fresh; the spool is full");
 }
 
 static void test_guard_tells_of_rows_that_are_not_accounted_for(void **state) {
@@ -343,10 +343,10 @@ static void test_guard_says_whether_it_goes_on_by_itself(void **state) {
 static void test_what_is_not_given_is_not_fresh(void **state) {
     struct fixture *f = *state;
     pass(f, 1);
-    assert_non_null(strstr(guard__summary(f->guard), "1 of 1 source fresh"));
+    assert_non_null(strstr(guard__summary(f->guard), "1 of 1 stream fresh"));
     f->source.unavailable = true; /* A normal state, and no rows. */
     pass(f, 1);
-    assert_non_null(strstr(guard__summary(f->guard), "0 of 0 sources fresh"));
+    assert_non_null(strstr(guard__summary(f->guard), "0 of 0 streams fresh"));
 }
 
 static void test_guard_tells_what_is_not_available_and_what_stands_in(void **state) {
@@ -480,7 +480,7 @@ static void test_guard_judges_only_what_is_due(void **state) {
     }
     assert_int_equal(guard__source(f->guard, "psapi", "s0", NULL), GUARD_RED);
     assert_int_equal(n_firing(f, ALERT_CRITICAL), 2);
-    assert_string_equal(guard__summary(f->guard), "239 of 241 sources fresh; 1,203 rows/s stored");
+    assert_string_equal(guard__summary(f->guard), "239 of 241 streams fresh; 1,203 rows/s stored");
     /* A tenth a second, three at first, and the one that stands: not each each second. */
     assert_true(n_judged <= STREAMS * (SECONDS / 10 + GUARD_HEALTHY) + SECONDS);
 }
@@ -518,7 +518,7 @@ static void test_streams_beyond_the_bound_are_not_green(void **state) {
     assert_int_equal(guard__level(f->guard), GUARD_AMBER);
     assert_string_equal(
         guard__summary(f->guard),
-        "256 of 256 sources fresh; 1,203 rows/s stored; there are more than can be judged");
+        "256 of 256 streams fresh; 1,203 rows/s stored; there are more than can be judged");
     assert_int_equal(judged(f, 1000, true, &reason), GUARD_GREEN);
 }
 
