@@ -86,6 +86,7 @@ struct replay_result {
     uint64_t body_bytes;          /* JSON, as it was decoded. */
     uint64_t n_undecodable;       /* Pages that became a quarantine row as a whole. */
     uint64_t n_judged_otherwise;  /* Pages that today's judge would not have kept as they were. */
+    uint64_t n_unjudged;          /* Pages whose judge cannot be asked again. */
     uint64_t n_damaged;           /* Ranges of the log that could not be read. */
     uint64_t n_known;             /* Pages and requests that the sink had already. */
     uint64_t n_batches;

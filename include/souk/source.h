@@ -179,6 +179,9 @@ struct source_type {
     /* judge sees answers of every status, not of 200 alone; 304 is never its. Status 0: the server
      * closed the connection without an answer. */
     bool judges_errors;
+    /* judge depends on what it remembered (memo), or has other bytes kept than it saw: a page of
+     * the log cannot be judged anew. */
+    bool judges_once;
     /* Where rows come from while an answer is PAGE_UNAVAILABLE, which then is an alert: "derived
      * from the tape". NULL: unavailable is a normal state. */
     const char *instead;

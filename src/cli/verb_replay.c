@@ -245,6 +245,10 @@ static void print_text(const struct replay_command *c, const struct replay_feed 
     if (r->n_judged_otherwise > 0)
         printf("judged anew   %" PRIu64 " pages would not be kept as they were\n",
                r->n_judged_otherwise);
+    if (r->n_unjudged > 0)
+        printf("not judged    %" PRIu64 " pages: their sources judge an answer once, by what they "
+               "remember\n",
+               r->n_unjudged);
     printf("not replayed  alerts, guard%s\n", feed->has_requests ? "" : ", requests");
     printf("rows          %s\nlog           %s\n", r->rows, r->log);
 }
@@ -271,10 +275,10 @@ static void print_json(const struct replay_command *c, const struct replay_feed 
     else printf("\"%s\"", c->into);
     printf(",\"already_stored\":%" PRIu64 ",\"undecodable_pages\":%" PRIu64
            ",\"refused_bodies\":%" PRIu64 ",\"judged_otherwise\":%" PRIu64
-           ",\"damaged_ranges\":%" PRIu64
+           ",\"not_judged\":%" PRIu64 ",\"damaged_ranges\":%" PRIu64
            ",\"not_replayed\":[\"alerts\",\"guard\"%s],\"rows_hash\":\"%s\",\"log_hash\":\"%s\"}\n",
-           r->n_known, r->n_undecodable, feed->n_refused, r->n_judged_otherwise, r->n_damaged,
-           feed->has_requests ? "" : ",\"requests\"", r->rows, r->log);
+           r->n_known, r->n_undecodable, feed->n_refused, r->n_judged_otherwise, r->n_unjudged,
+           r->n_damaged, feed->has_requests ? "" : ",\"requests\"", r->rows, r->log);
 }
 
 /* Running. */

@@ -178,10 +178,14 @@ static bool is_judged_alike(const struct request_facts *f, const struct source_t
     struct source_header etag = {.name = SLICE_LIT("etag"), .value = f->etag};
     struct source_answer answer = {
         .status = f->http_status, .headers = &etag, .n_headers = f->etag.len > 0, .body = body};
-    if (f->freshness != PAGE_FRESH) return true;
     journal__stream(f, &stream);
     snprintf(state.cursor, sizeof state.cursor, "%.*s", SLICE_FMT(f->cursor_from));
-    return type->judge(&stream, &state, &answer, &page, &e) == 0 && page.verdict == PAGE_NEW &&
+    page = (struct page_facts){.verdict = PAGE_INVALID};
+    int code = type->judge(&stream, &state, &answer, &page, &e);
+    buf__fini(&page.memo);
+    buf__fini(&page.secret);
+    buf__fini(&page.keep);
+    return code == 0 && page.verdict == PAGE_NEW &&
            slice__eq(slice__str(page.next_cursor), f->cursor_to);
 }
 
@@ -199,7 +203,10 @@ static void count(struct replay *r, const struct replay_feed *feed, const struct
     r->result.n_requests++;
     r->result.body_bytes += r->body.len;
     r->result.n_undecodable += !decoded;
-    if (is_page && decoded && !feed->judged && !is_judged_alike(f, type, buf__slice(&r->body))) {
+    bool anew = is_page && decoded && !feed->judged && f->freshness == PAGE_FRESH;
+    /* A page of another status is what judge made of an answer, and not the answer. */
+    if (anew && (type->judges_once || f->http_status != 200)) r->result.n_unjudged++;
+    else if (anew && !is_judged_alike(f, type, buf__slice(&r->body))) {
         r->result.n_judged_otherwise++;
         LOG_WARN("replay", "page would be judged otherwise now", LOG_SL("stream", f->stream),
                  LOG_I("lsn", rec->lsn));

@@ -317,6 +317,7 @@ static const struct table_desc *const tables[] = {&table_bronze_account_stash_sn
 const struct source_type source_account_stashes = {
     .name = ACCOUNT_NAME,
     .judges_errors = true,
+    .judges_once = true,
     .tables = tables,
     .streams = list_streams,
     .plan = plan,

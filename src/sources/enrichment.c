@@ -188,6 +188,7 @@ const struct source_type source_enrichment = {
     .name = ENRICHMENT_NAME,
     .repeats = true,
     .judges_errors = true,
+    .judges_once = true,
     .tables = tables,
     .streams = list_streams,
     .plan = plan,

@@ -441,6 +441,7 @@ static const struct table_desc *const tables[] = {&table_ops_scope_audit, &table
 const struct source_type source_oauth = {
     .name = OAUTH_NAME,
     .judges_errors = true,
+    .judges_once = true,
     .tables = tables,
     .streams = list_streams,
     .plan = plan,

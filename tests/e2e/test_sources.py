@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from stacks import stack_of, until
+from stacks import run_souk, stack_of, until
 
 HISTORY_H = 6
 NAMES = {"account_stashes", "currency_exchange", "enrichment", "leagues", "oauth", "poe_ninja", "psapi", "trade_data"}
@@ -66,3 +66,9 @@ def test_all_sources_through_a_kill(tmp_path):
         assert set(refused) <= {"psapi"}, refused
         assert stack.simulator()["violations"] == 0, (tmp_path / "sim/violations.jsonl").read_text()
         assert re.search(r"sim-[0-9a-f]{16}\.", stack.log()) is None  # A token in a log is a token lost.
+        # A replay of all of it finds nothing otherwise, and says which pages it cannot ask about.
+        done = run_souk("--json", "replay", config=stack.config_file, seconds=120)
+        assert done.returncode == 0, done.stderr
+        again = json.loads(done.stdout)
+        assert again["judged_otherwise"] == 0, [line for line in done.stderr.splitlines() if "otherwise" in line]
+        assert 0 < again["not_judged"] < again["pages"]
