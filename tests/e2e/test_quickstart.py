@@ -6,7 +6,8 @@ import shlex
 import subprocess
 
 import pytest
-from conftest import TOP, free_port_base
+from conftest import TOP
+from ports import free_ports
 
 
 def quickstart(*options, seconds=900):
@@ -33,7 +34,7 @@ def test_who_holds_the_state_is_said_from_the_first_moment_on(tmp_path):
 def test_recorded_bodies_are_served_and_their_bad_rows_are_no_loss(tmp_path):
     """Those of tests/data have rows that are refused on purpose."""
     state = tmp_path / "my state"
-    done = quickstart("--replay", TOP / "tests/data", "--for", "10", "--state", state, "--port-base", str(free_port_base()))
+    done = quickstart("--replay", TOP / "tests/data", "--for", "10", "--state", state, "--port-base", str(free_ports(4, neighbours=True)[0]))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 lost, 0 twice, 0 unknown" in done.stdout
     assert re.search(r"(?m)^  bronze_quarantine +[1-9]", done.stdout), done.stdout
