@@ -74,10 +74,10 @@ void ledger__entry_name(yyjson_val *entry, struct buf *out) {
     else buf__addf(out, "%s%s%s", name, *name != '\0' && *type != '\0' ? " " : "", type);
 }
 
-/** One entry of a list of the trade site. "sep" without a text is a line between entries. */
+/** One entry of a list of the trade site. "sep" is a line or a heading between entries. */
 static void add_entry(struct writer *w, yyjson_val *one) {
     struct buf name = {0};
-    if (strcmp(text_of(one, "id"), "sep") == 0 && *text_of(one, "text") == '\0') return;
+    if (strcmp(text_of(one, "id"), "sep") == 0) return;
     ledger__entry_name(one, &name);
     add_row(w, "trade", "resource", w->a, name.at != NULL ? name.at : "", NULL);
     buf__fini(&name);
