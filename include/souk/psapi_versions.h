@@ -6,7 +6,7 @@
  * bound of a page, is not handed on: nothing is known of it. An unlisting beside another version of
  * its stash neither.
  *
- * What competes with what (item_key) and what is alike (fingerprint): sources/item_identity.h.
+ * What competes with what (item_key) and what is alike (fingerprint): vendors/ggg/item_identity.h.
  *
  * Pure; it blocks for a page's decoding. */
 #ifndef SOUK_PSAPI_VERSIONS_H

@@ -23,24 +23,22 @@ MAY_USE = {
     "currency": "core",
     "decode": "core",
     "quality": "core",
-    "sources": "core currency decode quality",
-    "poller": "sources governor http spool",
+    "vendors": "core currency decode quality",
     "tape": "core currency",
-    "tape_records": "tape sources poller spool",
+    "pipeline": "vendors governor http spool tape",
     "store": "core spool",
-    "audit": "core spool poller store",
-    "replay": "core decode sources poller spool store",
+    "audit": "core spool pipeline store",
+    "replay": "core decode vendors pipeline spool store",
     "alerts": "core",
     "guard": "core alerts",
     "hub": "core alerts",
 }
-FOLDER = {"poller": "sources", "tape_records": "tape"}
 PROGRAMS = ("cli", "clickhouse", "sim", "ui/dashboard")  # Not used by rooms.
 LIBRARIES = ("ck uv curl yyjson cyaml yaml h2o wslay ssl crypto z zstd lz4 xxhash pthread dl util m").split()
 
 
 def archive(build, room):
-    return build / "src" / FOLDER.get(room, room) / f"lib{room}.a"
+    return build / "src" / room / f"lib{room}.a"
 
 
 def reach(room):
@@ -69,7 +67,7 @@ def link(compiler, build, room, objects, scratch):
 def main(build, readme, *compiler):
     build, bad, missing = pathlib.Path(build), [], re.compile(r"undefined (?:reference to|symbol:) [`']?(\w+)")
     listed = [re.sub(r"[` ]|\(.*\)", "", row) for row in re.findall(r"(?m)^\| (`[^|]*) \|", pathlib.Path(readme).read_text())]
-    here = {FOLDER.get(room, room) for room in MAY_USE}
+    here = set(MAY_USE)
     bad += [f"{room} is in src/README.md and has no wall here" for room in sorted(set(listed) - here - set(PROGRAMS))]
     bad += [f"{room} is not in src/README.md" for room in sorted(here - set(listed))]
     own = {room: functions(archive(build, room)) for room in MAY_USE}

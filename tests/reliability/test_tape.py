@@ -12,7 +12,7 @@ import score
 from bench import bench_of
 from stacks import BUILD, DATABASE, ask, run_souk, until
 
-REFERENCE = BUILD / "src/tape/tape_reference"
+REFERENCE = BUILD / "src/pipeline/tape_reference"
 MEMORY_MIB, RECENT_MAX = 64, 65536  # The one follows from the other, in src/cli/tape_lane.c.
 TIMES = ("ts", "listing_ts", "delist_ts", "from_ts", "to_ts")
 PRICES = ("price_amount", "price_before", "price_chaos", "price_divine")

@@ -1,5 +1,5 @@
 /* currency_exchange goes from hour to hour, tells late from missing, and keeps every market. */
-#include "../../src/sources/currency_exchange_internal.h"
+#include "../../src/vendors/ggg/currency_exchange_internal.h"
 #include "../golden/golden.h"
 #include "souk/tables.h"
 #include "test_cells.h"

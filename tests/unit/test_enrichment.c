@@ -1,6 +1,6 @@
 /* enrichment asks little, asks for more only after successes, and reads tables, lists and JSON. */
-#include "../../src/sources/enrichment_internal.h"
-#include "../../src/sources/poedb_page.h"
+#include "../../src/vendors/community/enrichment_internal.h"
+#include "../../src/vendors/community/poedb_page.h"
 #include "../golden/golden.h"
 #include "souk/tables.h"
 #include "test_cells.h"

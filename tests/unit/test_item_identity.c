@@ -1,4 +1,4 @@
-/* The rule of identity (src/sources/item_identity.h), by examples: what competes has one key, what
+/* The rule of identity (src/vendors/ggg/item_identity.h), by examples: what competes has one key, what
  * does not has two, in shapes as they were recorded from 2017 to 2026. Then a review by counting, over
  * made pages and recorded ones, of pairs of priced items of one league and currency: pairs of equal keys whose prices lie 5-fold apart, which are too few keys; and pairs that version 1 held
  * for one good, asked within 25 % of each other, that are two now, which may be too many. SOUK_SAY_PAIRS
@@ -7,8 +7,8 @@
  *   pairs of equal keys 5-fold apart: 128 of 1,345 before, 117 of 1,391 now, 114 of them asks for one
  *   jewel (Grand Spectrum, whose three kinds are apart); parted at one price: 27, nearly all corrupted
  *   or mirrored beside not, unidentified bases of two bands, and true variants. */
-#include "../../src/sources/item_identity.h"
-#include "../../src/sources/psapi_stash.h"
+#include "../../src/vendors/ggg/item_identity.h"
+#include "../../src/vendors/ggg/psapi_stash.h"
 #include "../golden/golden.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* The tables of migration 0004: the currency exchange, the leagues, the enrichment. As in tables.c
  * the columns and the cells of a row have one order. */
-#include "table_columns.h"
+#include "../table_columns.h"
 
 static const struct column_desc exchange_columns[] = {
     TIME("recorded_at"),

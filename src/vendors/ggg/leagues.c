@@ -9,8 +9,8 @@
  *
  * What can go wrong: a scope that is not granted or a list that is gone (a state, looked at again
  * after a period), a body that is no list (asked again, slower each time). */
+#include "../slow_pace.h"
 #include "psapi_refusals.h"
-#include "slow_pace.h"
 #include "souk/quality.h"
 #include "souk/tables.h"
 #include <inttypes.h>

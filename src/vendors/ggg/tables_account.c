@@ -1,5 +1,5 @@
 /* The tables of the sources that need a token: oauth and account_stashes. */
-#include "table_columns.h"
+#include "../table_columns.h"
 
 static const struct column_desc account_stash_columns[] = {
     TEXT("snapshot_id"),

@@ -7,9 +7,9 @@
  *          references, tags and links, which are taken out.
  *
  * What is kept begins with the name of the page and a line feed. */
+#include "../ggg/psapi_refusals.h"
 #include "enrichment_internal.h"
 #include "poedb_page.h"
-#include "psapi_refusals.h"
 #include "souk/tables.h"
 #include <stdio.h>
 

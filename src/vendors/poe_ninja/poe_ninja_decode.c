@@ -10,8 +10,8 @@
  * A line without a usable value is refused alone. What a divine orb is worth comes from its own
  * line where there is one, because core.rates is rounded; without either, divineEquivalent is 0,
  * which means unknown. */
+#include "../ggg/psapi_refusals.h"
 #include "poe_ninja_internal.h"
-#include "psapi_refusals.h"
 #include "souk/tables.h"
 #include <math.h>
 #include <stdio.h>

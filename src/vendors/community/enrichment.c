@@ -12,8 +12,8 @@
  *
  * judge knows no settings: the list of pages is the stream's path. What is kept has the name of its
  * page as a first line; while the site fails, the last page makes rows again, marked as stale. */
+#include "../slow_pace.h"
 #include "enrichment_internal.h"
-#include "slow_pace.h"
 #include "souk/tables.h"
 #include <inttypes.h>
 #include <stdio.h>
