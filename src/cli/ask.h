@@ -2,7 +2,7 @@
 #ifndef SOUK_CLI_ASK_H
 #define SOUK_CLI_ASK_H
 
-#include "settings.h"
+#include "../service/settings.h"
 #include "souk/core/buf.h"
 #include <yyjson.h>
 

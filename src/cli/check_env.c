@@ -1,6 +1,6 @@
 /* The environment, looked at from outside in: disk, ClickHouse, upstreams. */
 #include "check_env.h"
-#include "app.h"
+#include "../service/app.h"
 #include "souk/schema.h"
 #include "verbs.h"
 #include <errno.h>

@@ -2,7 +2,7 @@
 #ifndef SOUK_CLI_CHECK_ENV_H
 #define SOUK_CLI_CHECK_ENV_H
 
-#include "settings.h"
+#include "../service/settings.h"
 #include <stdbool.h>
 
 #define CHECKS_MAX 64

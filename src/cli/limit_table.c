@@ -1,10 +1,10 @@
 /* See limit_table.h. */
 #include "limit_table.h"
+#include "../throttle/throttle.h"
 #include "ask.h"
 #include "souk/core/clock.h"
 #include "souk/governor.h"
 #include "souk/spool_scan.h"
-#include "throttle.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* souk's verbs. Data goes to standard output, logs and errors to standard error. */
-#include "app.h"
+#include "../service/app.h"
 #include "souk/core/log.h"
 #include "verbs.h"
 #include <getopt.h>

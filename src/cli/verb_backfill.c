@@ -1,7 +1,7 @@
 /* souk backfill: asks the running souk for a stretch of a source's past, shows how far it is, and
  * reports what came. */
+#include "../streams/backfill.h"
 #include "ask.h"
-#include "backfill.h"
 #include "souk/core/clock.h"
 #include "verbs.h"
 #include <getopt.h>

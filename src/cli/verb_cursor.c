@@ -1,6 +1,6 @@
 /* souk cursor: where each stream stands, asked of the running souk or read from the log; and what
  * people change of it, which only a running souk does. */
-#include "app.h"
+#include "../service/app.h"
 #include "ask.h"
 #include "souk/spool_scan.h"
 #include "verbs.h"

@@ -4,9 +4,9 @@
  *
  * What can fail: nobody comes, the user says no, the vendor refuses the code. Then what was there
  * stays. */
+#include "../streams/login_file.h"
 #include "ask.h"
 #include "login_browser.h"
-#include "login_file.h"
 #include "souk/core/clock.h"
 #include "verbs.h"
 #include <curl/curl.h>

@@ -1,6 +1,6 @@
 /* souk replay: records that were kept once, decoded again; hashes on standard output. What it
  * prints there depends on the records alone: how long it took goes to the log. */
-#include "app.h"
+#include "../service/app.h"
 #include "souk/core/log.h"
 #include "souk/replay.h"
 #include "verbs.h"

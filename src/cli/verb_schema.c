@@ -1,5 +1,5 @@
 /* souk schema: compares ClickHouse with what this program expects, and adds what is missing. */
-#include "app.h"
+#include "../service/app.h"
 #include "souk/core/err.h"
 #include "souk/schema.h"
 #include "verbs.h"

@@ -1,5 +1,5 @@
 /* souk verify: what the log says was stored, against ClickHouse. */
-#include "app.h"
+#include "../service/app.h"
 #include "souk/audit.h"
 #include "verbs.h"
 #include <getopt.h>

@@ -1,6 +1,6 @@
 /* run and version, and what all verbs share. */
 #include "verbs.h"
-#include "app.h"
+#include "../service/app.h"
 #include "souk/core/log.h"
 #include <curl/curl.h>
 #include <getopt.h>

@@ -2,7 +2,7 @@
 #ifndef SOUK_CLI_VERBS_H
 #define SOUK_CLI_VERBS_H
 
-#include "settings.h"
+#include "../service/settings.h"
 #include <stdbool.h>
 
 enum {

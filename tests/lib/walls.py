@@ -32,8 +32,9 @@ MAY_USE = {
     "alerts": "core",
     "guard": "core alerts",
     "hub": "core alerts",
+    "throttle": "governor http pipeline hub",
 }
-PROGRAMS = ("cli", "clickhouse", "sim", "ui/dashboard")  # Not used by rooms.
+PROGRAMS = ("streams", "service", "cli", "clickhouse", "sim", "ui/dashboard")  # Not used by rooms.
 LIBRARIES = ("ck uv curl yyjson cyaml yaml h2o wslay ssl crypto z zstd lz4 xxhash pthread dl util m").split()
 
 

@@ -13,7 +13,7 @@ from bench import bench_of
 from stacks import BUILD, DATABASE, ask, run_souk, until
 
 REFERENCE = BUILD / "src/pipeline/tape_reference"
-MEMORY_MIB, RECENT_MAX = 64, 65536  # The one follows from the other, in src/cli/tape_lane.c.
+MEMORY_MIB, RECENT_MAX = 64, 65536  # The one follows from the other, in src/pipeline/tape_lane.c.
 TIMES = ("ts", "listing_ts", "delist_ts", "from_ts", "to_ts")
 PRICES = ("price_amount", "price_before", "price_chaos", "price_divine")
 COLUMNS = ("ts realm league league_key stash_id listing_id seller item_key fingerprint key_version kind price_currency price_amount "

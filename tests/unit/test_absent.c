@@ -1,6 +1,6 @@
 /* Streams that do not run keep their places, however many there are; backfills at their end have
  * none. */
-#include "../../src/cli/absent.h"
+#include "../../src/streams/absent.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

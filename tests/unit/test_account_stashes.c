@@ -1,6 +1,6 @@
 /* Snapshots of the account's stash: which tabs are asked for and in what order, what cuts a
  * snapshot off, and what the tabs become. */
-#include "../../src/sources/account_internal.h"
+#include "../../src/vendors/ggg/account_internal.h"
 #include "../golden/golden.h"
 #include "souk/source.h"
 #include "souk/tables.h"

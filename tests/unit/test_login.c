@@ -1,7 +1,7 @@
 /* A user's login: its file is for its owner alone and changes at once or not at all, and the port that waits for the
  * browser believes nobody but it. */
 #include "../../src/cli/login_browser.h"
-#include "../../src/cli/login_file.h"
+#include "../../src/streams/login_file.h"
 #include "test_dir.h"
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* The login in the running process: which login an answer is kept for, what a disk that hangs or refuses holds up, and
  * what is said of it. The rooms that it asks are played by this file; the disk is a folder. */
-#include "../../src/cli/app.h"
-#include "../../src/cli/call.h"
-#include "../../src/cli/login.h"
-#include "../../src/cli/login_file.h"
+#include "../../src/service/app.h"
+#include "../../src/hub/call.h"
+#include "../../src/streams/login.h"
+#include "../../src/streams/login_file.h"
 #include "souk/core/log.h"
 #include "test_dir.h"
 #include <fcntl.h>

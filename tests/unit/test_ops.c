@@ -1,7 +1,7 @@
 /* What souk writes of its streams: each row speaks of its own stream, whichever others came and went meanwhile. The
  * rooms that it asks are played by this file. */
-#include "../../src/cli/app.h"
-#include "../../src/cli/ops.h"
+#include "../../src/service/app.h"
+#include "../../src/service/ops.h"
 #include "souk/core/log.h"
 #include <setjmp.h>
 #include <stdarg.h>

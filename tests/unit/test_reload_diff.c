@@ -1,5 +1,5 @@
 /* What of a configuration may change while souk runs: the rest is named, and nothing of it is taken. */
-#include "../../src/cli/reload_diff.h"
+#include "../../src/service/reload_diff.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Rounds over many things: what a turn visits, and that nobody is passed over. Work is counted. */
-#include "../../src/cli/rota.h"
+#include "../../src/service/rota.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

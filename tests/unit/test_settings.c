@@ -1,5 +1,5 @@
 /* From the configuration's words to what the rooms are told; tokens, which must never fail open. */
-#include "../../src/cli/settings.h"
+#include "../../src/service/settings.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* trade_data asks what its path says, believes only lists, and falls back where the site gives
  * nothing; its entries become the rows that they should. */
-#include "../../src/sources/trade_data_internal.h"
+#include "../../src/vendors/ggg/trade_data_internal.h"
 #include "../golden/golden.h"
 #include "souk/core/clock.h"
 #include "souk/lag.h"

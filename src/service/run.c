@@ -1,10 +1,10 @@
 /* The loop, signals and the way down. Stopping: pollers end their requests, what is synced is
  * decoded, the store sends what ClickHouse takes in time, a last checkpoint is written, clients are
  * told, the spool writes STOP. A second signal ends at once; the log makes that safe. */
+#include "../cli/verbs.h"
 #include "app.h"
 #include "reload.h"
 #include "souk/core/log.h"
-#include "verbs.h"
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
  * after a minute: the token is spent in any case. Both need a token that may write: a permit spends
  * what others wait for, and a false report stops them. */
 #include "throttle.h"
-#include "call.h"
+#include "../hub/call.h"
 #include "souk/core/log.h"
 #include <inttypes.h>
 #include <stdio.h>

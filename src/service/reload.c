@@ -1,6 +1,6 @@
 #include "reload.h"
+#include "../hub/call.h"
 #include "app.h"
-#include "call.h"
 #include "reload_diff.h"
 #include "souk/core/log.h"
 #include <stdio.h>

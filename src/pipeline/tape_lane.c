@@ -3,7 +3,7 @@
  * is kept for it); memory within a page, which ends the process: the next one starts from the
  * snapshot. */
 #include "tape_lane.h"
-#include "app.h"
+#include "../service/app.h"
 #include "souk/core/log.h"
 #include "souk/listing_row.h"
 #include <dirent.h>

@@ -2,7 +2,7 @@
 #ifndef SOUK_CLI_SETTINGS_H
 #define SOUK_CLI_SETTINGS_H
 
-#include "login_file.h"
+#include "../streams/login_file.h"
 #include "souk/config.h"
 #include "souk/hub.h"
 #include "souk/source.h"

@@ -1,6 +1,6 @@
 #include "backfill.h"
-#include "app.h"
-#include "call.h"
+#include "../hub/call.h"
+#include "../service/app.h"
 #include "souk/core/log.h"
 #include <assert.h>
 #include <inttypes.h>

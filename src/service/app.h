@@ -2,10 +2,13 @@
 #ifndef SOUK_CLI_APP_H
 #define SOUK_CLI_APP_H
 
-#include "absent.h"
-#include "backfill.h"
-#include "lanes.h"
-#include "login.h"
+#include "../pipeline/lanes.h"
+#include "../pipeline/tape_lane.h"
+#include "../streams/absent.h"
+#include "../streams/backfill.h"
+#include "../streams/login.h"
+#include "../throttle/throttle.h"
+#include "../throttle/throttler_client.h"
 #include "ops.h"
 #include "rota.h"
 #include "settings.h"
@@ -22,9 +25,6 @@
 #include "souk/spool.h"
 #include "souk/store.h"
 #include "souk/tables.h"
-#include "tape_lane.h"
-#include "throttle.h"
-#include "throttler_client.h"
 #include <uv.h>
 
 #define APP_SYNC_PATIENCE_NS (8 * NS_PER_S) /* For a disk that takes nothing. */

@@ -1,6 +1,6 @@
 /* How far the streams are behind: psapi in changes, against the heads that trade_data asks for;
  * everything else by the age of its last good answer. */
-#include "app.h"
+#include "../service/app.h"
 
 #define HEAD_AGE_MAX_NS (600 * NS_PER_S) /* A head that is older says too little. */
 

@@ -8,8 +8,8 @@
  *
  * asked is true when a request waits for its permit or is under way, whoever began it. */
 #include "poll_call.h"
-#include "app.h"
-#include "call.h"
+#include "../hub/call.h"
+#include "../service/app.h"
 #include "souk/core/log.h"
 #include <stdio.h>
 

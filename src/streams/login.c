@@ -6,8 +6,8 @@
  * What can fail: the disk. A refresh token that it did not take is used from memory, and written
  * again until it is there. A disk that hangs holds up the pool's threads alone. */
 #include "login.h"
-#include "app.h"
-#include "call.h"
+#include "../hub/call.h"
+#include "../service/app.h"
 #include "login_file.h"
 #include "souk/core/log.h"
 #include <stdio.h>

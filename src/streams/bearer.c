@@ -5,7 +5,7 @@
  * once, for it may have been revoked. If that is refused too, the trouble is the vendor's, and it
  * passes: after APP_RENEW_NS another is asked for, and so on. Until then what needs it rests, and
  * is red. Only a scope that was never granted, or is not configured, is a normal state. */
-#include "app.h"
+#include "../service/app.h"
 #include "souk/core/log.h"
 #include "souk/oauth.h"
 #include "souk/tables.h"

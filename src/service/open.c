@@ -1,7 +1,7 @@
 /* Opening the rooms in order, each stage with its time in the log. */
+#include "../streams/cursor.h"
+#include "../streams/poll_call.h"
 #include "app.h"
-#include "cursor.h"
-#include "poll_call.h"
 #include "reload.h"
 #include "souk/core/log.h"
 #include "souk/decode.h"

@@ -2,7 +2,7 @@
  * become is the store's. What can fail: a decoder that cannot be made, which is tried again each
  * second. */
 #include "lanes.h"
-#include "app.h"
+#include "../service/app.h"
 #include "souk/core/log.h"
 
 static struct lane *live_lane(struct app *a) { return &a->lanes.lane[a->lanes.live]; }
