@@ -29,7 +29,7 @@ struct web;
 struct web_request;
 struct web_socket;
 struct web_stream;
-struct frame; /* src/hub/frame.h */
+struct frame; /* src/web/frame.h */
 
 struct web_options {
     const char *host;         /* Numeric address to listen on. */

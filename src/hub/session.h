@@ -6,7 +6,7 @@
 #ifndef SOUK_HUB_SESSION_H
 #define SOUK_HUB_SESSION_H
 
-#include "frame.h"
+#include "../web/frame.h"
 #include "souk/alerts.h"
 
 #define SESSION_HELLO_NS (5 * NS_PER_S)

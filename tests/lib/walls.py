@@ -31,7 +31,8 @@ MAY_USE = {
     "replay": "core decode vendors pipeline spool store",
     "alerts": "core",
     "guard": "core alerts",
-    "hub": "core alerts",
+    "web": "core",
+    "hub": "core alerts web",
     "throttle": "governor http pipeline hub",
 }
 PROGRAMS = ("streams", "service", "cli", "clickhouse", "sim", "ui/dashboard")  # Not used by rooms.
