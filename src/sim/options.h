@@ -2,7 +2,7 @@
 #ifndef SIM_OPTIONS_H
 #define SIM_OPTIONS_H
 
-#include "buf.h"
+#include "wire/sim_buf.h"
 
 enum { OPTIONS_LEAGUES_MAX = 14 };
 

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "ninja.h"
-#include "replay.h"
 #include "state.h"
+#include "world/ninja.h"
+#include "world/recorded.h"
 
 enum { PACE_MS = 950 }; /* A second, less what a network may squeeze. */
 

@@ -4,12 +4,12 @@
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
 
-#include "fault.h"
-#include "http_server.h"
-#include "ledger.h"
-#include "limiter.h"
+#include "judge/fault.h"
+#include "judge/ledger.h"
+#include "judge/limiter.h"
 #include "options.h"
-#include "river.h"
+#include "wire/http_server.h"
+#include "world/river.h"
 
 enum sim_realm { REALM_PC, REALM_XBOX, REALM_SONY, N_REALMS };
 enum sim_route {

@@ -1,4 +1,4 @@
-/* The vendor, as the conformance runs meet it: souk-sim's own limiter (src/sim/limiter.c), which
+/* The vendor, as the conformance runs meet it: souk-sim's own limiter (src/sim/judge/limiter.c), which
  * shares no code with souk, behind plain types, as both have a struct buf.
  *
  * A venue has one policy with up to three rules. It counts, rounds and restricts as the simulator

@@ -2,7 +2,7 @@
  * else is. */
 #include "test_sim.h"
 
-#include "audit.h"
+#include "ledger_audit.h"
 
 /** Stored rows as TabSeparated text, one for each table; NULL where there is no such table. */
 struct stored {

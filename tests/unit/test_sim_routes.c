@@ -4,10 +4,10 @@
 
 #include "../lib/data_dir.h"
 #include "account.h"
-#include "exchange.h"
+#include "exchange_markets.h"
 #include "test_sim.h"
 
-#include "trade_data.h"
+#include "trade_lists.h"
 #include <sys/stat.h>
 
 static int setup(void **state) {

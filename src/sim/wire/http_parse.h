@@ -4,7 +4,7 @@
 #ifndef SIM_HTTP_PARSE_H
 #define SIM_HTTP_PARSE_H
 
-#include "buf.h"
+#include "sim_buf.h"
 
 enum { HTTP_HEAD_MAX = 16 * 1024, HTTP_BODY_MAX = 64 * 1024, HTTP_HEADERS_MAX = 64 };
 enum { HTTP_SEGMENT_MAX = 96 }; /* Of a decoded path segment, with its NUL. */

@@ -1,7 +1,7 @@
 /* The river's path: GET /public-stash-tabs[/xbox|/sony]?id=, and change-ids. The order is the
  * vendor's as far as it is known: who are you, how often, then the content; a scripted fault comes
  * before the content. */
-#include "sim.h"
+#include "../sim.h"
 
 #include <stdlib.h>
 #include <string.h>

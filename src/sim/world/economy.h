@@ -5,7 +5,7 @@
 #ifndef SIM_ECONOMY_H
 #define SIM_ECONOMY_H
 
-#include "buf.h"
+#include "../wire/sim_buf.h"
 #include "catalogue.h"
 
 enum { ECONOMY_LEAGUES_MAX = 16, STASH_ITEMS_MAX = 144, ECONOMY_NOTE_MAX = 96 };

@@ -4,7 +4,7 @@
 #ifndef SIM_TRADE_DATA_H
 #define SIM_TRADE_DATA_H
 
-#include "buf.h"
+#include "../wire/sim_buf.h"
 
 enum {
     TRADE_PAGE_ROWS = 50,     /* Listings of a page of the gateway. */

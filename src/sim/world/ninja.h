@@ -3,7 +3,7 @@
 #ifndef SIM_NINJA_H
 #define SIM_NINJA_H
 
-#include "buf.h"
+#include "../wire/sim_buf.h"
 
 /** @return the overview of @type at @path ("exchange", "item" or "currency"), with one reference;
  * NULL when that path has no such type. */

@@ -2,7 +2,7 @@
  * must be there and what may be missing), the stored rows. A second look at the ledger and at the
  * source names the first differences, so that no key text is kept in memory for rows that are
  * right. */
-#include "audit.h"
+#include "ledger_audit.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,8 +10,8 @@
 #define XXH_STATIC_LINKING_ONLY /* For the streaming state on the stack. */
 #include <xxhash.h>
 
+#include "../world/economy.h"
 #include "audit_refused.h"
-#include "economy.h"
 #include "ledger.h"
 
 const char *const audit_table_names[AUDIT_TABLES] = {

@@ -3,7 +3,7 @@
 #ifndef SIM_EXCHANGE_H
 #define SIM_EXCHANGE_H
 
-#include "buf.h"
+#include "../wire/sim_buf.h"
 
 enum { EXCHANGE_HOUR_S = 3600 };
 

@@ -24,7 +24,7 @@
 
 #include <stdio.h>
 
-#include "buf.h"
+#include "../wire/sim_buf.h"
 
 enum audit_table {
     AUDIT_PAGES,

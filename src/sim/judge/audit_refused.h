@@ -7,7 +7,7 @@
 #ifndef SIM_AUDIT_REFUSED_H
 #define SIM_AUDIT_REFUSED_H
 
-#include "audit.h"
+#include "ledger_audit.h"
 #include "ledger.h"
 
 struct refused {

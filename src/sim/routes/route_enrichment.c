@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "catalogue.h"
-#include "exchange.h"
-#include "sim.h"
+#include "../sim.h"
+#include "../world/catalogue.h"
+#include "../world/exchange_markets.h"
 
 enum { MODS = 1200, CARGO_LIMIT_MAX = 500, CARGO_FIELDS_MAX = 12 };
 

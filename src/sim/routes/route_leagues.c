@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "sim.h"
+#include "../sim.h"
 
 /** Add a time of the vendor's form, or null. */
 static void add_time(struct buf *b, const char *name, int64_t s) {

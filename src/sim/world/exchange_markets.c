@@ -2,7 +2,7 @@
  * ratio pair of an hour lies around it in whole numbers, so that the quotient of the volumes is
  * always inside, as it is upstream. Thin markets miss hours, and some have an hour with orders and
  * no trade: zeros. */
-#include "exchange.h"
+#include "exchange_markets.h"
 
 #include <math.h>
 #include <stdio.h>

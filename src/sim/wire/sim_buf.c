@@ -1,6 +1,6 @@
 /* See buf.h. Everything here is memory only; the one way to fail is to run out of it, which aborts.
  */
-#include "buf.h"
+#include "sim_buf.h"
 
 #include <assert.h>
 #include <inttypes.h>

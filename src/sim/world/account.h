@@ -4,7 +4,7 @@
 #ifndef SIM_ACCOUNT_H
 #define SIM_ACCOUNT_H
 
-#include "buf.h"
+#include "../wire/sim_buf.h"
 
 enum { ACCOUNT_ID_MAX = 11, ACCOUNT_PERIOD_S = 600 };
 

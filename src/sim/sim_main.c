@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "audit.h"
+#include "judge/ledger_audit.h"
 #include "sim.h"
 
 struct program {

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "sim.h"
+#include "../sim.h"
 
 #define USER "exile#1234"
 #define REDIRECT "http://127.0.0.1:" /* The only kind that an installed program gets. */

@@ -1,5 +1,5 @@
 /* The control paths under /_sim/, and what a scripted fault does to any reply. */
-#include "sim.h"
+#include "../sim.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #ifndef SIM_FAULT_H
 #define SIM_FAULT_H
 
-#include "buf.h"
+#include "../wire/sim_buf.h"
 
 enum { FAULTS_MAX = 64, FAULT_TEXT_MAX = 256 };
 enum fault_kind {

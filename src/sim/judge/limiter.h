@@ -11,7 +11,7 @@
 #ifndef SIM_LIMITER_H
 #define SIM_LIMITER_H
 
-#include "buf.h"
+#include "../wire/sim_buf.h"
 
 enum {
     LIMITER_WINDOWS_MAX = 4,

@@ -4,8 +4,8 @@
  * the account; scope account:stashes. */
 #include <string.h>
 
-#include "account.h"
-#include "sim.h"
+#include "../sim.h"
+#include "../world/account.h"
 
 enum { PARTS_MAX = 4 };
 

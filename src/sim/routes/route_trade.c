@@ -5,8 +5,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "sim.h"
-#include "trade_data.h"
+#include "../sim.h"
+#include "../world/trade_lists.h"
 
 /** The way to the content. @return whether it is open. */
 static bool pass(struct sim *s, const struct http_request *q, struct reply *r, struct fault *f) {

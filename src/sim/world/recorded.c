@@ -1,6 +1,6 @@
 /* See replay.h. The folder is that of the data samples: whole pages with or without their envelope,
  * loose stashes, and the history of one stash as one page a line. */
-#include "replay.h"
+#include "recorded.h"
 
 #include <errno.h>
 #include <glob.h>
@@ -11,7 +11,7 @@
 #include <yyjson.h>
 #include <zlib.h>
 
-#include "sim.h"
+#include "../sim.h"
 
 enum { FILE_BYTES_MAX = 64 << 20 };
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "sim.h"
+#include "../sim.h"
 
 /* In the order in which an answer names them, whatever order they were asked in. */
 static const char *const scopes[] = {

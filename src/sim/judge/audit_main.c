@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "audit.h"
+#include "ledger_audit.h"
 
 static const char help[] =
     "souk-sim audit: compare what the simulator said with what ClickHouse holds\n"

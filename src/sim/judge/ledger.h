@@ -22,7 +22,7 @@
 
 #include <stdio.h>
 
-#include "buf.h"
+#include "../wire/sim_buf.h"
 
 enum { LEDGER_FLUSH_MS = 100 };
 

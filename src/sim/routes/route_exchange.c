@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "exchange.h"
-#include "sim.h"
+#include "../sim.h"
+#include "../world/exchange_markets.h"
 
 static int64_t hour_of(int64_t wall_ns) {
     int64_t s = wall_ns / SIM_NS_PER_S;

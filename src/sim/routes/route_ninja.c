@@ -4,8 +4,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "ninja.h"
-#include "sim.h"
+#include "../sim.h"
+#include "../world/ninja.h"
 
 enum { GAP_MS = 950, SAME_S = 55 };
 

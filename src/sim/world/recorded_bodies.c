@@ -8,8 +8,8 @@
 #include <unistd.h>
 #include <yyjson.h>
 
-#include "replay.h"
-#include "sim.h"
+#include "../sim.h"
+#include "recorded.h"
 
 static void add_text(struct ninja_recorded **out, size_t *n, const char *path, const char *type,
                      const struct buf *text) {

@@ -1,5 +1,5 @@
 /* See trade_data.h. */
-#include "trade_data.h"
+#include "trade_lists.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include "catalogue.h"
 #include "economy.h"
-#include "exchange.h"
+#include "exchange_markets.h"
 
 /** Add {"id":..,"text":..}, after a comma unless it is the first. */
 static void add_entry(struct buf *b, bool *first, const char *id, const char *text) {
