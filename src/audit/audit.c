@@ -1,6 +1,6 @@
 /* The audit from end to end: read the log once for its seals, once more for its rows, window by
  * window; then look for rows that nobody knows, and sum up by seal. */
-#include "internal.h"
+#include "audit_internal.h"
 #include "souk/record_rows.h"
 #include <assert.h>
 #include <inttypes.h>

@@ -2,7 +2,7 @@
  * from a part of it. What was sealed is compared with what is there by number: rows of each
  * acknowledged batch, and places (src, lsn, ord) that are there more than once. Their content is
  * not compared. */
-#include "internal.h"
+#include "audit_internal.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

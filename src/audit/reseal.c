@@ -1,6 +1,6 @@
 /* Whether the log still makes the rows that were sealed. Where it does not, another version of souk
  * decoded these pages, and rows that differ need not be anybody's damage. */
-#include "internal.h"
+#include "audit_internal.h"
 #include "souk/record_rows.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  *
  * RowBinary: numbers little-endian, DateTime64 and Decimal as the integers they are kept as, String
  * and LowCardinality(String) as VarUInt length and bytes, Array as VarUInt length and elements. */
-#include "internal.h"
+#include "audit_internal.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>

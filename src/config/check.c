@@ -1,5 +1,5 @@
 /* What values mean: ranges, URLs, and what live use asks for. Each message says what to write. */
-#include "internal.h"
+#include "config_internal.h"
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>

@@ -1,5 +1,5 @@
 /* Loading: check the tree, let libcyaml fill the struct, then defaults, environment, judgement. */
-#include "internal.h"
+#include "config_internal.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

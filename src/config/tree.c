@@ -1,7 +1,7 @@
 /* The YAML as a tree, before it is loaded: libcyaml stops at its first error and knows no lines
  * afterwards, so this walks libyaml's document against the same schema, reports everything that
  * does not fit, replaces ${NAME}, and remembers where each value stands. */
-#include "internal.h"
+#include "config_internal.h"
 #include <errno.h>
 #include <limits.h>
 #include <math.h>

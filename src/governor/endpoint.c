@@ -1,6 +1,6 @@
 /* What an endpoint may do of its own: AIMD where there are no headers, backoff after failures, the
  * budget of invalid requests, and the least time between requests with one key. */
-#include "internal.h"
+#include "governor_internal.h"
 #include "souk/core/log.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* The governor's face: opening and closing, endpoints, and the ways in and out for permits. What
  * follows from a reply is in report.c, the order of grants in schedule.c. */
-#include "internal.h"
+#include "governor_internal.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>

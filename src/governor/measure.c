@@ -1,6 +1,6 @@
 /* Series and status: what people and Prometheus see of the governor. Label sets come from outside
  * (policies, windows), so they are bounded: what comes after the bound has no series. */
-#include "internal.h"
+#include "governor_internal.h"
 #include <inttypes.h>
 #include <stdio.h>
 

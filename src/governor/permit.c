@@ -1,6 +1,6 @@
 /* The lists that permits are in: flying (granted, oldest first) and ending (to be told no). Those
  * that wait are in the list of their endpoint. */
-#include "internal.h"
+#include "governor_internal.h"
 
 static void append(struct permit **head, struct permit **tail, struct permit *p) {
     p->next = NULL;

@@ -1,5 +1,5 @@
 /* A policy: the windows of all its rules, and until when the server closed it. */
-#include "internal.h"
+#include "governor_internal.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* What follows from the end of a request. First the policy learns what the server said, then the
  * token is counted, then holds and the endpoint's health follow from the status. */
-#include "internal.h"
+#include "governor_internal.h"
 #include "souk/core/log.h"
 #include <assert.h>
 #include <stdio.h>

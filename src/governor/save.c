@@ -4,7 +4,7 @@
  * time is not counted, which is careful. After another start only the wall clock can say; one that
  * was set back has aged nothing. Layout: magic, version, wall time, boot id, monotonic time,
  * policies, endpoints, XXH3-64 of all before it. */
-#include "internal.h"
+#include "governor_internal.h"
 #include "souk/core/log.h"
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Who goes next. A heap of due times, and for each due thing the queue behind it. Nothing in here
  * scans endpoints: a tick costs what is due. */
-#include "internal.h"
+#include "governor_internal.h"
 #include <assert.h>
 
 static bool before(const struct due *a, const struct due *b) {

@@ -1,6 +1,6 @@
 /* Whose turn it is: deficit round robin (Shreedhar and Varghese, 1995) between the classes of work
  * that wait for a policy's tokens, under ceilings, and earliest deadline first within a class. */
-#include "internal.h"
+#include "governor_internal.h"
 
 /* Endpoints of a policy that are looked at for a class, from the front of its queue; those behind
  * come in front as tokens go out. */

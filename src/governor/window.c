@@ -1,5 +1,5 @@
 /* One window of a policy: a ring of the times at which its live tokens were spent. */
-#include "internal.h"
+#include "governor_internal.h"
 #include <stdlib.h>
 
 int64_t window__span_ns(const struct window *w) {

@@ -4,7 +4,7 @@
  * Nothing may call into a multi from inside of its callbacks, and ours do what their owners like,
  * so starting, canceling and closing only leave a note, and the work handle acts on it in the next
  * turn of the loop. A turn starts, and calls back, a bounded number of requests. */
-#include "internal.h"
+#include "http_internal.h"
 #include <assert.h>
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
  * Headers are kept as names and values in one bounded buffer and shown when the last of them is
  * in. The body grows in its own bounded buffer while libcurl decodes it, so a small body that
  * unpacks to a large one ends the transfer as soon as it passes the limit. */
-#include "internal.h"
+#include "http_internal.h"
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>

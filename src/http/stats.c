@@ -1,5 +1,5 @@
 /* Metrics of requests: one set of series for each pair of source and class. */
-#include "internal.h"
+#include "http_internal.h"
 #include <stdio.h>
 
 /* Statuses first, then the kinds of http_response.err_kind. */

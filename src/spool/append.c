@@ -4,8 +4,8 @@
  * set out, and no job is in flight, it flies: the pool writes and syncs it while the other group
  * fills. Its callbacks run when it has landed, in order of position. A full disk lets it fly again
  * every 250 ms; a failed one ends the spool. */
-#include "internal.h"
 #include "souk/core/log.h"
+#include "spool_internal.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* What is done on the thread pool beside the groups: the next segment is made before it is needed,
  * acknowledged ones are taken away, and the reserve is kept. One chore is in flight at a time. A
  * full disk is found here first, while the segment at hand still has room for acknowledgements. */
-#include "internal.h"
 #include "souk/core/log.h"
+#include "spool_internal.h"
 #include <assert.h>
 #include <errno.h>
 #include <string.h>

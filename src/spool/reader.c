@@ -1,7 +1,7 @@
 /* Reading records in order, on any thread, beside the writer. Bytes below the synced position never
  * change, so all that is shared is that position, and the generation of the files: a rewritten
  * segment is opened again. */
-#include "internal.h"
+#include "spool_internal.h"
 #include "view.h"
 #include <dirent.h>
 #include <errno.h>

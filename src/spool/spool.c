@@ -1,6 +1,6 @@
 /* Opening, releasing and describing a spool. */
-#include "internal.h"
 #include "souk/core/log.h"
+#include "spool_internal.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>

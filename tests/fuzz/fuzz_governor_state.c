@@ -1,7 +1,7 @@
 /* Any bytes as the governor's saved state, behind a checksum that is right: refused, or taken
  * within its bounds; either way the governor saves a state that the next one takes, and still
  * grants in the end. */
-#include "../../src/governor/internal.h"
+#include "../../src/governor/governor_internal.h"
 #include "souk/core/log.h"
 #include <assert.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Writes well-formed inputs for the targets whose format is not text: `make_seeds DIR` fills
  * DIR/journal, DIR/seal and DIR/governor_state. */
-#include "../../src/governor/internal.h"
+#include "../../src/governor/governor_internal.h"
 #include "../../src/store/store_internal.h"
 #include "souk/batcher.h"
 #include "souk/journal.h"

@@ -1,5 +1,5 @@
 /* What souk.yaml may hold: the tables that libcyaml loads by and tree.c checks against. */
-#include "internal.h"
+#include "config_internal.h"
 
 #define OPT CYAML_FLAG_OPTIONAL
 #define LIST (CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER)

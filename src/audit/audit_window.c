@@ -1,6 +1,6 @@
 /* One window of positions: gathering the rows that must be there, asking ClickHouse for the sums of
  * their pages, and for single rows where the sums differ. */
-#include "internal.h"
+#include "audit_internal.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>

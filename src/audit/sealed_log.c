@@ -1,6 +1,6 @@
 /* The first reading of the log: its seals, which of them are acknowledged, where it is damaged, and
  * which leagues were followed at its beginning. */
-#include "internal.h"
+#include "audit_internal.h"
 #include "souk/core/refusal.h"
 #include <inttypes.h>
 #include <stdio.h>
