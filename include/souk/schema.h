@@ -16,6 +16,21 @@
 #define SCHEMA_TABLES_MAX 256
 #define SCHEMA_COLUMNS_MAX 256
 
+/* Migrations: schema/migrations/NNNN_name.sql, built into the program. */
+struct migration {
+    uint32_t version;
+    const char *name; /* 0001_bronze */
+    const char *sql;
+};
+extern const struct migration schema_migrations[];
+extern const size_t schema_n_migrations;
+/** Brings the database up to date: creates it, and runs what it lacks, in order. Blocks, running
+ *  @loop. Prints each statement's first line to @out when not NULL. An applied migration whose text
+ *  changed since is an error. @dry: only says what it would do.
+ *  @return the number of migrations applied (or due), or an error with @e filled. */
+int schema__migrate(uv_loop_t *loop, const struct store_options *options, bool dry, FILE *out,
+                    struct err *e);
+
 struct schema_column {
     char *name, *type;
     char *rest; /* What follows the type in the definition: DEFAULT, COMMENT, CODEC. */
@@ -46,11 +61,6 @@ int schema__expected(struct schema *s, struct err *e);
 void schema__fini(struct schema *s);
 /** @return the table called @name, or NULL. */
 const struct schema_table *schema__find(const struct schema *s, const char *name);
-/** Compares two expressions as ClickHouse would print them: blanks, back quotes, outer parentheses
- *  and the two spellings of an interval (INTERVAL 14 DAY, toIntervalDay(14)) do not count. */
-bool schema__same_expression(const char *a, const char *b);
-/** Reads a TTL of the form toDateTime(COLUMN) + INTERVAL N DAY. @return false for any other. */
-bool schema__ttl(const char *ttl, char *column, size_t size, uint32_t *days);
 
 /** What kind of difference it is; the words of schema_kind__text are stable. */
 enum schema_kind {

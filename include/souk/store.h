@@ -206,19 +206,10 @@ int store__ask(uv_loop_t *loop, const struct store_options *options, const char 
 int store__places(uv_loop_t *loop, const struct store_options *options,
                   char out[STORE_TABLES_MAX][STORE_PLACE_MAX], struct err *e);
 
-/* Migrations: schema/migrations/NNNN_name.sql, built into the program. */
-struct migration {
-    uint32_t version;
-    const char *name; /* 0001_bronze */
-    const char *sql;
-};
-extern const struct migration store_migrations[];
-extern const size_t store_n_migrations;
-/** Brings the database up to date: creates it, and runs what it lacks, in order. Blocks, running
- *  @loop. Prints each statement's first line to @out when not NULL. An applied migration whose text
- *  changed since is an error. @dry: only says what it would do.
- *  @return the number of migrations applied (or due), or an error with @e filled. */
-int store__migrate(uv_loop_t *loop, const struct store_options *options, bool dry, FILE *out,
-                   struct err *e);
+/** Compares two expressions as ClickHouse would print them: blanks, back quotes, outer parentheses
+ *  and the two spellings of an interval (INTERVAL 14 DAY, toIntervalDay(14)) do not count. */
+bool expression__same(const char *a, const char *b);
+/** Reads a TTL of the form toDateTime(COLUMN) + INTERVAL N DAY. @return false for any other. */
+bool expression__ttl(const char *ttl, char *column, size_t size, uint32_t *days);
 
 #endif

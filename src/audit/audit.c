@@ -106,7 +106,7 @@ static void take_ttl(struct audit *a, const struct schema *live) {
         char column[64];
         uint32_t days = 0;
         if (t == NULL) continue;
-        a->shapes[i].has_ttl = schema__ttl(t->ttl, column, sizeof column, &days) &&
+        a->shapes[i].has_ttl = expression__ttl(t->ttl, column, sizeof column, &days) &&
                                strcmp(column, a->shapes[i].time_name) == 0;
         a->shapes[i].ttl_days = days;
     }

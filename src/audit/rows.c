@@ -21,7 +21,7 @@ int shape__init(struct audit_shape *s, const struct table_desc *table, const str
     const struct schema_table *t = schema__find(schema, table->name);
     char name[64];
     *s = (struct audit_shape){.table = table};
-    if (t == NULL || !schema__ttl(t->ttl, name, sizeof name, &s->ttl_days))
+    if (t == NULL || !expression__ttl(t->ttl, name, sizeof name, &s->ttl_days))
         return err__setf(e, ERR_SCHEMA, "table %s: its TTL names no column of time", table->name);
     s->time_column = column_index(table, name);
     s->part_column = column_index(table, "league_key");

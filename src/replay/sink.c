@@ -91,7 +91,7 @@ static int on_ttls(struct chn_conn *conn, void *data, const struct chn_block *bl
         const char *end = memmem(at, full.len - (size_t)(at - full.base), " SETTINGS ", 10);
         if (end == NULL) end = full.base + full.len;
         snprintf(text, sizeof text, "%.*s", (int)(end - at - 5), at + 5);
-        if (!schema__ttl(text, t->column, sizeof t->column, &t->days)) t->days = 0;
+        if (!expression__ttl(text, t->column, sizeof t->column, &t->days)) t->days = 0;
     }
     return 0;
 }
@@ -198,7 +198,7 @@ int replay_sink__open(struct replay_sink *out, uv_loop_t *loop, const struct sto
     if (code == 0) code = read_ids(s, e);
     if (code == 0 && !is_live) code = find_ttls(s, e);
     if (code == 0 && !is_live) code = refuse_ttls(s, store->database, e);
-    if (code == 0) n = store__migrate(loop, store, false, NULL, e);
+    if (code == 0) n = schema__migrate(loop, store, false, NULL, e);
     if (code == 0 && n < 0) code = n;
     if (code == 0) code = is_live ? find_ttls(s, e) : remove_ttls(s, e);
     if (code != 0) close_sink(out);

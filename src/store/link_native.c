@@ -1,7 +1,6 @@
 /* The link of ch-native: a connection to a real server. What can fail is told as ch-native tells
  * it; a password file that cannot be read leaves the password as it was. */
 #include "souk/core/log.h"
-#include "souk/schema.h"
 #include "souk/store_address.h"
 #include "store_internal.h"
 #include <ch_native/conn.h>
@@ -198,7 +197,7 @@ void engine_ttl(const char *engine, size_t n, struct store_table_facts *out) {
     size_t left = n - (size_t)(at - engine);
     const char *end = memmem(at, left, settings, sizeof settings - 1);
     snprintf(text, sizeof text, "%.*s", (int)(end == NULL ? left : (size_t)(end - at)), at);
-    if (schema__ttl(text, out->ttl_column, sizeof out->ttl_column, &out->ttl_days)) return;
+    if (expression__ttl(text, out->ttl_column, sizeof out->ttl_column, &out->ttl_days)) return;
     out->ttl_column[0] = '\0';
     out->ttl_days = 0;
 }

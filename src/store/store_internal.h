@@ -15,15 +15,6 @@ void engine_ttl(const char *engine, size_t n, struct store_table_facts *out);
 /** Fills seal->token from its other fields and the id of the spool that holds its rows. */
 void seal__make_token(struct seal *seal, const char *store_id);
 
-/** Takes the next statement of @at, without blanks, comments in front and its semicolon. @return
- *  false at the end. */
-bool sql__next(const char **at, struct slice *statement);
-/** @return where the statement at @p ends: at a semicolon outside of quotes and comments, or at the
- *  end of the text. */
-const char *sql__statement_end(const char *p);
-/** @return @p behind blanks and comments, at most @end. */
-const char *sql__skip_blank(const char *p, const char *end);
-
 enum sender_state {
     SENDER_CLOSED,
     SENDER_CONNECTING,

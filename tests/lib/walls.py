@@ -27,8 +27,9 @@ MAY_USE = {
     "tape": "core currency",
     "pipeline": "vendors governor http spool tape",
     "store": "core spool",
-    "audit": "core spool pipeline store",
-    "replay": "core decode vendors pipeline spool store",
+    "schema": "core store",
+    "audit": "core spool pipeline store schema",
+    "replay": "core decode vendors pipeline spool store schema",
     "alerts": "core",
     "guard": "core alerts",
     "web": "core",
@@ -58,7 +59,7 @@ def functions(path):
 def link(compiler, build, room, objects, scratch):
     """@return the linker's words, "" when it links."""
     used = [str(archive(build, name)) for name in sorted(reach(room))] + [str(p) for p in build.glob("subprojects/ch-native/lib*.a")
-                                                                         if room in ("store", "audit", "replay")]
+                                                                         if room == "store" or "store" in reach(room)]
     command = [*compiler, "-o", str(scratch / "linked"), str(scratch / "main.o"), "-Wl,--whole-archive", str(archive(build, room)),
                "-Wl,--no-whole-archive", *objects, "-Wl,--start-group", *used, "-Wl,--end-group", *(f"-l{name}" for name in LIBRARIES),
                "-Wl,--no-demangle"]

@@ -91,7 +91,7 @@ static void test_the_programs_own_migrations_can_be_read(void **state) {
         uint32_t days;
         assert_non_null(t);
         assert_true(t->window > 0);
-        assert_true(schema__ttl(t->ttl, column, sizeof column, &days) && days > 0);
+        assert_true(expression__ttl(t->ttl, column, sizeof column, &days) && days > 0);
         assert_int_equal(t->n_columns, tables[i]->n_columns);
         for (size_t k = 0; k < t->n_columns; k++) {
             size_t at = 0; /* Added ones are the last of the table, and of a row in front of its origin. */
@@ -105,20 +105,20 @@ static void test_the_programs_own_migrations_can_be_read(void **state) {
 
 static void test_expressions_are_the_same_however_they_are_spelt(void **state) {
     (void)state;
-    assert_true(schema__same_expression("(a, `b`)", "a, b"));
-    assert_true(schema__same_expression("toDateTime(ts) + INTERVAL 14 DAY", "toDateTime(ts) + toIntervalDay(14)"));
-    assert_false(schema__same_expression("toDateTime(ts) + INTERVAL 14 DAY", "toDateTime(ts) + toIntervalDay(15)"));
-    assert_false(schema__same_expression("(a)(b)", "a)(b"));
-    assert_false(schema__same_expression("a, b", "b, a"));
-    assert_true(schema__same_expression("", ""));
+    assert_true(expression__same("(a, `b`)", "a, b"));
+    assert_true(expression__same("toDateTime(ts) + INTERVAL 14 DAY", "toDateTime(ts) + toIntervalDay(14)"));
+    assert_false(expression__same("toDateTime(ts) + INTERVAL 14 DAY", "toDateTime(ts) + toIntervalDay(15)"));
+    assert_false(expression__same("(a)(b)", "a)(b"));
+    assert_false(expression__same("a, b", "b, a"));
+    assert_true(expression__same("", ""));
     char column[64];
     uint32_t days;
-    assert_true(schema__ttl("toDateTime(x) + toIntervalDay(7)", column, sizeof column, &days));
+    assert_true(expression__ttl("toDateTime(x) + toIntervalDay(7)", column, sizeof column, &days));
     assert_string_equal(column, "x");
     assert_int_equal(days, 7);
-    assert_false(schema__ttl("toDateTime(x) + toIntervalDay(7) WHERE y", column, sizeof column, &days));
-    assert_false(schema__ttl("x + toIntervalMonth(7)", column, sizeof column, &days));
-    assert_false(schema__ttl("", column, sizeof column, &days));
+    assert_false(expression__ttl("toDateTime(x) + toIntervalDay(7) WHERE y", column, sizeof column, &days));
+    assert_false(expression__ttl("x + toIntervalMonth(7)", column, sizeof column, &days));
+    assert_false(expression__ttl("", column, sizeof column, &days));
 }
 
 /* @return the only difference between @one and @live, to be checked and freed by the caller. */

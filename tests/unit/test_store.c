@@ -4,6 +4,7 @@
 #include "../lib/moved.h"
 #include "souk/core/log.h"
 #include "souk/core/refusal.h"
+#include "souk/schema.h"
 #include "souk/store.h"
 #include "certs.h"
 #include "relay.h"
@@ -506,14 +507,14 @@ static void test_migrations_apply_once(void **state) {
     struct fixture *f = *state;
     struct err e = {0};
     f->options.database = "migrated";
-    int n = store__migrate(&f->loop, &f->options, true, NULL, &e);
-    assert_int_equal(n, store_n_migrations);
-    n = store__migrate(&f->loop, &f->options, false, NULL, &e);
+    int n = schema__migrate(&f->loop, &f->options, true, NULL, &e);
+    assert_int_equal(n, schema_n_migrations);
+    n = schema__migrate(&f->loop, &f->options, false, NULL, &e);
     if (n < 0) fail_msg("%s", e.msg);
-    assert_int_equal(n, store_n_migrations);
-    assert_int_equal(store__migrate(&f->loop, &f->options, false, NULL, &e), 0);
+    assert_int_equal(n, schema_n_migrations);
+    assert_int_equal(schema__migrate(&f->loop, &f->options, false, NULL, &e), 0);
     assert_int_equal(query(f, "ALTER TABLE souk_migrations UPDATE checksum = 'x' WHERE version = 1 SETTINGS mutations_sync = 2"), 0);
-    assert_int_equal(store__migrate(&f->loop, &f->options, true, NULL, &e), ERR_SCHEMA);
+    assert_int_equal(schema__migrate(&f->loop, &f->options, true, NULL, &e), ERR_SCHEMA);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -5,7 +5,7 @@
 #include <xxhash.h>
 #include <yyjson.h>
 
-#include "economy.h"
+#include "../world/economy.h"
 
 static uint64_t hash_of(enum audit_table table, struct span cursor, struct span name) {
     return mix64(mix64((uint64_t)table + 1, XXH3_64bits_withSeed(cursor.at, cursor.len, 11)),

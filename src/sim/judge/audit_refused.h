@@ -7,8 +7,8 @@
 #ifndef SIM_AUDIT_REFUSED_H
 #define SIM_AUDIT_REFUSED_H
 
-#include "ledger_audit.h"
 #include "ledger.h"
+#include "ledger_audit.h"
 
 struct refused {
     struct hash_set rows, taken; /* Each name and how many-th it is. */

@@ -12,7 +12,7 @@ static void put_file(FILE *in, unsigned version) {
 }
 
 int main(int argc, char **argv) {
-    printf("#include \"souk/store.h\"\n");
+    printf("#include \"souk/schema.h\"\n");
     for (int i = 1; i < argc; i++) {
         const char *slash = strrchr(argv[i], '/'), *name = slash == NULL ? argv[i] : slash + 1;
         FILE *in = fopen(argv[i], "r");
@@ -23,13 +23,13 @@ int main(int argc, char **argv) {
         put_file(in, (unsigned)strtoul(name, NULL, 10));
         fclose(in);
     }
-    printf("const struct migration store_migrations[] = {\n");
+    printf("const struct migration schema_migrations[] = {\n");
     for (int i = 1; i < argc; i++) {
         const char *slash = strrchr(argv[i], '/'), *name = slash == NULL ? argv[i] : slash + 1;
         unsigned version = (unsigned)strtoul(name, NULL, 10);
         printf("{%u, \"%.*s\", sql_%u},\n", version, (int)strcspn(name, "."), name, version);
     }
-    printf("};\nconst size_t store_n_migrations = sizeof store_migrations / sizeof "
-           "*store_migrations;\n");
+    printf("};\nconst size_t schema_n_migrations = sizeof schema_migrations / sizeof "
+           "*schema_migrations;\n");
     return 0;
 }

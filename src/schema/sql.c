@@ -1,5 +1,5 @@
 /* Cutting our own SQL into statements; it is trusted, and no more than what migrations hold. */
-#include "store_internal.h"
+#include "sql.h"
 
 const char *sql__statement_end(const char *p) {
     for (char quote = 0; *p != '\0'; p++) {

@@ -1,6 +1,7 @@
 /* Migrations: which were applied stands in the table souk_migrations, with a checksum of the text
  * that was run. Each statement can be run again, so a migration that was cut off is run whole. */
-#include "store_internal.h"
+#include "souk/schema.h"
+#include "sql.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,19 +112,19 @@ static int prepare_database(uv_loop_t *loop, const struct store_options *options
     return run(loop, options, "SELECT version, checksum FROM souk_migrations ORDER BY version", w);
 }
 
-int store__migrate(uv_loop_t *loop, const struct store_options *options, bool dry, FILE *out,
-                   struct err *e) {
+int schema__migrate(uv_loop_t *loop, const struct store_options *options, bool dry, FILE *out,
+                    struct err *e) {
     struct wait *w = calloc(1, sizeof *w);
     if (w == NULL) return err__setf(e, ERR_NOMEM, "out of memory");
     w->e = e;
     int n = 0, status = prepare_database(loop, options, dry, w);
-    for (size_t i = 0; status == 0 && i < store_n_migrations; i++) {
-        int applied = was_applied(w, &store_migrations[i]);
+    for (size_t i = 0; status == 0 && i < schema_n_migrations; i++) {
+        int applied = was_applied(w, &schema_migrations[i]);
         if (applied < 0) status = applied;
         if (applied != 0) continue;
         n++;
-        if (!dry) status = apply(loop, options, &store_migrations[i], out, w);
-        else if (out != NULL) fprintf(out, "%s is not applied\n", store_migrations[i].name);
+        if (!dry) status = apply(loop, options, &schema_migrations[i], out, w);
+        else if (out != NULL) fprintf(out, "%s is not applied\n", schema_migrations[i].name);
     }
     free(w);
     return status != 0 ? status : n;

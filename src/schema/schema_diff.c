@@ -1,7 +1,7 @@
 /* In what a live database differs from the expected schema, what mends it, and mending what only
  * adds. What would rewrite or delete rows is an operator's to run: the statement is given. */
 #include "souk/schema.h"
-#include "store_internal.h"
+#include "sql.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -110,7 +110,7 @@ static void compare_columns(struct writer *w, const struct schema_table *want,
                         c->rest);
             if (i > 0) buf__printf(&w->statement, " AFTER `%s`", want->columns[i - 1].name);
             say(w, SCHEMA_COLUMN, want->name, c->name, true);
-        } else if (!schema__same_expression(c->type, found->type)) {
+        } else if (!expression__same(c->type, found->type)) {
             buf__printf(&w->what, "column %s is %s, expected %s", c->name, found->type, c->type);
             buf__printf(&w->statement, "ALTER TABLE %s.%s MODIFY COLUMN `%s` %s", w->database,
                         want->name, c->name, c->type);
@@ -137,18 +137,18 @@ static void compare_table(struct writer *w, const struct schema_table *want,
         return; /* What an engine of another kind has for keys says nothing. */
     }
     compare_columns(w, want, have);
-    if (!schema__same_expression(want->partition_key, have->partition_key)) {
+    if (!expression__same(want->partition_key, have->partition_key)) {
         buf__printf(&w->what, "partition key is %s, expected %s", have->partition_key,
                     want->partition_key);
         put_rebuild(w, want);
         say(w, SCHEMA_PARTITION_KEY, want->name, "", false);
     }
-    if (!schema__same_expression(want->order_key, have->order_key)) {
+    if (!expression__same(want->order_key, have->order_key)) {
         buf__printf(&w->what, "order key is %s, expected %s", have->order_key, want->order_key);
         put_rebuild(w, want);
         say(w, SCHEMA_ORDER_KEY, want->name, "", false);
     }
-    if (!schema__same_expression(want->ttl, have->ttl)) {
+    if (!expression__same(want->ttl, have->ttl)) {
         buf__printf(&w->what, "TTL is %s, expected %s", have->ttl[0] == '\0' ? "none" : have->ttl,
                     want->ttl[0] == '\0' ? "none" : want->ttl);
         if (want->ttl[0] == '\0')
@@ -204,7 +204,7 @@ int schema__compare(const char *database, const struct schema *expected, const s
 static int compare_migrations(uv_loop_t *loop, const struct store_options *options,
                               bool has_database, struct writer *w, struct err *e) {
     struct err why = {0};
-    int n = store__migrate(loop, options, true, NULL, &why);
+    int n = schema__migrate(loop, options, true, NULL, &why);
     if (n < 0 && why.code != ERR_SCHEMA) {
         if (e != NULL) *e = why;
         return n;
@@ -217,7 +217,7 @@ static int compare_migrations(uv_loop_t *loop, const struct store_options *optio
     if (n == 0) return 0;
     if (n < 0) buf__append_str(&w->what, why.msg);
     else
-        buf__printf(&w->what, "%d of %zu migrations %s not applied", n, store_n_migrations,
+        buf__printf(&w->what, "%d of %zu migrations %s not applied", n, schema_n_migrations,
                     n == 1 ? "is" : "are");
     if (n > 0) buf__append_str(&w->statement, "souk schema apply --yes");
     say(w, SCHEMA_MIGRATION, "", "", n > 0);
@@ -250,7 +250,7 @@ int schema__apply(uv_loop_t *loop, const struct store_options *options, bool dry
                   struct err *e) {
     struct schema_diff diff;
     /* Migrations first: what they make is then no difference any more. */
-    int n_migrations = store__migrate(loop, options, dry, out, e), n = n_migrations;
+    int n_migrations = schema__migrate(loop, options, dry, out, e), n = n_migrations;
     int status = n < 0 ? n : schema__diff(loop, options, &diff, e);
     if (status != 0) return status;
     for (size_t i = 0; i < diff.n && status == 0; i++) {
@@ -267,9 +267,9 @@ int schema__apply(uv_loop_t *loop, const struct store_options *options, bool dry
 
 void schema__print(const char *database, FILE *out) {
     fprintf(out, "CREATE DATABASE IF NOT EXISTS %s;\nUSE %s;\n\n", database, database);
-    for (size_t i = 0; i < store_n_migrations; i++) {
-        fprintf(out, "-- %s\n", store_migrations[i].name);
-        const char *at = store_migrations[i].sql;
+    for (size_t i = 0; i < schema_n_migrations; i++) {
+        fprintf(out, "-- %s\n", schema_migrations[i].name);
+        const char *at = schema_migrations[i].sql;
         for (struct slice s; sql__next(&at, &s);) {
             while (s.len > 0 && (s.base[s.len - 1] == '\n' || s.base[s.len - 1] == ' ')) s.len--;
             fprintf(out, "%.*s;\n\n", SLICE_FMT(s));
