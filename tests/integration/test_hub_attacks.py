@@ -245,7 +245,7 @@ def read_all_now(s):
 
 
 def test_descriptors_that_others_take_are_noticed():
-    """libuv accepts and drops connections when there is no descriptor, and tells nobody."""
+    """libuv accepts and drops connections when there is no descriptor, and tells nobody: nobody can count them."""
     def limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (120, 120))
 
@@ -258,7 +258,6 @@ def test_descriptors_that_others_take_are_noticed():
     assert event["alert"]["class"] == "descriptors_short"
     demo.do("fds 0")
     wait_until(lambda: get(demo.port, "/-/healthy")[0] == 200, 30)
-    assert refused(demo, "descriptors") > 0
     assert demo.quit()[0] == 0
 
 

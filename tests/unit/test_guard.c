@@ -232,6 +232,7 @@ static bool damage_fires(const struct fixture *f) {
 static void ack_damage(struct fixture *f, const char *key) {
     struct buf list = buf__init(1 << 20), args = buf__init(256);
     alerts__list(f->alerts, SLICE_LIT("firing"), &list);
+    buf__u8(&list, 0);
     const char *id = memmem(list.base, list.len, "\"al_", 4);
     assert_non_null(id);
     buf__printf(&args, "{\"alert\":%.*s}", (int)(strchr(id + 1, '"') + 1 - id), id);
