@@ -171,11 +171,10 @@ def locked(config):
         yield
 
 
-@pytest.mark.parametrize("mode", ["answers", "refused", "garbage", "refused garbage"])
-@pytest.mark.parametrize("verb", OF_THE_HUB)
+# A backfill that is followed asks on until it understands: garbage never ends it.
+@pytest.mark.parametrize("verb, mode", [(verb, mode) for verb in OF_THE_HUB for mode in ("answers", "refused", "garbage", "refused garbage")
+                                        if not (verb.startswith("backfill psapi --from") and mode == "garbage")])
 def test_what_a_hub_says(config, locked, verb, mode):
-    if verb.startswith("backfill psapi --from") and mode == "garbage":
-        pytest.skip("it asks on until it understands")
     Server.mode = mode
     said = b""
     for more in ([], ["--json"]):
