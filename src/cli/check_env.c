@@ -1,6 +1,7 @@
 /* The environment, looked at from outside in: disk, ClickHouse, upstreams. */
 #include "check_env.h"
 #include "../service/app.h"
+#include "souk/core/file.h"
 #include "souk/schema.h"
 #include "verbs.h"
 #include <errno.h>
@@ -78,7 +79,7 @@ static void check_state_dir(const struct config *config, struct checks *c) {
 static void check_lock(const struct config *config, struct checks *c) {
     char path[1024], pid[32] = "";
     snprintf(path, sizeof path, "%s/spool/lock", config->state_dir);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = file__open(AT_FDCWD, path, O_RDONLY);
     /* Held for an instant; a shared one, so that two checks do not meet each other's. */
     bool locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     ssize_t n = locked ? pread(fd, pid, sizeof pid - 1, 0) : 0;

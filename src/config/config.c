@@ -1,5 +1,6 @@
 /* Loading: check the tree, let libcyaml fill the struct, then defaults, environment, judgement. */
 #include "config_internal.h"
+#include "souk/core/file.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -247,14 +248,13 @@ static void read_password(struct config_job *job, struct config *c) {
         job__errorf(job, line, "clickhouse has both password and password_file (expected one)");
         return;
     }
-    FILE *file = fopen(path, "re");
-    size_t n = file == NULL ? 0 : fread(text, 1, sizeof text - 1, file);
-    if (file == NULL || ferror(file))
-        job__errorf(job, line, "clickhouse.password_file \"%.100s\": %s", path, strerror(errno));
+    ssize_t n = file__read(path, text, sizeof text - 1);
+    if (n < 0)
+        job__errorf(job, line, "clickhouse.password_file \"%.100s\": %s", path,
+                    file__strerror(errno));
     else if (n == sizeof text - 1)
         job__errorf(job, line, "clickhouse.password_file \"%.100s\" is over 1022 bytes", path);
-    if (file != NULL) fclose(file);
-    text[n] = '\0';
+    text[n < 0 ? 0 : n] = '\0';
     text[strcspn(text, "\r\n")] = '\0';
     if (!set_str(&c->clickhouse.password, text)) job__errorf(job, line, "out of memory");
 }
@@ -372,18 +372,12 @@ int config__load(const char *path, struct config **out, struct config_errors *er
     struct config_job job = {.name = path, .errs = errs};
     *out = NULL;
     *errs = (struct config_errors){0};
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        int rc = errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
-        job__errorf(&job, 0, "%s", strerror(errno));
-        return rc;
-    }
     char *bytes = malloc(CONFIG_BYTES_MAX + 1);
-    size_t n = bytes == NULL ? 0 : fread(bytes, 1, CONFIG_BYTES_MAX + 1, file);
-    int rc = bytes == NULL ? ERR_NOMEM : ferror(file) ? ERR_IO : 0;
-    if (rc != 0) job__errorf(&job, 0, "%s", rc == ERR_IO ? strerror(errno) : "out of memory");
-    fclose(file);
-    if (rc == 0) rc = config__parse(path, slice__of(bytes, n), NULL, out, errs);
+    ssize_t n = bytes == NULL ? 0 : file__read(path, bytes, CONFIG_BYTES_MAX + 1);
+    int rc = bytes == NULL ? ERR_NOMEM : n >= 0 ? 0 : errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+    if (rc != 0)
+        job__errorf(&job, 0, "%s", rc == ERR_NOMEM ? "out of memory" : file__strerror(errno));
+    if (rc == 0) rc = config__parse(path, slice__of(bytes, (size_t)n), NULL, out, errs);
     free(bytes);
     return rc;
 }

@@ -1,5 +1,6 @@
 /* From the configuration's words to the rooms' settings. */
 #include "settings.h"
+#include "souk/core/file.h"
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,13 +120,14 @@ static int take_token(struct settings *s, const char *path, int line, char *text
 }
 
 static int load_tokens(struct settings *s, const char *path, struct err *e) {
-    FILE *in = path[0] == '\0' ? NULL : fopen(path, "r");
     if (path[0] == '\0') return 0;
-    if (in == NULL) return err__setf(e, ERR_CONFIG, "hub.tokens_file %s cannot be read", path);
     s->token_text = calloc(1, TOKEN_FILE_MAX + 1);
-    size_t n = s->token_text == NULL ? 0 : fread(s->token_text, 1, TOKEN_FILE_MAX, in);
-    fclose(in);
-    if (n == 0 || n == TOKEN_FILE_MAX || strlen(s->token_text) != n)
+    if (s->token_text == NULL) return err__setf(e, ERR_NOMEM, "hub.tokens_file: out of memory");
+    ssize_t n = file__read(path, s->token_text, TOKEN_FILE_MAX);
+    if (n < 0)
+        return err__setf(e, ERR_CONFIG, "hub.tokens_file %s cannot be read: %s", path,
+                         file__strerror(errno));
+    if (n == 0 || n == TOKEN_FILE_MAX || strlen(s->token_text) != (size_t)n)
         return err__setf(e, ERR_CONFIG, "hub.tokens_file %s: expected 1 to %zu bytes of text", path,
                          TOKEN_FILE_MAX);
     int line = 1, code = 0;

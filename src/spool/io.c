@@ -1,15 +1,14 @@
 /* The system calls that change files. */
 #include "io.h"
+#include "souk/core/file.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#define FILE_MODE 0640
-
 static int system_create(void *data, int dir_fd, const char *name, int flags) {
     (void)data;
-    return openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | flags, FILE_MODE);
+    return file__open(dir_fd, name, O_RDWR | O_CREAT | flags);
 }
 
 static ssize_t system_pwrite(void *data, int fd, const void *bytes, size_t len, off_t offset) {

@@ -3,6 +3,7 @@
  * crash: what is then half mended is damage that the next opening finds. */
 #include "mend.h"
 #include "io.h"
+#include "souk/core/file.h"
 #include "souk/core/log.h"
 #include <dirent.h>
 #include <errno.h>
@@ -120,7 +121,7 @@ int mend__run(const struct mend *m, const struct spool_form *f, const struct spo
               int dir_fd, int bad_fd) {
     char name[SEGMENT_NAME_SIZE];
     segment_name(m->segment, ".wal", name);
-    int fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC);
+    int fd = file__open(dir_fd, name, O_RDWR);
     if (fd < 0) return -errno;
     int err = 0, copy_err = copy_ranges(m, io, fd, bad_fd);
     if (copy_err != 0)
@@ -156,7 +157,7 @@ int mend__renew(const struct spool_io *io, int dir_fd, uint64_t segment, uint64_
     char name[SEGMENT_NAME_SIZE];
     unsigned char *chunk = malloc(RENEW_CHUNK);
     segment_name(segment, ".wal", name);
-    int fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC);
+    int fd = file__open(dir_fd, name, O_RDWR);
     int err = fd < 0 ? -errno : chunk == NULL ? -ENOMEM : 0;
     while (err == 0 && from < to) {
         size_t want = to - from < RENEW_CHUNK ? (size_t)(to - from) : RENEW_CHUNK;

@@ -1,6 +1,7 @@
 /* Reading records in order, on any thread, beside the writer. Bytes below the synced position never
  * change, so all that is shared is that position, and the generation of the files: a rewritten
  * segment is opened again. */
+#include "souk/core/file.h"
 #include "spool_internal.h"
 #include "view.h"
 #include <dirent.h>
@@ -21,7 +22,7 @@ void spool_reader__fini(struct spool_reader *r) {
 
 static int fail(struct err *e, int err, const char *what, uint64_t lsn) {
     return err__setf(e, err == -ENOMEM ? ERR_NOMEM : ERR_IO, "spool: %s at %" PRIu64 ": %s", what,
-                     lsn, strerror(-err));
+                     lsn, file__strerror(-err));
 }
 
 /* Looks for the lowest segment above @segment that there is. @return 0 with it, or 0, in @next. */

@@ -7,6 +7,7 @@
  * more, so appending goes on in a segment above all, and no position is ever used twice. */
 #include "recover.h"
 #include "mend.h"
+#include "souk/core/file.h"
 #include "souk/core/log.h"
 #include "sweep.h"
 #include "view.h"
@@ -52,7 +53,7 @@ void recovery__fini(struct recovery *r) {
 
 static int fail(struct work *w, const char *what, uint64_t segment, int err) {
     return err__setf(w->e, err == -ENOMEM ? ERR_NOMEM : ERR_IO, "spool: %s segment %" PRIu64 ": %s",
-                     what, segment, strerror(-err));
+                     what, segment, file__strerror(-err));
 }
 
 static int take_checkpoint(struct work *w, const struct record_header *h, struct slice payload,

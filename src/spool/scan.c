@@ -5,6 +5,7 @@
  * through the list, segment by segment. The owner may replace a segment's file by a rewritten one
  * under our feet: what looks damaged is opened again once, before it is believed. */
 #include "recover.h"
+#include "souk/core/file.h"
 #include "souk/spool_scan.h"
 #include "sweep.h"
 #include "view.h"
@@ -46,7 +47,7 @@ struct outline {
 
 static int fail(struct err *e, int err, const char *what, uint64_t segment) {
     return err__setf(e, err == -ENOMEM ? ERR_NOMEM : ERR_IO, "spool: %s segment %" PRIu64 ": %s",
-                     what, segment, strerror(-err));
+                     what, segment, file__strerror(-err));
 }
 
 static int take_checkpoint(struct spool_scan *s, const struct record_header *h,

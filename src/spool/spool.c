@@ -1,4 +1,5 @@
 /* Opening, releasing and describing a spool. */
+#include "souk/core/file.h"
 #include "souk/core/log.h"
 #include "spool_internal.h"
 #include <assert.h>
@@ -16,7 +17,7 @@
 
 /* The folder cannot be had, which is another thing than a disk that fails. */
 static int fail(struct err *e, const char *what, const char *dir) {
-    return err__setf(e, ERR_CREATE, "spool: %s %s: %s", what, dir, strerror(errno));
+    return err__setf(e, ERR_CREATE, "spool: %s %s: %s", what, dir, file__strerror(errno));
 }
 
 /* mkdir -p. */
@@ -48,7 +49,7 @@ static int lock_file(int fd, int how, const char *dir, struct err *e) {
 int spool__check_lock(const char *dir, struct err *e) {
     char path[4096];
     if ((size_t)snprintf(path, sizeof path, "%s/lock", dir) >= sizeof path) return 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = file__open(AT_FDCWD, path, O_RDONLY);
     if (fd < 0) return 0; /* Nobody was ever here. */
     int rc = lock_file(fd, LOCK_SH, dir, e);
     close(fd);
@@ -57,7 +58,7 @@ int spool__check_lock(const char *dir, struct err *e) {
 
 static int take_lock(struct spool *s, const char *dir, struct err *e) {
     char text[32];
-    s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    s->lock_fd = file__open(s->dir_fd, "lock", O_RDWR | O_CREAT);
     if (s->lock_fd < 0) return fail(e, "open lock of", dir);
     int rc = lock_file(s->lock_fd, LOCK_EX, dir, e);
     if (rc != 0) return rc;

@@ -3,6 +3,7 @@
  * The id that most headers bear is the spool's. A whole header under another name than its own is a
  * copied or swapped file: it gets its own name back where that is free, else it is set aside. */
 #include "sweep.h"
+#include "souk/core/file.h"
 #include "souk/core/log.h"
 #include <dirent.h>
 #include <errno.h>
@@ -35,14 +36,14 @@ int set_file_aside(const struct spool_io *io, int dir_fd, int bad_fd, uint64_t s
 }
 
 static int fail(struct err *e, const char *what, const char *name) {
-    return err__setf(e, ERR_IO, "spool: %s %s: %s", what, name, strerror(errno));
+    return err__setf(e, ERR_IO, "spool: %s %s: %s", what, name, file__strerror(errno));
 }
 
 static int read_header(int dir_fd, const char *name, struct found *out, bool *gone, struct err *e) {
     unsigned char page[SEGMENT_HEADER] = {0};
     struct stat st;
     *gone = false;
-    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+    int fd = file__open(dir_fd, name, O_RDONLY);
     if (fd < 0 && errno == ENOENT) *gone = true;
     if (fd < 0) return *gone ? 0 : fail(e, "open", name);
     int rc = fstat(fd, &st) == 0 ? 0 : fail(e, "stat", name);

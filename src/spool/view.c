@@ -1,6 +1,7 @@
 /* A window over the bytes of one segment. Reads are at least VIEW_WINDOW long, so that walking
  * small records costs no system call each. */
 #include "view.h"
+#include "souk/core/file.h"
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,7 @@ int view__open(struct spool_view *v, int dir_fd, uint64_t segment) {
     char name[SEGMENT_NAME_SIZE];
     view__close(v);
     segment_name(segment, ".wal", name);
-    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+    int fd = file__open(dir_fd, name, O_RDONLY);
     if (fd < 0) return -errno;
     v->fd = fd;
     v->segment = segment;

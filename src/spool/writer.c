@@ -7,6 +7,7 @@
  * is synced; the old one stays under bad/. Positions thus stay what the writers of records were
  * told. */
 #include "writer.h"
+#include "souk/core/file.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -152,7 +153,7 @@ static int open_segment(struct writer *w, uint64_t segment, int64_t wall_ns) {
     int err = create_segment(w->form, w->io, w->dir_fd, segment, wall_ns, &w->took_reserve);
     if (err != 0 && err != -EEXIST) return err;
     segment_name(segment, ".wal", name);
-    int fd = openat(w->dir_fd, name, O_RDWR | O_CLOEXEC);
+    int fd = file__open(w->dir_fd, name, O_RDWR);
     if (fd < 0) return -errno;
     writer__close(w);
     w->fd = fd;
@@ -164,7 +165,7 @@ static int open_segment(struct writer *w, uint64_t segment, int64_t wall_ns) {
 static int copy_synced(struct writer *w, uint64_t segment, int to, uint64_t len) {
     char name[SEGMENT_NAME_SIZE];
     segment_name(segment, ".wal", name);
-    int from = openat(w->dir_fd, name, O_RDONLY | O_CLOEXEC);
+    int from = file__open(w->dir_fd, name, O_RDONLY);
     if (from < 0) return -errno;
     char *chunk = malloc(COPY_CHUNK);
     int err = chunk == NULL ? -ENOMEM : 0;

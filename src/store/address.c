@@ -1,8 +1,10 @@
 /* The happy path: names and ports are taken apart, the authorities are read once, and each
  * connection gets a share. What can fail: a text that names no host, a file that cannot be used. */
+#include "souk/core/file.h"
 #include "souk/store_address.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 bool store_address__parse(const char *text, char *name, size_t capacity, uint16_t *port) {
     const char *end, *after;
@@ -49,6 +51,11 @@ static int open_tls(struct store_address *p, const struct store_tls *t, struct e
     if (t->ca_file != NULL && t->ca_file[0] != '\0') options.ca_file = t->ca_file;
     if (t->server_name != NULL && t->server_name[0] != '\0') options.server_name = t->server_name;
     if (!t->enabled) return 0;
+    int fd = options.ca_file == NULL ? -1 : file__open(AT_FDCWD, options.ca_file, O_RDONLY);
+    if (options.ca_file != NULL && fd < 0) /* The library's own opening would wait for a FIFO. */
+        return err__setf(e, ERR_CONFIG, "clickhouse.tls: TLS: authorities in %.150s: %s",
+                         options.ca_file, file__strerror(errno));
+    if (fd >= 0) close(fd);
     p->tls = chn_tls__new(&options, &err);
     return p->tls != NULL ? 0 : err__setf(e, ERR_CONFIG, "clickhouse.tls: %s", err.msg);
 }

@@ -1,5 +1,6 @@
 /* The link of ch-native: a connection to a real server. What can fail is told as ch-native tells
  * it; a password file that cannot be read leaves the password as it was. */
+#include "souk/core/file.h"
 #include "souk/core/log.h"
 #include "souk/store_address.h"
 #include "store_internal.h"
@@ -63,13 +64,10 @@ static void read_password(struct store_link *l) {
     const char *path = l->options->password_file;
     if (path == NULL || path[0] == '\0') return;
     char text[PASSWORD_MAX];
-    FILE *in = fopen(path, "re");
-    size_t n = in == NULL ? 0 : fread(text, 1, sizeof text - 1, in);
-    bool good = in != NULL && !ferror(in) && n < sizeof text - 1;
-    if (in != NULL) fclose(in);
-    if (!good) {
+    ssize_t n = file__read(path, text, sizeof text - 1);
+    if (n < 0 || n == sizeof text - 1) {
         LOG_WARN("store", "password file cannot be read; the last password is used",
-                 LOG_S("file", path), LOG_S("err", in == NULL ? strerror(errno) : "too long"));
+                 LOG_S("file", path), LOG_S("err", n < 0 ? file__strerror(errno) : "too long"));
         return;
     }
     text[n] = '\0';

@@ -1,5 +1,6 @@
 #include "login_file.h"
 #include "souk/core/buf.h"
+#include "souk/core/file.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 #define FILE_MAX ((size_t)32 << 10)
 
 static int fail(struct err *e, const char *what, const char *dir) {
-    return err__setf(e, ERR_IO, "%s %s/" NAME ": %s", what, dir, strerror(errno));
+    return err__setf(e, ERR_IO, "%s %s/" NAME ": %s", what, dir, file__strerror(errno));
 }
 
 /* @return a descriptor of the folder, locked when @lock; -1. */
@@ -65,12 +66,12 @@ static int read_at(int dir_fd, const char *dir, bool for_all, struct login_file 
     struct stat st;
     size_t n = 0;
     *out = (struct login_file){.logged_in_s = 0};
-    int fd = openat(dir_fd, NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = file__open(dir_fd, NAME, O_RDONLY | O_NOFOLLOW);
     if (fd < 0 && errno == ENOENT)
         return err__setf(e, ERR_NOT_FOUND, "nobody is logged in: souk login account");
     if (fd < 0) return fail(e, "cannot open", dir);
     int code = fstat(fd, &st) != 0 ? fail(e, "cannot look at", dir) : 0;
-    if (code == 0 && (!S_ISREG(st.st_mode) || (!for_all && (st.st_mode & 077) != 0)))
+    if (code == 0 && !for_all && (st.st_mode & 077) != 0)
         code = err__setf(e, ERR_REFUSED,
                          "%s/" NAME " can be read by others: chmod 600 it, or log in again", dir);
     for (ssize_t got = 1; code == 0 && got != 0 && n < sizeof text;) {

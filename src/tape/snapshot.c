@@ -1,6 +1,7 @@
 /* The tape on disk, so that a restart does not forget. One file: a head, what is in memory in the
  * order of its age, and an xxh3-64 over all of it. It is read on the machine that wrote it, or one
  * of the same byte order; the head says which. */
+#include "souk/core/file.h"
 #include "tape_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -128,7 +129,8 @@ int tape__save(const struct tape *t, const char *path, uint64_t lsn, struct err 
     char beside[4096];
     if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside)
         return err__setf(e, ERR_LIMIT, "%.64s...: the path is too long", path);
-    struct stream o = {.file = fopen(beside, "wbe"), .hash = XXH3_createState()};
+    struct stream o = {.file = file__stream(beside, O_WRONLY | O_CREAT | O_TRUNC),
+                       .hash = XXH3_createState()};
     if (o.file != NULL && o.hash != NULL) {
         setvbuf(o.file, NULL, _IOFBF, IO_BYTES);
         XXH3_64bits_reset(o.hash);
@@ -146,7 +148,7 @@ int tape__save(const struct tape *t, const char *path, uint64_t lsn, struct err 
     }
     if (!o.failed) return 0;
     unlink(beside);
-    return err__setf(e, ERR_IO, "%s: %s", path, strerror(err));
+    return err__setf(e, ERR_IO, "%s: %s", path, file__strerror(err));
 }
 
 /* What a file's numbers mean. A league that no stash is in is not asked for, so it is not kept. */
@@ -268,8 +270,8 @@ static bool get_all(struct stream *o, struct tape *t, uint64_t *lsn) {
 
 int tape__peek(const char *path, uint64_t *lsn, struct err *e) {
     struct head head;
-    FILE *file = fopen(path, "rbe");
-    if (file == NULL) return err__setf(e, ERR_IO, "%s: %s", path, strerror(errno));
+    FILE *file = file__stream(path, O_RDONLY);
+    if (file == NULL) return err__setf(e, ERR_IO, "%s: %s", path, file__strerror(errno));
     bool ok = fread(&head, sizeof head, 1, file) == 1 && is_ours(head.magic);
     fclose(file);
     if (!ok) return err__setf(e, ERR_CORRUPT, "%s is damaged, or of another version", path);
@@ -278,8 +280,8 @@ int tape__peek(const char *path, uint64_t *lsn, struct err *e) {
 }
 
 int tape__load(struct tape *t, const char *path, uint64_t *lsn, struct err *e) {
-    struct stream o = {.file = fopen(path, "rbe")};
-    if (o.file == NULL) return err__setf(e, ERR_IO, "%s: %s", path, strerror(errno));
+    struct stream o = {.file = file__stream(path, O_RDONLY)};
+    if (o.file == NULL) return err__setf(e, ERR_IO, "%s: %s", path, file__strerror(errno));
     o.hash = XXH3_createState();
     setvbuf(o.file, NULL, _IOFBF, IO_BYTES);
     bool ok = o.hash != NULL;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -67,6 +68,26 @@ static void test_what_is_no_token_is_refused_with_its_line(void **state) {
     for (int i = 0; i <= SETTINGS_TOKENS_MAX; i++) at += sprintf(at, "n%d 0123456789abcdef\n", i);
     refuse(big, (size_t)(at - big), "more than 64 tokens");
     free(big);
+}
+
+static void test_a_tokens_file_is_a_file(void **state) {
+    static struct config_errors errors;
+    struct config *config;
+    struct settings s;
+    struct err e = {0};
+    char path[] = "/tmp/souk_tokens_XXXXXX", yaml[128];
+    (void)state;
+    alarm(120); /* Without the mend it hangs. */
+    close(mkstemp(path));
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    snprintf(yaml, sizeof yaml, "hub:\n  tokens_file: %s\n", path);
+    assert_int_equal(config__parse("f", slice__str(yaml), no_env, &config, &errors), 0);
+    assert_int_equal(settings__init(&s, config, &e), ERR_CONFIG);
+    assert_non_null(strstr(e.msg, "cannot be read: it is no regular file"));
+    settings__fini(&s);
+    unlink(path);
+    alarm(0);
 }
 
 /* A file that was meant to close the door and holds no token must not leave it open. */
@@ -197,6 +218,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokens_are_read),
         cmocka_unit_test(test_what_is_no_token_is_refused_with_its_line),
+        cmocka_unit_test(test_a_tokens_file_is_a_file),
         cmocka_unit_test(test_a_file_without_tokens_is_refused),
         cmocka_unit_test(test_sources_are_set_up),
         cmocka_unit_test(test_what_needs_a_token_says_so),

@@ -476,6 +476,34 @@ static void test_other_versions_are_refused(void **state) {
     assert_true(file_size(path) == SEGMENT_HEADER); /* Left as it is. */
 }
 
+/* A FIFO in the place of a file would keep the start waiting for ever, without a word. */
+static void test_what_is_no_file_is_refused_by_name(void **state) {
+    struct fixture *f = *state;
+    struct err e = {0};
+    char paths[2][128];
+    alarm(120); /* Without the mend it hangs. */
+    open_spool(f);
+    append_n(f, SPOOL_PAGE, 3, 100);
+    run_until_synced(f);
+    close_spool(f);
+    segment_path(f, 1, paths[0], sizeof paths[0]);
+    snprintf(paths[1], sizeof paths[1], "%s/lock", f->dir);
+    for (size_t i = 0; i < 2; i++) {
+        char aside[160];
+        snprintf(aside, sizeof aside, "%s.aside", paths[i]);
+        assert_int_equal(rename(paths[i], aside), 0);
+        assert_int_equal(mkfifo(paths[i], 0600), 0);
+        int code = spool__open_io(&f->spool, &f->loop, &f->clock, &f->metrics, &f->options, &f->io, &e);
+        assert_true(code == ERR_IO || code == ERR_CREATE);
+        assert_non_null(strstr(e.msg, "it is no regular file"));
+        assert_int_equal(rename(aside, paths[i]), 0);
+    }
+    alarm(0);
+    open_spool(f); /* And goes on when it is there again. */
+    assert_int_equal(status_of(f).corrupt_bytes, 0);
+    close_spool(f);
+}
+
 int main(void) {
 #define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup_ram, fixture_teardown)
     const struct CMUnitTest tests[] = {
@@ -491,6 +519,7 @@ int main(void) {
         T(test_stale_bytes_are_no_records),
         T(test_damage_while_open_is_told_and_passed),
         T(test_other_versions_are_refused),
+        T(test_what_is_no_file_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 static void test_a_host_may_have_a_port(void **state) {
@@ -49,6 +52,17 @@ static void test_options_become_what_a_connection_wants(void **state) {
     assert_int_equal(store_address__init(&p, &o, &e), ERR_CONFIG);
     assert_non_null(strstr(e.msg, "/nonexistent.pem"));
     assert_null(p.tls);
+    char dir[] = "/tmp/souk_address_XXXXXX", fifo[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(fifo, sizeof fifo, "%s/ca", dir);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    o.tls.ca_file = fifo;
+    alarm(120); /* Without the mend it hangs. */
+    assert_int_equal(store_address__init(&p, &o, &e), ERR_CONFIG);
+    alarm(0);
+    assert_non_null(strstr(e.msg, "it is no regular file"));
+    unlink(fifo);
+    rmdir(dir);
 }
 
 int main(void) {
