@@ -20,7 +20,11 @@
 #include "souk/alerts.h"
 #include <uv.h>
 
-/** A bearer token. Borrowed for hub__open only; never logged. */
+#define HUB_TOKENS_MAX 16
+#define HUB_TOKEN_NAME_MAX 63 /* Bytes. */
+
+/** A bearer token. Borrowed for the call only; never logged. No two have one name, or are one
+ * token. */
 struct hub_token {
     const char *name;  /* Principal: who acked, and whose idempotency keys. */
     const char *token; /* At least 16 characters. */
@@ -103,6 +107,15 @@ typedef void (*hub_close_cb)(void *data);
  *  @return 0; UV_EADDRINUSE, UV_EACCES … with host and port named; ERR_CONFIG. */
 int hub__open(struct hub **out, uv_loop_t *loop, const struct clock *clock, struct metrics *metrics,
               struct alerts *alerts, const struct hub_options *options, struct err *e);
+struct hub_tokens_change {
+    size_t n_new, n_gone; /* Tokens; one whose name or rights changed is both. */
+    size_t n_ended;       /* Sessions, tickets and connections of those that are gone. */
+};
+/** From now on these tokens count, and no others: all that was given for one that is gone, was
+ *  renamed or may no longer change things ends: cookie sessions, tickets, and streams (Close 4401).
+ *  What it had commanded stands. @return 0; ERR_CONFIG, and nothing is changed. */
+int hub__set_tokens(struct hub *h, const struct hub_token *tokens, size_t n,
+                    struct hub_tokens_change *change, struct err *e);
 /** @return the port it listens on. */
 uint16_t hub__port(const struct hub *h);
 /** @return how many clients follow the stream now (WebSocket and SSE, after hello). */

@@ -77,7 +77,8 @@ int hub__open(struct hub **out, uv_loop_t *loop, const struct clock *clock, stru
     }
     for (size_t i = 0; i < options->n_origins && i < HUB_ORIGINS_MAX; i++)
         h->origins[h->n_origins++] = strdup(options->origins[i]);
-    int code = hub__take_tokens(h, options, e);
+    struct hub_tokens_change none;
+    int code = hub__set_tokens(h, options->tokens, options->n_tokens, &none, e);
     if (code == 0) code = open_web(h, options, e);
     if (code != 0) {
         free_strings(h);

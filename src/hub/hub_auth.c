@@ -11,21 +11,66 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-int hub__take_tokens(struct hub *h, const struct hub_options *o, struct err *e) {
-    if (o->n_tokens > HUB_TOKENS_MAX)
-        return err__setf(e, ERR_CONFIG, "at most %d tokens", HUB_TOKENS_MAX);
-    for (size_t i = 0; i < o->n_tokens; i++) {
-        struct hub_secret *s = &h->secrets[h->n_secrets++];
-        size_t len = strlen(o->tokens[i].token);
-        if (len < 16)
-            return err__setf(e, ERR_CONFIG, "token \"%s\" is shorter than 16 characters",
-                             o->tokens[i].name);
-        SHA256((const unsigned char *)o->tokens[i].token, len, s->digest);
-        s->who = (struct principal){.read = true, .write = o->tokens[i].write};
-        snprintf(s->who.name, sizeof s->who.name, "%s", o->tokens[i].name);
+/* --- Tokens --- */
+
+/* @return the number of the token that @s is still good for, or 0: it is another, or was allowed
+ * more. What has a number of old keeps its sessions. */
+static uint64_t number_of(const struct hub *h, const struct hub_secret *s) {
+    for (size_t i = 0; i < h->n_secrets; i++) {
+        const struct hub_secret *old = &h->secrets[i];
+        if (CRYPTO_memcmp(old->digest, s->digest, sizeof s->digest) == 0 &&
+            strcmp(old->who.name, s->who.name) == 0 && (s->who.write || !old->who.write))
+            return old->who.token;
     }
     return 0;
 }
+
+static bool is_good(const void *hub, uint64_t token) {
+    const struct hub *h = hub;
+    for (size_t i = 0; i < h->n_secrets; i++)
+        if (h->secrets[i].who.token == token) return true;
+    return token == 0; /* Came without one: of this machine, or with a ticket to come. */
+}
+
+static size_t end_passes(const struct hub *h, struct hub_passes *all) {
+    size_t n = 0;
+    for (size_t i = 0; i < all->max; i++) {
+        struct hub_pass *p = &all->at[i];
+        if (p->until_mono_ns <= h->clock->mono_ns || is_good(h, p->who.token)) continue;
+        p->until_mono_ns = 0;
+        n++;
+    }
+    return n;
+}
+
+int hub__set_tokens(struct hub *h, const struct hub_token *tokens, size_t n,
+                    struct hub_tokens_change *change, struct err *e) {
+    struct hub_secret next[HUB_TOKENS_MAX];
+    size_t n_kept = 0;
+    if (n > HUB_TOKENS_MAX) return err__setf(e, ERR_CONFIG, "at most %d tokens", HUB_TOKENS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        struct hub_secret *s = &next[i];
+        *s = (struct hub_secret){.who = {.read = true, .write = tokens[i].write}};
+        size_t len = strlen(tokens[i].token);
+        if (len < 16)
+            return err__setf(e, ERR_CONFIG, "token \"%s\" is shorter than 16 characters",
+                             tokens[i].name);
+        SHA256((const unsigned char *)tokens[i].token, len, s->digest);
+        snprintf(s->who.name, sizeof s->who.name, "%s", tokens[i].name);
+        s->who.token = number_of(h, s);
+        n_kept += s->who.token != 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (next[i].who.token == 0) next[i].who.token = ++h->last_token;
+    *change = (struct hub_tokens_change){.n_new = n - n_kept, .n_gone = h->n_secrets - n_kept};
+    memcpy(h->secrets, next, n * sizeof *next);
+    h->n_secrets = n;
+    change->n_ended = end_passes(h, &h->tickets) + end_passes(h, &h->cookies) +
+                      sessions__end(&h->sessions, is_good, h);
+    return 0;
+}
+
+/* --- Who asks, and with what --- */
 
 static bool is_allowed_origin(const struct hub *h, struct slice origin, struct slice host) {
     static const char *const schemes[] = {"http://", "https://"};
@@ -173,7 +218,7 @@ static struct slice cookie_of(const struct web_request *r) {
 
 const char *hub__session_of(struct hub *h, struct web_request *r, const struct principal *who) {
     struct hub_pass *p = find_pass(h, &h->cookies, cookie_of(r));
-    if (p != NULL && strcmp(p->who.name, who->name) == 0 && p->who.write == who->write) {
+    if (p != NULL && p->who.token == who->token && p->who.write == who->write) {
         p->until_mono_ns = h->clock->mono_ns + HUB_COOKIE_NS;
         return p->id;
     }

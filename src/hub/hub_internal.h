@@ -6,7 +6,6 @@
 #include "souk/hub.h"
 #include "souk/web.h"
 
-#define HUB_TOKENS_MAX 16
 #define HUB_ORIGINS_MAX 16
 #define HUB_TICKETS_MAX 256
 #define HUB_TICKETS_EACH 16 /* Of one address, and of one token. */
@@ -33,7 +32,7 @@ struct hub_passes {
 
 struct hub_secret {
     unsigned char digest[32]; /* SHA-256 of the token. */
-    struct principal who;
+    struct principal who;     /* Its token: the number it got when it was first read. */
 };
 
 struct hub {
@@ -47,6 +46,7 @@ struct hub {
     struct hub_options options; /* Its arrays are copied below, or borrowed for good. */
     struct hub_secret secrets[HUB_TOKENS_MAX];
     size_t n_secrets;
+    uint64_t last_token;            /* Numbers are not given twice. */
     char *origins[HUB_ORIGINS_MAX]; /* Owned. */
     size_t n_origins;
     struct hub_pass ticket_places[HUB_TICKETS_MAX], session_places[HUB_SESSIONS_MAX];
@@ -79,7 +79,6 @@ const char *hub__issue(struct hub *h, struct web_request *r, const struct princi
  * brought along ends if it is another's; NULL when @r was answered with why not. */
 const char *hub__session_of(struct hub *h, struct web_request *r, const struct principal *who);
 bool hub__redeem(void *hub, struct slice ticket, struct principal *out);
-int hub__take_tokens(struct hub *h, const struct hub_options *o, struct err *e);
 
 /* hub_api.c, hub_stream.c, hub_assets.c: routes. */
 void hub__route_api(struct hub *h);

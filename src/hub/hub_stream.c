@@ -32,6 +32,8 @@ static const struct session_io ws_io = {ws_send, ws_has_room, ws_is_stuck, ws_cl
 static void on_ws_open(void *data, struct web_socket *s) {
     struct ws_client *c = data;
     c->socket = s;
+    if (c->session.state == SESSION_DONE) /* Its token went while the handshake was under way. */
+        web_socket__close(s, 4401, "the token is no longer good");
 }
 static void on_ws_text(void *data, struct slice text) {
     struct ws_client *c = data;

@@ -321,6 +321,18 @@ void sessions__tick(struct sessions *all) {
     }
 }
 
+size_t sessions__end(struct sessions *all, bool (*is_good)(const void *ctx, uint64_t token),
+                     const void *ctx) {
+    size_t n = 0;
+    for (struct session *s = all->first, *next; s != NULL; s = next) {
+        next = s->next;
+        if (s->state == SESSION_DONE || is_good(ctx, s->who.token)) continue;
+        session__close(s, 4401, "the token is no longer good");
+        n++;
+    }
+    return n;
+}
+
 void sessions__bye(struct sessions *all, const char *code) {
     char text[96];
     int n = snprintf(text, sizeof text,

@@ -7,7 +7,7 @@
 #define SOUK_HUB_SESSION_H
 
 #include "../web/frame.h"
-#include "souk/alerts.h"
+#include "souk/hub.h"
 
 #define SESSION_HELLO_NS (5 * NS_PER_S)
 #define SESSION_HB_NS (5 * NS_PER_S)
@@ -36,7 +36,8 @@ struct fanout {
 
 struct principal {
     bool read, write;
-    char name[64];
+    char name[HUB_TOKEN_NAME_MAX + 1];
+    uint64_t token; /* Which one it came with, by hub_secret's id; 0: with none. */
 };
 
 /** Frames of the whole state at one offset. */
@@ -105,6 +106,10 @@ void sessions__tick(struct sessions *all);
 void sessions__flushed(struct sessions *all);
 /** Says bye to everybody. */
 void sessions__bye(struct sessions *all, const char *code);
+
+/** Closes those whose token @is_good says no to. @return how many. */
+size_t sessions__end(struct sessions *all, bool (*is_good)(const void *ctx, uint64_t token),
+                     const void *ctx);
 
 /** A client has connected as @who (who->read false: hello must bring a ticket). */
 void session__open(struct session *s, struct sessions *all, const struct principal *who,

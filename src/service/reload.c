@@ -13,8 +13,9 @@ struct reload {
     uv_work_t work;
     bool reads, again;
     /* The job's own while it reads. */
-    struct config *next;
+    struct settings next; /* Zeroed when there is none. */
     struct config_errors errors;
+    struct err err; /* Of what is beside the file itself: hub.tokens_file. */
     int status;
     struct hub_reply *waiters[WAITERS_MAX]; /* Of this reading... */
     size_t n_waiters;
@@ -46,31 +47,26 @@ int reload__open(struct app *a) {
 
 void reload__free(struct app *a) {
     if (a->reload == NULL) return;
-    config__free(a->reload->next);
+    settings__fini(&a->reload->next);
     free(a->reload);
     a->reload = NULL;
 }
 
 static void on_read(uv_work_t *work) {
     struct reload *r = work->data;
+    struct config *config;
     r->errors = (struct config_errors){0};
-    r->status = config__load(r->app->settings->path, &r->next, &r->errors);
+    r->err = (struct err){0};
+    r->status = config__load(r->app->settings->path, &config, &r->errors);
+    if (r->status == 0) r->status = settings__init(&r->next, config, &r->err);
 }
 
 /* What the rooms are told. */
-static void apply(struct app *a, struct config *next) {
-    struct settings fresh;
-    struct err e = {0};
-    enum log_level level = (enum log_level)next->log.level; /* The same words in the same order. */
-    /* Only numbers are taken from it: all that points into a configuration stays with the old. */
-    char *tokens = next->hub.tokens_file;
-    next->hub.tokens_file = (char[1]){""};
-    int code = settings__init(&fresh, next, &e);
-    next->hub.tokens_file = tokens;
-    if (code != 0) return;
+static void apply(struct app *a, struct settings *fresh) {
+    /* Only numbers and tokens are taken: all else that points into a configuration stays. */
     for (size_t i = 0; i < a->settings->n_sources; i++) {
         struct source_setup *s = &a->settings->sources[i];
-        const struct source_setup *f = settings__source(&fresh, s->name);
+        const struct source_setup *f = settings__source(fresh, s->name);
         if (f == NULL) continue;
         s->settings.period_ns = f->settings.period_ns;
         s->settings.quick_ns = f->settings.quick_ns;
@@ -84,8 +80,26 @@ static void apply(struct app *a, struct config *next) {
         a->streams[i].red_s = s->red_s;
         if (a->streams[i].poller != NULL && !a->draining) poller__replan(a->streams[i].poller);
     }
-    reload_diff__take(a->settings->config, next);
-    log__set_level(level);
+    reload_diff__take(a->settings->config, fresh->config);
+    settings__swap_tokens(a->settings, fresh);
+    log__set_level((enum log_level)fresh->config->log.level); /* The same words, the same order. */
+}
+
+/* @return whether the hub has taken them: it changes nothing when it has not. */
+static bool take_tokens(struct app *a, const struct settings *fresh, struct buf *why) {
+    struct hub_tokens_change change = {0};
+    struct err e = {0};
+    if (a->hub == NULL) return true; /* It takes them when it opens. */
+    if (hub__set_tokens(a->hub, fresh->tokens, fresh->n_tokens, &change, &e) != 0) {
+        LOG_ERROR("cli", "tokens are not read again", LOG_S("err", e.msg));
+        buf__printf(why, "hub.tokens_file: %s", e.msg);
+        return false;
+    }
+    if (change.n_new + change.n_gone > 0)
+        LOG_WARN("cli", "hub.tokens_file has changed", LOG_I("new", (int64_t)change.n_new),
+                 LOG_I("gone", (int64_t)change.n_gone),
+                 LOG_I("sessions_ended", (int64_t)change.n_ended));
+    return true;
 }
 
 /* @return whether it was applied; @why says what not. */
@@ -95,14 +109,19 @@ static bool judge(struct reload *r, struct buf *why) {
         LOG_ERROR("cli", "configuration is not read again", LOG_S("err", r->errors.line[i]));
         buf__printf(why, "%s%s", i == 0 ? "" : "; ", r->errors.line[i]);
     }
-    if (r->status != 0 && r->errors.n == 0) buf__append_str(why, err__text(r->status));
+    if (r->status != 0 && r->errors.n == 0) {
+        const char *err = r->err.msg[0] != '\0' ? r->err.msg : err__text(r->status);
+        LOG_ERROR("cli", "configuration is not read again", LOG_S("err", err));
+        buf__append_str(why, err);
+    }
     if (r->status != 0) return false;
-    if (!reload_diff__is_live(a->settings->config, r->next, why)) {
+    if (!reload_diff__is_live(a->settings->config, r->next.config, why)) {
         LOG_ERROR("cli", "configuration is not applied: the running one stays",
                   LOG_SL("err", buf__slice(why)));
         return false;
     }
-    apply(a, r->next);
+    if (!take_tokens(a, &r->next, why)) return false;
+    apply(a, &r->next);
     LOG_INFO("cli", "configuration is applied", LOG_S("path", a->settings->path));
     return true;
 }
@@ -126,8 +145,7 @@ static void on_done(uv_work_t *work, int status) {
     struct buf why = buf__init(1 << 16);
     if (status != 0) r->status = ERR_CANCELED;
     bool applied = !a->closing && judge(r, &why);
-    config__free(r->next);
-    r->next = NULL;
+    settings__fini(&r->next);
     r->reads = false;
     series__set(r->successful, applied);
     series__inc(r->total[applied ? 0 : 1]);

@@ -2,9 +2,10 @@
  * the verdict. POST /api/v1/loglevel?level= and /api/v1/drain are beside it.
  *
  * The file is read and checked on the thread pool. Then all of it is applied, or none: what may
- * change are log.level, the ages of alerts.*, and the periods (period_s, quick_s) of sources;
- * anything else that differs from what runs is named, and needs a restart. Calls that come
- * meanwhile are one more reading. */
+ * change are log.level, the ages of alerts.*, the periods (period_s, quick_s) of sources, and what
+ * stands in hub.tokens_file, which is read with it: sessions of a token that is gone end. Anything
+ * else that differs from what runs is named, and needs a restart. Calls that come meanwhile are one
+ * more reading. */
 #ifndef SOUK_CLI_RELOAD_H
 #define SOUK_CLI_RELOAD_H
 

@@ -112,9 +112,8 @@ static int take_token(struct settings *s, const char *path, int line, char *text
         return err__setf(e, ERR_CONFIG,
                          "%s:%d: expected: name token [write], the token %d characters or more",
                          path, line, TOKEN_MIN);
-    if (s->n_tokens == SETTINGS_TOKENS_MAX)
-        return err__setf(e, ERR_CONFIG, "%s:%d: more than %d tokens", path, line,
-                         SETTINGS_TOKENS_MAX);
+    if (s->n_tokens == HUB_TOKENS_MAX)
+        return err__setf(e, ERR_CONFIG, "%s:%d: more than %d tokens", path, line, HUB_TOKENS_MAX);
     s->tokens[s->n_tokens++] = (struct hub_token){.name = name, .token = token, .write = write};
     return 0;
 }
@@ -244,6 +243,16 @@ int settings__select(struct settings *s, const char *globs, struct err *e) {
         any |= c->enabled && !helper;
     }
     return any ? 0 : err__setf(e, ERR_CONFIG, "no enabled source matches %s", globs);
+}
+
+void settings__swap_tokens(struct settings *s, struct settings *from) {
+    struct settings old = *s;
+    memcpy(s->tokens, from->tokens, sizeof s->tokens);
+    s->n_tokens = from->n_tokens;
+    s->token_text = from->token_text;
+    memcpy(from->tokens, old.tokens, sizeof old.tokens);
+    from->n_tokens = old.n_tokens;
+    from->token_text = old.token_text;
 }
 
 void settings__fini(struct settings *s) {

@@ -8,7 +8,6 @@
 #include "souk/source.h"
 
 #define SETTINGS_SOURCES_MAX 16
-#define SETTINGS_TOKENS_MAX 64
 
 struct source_setup {
     const char *name;
@@ -28,7 +27,7 @@ struct settings {
     struct source_setup sources[SETTINGS_SOURCES_MAX];
     size_t n_sources;
     struct login_file *login; /* Who is logged in. Borrowed; NULL: nobody. */
-    struct hub_token tokens[SETTINGS_TOKENS_MAX];
+    struct hub_token tokens[HUB_TOKENS_MAX];
     size_t n_tokens;
     char *token_text; /* Owned; what the tokens point into. */
 };
@@ -43,6 +42,8 @@ int settings__take_login(struct settings *s, struct login_file *login, struct er
 /** @return 0 when what is secret may go to the token endpoint of @c: over TLS, or on this machine.
  *  Else ERR_CONFIG. */
 int settings__private_oauth(const struct config *c, struct err *e);
+/** Takes the tokens of @from, which gets those of @s. */
+void settings__swap_tokens(struct settings *s, struct settings *from);
 /** Frees all, the configuration too. Accepts a zeroed struct. */
 void settings__fini(struct settings *s);
 /** Switches off every source that matches none of @globs, which commas separate. Tokens ("oauth")

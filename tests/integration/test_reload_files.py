@@ -109,3 +109,59 @@ def test_a_fifo_as_password_file_leaves_the_last_password(souk):
     assert "it is no regular file" in souk.log()
     assert souk.ask("GET", "/-/healthy") == 200
     back()
+
+
+def stream(souk, path, token):
+    """@return an answer of server-sent events that goes on."""
+    c = http.client.HTTPConnection("127.0.0.1", souk.port, timeout=PATIENCE_S)
+    c.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+    answer = c.getresponse()
+    assert answer.status == 200 and answer.readline() == b"retry: 1000\n"
+    return answer
+
+
+@pytest.mark.parametrize("how", ["hup", "call"])
+def test_a_token_that_is_gone_reads_nothing_any_more(tmp_path, how):
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"reader {READ}\nboss {WRITE} write\n")
+    souk = Souk(tmp_path, open_to_local=False, tokens_file=str(tokens))
+    bearer = {"Authorization": f"Bearer {READ}"}
+    try:
+        session, _ = souk.request("POST", "/api/v1/session", **bearer)
+        cookie = {"Cookie": session.getheader("set-cookie").split(";")[0]}
+        lines = stream(souk, "/sse/alerts", READ)
+        others = stream(souk, "/sse/alerts", WRITE)
+
+        def reload():
+            if how == "hup":
+                return souk.hup()
+            status = souk.ask("POST", "/api/v1/reload", Authorization=f"Bearer {WRITE}")
+            assert status in (200, 409)
+            return status == 200
+
+        def answers():
+            return [souk.ask("GET", "/api/v1/status", **h) for h in (bearer, cookie, {"Authorization": f"Bearer {WRITE}"})]
+
+        assert answers() == [200, 200, 200]
+        assert reload() and answers() == [200, 200, 200], "nothing has changed"
+        # All or nothing: neither the file of tokens without the configuration, nor the other way round.
+        tokens.write_text(f"boss {WRITE} write\nreader short\n")
+        assert not reload() and f"{tokens}:2: expected" in souk.log()
+        tokens.write_text(f"boss {WRITE} write\n")
+        souk.config_file.write_text(json.dumps(souk.config | {"batch": {"age_ms": 400}}))
+        assert not reload() and answers() == [200, 200, 200]
+        back = put_fifo(tokens)
+        souk.config_file.write_text(json.dumps(souk.config))
+        assert not reload() and answers() == [200, 200, 200]
+        back()
+        assert reload() and answers() == [401, 401, 200]
+        assert lines.read() is not None, "the stream has ended"
+        assert souk.metric("souk_hub_passes") == 0
+        # One that is new is good at once, and what it is not told to is refused.
+        tokens.write_text(f"boss {WRITE} write\nreader {READ}\n")
+        assert reload() and answers() == [200, 401, 200]
+        assert READ not in souk.log() and WRITE not in souk.log()
+        others.close()
+    finally:
+        code = souk.end()
+    assert code == 0, souk.log()

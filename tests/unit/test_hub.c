@@ -380,6 +380,99 @@ static void test_another_token_is_another_session(void **state) {
     assert_header(p, "retry-after", "43200");
 }
 
+/* What was given for a token ends with it: the cookie, the ticket, both kinds of streams. */
+static void test_what_was_given_for_a_token_ends_with_it(void **state) {
+    static const struct hub_token tokens[] = {
+        {.name = "reader", .token = TOKEN}, {.name = "boss", .token = WRITE_TOKEN, .write = true}};
+    static const char *const auth[] = {"Authorization: Bearer " TOKEN, "Authorization: Bearer " WRITE_TOKEN};
+    struct fixture *f = *state;
+    struct wire *w = &f->wire;
+    struct hub_options options = options_of(f);
+    struct hub_tokens_change change;
+    struct err e = {0};
+    options.open_to_local = false;
+    options.tokens = tokens;
+    options.n_tokens = 2;
+    reopen(f, &options);
+    char cookies[2][64], tickets[2][40], request[512];
+    struct peer *sockets[2], *greeting[2], *streams[2], *p = join(f);
+    for (int i = 0; i < 2; i++) {
+        snprintf(request, sizeof request, ASK_FOR("/api/v1/session", "%s\r\n"), auth[i]);
+        assert_int_equal(peer__ask(w, p, request), 200);
+        snprintf(cookies[i], sizeof cookies[i], "%.*s", 13 + 32, peer__header(p, "set-cookie").base);
+        snprintf(request, sizeof request, ASK_FOR("/api/v1/ws-ticket", "%s\r\n"), auth[i]);
+        assert_int_equal(peer__ask(w, p, request), 200);
+        struct slice body = peer__body(p);
+        const char *ticket = memmem(body.base, body.len, "wst_", 4);
+        assert_non_null(ticket);
+        snprintf(tickets[i], sizeof tickets[i], "%.*s", 4 + 32, ticket);
+        snprintf(request, sizeof request, WS_UPGRADE("/ws/alerts", "13", "%s\r\n"), auth[i]);
+        greeting[i] = join(f); /* Stays before hello. */
+        peer__say(w, greeting[i], slice__str(request));
+        sockets[i] = join(f);
+        peer__say(w, sockets[i], slice__str(request));
+        UNTIL(w, peer__body_at(sockets[i]) > 0 && peer__body_at(greeting[i]) > 0);
+        peer__frame(w, sockets[i], FRAME_TEXT, SLICE_LIT("{\"t\":\"hello\",\"id\":1}"));
+        streams[i] = join(f);
+        snprintf(request, sizeof request, GET("/sse/alerts", "%s\r\n"), auth[i]);
+        peer__say(w, streams[i], slice__str(request));
+        UNTIL(w, peer__has(sockets[i], "{\"t\":\"live\"") && peer__has(streams[i], "{\"t\":\"live\""));
+    }
+    assert_int_equal(hub__n_clients(f->hub), 4);
+    /* One that cannot be: nothing is changed. */
+    struct hub_token next[HUB_TOKENS_MAX + 1] = {tokens[0], {.name = "weak", .token = "short"}};
+    assert_int_equal(hub__set_tokens(f->hub, next, 2, &change, &e), ERR_CONFIG);
+    for (size_t i = 0; i <= HUB_TOKENS_MAX; i++) next[i] = tokens[0];
+    assert_int_equal(hub__set_tokens(f->hub, next, HUB_TOKENS_MAX + 1, &change, &e), ERR_CONFIG);
+    /* The same again, in another order: nothing ends. */
+    next[0] = tokens[1];
+    next[1] = tokens[0];
+    assert_int_equal(hub__set_tokens(f->hub, next, 2, &change, &e), 0);
+    assert_int_equal(change.n_new + change.n_gone + change.n_ended, 0);
+    /* The reader may do more from now on, which takes nothing from anybody. */
+    next[1].write = true;
+    assert_int_equal(hub__set_tokens(f->hub, next, 2, &change, &e), 0);
+    assert_int_equal(change.n_new + change.n_gone + change.n_ended, 0);
+    next[1].write = false; /* What it could do in between is gone. */
+    assert_int_equal(hub__set_tokens(f->hub, next, 2, &change, &e), 0);
+    assert_int_equal(change.n_ended, 5); /* A cookie, a ticket, two sockets and a stream. */
+    UNTIL(w, peer__close_code(sockets[1]) == 0 && peer__close_code(sockets[0]) == 4401 &&
+                 peer__close_code(greeting[0]) == 4401 && streams[0]->ended);
+    assert_int_equal(hub__n_clients(f->hub), 2);
+    /* The boss may only read from now on. */
+    next[0].write = false;
+    assert_int_equal(hub__set_tokens(f->hub, next, 2, &change, &e), 0);
+    assert_int_equal(change.n_ended, 5);
+    UNTIL(w, peer__close_code(sockets[1]) == 4401 && peer__close_code(greeting[1]) == 4401 && streams[1]->ended);
+    assert_int_equal(hub__n_clients(f->hub), 0);
+    for (int i = 0; i < 2; i++) {
+        snprintf(request, sizeof request, "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nCookie: %s\r\n\r\n",
+                 cookies[i]);
+        assert_int_equal(peer__ask(w, p, request), 401);
+        struct peer *late = join(f); /* A page, with the ticket that it got before. */
+        peer__say(w, late, SLICE_LIT(WS_UPGRADE("/ws/alerts", "13", "Origin: http://board.example:9000\r\n")));
+        UNTIL(w, peer__body_at(late) > 0);
+        snprintf(request, sizeof request, "{\"t\":\"hello\",\"id\":1,\"ticket\":\"%s\"}", tickets[i]);
+        peer__frame(w, late, FRAME_TEXT, slice__str(request));
+        UNTIL(w, peer__close_code(late) == 4401);
+        peer__close(w, late);
+        snprintf(request, sizeof request, GET("/api/v1/status", "%s\r\n"), auth[i]);
+        assert_int_equal(peer__ask(w, p, request), 200); /* The tokens themselves are good. */
+    }
+    /* Renamed, it is somebody else; and gone, nobody. */
+    next[0].name = "chief";
+    assert_int_equal(hub__set_tokens(f->hub, next, 1, &change, &e), 0);
+    assert_int_equal(change.n_new, 1);
+    assert_int_equal(change.n_gone, 2);
+    for (int i = 0; i < 2; i++) {
+        snprintf(request, sizeof request, GET("/api/v1/status", "%s\r\n"), auth[i]);
+        assert_int_equal(peer__ask(w, p, request), i == 0 ? 401 : 200);
+    }
+    assert_int_equal(peer__ask(w, p, GET("/metrics", "")), 200);
+    assert_true(peer__has(p, "souk_hub_passes{kind=\"ticket\"} 0\n"));
+    assert_true(peer__has(p, "souk_hub_passes{kind=\"session\"} 0\n"));
+}
+
 /* --- Assets --- */
 
 static void test_assets_come_as_the_client_can_take_them(void **state) {
@@ -578,6 +671,7 @@ int main(void) {
         TEST(test_metrics_can_be_guarded),
         TEST(test_tickets_end_nobodys_session),
         TEST(test_another_token_is_another_session),
+        TEST(test_what_was_given_for_a_token_ends_with_it),
         TEST(test_assets_come_as_the_client_can_take_them),
         TEST(test_hello_is_answered_with_welcome),
         TEST(test_the_fan_out_ends_with_the_last_write),

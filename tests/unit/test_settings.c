@@ -65,8 +65,8 @@ static void test_what_is_no_token_is_refused_with_its_line(void **state) {
     char *big = malloc(70000), *at = big;
     memset(big, '#', 70000);
     refuse(big, 70000, "expected 1 to");
-    for (int i = 0; i <= SETTINGS_TOKENS_MAX; i++) at += sprintf(at, "n%d 0123456789abcdef\n", i);
-    refuse(big, (size_t)(at - big), "more than 64 tokens");
+    for (int i = 0; i <= HUB_TOKENS_MAX; i++) at += sprintf(at, "n%d 0123456789abcdef\n", i);
+    refuse(big, (size_t)(at - big), "more than 16 tokens");
     free(big);
 }
 
