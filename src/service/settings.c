@@ -112,6 +112,16 @@ static int take_token(struct settings *s, const char *path, int line, char *text
         return err__setf(e, ERR_CONFIG,
                          "%s:%d: expected: name token [write], the token %d characters or more",
                          path, line, TOKEN_MIN);
+    /* Who did what is told by the name, and whose sessions end by the token: neither may be two's.
+     */
+    if (strlen(name) > HUB_TOKEN_NAME_MAX)
+        return err__setf(e, ERR_CONFIG, "%s:%d: the name has more than %d bytes", path, line,
+                         HUB_TOKEN_NAME_MAX);
+    for (size_t i = 0; i < s->n_tokens; i++)
+        if (strcmp(s->tokens[i].name, name) == 0 || strcmp(s->tokens[i].token, token) == 0)
+            return err__setf(e, ERR_CONFIG, "%s:%d: %s is there already (expected one line each)",
+                             path, line,
+                             strcmp(s->tokens[i].name, name) == 0 ? "the name" : "the token");
     if (s->n_tokens == HUB_TOKENS_MAX)
         return err__setf(e, ERR_CONFIG, "%s:%d: more than %d tokens", path, line, HUB_TOKENS_MAX);
     s->tokens[s->n_tokens++] = (struct hub_token){.name = name, .token = token, .write = write};

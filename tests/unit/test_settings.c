@@ -61,11 +61,15 @@ static void test_what_is_no_token_is_refused_with_its_line(void **state) {
     REFUSE("ann 0123456789abcdef read\n", ":1: expected");
     REFUSE("ann 0123456789abcdef write too\n", ":1: expected");
     REFUSE("ann 0123456789abcdef\n\0bob fedcba9876543210\n", "expected");
+    REFUSE("ann 0123456789abcdef\nbob fedcba9876543210\nann aaaaaaaaaaaaaaaa write\n", ":3: the name is there already");
+    REFUSE("ann 0123456789abcdef\nbob 0123456789abcdef write\n", ":2: the token is there already");
+    REFUSE("a123456789b123456789c123456789d123456789e123456789f123456789g123 0123456789abcdef\n",
+           ":1: the name has more than 63 bytes");
     REFUSE("", "expected 1 to");
     char *big = malloc(70000), *at = big;
     memset(big, '#', 70000);
     refuse(big, 70000, "expected 1 to");
-    for (int i = 0; i <= HUB_TOKENS_MAX; i++) at += sprintf(at, "n%d 0123456789abcdef\n", i);
+    for (int i = 0; i <= HUB_TOKENS_MAX; i++) at += sprintf(at, "n%d 0123456789abcdef%d\n", i, i);
     refuse(big, (size_t)(at - big), "more than 16 tokens");
     free(big);
 }
