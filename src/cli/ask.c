@@ -13,8 +13,13 @@ static CURLcode fetch(const struct settings *settings, const char *method, const
                       struct buf *out, long *status) {
     char url[2048], line[512];
     const struct config *config = settings->config;
-    const char *host = strcmp(config->hub.host, "0.0.0.0") == 0 ? "127.0.0.1" : config->hub.host;
-    snprintf(url, sizeof url, "http://%s:%d%s", host, (int)config->hub.port, path);
+    const char *host = config->hub.host;
+    /* What listens on all addresses is asked at this machine's. */
+    if (strcmp(host, "0.0.0.0") == 0) host = "127.0.0.1";
+    if (strcmp(host, "::") == 0) host = "::1";
+    bool v6 = strchr(host, ':') != NULL;
+    snprintf(url, sizeof url, "http://%s%s%s:%d%s", v6 ? "[" : "", host, v6 ? "]" : "",
+             (int)config->hub.port, path);
     CURL *curl = curl_easy_init();
     if (curl == NULL) return CURLE_OUT_OF_MEMORY;
     struct curl_slist *headers = NULL;

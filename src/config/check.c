@@ -1,5 +1,6 @@
 /* What values mean: ranges, URLs, and what live use asks for. Each message says what to write. */
 #include "config_internal.h"
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -7,6 +8,7 @@
 /* Bursts of requests are what vendors block for: only a simulator may be asked faster. */
 #define LIVE_HOST_GAP_MS_MIN 100
 #define CLICKHOUSE_HOSTS_MAX 16 /* What a connection takes. */
+#define HUB_ORIGINS_MAX 16      /* What the hub takes. */
 
 static void check_range(struct config_job *job, const char *path, int64_t v, int64_t low,
                         int64_t high) {
@@ -158,6 +160,17 @@ static bool is_host_port(const char *z) {
     int64_t port = 1;
     if (z[n] == '\0') return true;
     return z[n] == ':' && slice__int64(slice__str(z + n + 1), &port) && port >= 1 && port <= 65535;
+}
+
+/* What one can listen on; an address of IPv6 may name its interface, as fe80::1%eth0. */
+static bool is_address(const char *z) {
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr out;
+    size_t n = strcspn(z, "%");
+    if (inet_pton(AF_INET, z, &out) == 1) return true;
+    if (n >= sizeof text || (z[n] == '%' && z[n + 1] == '\0') || !is_printable(z + n)) return false;
+    snprintf(text, sizeof text, "%.*s", (int)n, z);
+    return inet_pton(AF_INET6, text, &out) == 1;
 }
 
 static bool is_origin(const char *z) {
@@ -313,7 +326,11 @@ static void check_freshness(struct config_job *job, const char *path,
 void config__check(struct config_job *job, const struct config *c) {
     check_agent(job, c);
     check_filled(job, "state_dir", c->state_dir);
-    check_filled(job, "clickhouse.host", c->clickhouse.host);
+    if (!is_printable(c->clickhouse.host) ||
+        !(is_host_port(c->clickhouse.host) || is_address(c->clickhouse.host)))
+        job__errorf(job, job__line(job, "clickhouse.host"),
+                    "clickhouse.host is \"%.64s\" (expected a name or an address)",
+                    c->clickhouse.host);
     check_range(job, "clickhouse.port", c->clickhouse.port, 1, 65535);
     check_list(job, "clickhouse.hosts", c->clickhouse.hosts, c->clickhouse.n_hosts, is_host_port,
                "host:port");
@@ -338,13 +355,20 @@ void config__check(struct config_job *job, const struct config *c) {
     if (!(c->spool.retain_hours >= 0 && c->spool.retain_hours <= 8784))
         job__errorf(job, job__line(job, "spool.retain_hours"),
                     "spool.retain_hours is %g (expected 0 to 8784)", c->spool.retain_hours);
-    check_filled(job, "hub.host", c->hub.host);
+    if (!is_address(c->hub.host))
+        job__errorf(job, job__line(job, "hub.host"),
+                    "hub.host is \"%.64s\" (expected an IP address, as 127.0.0.1 or ::1)",
+                    c->hub.host);
     check_range(job, "hub.port", c->hub.port, 1, 65535);
     check_range(job, "hub.clients_max", c->hub.clients_max, 1, 100000);
     check_range(job, "hub.clients_per_address", c->hub.clients_per_address, 1, 100000);
     check_positive(job, "hub.messages_per_s", c->hub.messages_per_s, 1000);
     check_list(job, "hub.allow_origins", c->hub.allow_origins, c->hub.n_allow_origins, is_origin,
                "an origin, as https://example.org");
+    if (c->hub.n_allow_origins > HUB_ORIGINS_MAX)
+        job__errorf(job, job__line(job, "hub.allow_origins"),
+                    "hub.allow_origins has %u entries (expected at most %d)",
+                    (unsigned)c->hub.n_allow_origins, HUB_ORIGINS_MAX);
     check_list(job, "leagues", c->leagues, c->n_leagues, is_league,
                "a league's name, below 64 bytes");
     check_sources(job, c);

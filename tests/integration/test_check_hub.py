@@ -55,3 +55,18 @@ def test_secrets_that_others_may_open_are_named(tmp_path, key, mode, warned):
     found = {c["name"]: c["what"] for c in json.loads(done.stdout)["checks"]}
     assert set(found) == ({key} if warned else set())
     assert not warned or f"{mode:o}" in found[key]
+
+
+@pytest.mark.parametrize("hub, tokens, says", [
+    ({}, TOKENS + "boss fedcba9876543210\n", "tokens:2: the name is there already"),
+    ({}, TOKENS + "other 0123456789abcdef\n", "tokens:2: the token is there already"),
+    ({}, "".join(f"n{i} 0123456789abcdef{i}\n" for i in range(17)), "tokens:17: more than 16 tokens"),
+    ({"host": "not a host"}, TOKENS, "hub.host is \"not a host\""),
+    ({"host": "localhost"}, TOKENS, "hub.host is \"localhost\""),
+], ids=str)
+def test_what_the_start_would_refuse_the_check_refuses(tmp_path, hub, tokens, says):
+    (tmp_path / "tokens").write_text(tokens)
+    config = tmp_path / "souk.yaml"
+    config.write_text(json.dumps({"hub": hub | {"tokens_file": str(tmp_path / "tokens")}}))
+    done = stacks.run_souk("check", config=config)
+    assert done.returncode == 78 and says in done.stdout + done.stderr, (done.returncode, done.stdout, done.stderr)

@@ -5,6 +5,7 @@ import itertools
 import json
 import pathlib
 import re
+import socket
 import sys
 import threading
 
@@ -140,3 +141,31 @@ def test_the_tape_is_a_line(ask):
     assert "tape   1000 items in 20 stashes, 3.0 MiB, 77 events, 2.5 s behind" in screen
     assert "tape" not in ask(page())[1]
     assert "tape" not in ask(page(tape={"state": "off", "items": 0}))[1]
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_a_hub_on_ipv6_is_asked(tmp_path, host):
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps(page()).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        address_family = socket.AF_INET6
+
+    hub = Server(("::1", stacks.free_ports(1)[0]), Hub)
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    config = tmp_path / "souk.yaml"
+    config.write_text(json.dumps({"hub": {"host": host, "port": hub.server_port}}))
+    try:
+        done = stacks.run_souk("status", config=config)
+        assert done.returncode == 0 and "as a test has it" in done.stdout, done.stdout + done.stderr
+    finally:
+        hub.shutdown()
+        hub.server_close()

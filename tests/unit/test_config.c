@@ -188,6 +188,24 @@ static void test_config_names_every_error_with_its_line(void **state) {
         {"spool: {quota_mib: 127}\n", "f:1: spool.quota_mib is 127 (expected 128 to 16777216)"},
         {"limits: {body_mib: 65}\n", "f:1: limits.body_mib is 65 (expected 1 to 64)"},
         {"hub: {port: 65536}\n", "f:1: hub.port is 65536 (expected 1 to 65535)"},
+        {"hub: {host: not a host}\n",
+         "f:1: hub.host is \"not a host\" (expected an IP address, as 127.0.0.1 or ::1)"},
+        {"hub:\n  host: localhost\n",
+         "f:2: hub.host is \"localhost\" (expected an IP address, as 127.0.0.1 or ::1)"},
+        {"hub: {host: '[::1]'}\n",
+         "f:1: hub.host is \"[::1]\" (expected an IP address, as 127.0.0.1 or ::1)"},
+        {"hub: {host: 'fe80::1%'}\n",
+         "f:1: hub.host is \"fe80::1%\" (expected an IP address, as 127.0.0.1 or ::1)"},
+        {"hub: {host: 127.0.0.1:80}\n",
+         "f:1: hub.host is \"127.0.0.1:80\" (expected an IP address, as 127.0.0.1 or ::1)"},
+        {"hub: {host: ''}\n", "f:1: hub.host is \"\" (expected an IP address, as 127.0.0.1 or ::1)"},
+        {"clickhouse: {host: a b}\n",
+         "f:1: clickhouse.host is \"a b\" (expected a name or an address)"},
+        {"clickhouse: {host: 'a:70000'}\n",
+         "f:1: clickhouse.host is \"a:70000\" (expected a name or an address)"},
+        {"hub: {allow_origins: ['http://a', 'http://b', 'http://c', 'http://d', 'http://e', 'http://f', 'http://g', 'http://h',"
+         "'http://i', 'http://j', 'http://k', 'http://l', 'http://m', 'http://n', 'http://o', 'http://p', 'http://q']}\n",
+         "f:1: hub.allow_origins has 17 entries (expected at most 16)"},
         {"hub: {clients_max: 0}\n", "f:1: hub.clients_max is 0 (expected 1 to 100000)"},
         {"hub: {clients_per_address: 0}\n",
          "f:1: hub.clients_per_address is 0 (expected 1 to 100000)"},
@@ -505,8 +523,25 @@ static void test_config_ships_a_file_that_loads(void **state) {
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, clear_env)
+static void test_what_can_be_listened_on_is_taken(void **state) {
+    static const char *const hosts[] = {"127.0.0.1", "0.0.0.0", "'::1'", "'::'", "'fe80::1%eth0'",
+                                        "'::ffff:192.0.2.1'", "192.0.2.255"};
+    static const char *const names[] = {"db", "db.example", "'::1'", "192.0.2.1", "'[::1]'", "'db:9440'"};
+    char text[64];
+    (void)state;
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        snprintf(text, sizeof text, "hub:\n  host: %s\n", hosts[i]);
+        config__free(load(text));
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(text, sizeof text, "clickhouse:\n  host: %s\n", names[i]);
+        config__free(load(text));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(test_what_can_be_listened_on_is_taken),
         TEST(test_config_has_defaults_for_everything),
         TEST(test_config_prints_what_loads_again_without_secrets),
         TEST(test_config_names_every_error_with_its_line),
