@@ -17,7 +17,7 @@ struct app;
 int reload__open(struct app *a);
 /** Begins to read, or notes that it has to be read once more. */
 void reload__begin(struct app *a);
-/** @return how many calls were written to @out, which has room for 3. */
+/** @return how many calls were written to @out, which has room for 5. */
 size_t reload__calls(struct app *a, struct hub_call *out);
 void reload__free(struct app *a);
 

@@ -1,8 +1,9 @@
 /* Requests: finds the route, shows the request, sends the answer.
  *
- * Two rules come from how h2o 2.2.5 parses: whoever sends a body gets one answer and then the end
+ * Three rules come from how h2o 2.2.5 parses: whoever sends a body gets one answer and then the end
  * of the connection, because a body with contradicting lengths would let a second request hide in
- * it; and links are never built from Host. */
+ * it; links are never built from Host; and two lines of Host, of which it keeps the last, are
+ * refused. */
 #include "web_internal.h"
 #include <strings.h>
 
@@ -257,6 +258,35 @@ static void on_request_disposed(void *p) {
     if (cb != NULL) cb(r->data);
 }
 
+/* Headers that decide something, of which a proxy may have looked at another than we do. */
+static bool is_single(struct slice name) {
+    static const char *const names[] = {"host",           "origin",         "authorization",
+                                        "sec-fetch-site", "content-length", "idempotency-key"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (slice__ieq(name, slice__str(names[i]))) return true;
+    return false;
+}
+
+/* h2o keeps the last Host and Content-Length only, so we look at the bytes, which it leaves where
+ * they came in until the answer is out. @return whether there are two lines of one such header. */
+static bool is_ambiguous(const h2o_buffer_t *in) {
+    struct slice seen[8];
+    size_t n = 0;
+    const char *at = in->bytes, *end = at + in->size;
+    while (at < end && (*at == '\r' || *at == '\n')) at++;       /* As h2o passes it over. */
+    at = at < end ? memchr(at, '\n', (size_t)(end - at)) : NULL; /* Behind the request line. */
+    while (at != NULL && ++at < end && *at != '\r' && *at != '\n') {
+        size_t len = (size_t)(end - at), n_name = 0;
+        while (n_name < len && at[n_name] != ':' && at[n_name] != '\n') n_name++;
+        struct slice name = slice__of(at, n_name);
+        for (size_t i = 0; i < n; i++)
+            if (slice__ieq(seen[i], name)) return true;
+        if (is_single(name)) seen[n++] = name; /* Each once at most: they fit. */
+        at = memchr(at, '\n', len);
+    }
+    return false;
+}
+
 /* @host without a port that may follow it; the brackets of an IPv6 address stay. */
 static struct slice without_port(struct slice host) {
     for (size_t i = host.len; i > 0; i--) {
@@ -338,6 +368,9 @@ int web__on_request(h2o_handler_t *self, h2o_req_t *req) {
         refuse(r, WEB_REFUSED_CLOSING, "the server is shutting down");
     } else if (!may_follow(r)) {
         return 0;
+    } else if (r->conn->sock != NULL && is_ambiguous(r->conn->sock->input)) {
+        req->http1_is_persistent = 0;
+        web_request__error(r, 400, "bad_request", "a header that may come once came twice");
     } else if (!is_our_host(w, of_iovec(req->authority))) {
         web_request__error(r, 421, "misdirected", "this server does not serve that host");
     } else if (req->entity.len > WEB_BODY_MAX) {

@@ -4,6 +4,7 @@
 #include "test_wire_fixture.h"
 #include <sys/resource.h>
 
+#define GET_WITH(more) "GET /exact HTTP/1.1\r\nHost: localhost\r\n" more "\r\n"
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #define POST(path, more) "POST " path " HTTP/1.1\r\nHost: localhost\r\n" more "\r\n"
 
@@ -280,6 +281,67 @@ static void test_only_known_hosts_are_served(void **state) {
         if (status != rows[i].status) fail_msg("%d answers %s", status, rows[i].request);
         peer__close(&f->wire, p);
     }
+}
+
+/* Whoever looks at requests before us may look at the other of two lines. */
+static void test_a_header_that_decides_comes_once(void **state) {
+    static const struct {
+        const char *request;
+        int status;
+    } rows[] = {
+        {"GET /exact HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n\r\n", 400},
+        {"GET /exact HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400},
+        {"GET /exact HTTP/1.1\r\nHost: localhost\r\nX: y\r\nhOST:localhost\r\n\r\n", 400},
+        {"GET /exact HTTP/1.1\nHost: localhost\nHost: localhost\n\n", 400},
+        {"\r\nGET /exact HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400},
+        {"GET /exact HTTP/1.1\r\nHost: localhost\r\nHost:\r\n\r\n", 400},
+        {"GET /exact HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400},
+        {GET_WITH("Origin: http://localhost\r\nOrigin: http://evil.example\r\n"), 400},
+        {GET_WITH("Authorization: Bearer a\r\nauthorization: Bearer b\r\n"), 400},
+        {GET_WITH("Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n"), 400},
+        {POST("/body", "Host: evil.example\r\nContent-Length: 2\r\n") "ab", 400},
+        {POST("/body", "Content-Length: 2\r\nContent-Length: 2\r\n") "ab", 400},
+        {POST("/body", "Host: localhost\r\nTransfer-Encoding: chunked\r\n") "2\r\nab\r\n0\r\n\r\n", 400},
+        {POST("/body", "Idempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 2\r\n") "ab", 400},
+        /* What is no such header, or no header. */
+        {GET_WITH("Accept: a\r\nAccept: b\r\nX-Host: a\r\nHosts: b\r\n"), 200},
+        {POST("/body", "Content-Length: 45\r\n") "Host: a\r\nHost: b\r\nHost: c\r\nHost: dddddddd\r\n\r\n", 200}};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct peer *p = join(f);
+        int status = peer__ask(&f->wire, p, rows[i].request);
+        if (status != rows[i].status) fail_msg("%d answers %s", status, rows[i].request);
+        peer__close(&f->wire, p);
+    }
+    /* Requests behind one another are looked at one by one, and none follows one that is refused. */
+    struct peer *p = join(f);
+    peer__say(&f->wire, p, SLICE_LIT(GET("/exact") GET("/exact")));
+    UNTIL(&f->wire, peer__count(p, "HTTP/1.1 200") == 2);
+    peer__say(&f->wire, p, SLICE_LIT(GET("/exact") GET_WITH("Host: localhost\r\n") GET("/tree/hidden")));
+    UNTIL(&f->wire, p->ended);
+    assert_int_equal(peer__count(p, "HTTP/1.1 200"), 3);
+    assert_int_equal(peer__count(p, "HTTP/1.1 400"), 1);
+}
+
+/* A body that comes piece by piece moves the buffer that its head is in. */
+static void test_a_head_is_looked_at_wherever_its_body_comes_from(void **state) {
+    struct fixture *f = *state;
+    struct buf body = buf__init(16 << 10);
+    for (int i = 0; i < 15000; i++) buf__append_str(&body, "z");
+    for (int twice = 0; twice < 2; twice++) {
+        struct peer *p = join(f);
+        peer__say(&f->wire, p,
+                  twice ? SLICE_LIT(POST("/body", "Host: localhost\r\nContent-Length: 15000\r\n"))
+                        : SLICE_LIT(POST("/body", "Content-Length: 15000\r\n")));
+        for (size_t at = 0; at < body.len; at += 1000) {
+            peer__say(&f->wire, p, slice__of(body.base + at, 1000));
+            for (int i = 0; i < 3; i++) turn(&f->wire);
+        }
+        UNTIL(&f->wire, peer__body_at(p) > 0);
+        assert_int_equal(peer__count(p, twice ? "HTTP/1.1 400" : "HTTP/1.1 200"), 1);
+        peer__close(&f->wire, p);
+    }
+    buf__fini(&body);
 }
 
 /* --- Bodies --- */
@@ -830,6 +892,8 @@ int main(void) {
         TEST(test_queries_are_decoded_and_bounded),
         TEST(test_requests_show_what_was_sent),
         TEST(test_only_known_hosts_are_served),
+        TEST(test_a_header_that_decides_comes_once),
+        TEST(test_a_head_is_looked_at_wherever_its_body_comes_from),
         TEST(test_bodies_end_at_their_limit),
         TEST(test_pipelined_requests_are_answered_in_order),
         TEST(test_nothing_is_smuggled_behind_a_body),
