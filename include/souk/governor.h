@@ -102,7 +102,7 @@ struct permit {
     enum permit_tier tier;
     uint32_t cost; /* Tokens of each window; 0: 1. */
     bool proven;   /* What its owner asks for was there when it was last answered. While the venue's
-                    * budget of refused   subjects is spent (30 in 10 minutes), only such go; the
+                    * budget of refused subjects is spent (30 in 10 minutes), only such go; the
                     * others   wait. */
     bool may_head; /* Its owner can send a HEAD; set before it asks. */
     bool head;     /* Granted for a HEAD of the same URL and nothing else: it costs no token. Once

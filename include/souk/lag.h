@@ -51,7 +51,7 @@ double lag_meter__rate(const struct lag_meter *m);
 struct lag_facts {
     struct slice cursor;
     int64_t end_mono_ns;  /* When it answered last, if that was an empty page, so that @cursor was
-                             the  end of the river then; else 0. */
+                             the end of the river then; else 0. */
     struct slice head;    /* Empty when it is not known. */
     int64_t head_mono_ns; /* When it was asked for. */
 };
