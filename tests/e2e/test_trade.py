@@ -37,13 +37,13 @@ def test_resources_and_heads(tmp_path):
                             "WHERE service = 'psapi' GROUP BY realm ORDER BY realm FORMAT TSV")
         first = dict(line.split("\t") for line in asked.splitlines())
         assert first.get("xbox", "") == "" and first["pc"] != "", asked
-        pc = until("a head to compare with", 20, lambda: (s := stream(stack, "psapi", "pc")) and s["lag_changes"] is not None and s, told(stack))
-        assert pc["lag_changes"] >= 0
         assert "lag_changes" not in stream(stack, "trade_data", "static")
-        stack.freeze()
+        stack.freeze()  # How far the head is ahead of what the river serves is not known before an end was met.
         until("the end", 30, lambda: (s := stream(stack, "psapi", "pc"))["state"] == "caught_up" and s["lag_changes"] == 0
               and s["lag_estimate_s"] == 0, told(stack))
         assert stack.metric("souk_cursor_lag_changes") >= -1
+        stack.freeze(False)
+        assert stream(stack, "psapi", "pc")["lag_changes"] >= 0
         assert 'souk_cursor_lag_seconds{source="psapi"}' in ask(stack.hub, "/metrics")
         until("rows of each list", 20, lambda: set(stack.query("SELECT DISTINCT item_type FROM bronze_trade_metadata "
               "WHERE origin = 'resource'").splitlines()) == set(RESOURCES) - {"change-ids"}, told(stack))
