@@ -10,6 +10,11 @@
 #include <xxhash.h>
 
 enum backfill_state { BACKFILL_RUNS, BACKFILL_STOPPED, BACKFILL_DONE, BACKFILL_TOO_OLD };
+/* What they are called once the poller has ended: one that was not told to is stopped. */
+static const char *const ended_words[] = {[BACKFILL_RUNS] = "stopped",
+                                          [BACKFILL_STOPPED] = "stopped",
+                                          [BACKFILL_DONE] = "done",
+                                          [BACKFILL_TOO_OLD] = "too_old"};
 
 struct backfill {
     struct app_stream stream; /* Its poller is NULL once it has ended. */
@@ -116,9 +121,7 @@ static void on_closed(void *data) {
     s->closing = false;
     ops__forget(s);
     LOG_INFO("cli", "backfill ends", LOG_S("stream", s->spec.key), LOG_S("cursor", b->cursor),
-             LOG_S("state", b->state == BACKFILL_DONE      ? "done"
-                            : b->state == BACKFILL_TOO_OLD ? "too_old"
-                                                           : "stopped"));
+             LOG_S("state", ended_words[b->state]));
     if (a->draining) app__poller_closed(a);
 }
 
@@ -196,13 +199,10 @@ static void put_backfill(struct app *a, const struct backfill *b, struct buf *ou
     put_text(out, "to", b->until);
     put_text(out, "cursor", cursor);
     put_text(out, "state",
-             finishing                      ? "finishing"
-             : b->state == BACKFILL_DONE    ? "done"
-             : b->state == BACKFILL_STOPPED ? "stopped"
-             : b->state == BACKFILL_TOO_OLD ? "too_old"
-             : b->stream.poller == NULL     ? "stopped"
-             : p.held                       ? "held"
-                                            : "running");
+             finishing                                               ? "finishing"
+             : b->state != BACKFILL_RUNS || b->stream.poller == NULL ? ended_words[b->state]
+             : p.held                                                ? "held"
+                                                                     : "running");
     put_text(out, "last_error", error);
     put_eta(a, b, cursor, out);
     buf__printf(
